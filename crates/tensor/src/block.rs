@@ -1,0 +1,145 @@
+//! How samples lie in memory: tiles of sixteen side by side, or one sample alone.
+
+use crate::Scalar;
+use crate::simd::{Kernel, Vector};
+use ndarray::{Array2, ArrayView2};
+
+/// Samples in a tile, side by side: one lane each.
+pub const LANES: usize = 16;
+
+/// A group of samples and its layout, `[tile][feature][lane]`.
+///
+/// A *tiled* block has 16 lanes: feature `f` of sample `s` lies at `((s / 16) * features + f) * 16 + s % 16`. A *single*
+/// block has one lane: each sample is a tile of its own and its features are contiguous.
+///
+/// When the last tile is not full its dead lanes repeat the last live sample (so that they can overflow only where a
+/// live lane does), and losses write a gradient of zero there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Block {
+    samples: usize,
+    lanes: usize,
+}
+
+impl Block {
+    /// Below this many samples, one sample after the other is faster than a tile with empty lanes.
+    const TILED_FROM: usize = 3;
+
+    /// A block of tiles of [`LANES`] samples.
+    pub fn tiled(samples: usize) -> Self {
+        Self { samples, lanes: LANES }
+    }
+
+    /// A block whose samples lie one after the other.
+    pub fn single(samples: usize) -> Self {
+        Self { samples, lanes: 1 }
+    }
+
+    /// The layout the kernels are fastest with for this many samples.
+    pub fn for_samples(samples: usize) -> Self {
+        if samples < Self::TILED_FROM { Self::single(samples) } else { Self::tiled(samples) }
+    }
+
+    /// Number of samples.
+    pub fn samples(self) -> usize {
+        self.samples
+    }
+
+    /// Samples side by side in a tile: 16 or 1.
+    pub fn lanes(self) -> usize {
+        self.lanes
+    }
+
+    /// Number of tiles, the last of which may be partly dead.
+    pub fn tiles(self) -> usize {
+        self.samples.div_ceil(self.lanes)
+    }
+
+    /// Length of a slice that holds `features` numbers for each lane of each tile.
+    pub fn len(self, features: usize) -> usize {
+        self.tiles() * features * self.lanes
+    }
+
+    /// Whether there is no sample at all.
+    pub fn is_empty(self) -> bool {
+        self.samples == 0
+    }
+
+    /// Live lanes of a tile.
+    pub fn live(self, tile: usize) -> usize {
+        self.lanes.min(self.samples - tile * self.lanes)
+    }
+
+    /// Where feature `feature` of sample `sample` lies in a slice of [`Block::len`]`(features)`.
+    pub fn index(self, features: usize, sample: usize, feature: usize) -> usize {
+        ((sample / self.lanes) * features + feature) * self.lanes + sample % self.lanes
+    }
+}
+
+/// Lays the rows of `x` (`[samples, features]`) out as `block` says. Dead lanes repeat the last sample.
+///
+/// # Panics
+/// If `x` has not `block.samples()` rows or `out` not `block.len(features)` numbers.
+#[track_caller]
+pub fn pack<T: Scalar>(x: ArrayView2<'_, T>, block: Block, out: &mut [T]) {
+    let (samples, features) = x.dim();
+    assert_eq!(samples, block.samples(), "pack: rows of x against samples of the block");
+    assert_eq!(out.len(), block.len(features), "pack: length of out for {features} features");
+    let x = x.as_standard_layout();
+    T::pack(Pack { rows: x.as_slice().expect("standard layout"), features, block, out });
+}
+
+/// Rows of samples, to be laid out as tiles.
+pub(crate) struct Pack<'a, T> {
+    rows: &'a [T],
+    features: usize,
+    block: Block,
+    out: &'a mut [T],
+}
+
+impl<T: Scalar> Kernel<T> for Pack<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<Elem = T>>(self) {
+        let Self { rows, features, block, out } = self;
+        if block.lanes() == 1 {
+            return out.copy_from_slice(rows);
+        }
+        let mut square = [T::ZERO; LANES * LANES];
+        for (t, out) in out.chunks_exact_mut(features * LANES).enumerate() {
+            for (i, out) in out.chunks_mut(LANES * LANES).enumerate() {
+                let width = out.len() / LANES;
+                for (lane, to) in square.chunks_exact_mut(LANES).enumerate() {
+                    let sample = (t * LANES + lane).min(block.samples() - 1);
+                    let from = &rows[sample * features + i * LANES..];
+                    match (from.first_chunk::<LANES>(), to.first_chunk_mut::<LANES>()) {
+                        (Some(from), Some(to)) if width == LANES => *to = *from,
+                        _ => to[..width].copy_from_slice(&from[..width]),
+                    }
+                }
+                if width == LANES {
+                    // SAFETY: both squares hold 16 x 16 numbers.
+                    unsafe { V::transpose16(square.as_ptr(), out.as_mut_ptr(), LANES) };
+                } else {
+                    for (feature, out) in out.chunks_exact_mut(LANES).enumerate() {
+                        out.iter_mut()
+                            .enumerate()
+                            .for_each(|(lane, to)| *to = square[lane * LANES + feature]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The inverse of [`pack`]: `[samples, features]` out of a block.
+///
+/// # Panics
+/// If `x` has not `block.len(features)` numbers.
+#[track_caller]
+pub fn unpack<T: Scalar>(block: Block, features: usize, x: &[T]) -> Array2<T> {
+    assert_eq!(x.len(), block.len(features), "unpack: length of x for {features} features");
+    Array2::from_shape_fn((block.samples(), features), |(sample, feature)| {
+        x[block.index(features, sample, feature)]
+    })
+}

@@ -1,0 +1,385 @@
+//! The kernel of the forward pass and of the input gradient: a correlation with weights walked in any direction.
+
+use crate::micro::{Tile, best_shape, cover};
+use crate::simd::{Kernel, Vector};
+use crate::{Block, LANES, Scalar};
+use std::mem::MaybeUninit;
+
+/// `target[g, i, j] = b[g] + sum_{c, u, v} w(g, c, u, v) * source[c, i * step + u + offset, j * step + v + offset]`, zero
+/// outside the source, with weights and target walked in any direction and step.
+#[derive(Clone, Copy)]
+pub(crate) struct Correlation {
+    pub(crate) groups: usize,
+    pub(crate) channels: usize,
+    pub(crate) taps: [usize; 2],
+    pub(crate) w_start: isize,
+    pub(crate) w_group: isize,
+    pub(crate) w_channel: isize,
+    pub(crate) w_tap: [isize; 2],
+    pub(crate) source: [usize; 2],
+    pub(crate) target: [usize; 2],
+    pub(crate) offset: [isize; 2],
+    pub(crate) source_step: [usize; 2],
+    /// The plane that targets lie in, the first one, and how far apart they are.
+    pub(crate) target_plane: [usize; 2],
+    pub(crate) target_start: [usize; 2],
+    pub(crate) target_step: [usize; 2],
+}
+
+impl Correlation {
+    pub(super) fn run<T: Scalar>(
+        &self,
+        block: Block,
+        w: &[T],
+        b: Option<&[T]>,
+        x: &[T],
+        y: &mut [T],
+        scratch: &mut [T],
+    ) {
+        T::correlation(RunCorrelation { plan: *self, block, w, b, x, y, scratch });
+    }
+
+    /// Taps along one axis that meet the source for target `i`.
+    fn live(&self, axis: usize, i: usize) -> (usize, usize) {
+        let first = (i * self.source_step[axis]) as isize + self.offset[axis];
+        let from = (-first).clamp(0, self.taps[axis] as isize);
+        let to = (self.source[axis] as isize - first).clamp(from, self.taps[axis] as isize);
+        (from as usize, to as usize)
+    }
+
+    /// Target columns `from..to` whose every tap meets the source.
+    fn interior(&self) -> (usize, usize) {
+        let step = self.source_step[1] as isize;
+        let from = ((-self.offset[1]).max(0) as usize).div_ceil(step as usize) as isize;
+        let room = self.source[1] as isize - self.taps[1] as isize - self.offset[1];
+        let to = if room < 0 { 0 } else { room / step + 1 };
+        let to = to.min(self.target[1] as isize);
+        (from.min(to) as usize, to as usize)
+    }
+}
+
+pub(crate) struct RunCorrelation<'a, T> {
+    plan: Correlation,
+    block: Block,
+    w: &'a [T],
+    b: Option<&'a [T]>,
+    x: &'a [T],
+    y: &'a mut [T],
+    scratch: &'a mut [T],
+}
+
+impl<T: Scalar> Kernel<T> for RunCorrelation<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<Elem = T>>(self) {
+        let Self { plan, block, w, b, x, y, scratch } = self;
+        let b = b.map_or(std::ptr::null(), |b| b.as_ptr());
+        let x_len = plan.channels * plan.source[0] * plan.source[1];
+        let y_len = plan.groups * plan.target_plane[0] * plan.target_plane[1];
+        for t in 0..block.tiles() {
+            // SAFETY: Conv2d's methods checked every length against the geometry that the plan was made from.
+            unsafe {
+                if block.lanes() == LANES {
+                    let x = x.as_ptr().add(t * x_len * LANES);
+                    let y = y.as_mut_ptr().add(t * y_len * LANES);
+                    let lay = Lay::tiled(plan.source[1]);
+                    correlate::<V>(&plan, lay, w.as_ptr(), b, x, y, block.live(t));
+                } else if plan.source_step[1] == 1 && plan.target_step[1] == 1 {
+                    let (left, taps) = ((-plan.offset[1]).max(0) as usize, plan.taps[1]);
+                    let pitch = Padded::copy(&x[t * x_len..][..x_len], plan.source[1], left, taps, scratch);
+                    // Columns now start `left` to the right, and every tap of every column meets the copy.
+                    let plan = Correlation {
+                        offset: [plan.offset[0], plan.offset[1] + left as isize],
+                        source: [plan.source[0], pitch],
+                        ..plan
+                    };
+                    let lay = Lay { pixel: V::LANES, tap: 1, pitch, unit: V::LANES, lanes: 1 };
+                    correlate::<V>(
+                        &plan,
+                        lay,
+                        w.as_ptr(),
+                        b,
+                        scratch.as_ptr(),
+                        y.as_mut_ptr().add(t * y_len),
+                        1,
+                    );
+                } else {
+                    let lay = Lay { pixel: 1, tap: 1, pitch: plan.source[1], unit: 1, lanes: 1 };
+                    let x = x.as_ptr().add(t * x_len);
+                    correlate::<V::One>(&plan, lay, w.as_ptr(), b, x, y.as_mut_ptr().add(t * y_len), 1);
+                }
+            }
+        }
+    }
+}
+
+/// How a source lies in memory, in numbers: from one target to the next, one tap to the next, one row to the next; and
+/// targets in one vector; and lanes of a target.
+#[derive(Clone, Copy)]
+pub(crate) struct Lay {
+    pub(crate) pixel: usize,
+    pub(crate) tap: usize,
+    pub(crate) pitch: usize,
+    pub(crate) unit: usize,
+    pub(crate) lanes: usize,
+}
+
+impl Lay {
+    /// Sixteen samples side by side, rows of `columns` pixels.
+    pub(crate) fn tiled(columns: usize) -> Self {
+        Self { pixel: LANES, tap: LANES, pitch: columns * LANES, unit: 1, lanes: LANES }
+    }
+}
+
+/// Computes the `live` lanes of all targets of one tile, or all targets of one sample.
+///
+/// # Safety
+/// `w`, `b` (or null), `x`, `y` must be valid for every address the plan and the layout name.
+#[inline(always)]
+pub(crate) unsafe fn correlate<V: Vector>(
+    plan: &Correlation,
+    lay: Lay,
+    w: *const V::Elem,
+    b: *const V::Elem,
+    x: *const V::Elem,
+    y: *mut V::Elem,
+    live: usize,
+) {
+    let rows = Rows::new::<V>(plan, lay);
+    for i in 0..plan.target[0] {
+        let row =
+            (plan.target_start[0] + i * plan.target_step[0]) * plan.target_plane[1] + plan.target_start[1];
+        let to = Targets {
+            // SAFETY: the row is one of the target plane.
+            y: unsafe { y.add(row * lay.lanes) },
+            plane: plan.target_plane[0] * plan.target_plane[1] * lay.lanes,
+            step: lay.unit * plan.target_step[1] * lay.lanes,
+            end: plan.target[1],
+        };
+        // SAFETY: as the caller vouches, for row i.
+        unsafe { rows.run::<V>(i, w, b, x, to, live) };
+    }
+}
+
+/// A correlation prepared to compute any of its rows: which columns are inside, and the register tiles.
+pub(crate) struct Rows<'a> {
+    plan: &'a Correlation,
+    lay: Lay,
+    units: usize,
+    interior: (usize, usize),
+    inner: (usize, usize),
+    edge: (usize, usize),
+}
+
+/// Where the targets of a row lie: group 0 of column 0, from a group to the next, from a unit to the next; and the columns
+/// that exist.
+#[derive(Clone, Copy)]
+pub(crate) struct Targets<T> {
+    pub(crate) y: *mut T,
+    pub(crate) plane: usize,
+    pub(crate) step: usize,
+    pub(crate) end: usize,
+}
+
+impl<'a> Rows<'a> {
+    #[inline(always)]
+    pub(crate) fn new<V: Vector>(plan: &'a Correlation, lay: Lay) -> Self {
+        let units = plan.target[1].div_ceil(lay.unit);
+        // Neighbouring pixels in a vector come from rows padded with zeros: every column is inside.
+        let interior @ (from, to) = if lay.unit > 1 { (0, units) } else { plan.interior() };
+        let inner = best_shape::<V>(plan.groups, to - from);
+        let edge = best_shape::<V>(plan.groups, 1);
+        Self { plan, lay, units, interior, inner, edge }
+    }
+
+    /// Computes row `i` of all groups.
+    ///
+    /// # Safety
+    /// As [`correlate`], for this row.
+    #[inline(always)]
+    pub(crate) unsafe fn run<V: Vector>(
+        &self,
+        i: usize,
+        w: *const V::Elem,
+        b: *const V::Elem,
+        x: *const V::Elem,
+        to: Targets<V::Elem>,
+        live: usize,
+    ) {
+        let Self { plan, lay, .. } = *self;
+        let mut storage = [const { MaybeUninit::uninit() }; MAX_TAPS];
+        let us = plan.live(0, i);
+        let (from, end) = self.interior;
+        // SAFETY: as the caller vouches; the taps are those that meet the source.
+        unsafe {
+            if from < end {
+                let taps = plan.tap_table(lay, i, us, (0, plan.taps[1]), &mut storage);
+                CorrelationRow { plan, lay, w, b, x, to, taps }.cover::<V>(live, self.inner, self.interior);
+            }
+            for j in (0..from).chain(end..self.units) {
+                let taps = plan.tap_table(lay, i, us, plan.live(1, j), &mut storage);
+                CorrelationRow { plan, lay, w, b, x, to, taps }.cover::<V>(live, self.edge, (j, j + 1));
+            }
+        }
+    }
+}
+
+/// Where a tap finds its source and its weight, in numbers from those of target column 0 of the row, and of the group.
+#[derive(Clone, Copy)]
+struct Tap {
+    x: i32,
+    w: i32,
+}
+
+/// The largest kernel, in taps.
+pub(super) const MAX_TAPS: usize = 1024;
+
+impl Correlation {
+    /// The taps of target row `i` in kernel rows `us` and columns `vs`, in order.
+    #[inline(always)]
+    fn tap_table<'a>(
+        &self,
+        lay: Lay,
+        i: usize,
+        us: (usize, usize),
+        vs: (usize, usize),
+        storage: &'a mut [MaybeUninit<Tap>; MAX_TAPS],
+    ) -> &'a [Tap] {
+        let mut len = 0;
+        for u in us.0..us.1 {
+            let row = (i * self.source_step[0] + u) as isize + self.offset[0];
+            for v in vs.0..vs.1 {
+                let column = v as isize + self.offset[1];
+                let x = row * lay.pitch as isize + column * lay.tap as isize;
+                let w = self.w_start + u as isize * self.w_tap[0] + v as isize * self.w_tap[1];
+                storage[len].write(Tap { x: x as i32, w: w as i32 });
+                len += 1;
+            }
+        }
+        // SAFETY: the first len were written.
+        unsafe { std::slice::from_raw_parts(storage.as_ptr().cast(), len) }
+    }
+}
+
+/// One row of all groups: tiles of groups x units.
+struct CorrelationRow<'a, T> {
+    plan: &'a Correlation,
+    lay: Lay,
+    w: *const T,
+    b: *const T,
+    x: *const T,
+    to: Targets<T>,
+    taps: &'a [Tap],
+}
+
+impl<T: Scalar> CorrelationRow<'_, T> {
+    /// All groups of some columns; all lanes, which share cache lines, before the next row.
+    ///
+    /// # Safety
+    /// As [`cover`].
+    #[inline(always)]
+    unsafe fn cover<V: Vector<Elem = T>>(
+        mut self,
+        live: usize,
+        shape: (usize, usize),
+        columns: (usize, usize),
+    ) {
+        let mut lane = 0;
+        while lane < live {
+            // SAFETY: the caller vouches for the columns, lanes come in whole vectors.
+            unsafe {
+                cover::<V>(&self, shape, self.plan.groups, columns);
+                self.x = self.x.wrapping_add(V::LANES);
+                self.to.y = self.to.y.wrapping_add(V::LANES);
+            }
+            lane += V::LANES;
+        }
+    }
+}
+
+impl<V: Vector> Tile<V> for CorrelationRow<'_, V::Elem> {
+    #[inline(always)]
+    unsafe fn at<const R: usize, const C: usize>(&self, g: usize, j: usize, _fresh: (usize, usize)) {
+        let Self { plan, lay, w, b, x, to, taps } = *self;
+        let zero = V::splat(V::Elem::ZERO);
+        let mut acc = [[zero; C]; R];
+        let pixel = lay.pixel * plan.source_step[1];
+        // SAFETY: the taps meet the source for every column of the tile; the caller vouches for the rest. Pointers to
+        // column 0 may lie before the source, so they are only followed with a tap's offset added.
+        unsafe {
+            if !b.is_null() {
+                for r in 0..R {
+                    acc[r] = [V::splat(*b.add(g + r)); C];
+                }
+            }
+            let mut w = w.wrapping_offset(g as isize * plan.w_group);
+            let mut x = x.wrapping_add(j * pixel);
+            for _ in 0..plan.channels {
+                for tap in taps {
+                    let x = x.wrapping_offset(tap.x as isize);
+                    let w = w.wrapping_offset(tap.w as isize);
+                    if C <= R {
+                        let mut xs = [zero; C];
+                        for p in 0..C {
+                            xs[p] = V::load(x.add(p * pixel));
+                        }
+                        for r in 0..R {
+                            let wr = V::splat(*w.offset(r as isize * plan.w_group));
+                            for p in 0..C {
+                                acc[r][p] = wr.mul_add(xs[p], acc[r][p]);
+                            }
+                        }
+                    } else {
+                        let mut ws = [zero; R];
+                        for r in 0..R {
+                            ws[r] = V::splat(*w.offset(r as isize * plan.w_group));
+                        }
+                        for p in 0..C {
+                            let xp = V::load(x.add(p * pixel));
+                            for r in 0..R {
+                                acc[r][p] = ws[r].mul_add(xp, acc[r][p]);
+                            }
+                        }
+                    }
+                }
+                w = w.wrapping_offset(plan.w_channel);
+                x = x.wrapping_add(plan.source[0] * lay.pitch);
+            }
+            let mut y = to.y.add(g * to.plane + j * to.step);
+            for r in 0..R {
+                for p in 0..C {
+                    let y = y.add(p * to.step);
+                    if lay.unit == 1 {
+                        acc[r][p].store(y);
+                    } else {
+                        acc[r][p].store_first(y, V::LANES.min(to.end - (j + p) * V::LANES));
+                    }
+                }
+                y = y.wrapping_add(to.plane);
+            }
+        }
+    }
+}
+
+/// Rows of one sample copied with zeros on both sides, so that vectors along a row never leave it.
+pub(crate) struct Padded;
+
+impl Padded {
+    /// Numbers from one copied row to the next: `taps - 1` zeros on each side at most, and a vector's overhang.
+    pub(crate) fn pitch(columns: usize, taps: usize) -> usize {
+        (columns + 2 * (taps - 1)).next_multiple_of(LANES) + LANES
+    }
+
+    /// Copies rows of `columns` numbers, each behind `left` zeros; returns the pitch.
+    #[inline(always)]
+    pub(crate) fn copy<T: Scalar>(x: &[T], columns: usize, left: usize, taps: usize, to: &mut [T]) -> usize {
+        let pitch = Self::pitch(columns, taps.max(1));
+        for (row, to) in x.chunks_exact(columns).zip(to.chunks_exact_mut(pitch)) {
+            to[..left].fill(T::ZERO);
+            to[left..left + columns].copy_from_slice(row);
+            to[left + columns..].fill(T::ZERO);
+        }
+        pitch
+    }
+}

@@ -1,0 +1,416 @@
+//! The kernel of the parameter gradient.
+
+use super::Conv2d;
+use crate::micro::{Tile, best_shape, cover};
+use crate::simd::{Kernel, Vector, sum16};
+use crate::{Block, LANES, Scalar};
+use std::ops::Range;
+
+pub(crate) struct WeightGradient<'a, T> {
+    pub(super) conv: Conv2d,
+    pub(super) block: Block,
+    pub(super) x: &'a [T],
+    pub(super) dy: &'a [T],
+    pub(super) dw: &'a mut [T],
+    pub(super) db: Option<&'a mut [T]>,
+    pub(super) scratch: &'a mut [T],
+}
+
+impl<T: Scalar> Kernel<T> for WeightGradient<'_, T> {
+    type Output = ();
+
+    /// Sixteen partial sums a weight, one a lane (or one a column modulo 16), added up in a fixed tree at the end.
+    #[inline(always)]
+    fn run<V: Vector<Elem = T>>(self) {
+        let Self { conv, block, x, dy, dw, db, scratch } = self;
+        let (sums, rest) = if block.lanes() == LANES {
+            scratch.split_at_mut(conv.weight_len() * LANES)
+        } else {
+            scratch.split_at_mut(0)
+        };
+        sums.fill(T::ZERO);
+        let (inputs, outputs) = (conv.inputs(), conv.outputs());
+        for t in 0..block.tiles() {
+            let (x, dy) = (&x[t * inputs * block.lanes()..], &dy[t * outputs * block.lanes()..]);
+            let (h_out, w_out) = (conv.h_out(), conv.w_out());
+            // SAFETY: backward_params checked every length against the geometry.
+            unsafe {
+                if block.lanes() == LANES {
+                    let plan = Gradient::tiled(conv, h_out, w_out);
+                    let rows = plan.rows_at_once();
+                    for i in (0..h_out).step_by(rows) {
+                        let mut lane = 0;
+                        while lane < block.live(t) {
+                            let dy = dy.as_ptr().add(i * plan.dy_pitch + lane);
+                            let (x, rows) = (x.as_ptr().add(lane), i..(i + rows).min(h_out));
+                            gradient::<V>(&plan, rows, x, dy, sums.as_mut_ptr().add(lane));
+                            lane += V::LANES;
+                        }
+                    }
+                } else {
+                    channels_side_by_side::<V>(&conv, &x[..inputs], &dy[..outputs], dw, rest);
+                }
+            }
+        }
+        if block.lanes() == LANES {
+            add_sums::<V>(sums, dw);
+        }
+        if let Some(db) = db {
+            bias_gradient::<V>(block, conv.c_out, conv.h_out() * conv.w_out(), dy, db);
+        }
+    }
+}
+
+/// `to[i] += the sum of row i of sums`, rows of sixteen numbers, each in the tree of [`sum16`].
+#[inline(always)]
+pub(crate) fn add_sums<V: Vector>(sums: &[V::Elem], to: &mut [V::Elem]) {
+    let mut square = [V::Elem::ZERO; LANES * LANES];
+    let mut blocks = sums.chunks_exact(LANES * LANES);
+    let mut targets = to.chunks_exact_mut(LANES);
+    for (sums, to) in (&mut blocks).zip(&mut targets) {
+        // SAFETY: both squares hold 16 x 16 numbers, to 16.
+        unsafe {
+            V::transpose16(sums.as_ptr(), square.as_mut_ptr(), LANES);
+            let mut part = 0;
+            while part < LANES {
+                let row = |i: usize| V::load(square.as_ptr().add(i * LANES + part));
+                let mut eight = [V::splat(V::Elem::ZERO); 8];
+                for i in 0..8 {
+                    eight[i] = row(i).add(row(i + 8));
+                }
+                for i in 0..4 {
+                    eight[i] = eight[i].add(eight[i + 4]);
+                }
+                let sum = eight[0].add(eight[2]).add(eight[1].add(eight[3]));
+                let to = to.as_mut_ptr().add(part);
+                V::load(to).add(sum).store(to);
+                part += V::LANES;
+            }
+        }
+    }
+    for (to, sums) in targets.into_remainder().iter_mut().zip(blocks.remainder().chunks_exact(LANES)) {
+        // SAFETY: a row holds 16 numbers.
+        *to += unsafe { sum16(sums.as_ptr()) };
+    }
+}
+
+/// The weight gradient of one sample: sixteen output channels side by side, pixels in order.
+///
+/// `[taps x 16] = [taps x pixels] * [pixels x 16]` for each sixteen channels: the first factor is x, read at the place of
+/// each tap, the second dy transposed. A plane of x copied with its padding has every tap of every pixel inside.
+///
+/// # Safety
+/// The slices must have the lengths of the geometry, `scratch` that of [`Conv2d::scratch_len`].
+#[inline(always)]
+unsafe fn channels_side_by_side<V: Vector>(
+    conv: &Conv2d,
+    x: &[V::Elem],
+    dy: &[V::Elem],
+    dw: &mut [V::Elem],
+    scratch: &mut [V::Elem],
+) {
+    let zero = V::Elem::ZERO;
+    let (pixels, taps) = (conv.h_out() * conv.w_out(), conv.taps());
+    let (h, w) = (conv.h_in + 2 * conv.pad[0], conv.w_in + 2 * conv.pad[1]);
+    let padded_pixels = pixels.next_multiple_of(LANES);
+    let (x_copy, rest) = scratch.split_at_mut(conv.c_in * h * w);
+    let (dy_t, rest) = rest.split_at_mut(padded_pixels * LANES);
+    let dw_t = &mut rest[..taps.next_multiple_of(LANES) * LANES];
+    let x = if conv.pad == [0, 0] {
+        x
+    } else {
+        x_copy.fill(zero);
+        for (row, x) in x.chunks_exact(conv.w_in).enumerate() {
+            let (c, p) = (row / conv.h_in, row % conv.h_in);
+            x_copy[(c * h + p + conv.pad[0]) * w + conv.pad[1]..][..conv.w_in].copy_from_slice(x);
+        }
+        &*x_copy
+    };
+    for o in (0..conv.c_out).step_by(LANES) {
+        let channels = LANES.min(conv.c_out - o);
+        let mut square = [zero; LANES * LANES];
+        for first in (0..pixels).step_by(LANES) {
+            let count = LANES.min(pixels - first);
+            for r in 0..channels {
+                square[r * LANES..][..count].copy_from_slice(&dy[(o + r) * pixels + first..][..count]);
+            }
+            // SAFETY: dy_t holds a row of sixteen for each pixel of the last square too.
+            unsafe { V::transpose16(square.as_ptr(), dy_t.as_mut_ptr().add(first * LANES), LANES) };
+        }
+        let tile = TapsByChannels {
+            conv,
+            x: x.as_ptr(),
+            plane: h * w,
+            pitch: w,
+            dy: dy_t.as_ptr(),
+            dw: dw_t.as_mut_ptr(),
+        };
+        let vectors = channels.div_ceil(V::LANES);
+        // SAFETY: every tap of every pixel lies in x, dw_t holds a row for each tap.
+        unsafe { cover::<V>(&tile, best_shape::<V>(taps, vectors), taps, (0, vectors)) };
+        for first in (0..taps).step_by(LANES) {
+            let count = LANES.min(taps - first);
+            // SAFETY: dw_t holds whole squares.
+            unsafe { V::transpose16(dw_t.as_ptr().add(first * LANES), square.as_mut_ptr(), LANES) };
+            for r in 0..channels {
+                let dw = &mut dw[(o + r) * taps + first..][..count];
+                dw.iter_mut().zip(&square[r * LANES..]).for_each(|(dw, &sum)| *dw += sum);
+            }
+        }
+    }
+}
+
+/// `dw[tap][channel] = sum over pixels of x[tap, pixel] * dy[pixel][channel]`: tiles of taps x vectors of channels.
+struct TapsByChannels<'a, T> {
+    conv: &'a Conv2d,
+    x: *const T,
+    plane: usize,
+    pitch: usize,
+    dy: *const T,
+    dw: *mut T,
+}
+
+impl<V: Vector> Tile<V> for TapsByChannels<'_, V::Elem> {
+    #[inline(always)]
+    unsafe fn at<const R: usize, const C: usize>(&self, tap: usize, c0: usize, _fresh: (usize, usize)) {
+        let Self { conv, x, plane, pitch, dy, dw } = *self;
+        let [kh, kw] = conv.kernel;
+        let [sh, sw] = conv.stride;
+        let mut acc = [[V::splat(V::Elem::ZERO); C]; R];
+        // SAFETY: as the caller vouches.
+        unsafe {
+            let mut at = [x; R];
+            for r in 0..R {
+                let (c, u, v) = ((tap + r) / (kh * kw), (tap + r) / kw % kh, (tap + r) % kw);
+                at[r] = x.add(c * plane + u * pitch + v);
+            }
+            let mut dy = dy.add(c0 * V::LANES);
+            for i in 0..conv.h_out() {
+                for j in 0..conv.w_out() {
+                    let mut ds = [V::splat(V::Elem::ZERO); C];
+                    for c in 0..C {
+                        ds[c] = V::load(dy.add(c * V::LANES));
+                    }
+                    for r in 0..R {
+                        let xr = V::splat(*at[r].add(i * sh * pitch + j * sw));
+                        for c in 0..C {
+                            acc[r][c] = xr.mul_add(ds[c], acc[r][c]);
+                        }
+                    }
+                    dy = dy.add(LANES);
+                }
+            }
+            for r in 0..R {
+                for c in 0..C {
+                    acc[r][c].store(dw.add((tap + r) * LANES + (c0 + c) * V::LANES));
+                }
+            }
+        }
+    }
+}
+
+/// `db[o] += sum of dy[o, ..]`, sixteen partial sums and then their tree: of all tiles together, of single samples one by
+/// one.
+#[inline(always)]
+pub(crate) fn bias_gradient<V: Vector>(
+    block: Block,
+    channels: usize,
+    plane: usize,
+    dy: &[V::Elem],
+    db: &mut [V::Elem],
+) {
+    let row = plane * block.lanes();
+    let (groups, tiles) = if block.lanes() == LANES { (1, block.tiles()) } else { (block.tiles(), 1) };
+    for (o, db) in db.iter_mut().enumerate() {
+        for group in 0..groups {
+            let mut sums = [V::Elem::ZERO; LANES];
+            for t in 0..tiles {
+                let dy = &dy[((group + t) * channels + o) * row..][..row];
+                // Dead lanes may hold anything: they are left out.
+                let live = if block.lanes() == LANES { block.live(t) } else { LANES };
+                for chunk in dy.chunks(LANES) {
+                    for (sum, &d) in sums[..live].iter_mut().zip(chunk) {
+                        *sum += d;
+                    }
+                }
+            }
+            // SAFETY: sums holds 16 numbers.
+            *db += unsafe { sum16(sums.as_ptr()) };
+        }
+    }
+}
+
+/// How the operands of a weight gradient lie: units (a pixel of sixteen samples) in a row, and distances.
+#[derive(Clone, Copy)]
+pub(crate) struct Gradient {
+    pub(crate) conv: Conv2d,
+    pub(crate) units: usize,
+    pub(crate) x_pitch: usize,
+    pub(crate) x_unit: usize,
+    pub(crate) x_tap: usize,
+    pub(crate) dy_plane: usize,
+    pub(crate) dy_pitch: usize,
+    pub(crate) dy_unit: usize,
+}
+
+impl Gradient {
+    /// Sixteen samples side by side; dy in planes of `rows` rows of `columns` pixels.
+    pub(crate) fn tiled(conv: Conv2d, rows: usize, columns: usize) -> Self {
+        Self {
+            conv,
+            units: columns,
+            x_pitch: conv.w_in * LANES,
+            x_unit: conv.stride[1] * LANES,
+            x_tap: LANES,
+            dy_plane: rows * columns * LANES,
+            dy_pitch: columns * LANES,
+            dy_unit: LANES,
+        }
+    }
+
+    /// Output rows in groups. A row of dy is read once for each input channel and kernel row: where these are few, all of a
+    /// group's dy must stay in the first cache (16 of its 32 KiB) until its other lanes are read; where they are many, a
+    /// register tile's share is enough, and long rows cost less.
+    pub(crate) fn rows_at_once(&self) -> usize {
+        let conv = &self.conv;
+        let units = if conv.c_in * conv.kernel[0] < 8 { 256 / conv.c_out } else { 128 };
+        (units / self.units).max(1)
+    }
+}
+
+/// Adds the products of some output rows of one tile (one vector of its lanes) or one sample to `sums[o][c][u][v][16]`.
+///
+/// # Safety
+/// `x` and `sums` must be valid for every address the plan names, `dy` for those from the first of the rows on.
+#[inline(always)]
+pub(crate) unsafe fn gradient<V: Vector>(
+    plan: &Gradient,
+    rows: Range<usize>,
+    x: *const V::Elem,
+    dy: *const V::Elem,
+    sums: *mut V::Elem,
+) {
+    let conv = &plan.conv;
+    let [kh, kw] = conv.kernel;
+    let shape @ (height, width) = best_shape::<V>(conv.c_out, kw);
+    let mut o = 0;
+    while o < conv.c_out {
+        for c in 0..conv.c_in {
+            for u in 0..kh {
+                let taps = GradientTaps { plan, first: rows.start, end: rows.end, x, dy, sums, c, u };
+                let mut v = 0;
+                while v < kw {
+                    // SAFETY: as the caller vouches; the shape fits and begins early enough to end in time.
+                    unsafe { V::shape(&taps, shape, o.min(conv.c_out - height), v.min(kw - width), (o, v)) };
+                    v += width;
+                }
+            }
+        }
+        o += height;
+    }
+}
+
+/// Row `u` of the kernels of input channel `c`: tiles of output channels x taps.
+struct GradientTaps<'a, T> {
+    plan: &'a Gradient,
+    /// Output rows `first..end`.
+    first: usize,
+    end: usize,
+    x: *const T,
+    dy: *const T,
+    sums: *mut T,
+    c: usize,
+    u: usize,
+}
+
+impl<V: Vector> Tile<V> for GradientTaps<'_, V::Elem> {
+    /// `R` output channels from `o` x `C` taps from `v`, over all output pixels.
+    #[inline(always)]
+    unsafe fn at<const R: usize, const C: usize>(&self, o: usize, v: usize, fresh: (usize, usize)) {
+        let Self { plan, first, end, x, dy, sums, c, u } = *self;
+        let conv = &plan.conv;
+        let [sh, sw] = conv.stride;
+        let pad = conv.pad.map(|p| p as isize);
+        let zero = V::splat(V::Elem::ZERO);
+        let mut acc = [[zero; C]; R];
+        // SAFETY: rows and columns outside x are left out below; the caller vouches for the rest.
+        unsafe {
+            let first_tap = (c * conv.kernel[0] + u) * conv.kernel[1] + v;
+            let sums = sums.add((o * conv.taps() + first_tap) * LANES);
+            for r in 0..R {
+                for k in 0..C {
+                    acc[r][k] = V::load(sums.add((r * conv.taps() + k) * LANES));
+                }
+            }
+            // Columns j whose every tap meets x: 0 <= j * sw + v + k - pad < w_in for all k < C.
+            let start = (pad[1] - v as isize).max(0) as usize;
+            let room = conv.w_in as isize + pad[1] - (v + C - 1) as isize;
+            let outer = if room <= 0 { 0 } else { divide(room as usize - 1, sw) + 1 };
+            let outer = outer.min(plan.units);
+            let inner = divide(start + sw - 1, sw).min(outer);
+            let shift = v as isize - pad[1];
+            for i in first..end {
+                let row = (i * sh + u) as isize - pad[0];
+                if row < 0 || row >= conv.h_in as isize {
+                    continue;
+                }
+                let x = x.add((c * conv.h_in + row as usize) * plan.x_pitch);
+                let x = x.wrapping_offset(shift * plan.x_tap as isize);
+                let dy = dy.add(o * plan.dy_plane + (i - first) * plan.dy_pitch);
+                let dy_plane = plan.dy_plane;
+                // Columns in order, whatever the width of the tile: left edge, inside, right edge.
+                for (from, to, edge) in [(0, inner, true), (inner, outer, false), (outer, plan.units, true)] {
+                    for j in from..to {
+                        let (x, dy) = (x.wrapping_add(j * plan.x_unit), dy.add(j * plan.dy_unit));
+                        if edge {
+                            for k in 0..C {
+                                let column = (j * sw) as isize + shift + k as isize;
+                                if column >= 0 && column < conv.w_in as isize {
+                                    let xk = V::load(x.wrapping_add(k * plan.x_tap));
+                                    for r in 0..R {
+                                        acc[r][k] = V::load(dy.add(r * dy_plane)).mul_add(xk, acc[r][k]);
+                                    }
+                                }
+                            }
+                        } else if C <= R {
+                            let mut xs = [zero; C];
+                            for k in 0..C {
+                                xs[k] = V::load(x.add(k * plan.x_tap));
+                            }
+                            for r in 0..R {
+                                let d = V::load(dy.add(r * dy_plane));
+                                for k in 0..C {
+                                    acc[r][k] = d.mul_add(xs[k], acc[r][k]);
+                                }
+                            }
+                        } else {
+                            let mut ds = [zero; R];
+                            for r in 0..R {
+                                ds[r] = V::load(dy.add(r * dy_plane));
+                            }
+                            for k in 0..C {
+                                let xk = V::load(x.add(k * plan.x_tap));
+                                for r in 0..R {
+                                    acc[r][k] = ds[r].mul_add(xk, acc[r][k]);
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+            for r in 0..R {
+                for k in 0..C {
+                    if o + r >= fresh.0 && v + k >= fresh.1 {
+                        acc[r][k].store(sums.add((r * conv.taps() + k) * LANES));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `a / b`, without the processor's slow division in the case that is nearly always there.
+#[inline(always)]
+fn divide(a: usize, b: usize) -> usize {
+    if b == 1 { a } else { a / b }
+}

@@ -1,0 +1,249 @@
+//! Two-dimensional convolution: forward, input gradient, parameter gradient.
+//!
+//! The forward pass and the input gradient are one kernel, a correlation with weights walked forwards or backwards
+//! ([`correlation`]); the parameter gradient is the other ([`gradient`]). Both vectorise over sixteen samples of one pixel
+//! (tiled blocks); of one sample alone, over neighbouring pixels and over channels.
+
+pub(crate) mod correlation;
+pub(crate) mod gradient;
+
+use crate::error::checked_product;
+use crate::geometry::{check_input, check_window, windows};
+use crate::{Block, GeometryError, LANES, Scalar};
+use correlation::{Correlation, MAX_TAPS, Padded};
+use gradient::WeightGradient;
+
+/// The geometry of a 2-D convolution (cross-correlation, as in every framework) and its kernels.
+///
+/// `y[o, i, j] = b[o] + sum_{c, u, v} w[o, c, u, v] * x[c, i * stride + u - pad, j * stride + v - pad]`, zero outside `x`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Conv2d {
+    /// Input channels.
+    pub c_in: usize,
+    /// Input rows.
+    pub h_in: usize,
+    /// Input columns.
+    pub w_in: usize,
+    /// Output channels.
+    pub c_out: usize,
+    /// Kernel rows and columns.
+    pub kernel: [usize; 2],
+    /// Stride along rows and columns.
+    pub stride: [usize; 2],
+    /// Zeros added on each side, along rows and columns.
+    pub pad: [usize; 2],
+}
+
+impl Conv2d {
+    /// Checks the geometry; `input` is `[channels, rows, columns]`.
+    ///
+    /// # Errors
+    /// A zero size, a kernel larger than its padded input, padding as large as the kernel, a kernel of more than
+    /// 1024 taps, or more than 2^28 numbers.
+    pub fn new(
+        input: [usize; 3],
+        c_out: usize,
+        kernel: [usize; 2],
+        stride: [usize; 2],
+        pad: [usize; 2],
+    ) -> Result<Self, GeometryError> {
+        const NAME: &str = "conv";
+        check_input(NAME, input)?;
+        if c_out == 0 {
+            return Err(GeometryError::Zero { kernel: NAME, what: "output channels" });
+        }
+        let [c_in, h_in, w_in] = input;
+        checked_product(NAME, "the input", &input)?;
+        checked_product(NAME, "the weight", &[c_out, c_in, kernel[0], kernel[1]])?;
+        check_window(NAME, [h_in, w_in], kernel, stride, pad)?;
+        if kernel[0] * kernel[1] > MAX_TAPS {
+            return Err(GeometryError::TooLarge { kernel: NAME, what: "a kernel", limit: MAX_TAPS });
+        }
+        let conv = Self { c_in, h_in, w_in, c_out, kernel, stride, pad };
+        checked_product(NAME, "the output", &[c_out, conv.h_out(), conv.w_out()])?;
+        Ok(conv)
+    }
+
+    /// Output rows.
+    pub fn h_out(&self) -> usize {
+        windows(self.h_in, self.kernel[0], self.stride[0], self.pad[0])
+    }
+
+    /// Output columns.
+    pub fn w_out(&self) -> usize {
+        windows(self.w_in, self.kernel[1], self.stride[1], self.pad[1])
+    }
+
+    /// Features of the input.
+    pub fn inputs(&self) -> usize {
+        self.c_in * self.h_in * self.w_in
+    }
+
+    /// Features of the output.
+    pub fn outputs(&self) -> usize {
+        self.c_out * self.h_out() * self.w_out()
+    }
+
+    /// Numbers in the weight `[c_out, c_in, kh, kw]`.
+    pub fn weight_len(&self) -> usize {
+        self.c_out * self.taps()
+    }
+
+    /// Scratch that each of the three passes may use.
+    pub fn scratch_len(&self, block: Block) -> usize {
+        if block.lanes() == LANES {
+            return self.weight_len() * LANES;
+        }
+        // Rows of x or dy between zeros; or x with its padding, and dy and dw transposed.
+        let x = self.c_in * self.h_in * Padded::pitch(self.w_in, self.kernel[1]);
+        let dy = self.c_out * self.h_out() * Padded::pitch(self.w_out(), self.kernel[1]);
+        let padded = self.c_in * (self.h_in + 2 * self.pad[0]) * (self.w_in + 2 * self.pad[1]);
+        let pixels = (self.h_out() * self.w_out()).next_multiple_of(LANES);
+        x.max(dy).max(padded + (pixels + self.taps().next_multiple_of(LANES)) * LANES)
+    }
+
+    /// `y = conv(x, w) + b`: `[c_out, h_out, w_out]` from `[c_in, h_in, w_in]`, each a row of lanes. Overwrites `y`.
+    ///
+    /// # Panics
+    /// If a slice has not the length its shape says.
+    #[track_caller]
+    pub fn forward<T: Scalar>(
+        &self,
+        block: Block,
+        w: &[T],
+        b: Option<&[T]>,
+        x: &[T],
+        y: &mut [T],
+        scratch: &mut [T],
+    ) {
+        self.check(block, w.len(), x.len(), y.len(), scratch.len(), "y");
+        assert!(b.is_none_or(|b| b.len() == self.c_out), "conv: bias must hold {} numbers", self.c_out);
+        self.forward_plan().run(block, w, b, x, y, scratch);
+    }
+
+    /// `dx[c, p, q] = sum_{o, u, v} w[o, c, u, v] * dy[o, i, j]` over all `i * stride + u - pad = p`, `j * stride + v - pad = q`.
+    /// Overwrites `dx`.
+    ///
+    /// Rows `p` with the same `(p + pad) mod stride` see the same kernel rows `u = r, r + stride, ...`: for each such class it
+    /// is a correlation of stride 1 with the kernel walked backwards.
+    ///
+    /// # Panics
+    /// If a slice has not the length its shape says.
+    #[track_caller]
+    pub fn backward_input<T: Scalar>(
+        &self,
+        block: Block,
+        w: &[T],
+        dy: &[T],
+        dx: &mut [T],
+        scratch: &mut [T],
+    ) {
+        self.check(block, w.len(), dx.len(), dy.len(), scratch.len(), "dy");
+        for plan in self.input_gradient_plans() {
+            plan.run(block, w, None, dy, dx, scratch);
+        }
+    }
+
+    /// `dw[o, c, u, v] += sum over samples, i, j of dy[o, i, j] * x[c, i * stride + u - pad, j * stride + v - pad]` and
+    /// `db[o] += sum of dy[o, i, j]`. Adds to both.
+    ///
+    /// # Panics
+    /// If a slice has not the length its shape says.
+    #[track_caller]
+    pub fn backward_params<T: Scalar>(
+        &self,
+        block: Block,
+        x: &[T],
+        dy: &[T],
+        dw: &mut [T],
+        db: Option<&mut [T]>,
+        scratch: &mut [T],
+    ) {
+        self.check(block, dw.len(), x.len(), dy.len(), scratch.len(), "dy");
+        assert!(
+            db.as_ref().is_none_or(|db| db.len() == self.c_out),
+            "conv: bias gradient must hold {} numbers",
+            self.c_out
+        );
+        T::weight_gradient(WeightGradient { conv: *self, block, x, dy, dw, db, scratch });
+    }
+
+    /// The forward pass as a correlation.
+    pub(crate) fn forward_plan(&self) -> Correlation {
+        let [kh, kw] = self.kernel;
+        Correlation {
+            groups: self.c_out,
+            channels: self.c_in,
+            taps: self.kernel,
+            // w[o, c, u, v]
+            w_start: 0,
+            w_group: (self.c_in * kh * kw) as isize,
+            w_channel: (kh * kw) as isize,
+            w_tap: [kw as isize, 1],
+            source: [self.h_in, self.w_in],
+            target: [self.h_out(), self.w_out()],
+            offset: self.pad.map(|p| -(p as isize)),
+            source_step: self.stride,
+            target_plane: [self.h_out(), self.w_out()],
+            target_start: [0, 0],
+            target_step: [1, 1],
+        }
+    }
+
+    /// The input gradient as correlations, one a phase of the strides; see [`Conv2d::backward_input`].
+    pub(crate) fn input_gradient_plans(&self) -> impl Iterator<Item = Correlation> + use<> {
+        let conv = *self;
+        let [kh, kw] = conv.kernel;
+        let [sh, sw] = conv.stride;
+        // First target, targets, kernel remainder, taps, offset into dy of tap 0 seen from the first target.
+        let phases = move |axis: usize| {
+            let input = [conv.h_in, conv.w_in][axis];
+            let (k, s, pad) = (conv.kernel[axis], conv.stride[axis], conv.pad[axis]);
+            (0..s.min(input)).map(move |first| {
+                let remainder = (first + pad) % s;
+                let taps = (k + s - 1).saturating_sub(remainder) / s;
+                let offset = ((first + pad - remainder) / s) as isize - (taps as isize - 1);
+                (first, (input - first).div_ceil(s), remainder, taps, offset)
+            })
+        };
+        phases(0).flat_map(move |(row, rows, u0, u_taps, u_offset)| {
+            phases(1).map(move |(column, columns, v0, v_taps, v_offset)| {
+                // The last tap comes first: u = u0 + (u_taps - 1) * sh and down.
+                let last_u = u0 as isize + (u_taps as isize - 1) * sh as isize;
+                let last_v = v0 as isize + (v_taps as isize - 1) * sw as isize;
+                Correlation {
+                    groups: conv.c_in,
+                    channels: conv.c_out,
+                    taps: [u_taps, v_taps],
+                    w_start: last_u * kw as isize + last_v,
+                    w_group: (kh * kw) as isize,
+                    w_channel: (conv.c_in * kh * kw) as isize,
+                    w_tap: [-((sh * kw) as isize), -(sw as isize)],
+                    source: [conv.h_out(), conv.w_out()],
+                    target: [rows, columns],
+                    offset: [u_offset, v_offset],
+                    source_step: [1, 1],
+                    target_plane: [conv.h_in, conv.w_in],
+                    target_start: [row, column],
+                    target_step: conv.stride,
+                }
+            })
+        })
+    }
+
+    pub(crate) fn taps(&self) -> usize {
+        self.c_in * self.kernel[0] * self.kernel[1]
+    }
+
+    #[track_caller]
+    fn check(&self, block: Block, w: usize, x: usize, y: usize, scratch: usize, y_name: &str) {
+        assert_eq!(w, self.weight_len(), "conv: length of the weight");
+        assert_eq!(x, block.len(self.inputs()), "conv: length of x or dx for {block:?}");
+        assert_eq!(y, block.len(self.outputs()), "conv: length of {y_name} for {block:?}");
+        assert!(
+            scratch >= self.scratch_len(block),
+            "conv: scratch of {} is too short: {scratch}",
+            self.scratch_len(block)
+        );
+    }
+}

@@ -1,0 +1,506 @@
+//! The dense (fully connected) layer's products: forward, input gradient, parameter gradient.
+
+use crate::conv::gradient::bias_gradient;
+use crate::error::checked_product;
+use crate::micro::{Tile, best_shape, cover, product};
+use crate::simd::{Kernel, Vector, sum16};
+use crate::{Block, GeometryError, LANES, Scalar};
+
+/// Columns of the weight that the input gradient copies side by side: a multiple of every register tile's rows.
+const PANEL: usize = 24;
+
+/// The sizes of a dense layer and its kernels: `y = W x + b`, `W` is `[outputs, inputs]`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Dense {
+    /// Features in.
+    pub inputs: usize,
+    /// Features out.
+    pub outputs: usize,
+}
+
+impl Dense {
+    /// Checks the sizes.
+    ///
+    /// # Errors
+    /// A zero size, or more than 2^28 weights.
+    pub fn new(inputs: usize, outputs: usize) -> Result<Self, GeometryError> {
+        const NAME: &str = "dense";
+        for (what, size) in [("inputs", inputs), ("outputs", outputs)] {
+            if size == 0 {
+                return Err(GeometryError::Zero { kernel: NAME, what });
+            }
+        }
+        checked_product(NAME, "the weight", &[outputs, inputs])?;
+        Ok(Self { inputs, outputs })
+    }
+
+    /// Scratch that each of the three passes may use.
+    pub fn scratch_len(&self, block: Block) -> usize {
+        if block.lanes() == 1 {
+            return 0;
+        }
+        // x with its tiles transposed, or a panel of the weight.
+        (block.tiles() * LANES * self.pitch()).max(self.outputs * PANEL)
+    }
+
+    /// `y = W x + b`: `[outputs x 16] = [outputs x inputs] * [inputs x 16]` for each tile. Overwrites `y`.
+    ///
+    /// # Panics
+    /// If a slice has not the length its shape says.
+    #[track_caller]
+    pub fn forward<T: Scalar>(
+        &self,
+        block: Block,
+        w: &[T],
+        b: Option<&[T]>,
+        x: &[T],
+        y: &mut [T],
+        scratch: &mut [T],
+    ) {
+        self.check(block, w.len(), x.len(), y.len(), scratch.len());
+        assert!(b.is_none_or(|b| b.len() == self.outputs), "dense: bias must hold {} numbers", self.outputs);
+        T::dense_forward(Forward { dense: *self, block, w, b, x, y });
+    }
+
+    /// `dx = W^T dy`: `[inputs x 16] = [inputs x outputs] * [outputs x 16]` for each tile. Overwrites `dx`.
+    ///
+    /// # Panics
+    /// If a slice has not the length its shape says.
+    #[track_caller]
+    pub fn backward_input<T: Scalar>(
+        &self,
+        block: Block,
+        w: &[T],
+        dy: &[T],
+        dx: &mut [T],
+        scratch: &mut [T],
+    ) {
+        self.check(block, w.len(), dx.len(), dy.len(), scratch.len());
+        T::dense_backward_input(BackwardInput { dense: *self, block, w, dy, dx, scratch });
+    }
+
+    /// `dW += dy x^T`: `[outputs x inputs] += [outputs x samples] * [samples x inputs]`, and `db += dy 1`. Adds to both.
+    ///
+    /// # Panics
+    /// If a slice has not the length its shape says.
+    #[track_caller]
+    pub fn backward_params<T: Scalar>(
+        &self,
+        block: Block,
+        x: &[T],
+        dy: &[T],
+        dw: &mut [T],
+        db: Option<&mut [T]>,
+        scratch: &mut [T],
+    ) {
+        self.check(block, dw.len(), x.len(), dy.len(), scratch.len());
+        assert!(
+            db.as_ref().is_none_or(|db| db.len() == self.outputs),
+            "dense: bias gradient must hold {} numbers",
+            self.outputs
+        );
+        T::dense_backward_params(BackwardParams { dense: *self, block, x, dy, dw, db, scratch });
+    }
+
+    /// Numbers from one sample of a transposed tile to the next: never a power of two, or samples would evict each other.
+    fn pitch(&self) -> usize {
+        self.inputs.next_multiple_of(LANES) + LANES
+    }
+
+    #[track_caller]
+    fn check(&self, block: Block, w: usize, x: usize, y: usize, scratch: usize) {
+        assert_eq!(w, self.inputs * self.outputs, "dense: length of the weight");
+        assert_eq!(x, block.len(self.inputs), "dense: length of x or dx for {block:?}");
+        assert_eq!(y, block.len(self.outputs), "dense: length of y or dy for {block:?}");
+        assert!(
+            scratch >= self.scratch_len(block),
+            "dense: scratch of {} is too short: {scratch}",
+            self.scratch_len(block)
+        );
+    }
+}
+
+/// Where the `column`-th vector of live lanes of a tiled block begins, for `features` features a tile.
+#[inline(always)]
+fn column<V: Vector>(features: usize, column: usize) -> usize {
+    let parts = LANES / V::LANES;
+    (column / parts) * features * LANES + (column % parts) * V::LANES
+}
+
+/// Vectors of live lanes in a tiled block.
+#[inline(always)]
+fn columns<V: Vector>(block: Block) -> usize {
+    if block.is_empty() {
+        return 0;
+    }
+    let last = block.tiles() - 1;
+    last * (LANES / V::LANES) + block.live(last).div_ceil(V::LANES)
+}
+
+/// `y[r][column] = init[r] + sum_k a[r * a_row + k * a_step] * x[k][column]`: tiles of rows x vectors of lanes.
+#[derive(Clone, Copy)]
+struct RowsByLanes<T> {
+    a: *const T,
+    a_row: usize,
+    a_step: usize,
+    /// One number a row, or null.
+    init: *const T,
+    x: *const T,
+    /// Features of x: the length of the sum.
+    k: usize,
+    y: *mut T,
+    y_features: usize,
+}
+
+impl<V: Vector> Tile<V> for RowsByLanes<V::Elem> {
+    #[inline(always)]
+    unsafe fn at<const R: usize, const C: usize>(&self, r0: usize, c0: usize, _fresh: (usize, usize)) {
+        let Self { a, a_row, a_step, init, x, k, y, y_features } = *self;
+        let mut acc = [[V::splat(V::Elem::ZERO); C]; R];
+        // SAFETY: the caller vouches for rows and columns; the slices were checked against the sizes.
+        unsafe {
+            if !init.is_null() {
+                for r in 0..R {
+                    acc[r] = [V::splat(*init.add(r0 + r)); C];
+                }
+            }
+            let mut b = [x; C];
+            for c in 0..C {
+                b[c] = x.add(column::<V>(k, c0 + c));
+            }
+            product::<V, R, C>(&mut acc, a.add(r0 * a_row), a_row, a_step, b, LANES, k);
+            for r in 0..R {
+                for c in 0..C {
+                    acc[r][c].store(y.add((r0 + r) * LANES + column::<V>(y_features, c0 + c)));
+                }
+            }
+        }
+    }
+}
+
+/// Covers `rows` x `columns` results with the best shape.
+///
+/// # Safety
+/// The results must exist.
+#[inline(always)]
+unsafe fn cover_all<V: Vector>(tile: &impl Tile<V>, rows: usize, columns: usize) {
+    // SAFETY: the caller vouches for the results.
+    unsafe { cover::<V>(tile, best_shape::<V>(rows, columns), rows, (0, columns)) }
+}
+
+pub(crate) struct Forward<'a, T> {
+    dense: Dense,
+    block: Block,
+    w: &'a [T],
+    b: Option<&'a [T]>,
+    x: &'a [T],
+    y: &'a mut [T],
+}
+
+impl<T: Scalar> Kernel<T> for Forward<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<Elem = T>>(self) {
+        let Self { dense: Dense { inputs, outputs }, block, w, b, x, y } = self;
+        if block.lanes() == 1 {
+            for s in 0..block.samples() {
+                let x = &x[s * inputs..][..inputs];
+                // SAFETY: the lengths were checked against the sizes.
+                unsafe { matrix_vector::<V>(w, b, x, &mut y[s * outputs..][..outputs]) };
+            }
+            return;
+        }
+        let tile = RowsByLanes {
+            a: w.as_ptr(),
+            a_row: inputs,
+            a_step: 1,
+            init: b.map_or(std::ptr::null(), |b| b.as_ptr()),
+            x: x.as_ptr(),
+            k: inputs,
+            y: y.as_mut_ptr(),
+            y_features: outputs,
+        };
+        // SAFETY: the lengths were checked against the sizes.
+        unsafe { cover_all::<V>(&tile, outputs, columns::<V>(block)) };
+    }
+}
+
+/// `y = W x + b` for one sample: sixteen partial sums a row (column `i` goes to sum `i mod 16`), then their tree.
+///
+/// # Safety
+/// `w` must hold `y.len() * x.len()` numbers, `b` as many as `y`.
+#[inline(always)]
+unsafe fn matrix_vector<V: Vector>(w: &[V::Elem], b: Option<&[V::Elem]>, x: &[V::Elem], y: &mut [V::Elem]) {
+    const R: usize = 4;
+    let (inputs, outputs) = (x.len(), y.len());
+    let whole = inputs / LANES * LANES;
+    let mut o = 0;
+    while o < outputs {
+        let rows = R.min(outputs - o);
+        let mut sums = [[V::Elem::ZERO; LANES]; R];
+        let mut lane = 0;
+        while lane < LANES {
+            let mut acc = [V::splat(V::Elem::ZERO); R];
+            // A short last group repeats its last row, whose sum is then written more than once.
+            let row = |r: usize| (o + r.min(rows - 1)) * inputs + lane;
+            let mut i = 0;
+            // SAFETY: i + lane + V::LANES <= whole <= inputs in the loop, the rest is read number by number.
+            unsafe {
+                while i < whole {
+                    let x = V::load(x.as_ptr().add(i + lane));
+                    for r in 0..R {
+                        acc[r] = V::load(w.as_ptr().add(row(r) + i)).mul_add(x, acc[r]);
+                    }
+                    i += LANES;
+                }
+                if whole + lane < inputs {
+                    let n = V::LANES.min(inputs - whole - lane);
+                    let x = V::load_first(x.as_ptr().add(whole + lane), n);
+                    for r in 0..R {
+                        acc[r] = V::load_first(w.as_ptr().add(row(r) + whole), n).mul_add(x, acc[r]);
+                    }
+                }
+                for r in 0..R {
+                    acc[r].store(sums[r].as_mut_ptr().add(lane));
+                }
+            }
+            lane += V::LANES;
+        }
+        for r in 0..rows {
+            // SAFETY: a row of sums holds 16 numbers.
+            let sum = unsafe { sum16(sums[r].as_ptr()) };
+            y[o + r] = b.map_or(sum, |b| sum + b[o + r]);
+        }
+        o += rows;
+    }
+}
+
+pub(crate) struct BackwardInput<'a, T> {
+    dense: Dense,
+    block: Block,
+    w: &'a [T],
+    dy: &'a [T],
+    dx: &'a mut [T],
+    scratch: &'a mut [T],
+}
+
+impl<T: Scalar> Kernel<T> for BackwardInput<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<Elem = T>>(self) {
+        let Self { dense: Dense { inputs, outputs }, block, w, dy, dx, scratch } = self;
+        if block.lanes() == 1 {
+            for s in 0..block.samples() {
+                let dy = &dy[s * outputs..][..outputs];
+                let dx = &mut dx[s * inputs..][..inputs];
+                // SAFETY: the lengths were checked against the sizes.
+                unsafe { transposed_matrix_vector::<V>(w, dy, dx) };
+            }
+            return;
+        }
+        let columns = columns::<V>(block);
+        let mut i = 0;
+        while i < inputs {
+            // Some columns of W side by side: otherwise each output reads a new cache line for a few numbers.
+            let width = PANEL.min(inputs - i);
+            let panel = &mut scratch[..outputs * PANEL];
+            for (o, panel) in panel.chunks_exact_mut(PANEL).enumerate() {
+                let w = &w[o * inputs + i..];
+                match w.first_chunk::<PANEL>() {
+                    Some(w) if width == PANEL => {
+                        *panel.first_chunk_mut::<PANEL>().expect("a panel's row") = *w
+                    }
+                    _ => panel[..width].copy_from_slice(&w[..width]),
+                }
+            }
+            // SAFETY: the lengths were checked against the sizes; i + width <= inputs.
+            unsafe {
+                let tile = RowsByLanes {
+                    a: panel.as_ptr(),
+                    a_row: 1,
+                    a_step: PANEL,
+                    init: std::ptr::null(),
+                    x: dy.as_ptr(),
+                    k: outputs,
+                    y: dx.as_mut_ptr().add(i * LANES),
+                    y_features: inputs,
+                };
+                cover_all::<V>(&tile, width, columns);
+            }
+            i += width;
+        }
+    }
+}
+
+/// `dx = W^T dy` for one sample: each number of dx sums over the outputs in order.
+///
+/// # Safety
+/// `w` must hold `dy.len() * dx.len()` numbers.
+#[inline(always)]
+unsafe fn transposed_matrix_vector<V: Vector>(w: &[V::Elem], dy: &[V::Elem], dx: &mut [V::Elem]) {
+    const C: usize = 8;
+    let inputs = dx.len();
+    let mut i = 0;
+    // SAFETY: i + C * LANES <= inputs in the first loop, i + n <= inputs in the second.
+    unsafe {
+        while i + C * V::LANES <= inputs {
+            let mut acc = [V::splat(V::Elem::ZERO); C];
+            for (o, &d) in dy.iter().enumerate() {
+                let d = V::splat(d);
+                for c in 0..C {
+                    acc[c] = d.mul_add(V::load(w.as_ptr().add(o * inputs + i + c * V::LANES)), acc[c]);
+                }
+            }
+            for c in 0..C {
+                acc[c].store(dx.as_mut_ptr().add(i + c * V::LANES));
+            }
+            i += C * V::LANES;
+        }
+        while i < inputs {
+            let n = V::LANES.min(inputs - i);
+            let mut acc = V::splat(V::Elem::ZERO);
+            for (o, &d) in dy.iter().enumerate() {
+                acc = V::splat(d).mul_add(V::load_first(w.as_ptr().add(o * inputs + i), n), acc);
+            }
+            acc.store_first(dx.as_mut_ptr().add(i), n);
+            i += n;
+        }
+    }
+}
+
+pub(crate) struct BackwardParams<'a, T> {
+    dense: Dense,
+    block: Block,
+    x: &'a [T],
+    dy: &'a [T],
+    dw: &'a mut [T],
+    db: Option<&'a mut [T]>,
+    scratch: &'a mut [T],
+}
+
+impl<T: Scalar> Kernel<T> for BackwardParams<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<Elem = T>>(self) {
+        let Self { dense: Dense { inputs, outputs }, block, x, dy, dw, db, scratch } = self;
+        if block.lanes() == 1 {
+            for (x, dy) in x.chunks_exact(inputs).zip(dy.chunks_exact(outputs)) {
+                for (dw, &d) in dw.chunks_exact_mut(inputs).zip(dy) {
+                    add_scaled::<V>(d, x, dw);
+                }
+            }
+            if let Some(db) = db {
+                bias_gradient::<V>(block, outputs, 1, dy, db);
+            }
+            return;
+        }
+        // Samples as rows: the tiles of x transposed.
+        let pitch = self.dense.pitch();
+        let x = {
+            for (x, out) in x.chunks_exact(inputs * LANES).zip(scratch.chunks_exact_mut(pitch * LANES)) {
+                // Whole squares of 16 features; the last is padded with zeros.
+                let squares = x.chunks_exact(LANES * LANES);
+                let rest = squares.remainder();
+                let mut last = [T::ZERO; LANES * LANES];
+                last[..rest.len()].copy_from_slice(rest);
+                let last = (!rest.is_empty()).then_some(&last[..]);
+                for (i, square) in squares.chain(last).enumerate() {
+                    // SAFETY: a square holds 16 x 16 numbers, out 16 rows of pitch >= 16 (i + 1).
+                    unsafe { V::transpose16(square.as_ptr(), out.as_mut_ptr().add(i * LANES), pitch) };
+                }
+            }
+            &*scratch
+        };
+        let tile = OuterProducts {
+            block,
+            dy: dy.as_ptr(),
+            outputs,
+            x: x.as_ptr(),
+            pitch,
+            dw: dw.as_mut_ptr(),
+            inputs,
+        };
+        let columns = inputs.div_ceil(V::LANES);
+        let shape @ (_, width) = best_shape::<V>(outputs, columns);
+        // A strip of x that fits into half of the first cache stays there while all rows of dW pass.
+        let strip = (4096 / block.samples().max(1) / V::LANES).max(1).next_multiple_of(width);
+        let mut from = 0;
+        while from < columns {
+            // The last strip takes what is left, so that every strip is at least a tile wide.
+            let to = if from + strip + width > columns { columns } else { from + strip };
+            // SAFETY: the lengths were checked against the sizes; the shape fits every strip.
+            unsafe { cover::<V>(&tile, shape, outputs, (from, to)) };
+            from = to;
+        }
+        if let Some(db) = db {
+            bias_gradient::<V>(block, outputs, 1, dy, db);
+        }
+    }
+}
+
+/// `dw[o][i] += sum over samples of dy[o][sample] * x[sample][i]`, samples in order: tiles of outputs x vectors of inputs.
+struct OuterProducts<T> {
+    block: Block,
+    dy: *const T,
+    outputs: usize,
+    x: *const T,
+    pitch: usize,
+    dw: *mut T,
+    inputs: usize,
+}
+
+impl<V: Vector> Tile<V> for OuterProducts<V::Elem> {
+    #[inline(always)]
+    unsafe fn at<const R: usize, const C: usize>(&self, o: usize, c0: usize, fresh: (usize, usize)) {
+        let Self { block, dy, outputs, x, pitch, dw, inputs } = *self;
+        let i = c0 * V::LANES;
+        // The last vector of a row may be short: its rest is not written.
+        let left = |c: usize| V::LANES.min(inputs - i - c * V::LANES);
+        let mut acc = [[V::splat(V::Elem::ZERO); C]; R];
+        // SAFETY: the caller vouches for rows and columns; the slices were checked against the sizes.
+        unsafe {
+            let (x, dw) = (x.add(i), dw.add(o * inputs + i));
+            for t in 0..block.tiles() {
+                let dy = dy.add((t * outputs + o) * LANES);
+                let x = x.add(t * LANES * pitch);
+                let mut b = [x; C];
+                for c in 0..C {
+                    b[c] = x.add(c * V::LANES);
+                }
+                product::<V, R, C>(&mut acc, dy, LANES, 1, b, pitch, block.live(t));
+            }
+            for r in 0..R {
+                for c in 0..C {
+                    if o + r >= fresh.0 && c0 + c >= fresh.1 {
+                        let dw = dw.add(r * inputs + c * V::LANES);
+                        V::load_first(dw, left(c)).add(acc[r][c]).store_first(dw, left(c));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `y += a x`.
+#[inline(always)]
+fn add_scaled<V: Vector>(a: V::Elem, x: &[V::Elem], y: &mut [V::Elem]) {
+    let len = x.len().min(y.len());
+    let whole = len / V::LANES * V::LANES;
+    let a_all = V::splat(a);
+    let mut i = 0;
+    // SAFETY: i + LANES <= whole <= len in the loop, the rest is len - whole numbers.
+    unsafe {
+        let (x, y) = (x.as_ptr(), y.as_mut_ptr());
+        while i < whole {
+            a_all.mul_add(V::load(x.add(i)), V::load(y.add(i))).store(y.add(i));
+            i += V::LANES;
+        }
+        if i < len {
+            let n = len - i;
+            a_all.mul_add(V::load_first(x.add(i), n), V::load_first(y.add(i), n)).store_first(y.add(i), n);
+        }
+    }
+}

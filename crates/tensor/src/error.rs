@@ -1,0 +1,73 @@
+//! What can be wrong with a kernel's geometry.
+
+use thiserror::Error;
+
+/// A geometry that no kernel can compute: names the kernel, what was expected and what was found.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum GeometryError {
+    /// A size that must be at least one is zero.
+    #[error("{kernel}: {what} must be at least 1, found 0")]
+    Zero {
+        /// The kernel that refused.
+        kernel: &'static str,
+        /// Which size.
+        what: &'static str,
+    },
+    /// The window does not fit into its (padded) input.
+    #[error(
+        "{kernel}: the window must fit into the input, found a window of {window} {axis} in an input of {input} \
+         {axis} with {pad} of padding on each side"
+    )]
+    WindowTooLarge {
+        /// The kernel that refused.
+        kernel: &'static str,
+        /// `rows` or `columns`.
+        axis: &'static str,
+        /// Window size along the axis.
+        window: usize,
+        /// Input size along the axis.
+        input: usize,
+        /// Padding on each side.
+        pad: usize,
+    },
+    /// Padding as large as the kernel makes outputs that see nothing but padding.
+    #[error(
+        "{kernel}: padding must be smaller than the window, found padding {pad} for a window of {window} {axis}"
+    )]
+    PadTooLarge {
+        /// The kernel that refused.
+        kernel: &'static str,
+        /// `rows` or `columns`.
+        axis: &'static str,
+        /// Window size along the axis.
+        window: usize,
+        /// Padding on each side.
+        pad: usize,
+    },
+    /// The sizes multiply to more numbers than a kernel may address.
+    #[error("{kernel}: {what} must hold at most {limit} numbers, the given sizes make more")]
+    TooLarge {
+        /// The kernel that refused.
+        kernel: &'static str,
+        /// What is too large.
+        what: &'static str,
+        /// The largest allowed number of elements.
+        limit: usize,
+    },
+}
+
+/// No operand of one sample, and no weight, may hold more numbers than this (1 GiB of f32).
+pub(crate) const MAX_ELEMENTS: usize = 1 << 28;
+
+/// The product of `sizes`, or an error that names `what`.
+pub(crate) fn checked_product(
+    kernel: &'static str,
+    what: &'static str,
+    sizes: &[usize],
+) -> Result<usize, GeometryError> {
+    sizes
+        .iter()
+        .try_fold(1usize, |product, &size| product.checked_mul(size))
+        .filter(|&product| product <= MAX_ELEMENTS)
+        .ok_or(GeometryError::TooLarge { kernel, what, limit: MAX_ELEMENTS })
+}

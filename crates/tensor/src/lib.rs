@@ -1,0 +1,44 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # Tour
+//!
+//! * [`Block`] says how samples lie in memory: tiles of [`LANES`] samples side by side, or one sample alone.
+//! * [`Conv2d`], [`Pool2d`], [`Dense`], [`activation`], [`softmax`] are the kernels. Each holds its geometry, borrows all
+//!   memory, and has a naive twin in [`mod@reference`].
+//! * [`Isa`] is the instruction set in use; every kernel is one generic source, compiled once per set.
+//! * [`Scalar`] is what the kernels compute with: `f32` in production, `f64` and [`Dual`] in proofs.
+
+#![allow(
+    unsafe_code,
+    reason = "kernels load and store through pointers whose bounds their callers checked once"
+)]
+
+pub mod activation;
+mod block;
+mod conv;
+mod conv_pool;
+mod dense;
+mod dual;
+mod error;
+mod geometry;
+mod isa;
+mod math;
+mod micro;
+pub mod peak;
+mod pool;
+pub mod reference;
+mod scalar;
+mod simd;
+pub mod softmax;
+mod vectorised;
+
+pub use block::{Block, LANES, pack, unpack};
+pub use conv::Conv2d;
+pub use conv_pool::ConvPool2d;
+pub use dense::Dense;
+pub use dual::Dual;
+pub use error::GeometryError;
+pub use isa::Isa;
+pub use pool::Pool2d;
+pub use scalar::Scalar;
+pub use vectorised::{Loop, vectorised};

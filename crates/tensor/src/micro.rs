@@ -1,0 +1,102 @@
+//! Register tiles: the inner loops that all the time is spent in, and how a matrix of results is cut into them.
+//!
+//! A tile holds `R` x `C` accumulators in registers; each step broadcasts `R` numbers, loads `C` vectors and does `R * C`
+//! fused multiply-adds. The smaller of `R` and `C` operands is held, the others stream through one or two registers: a
+//! tile that needs every last register spills, because compilers load the next operand early. Which shapes exist is the
+//! vector type's to say ([`Vector::SHAPES`]): every further shape costs seconds of compilation.
+
+use crate::Scalar;
+use crate::simd::Vector;
+
+/// Work on an `R` x `C` tile of results that begins at row `r`, column `c`.
+pub(crate) trait Tile<V: Vector> {
+    /// Does it. Rows before `fresh.0` and columns before `fresh.1` are done already: a kernel that overwrites may compute
+    /// them again, to the same bits; one that adds must not.
+    ///
+    /// # Safety
+    /// Rows `r..r + R` and columns `c..c + C` must exist.
+    unsafe fn at<const R: usize, const C: usize>(&self, r: usize, c: usize, fresh: (usize, usize));
+}
+
+/// The shape that covers `rows` x `columns` results in the fewest cycles.
+#[inline(always)]
+pub(crate) fn best_shape<V: Vector>(rows: usize, columns: usize) -> (usize, usize) {
+    // Half-cycles a step: two multiply-adds, or two loads, or the latency of one of 8 sums in flight.
+    let step = |(r, c): (usize, usize)| (r * c).max(r + c).max(8) + 1;
+    let cost = |(r, c): (usize, usize)| rows.div_ceil(r) * columns.div_ceil(c) * step((r, c));
+    let mut best = (1, 1);
+    for &(r, c) in V::SHAPES {
+        if r <= rows && c <= columns && cost((r, c)) < cost(best) {
+            best = (r, c);
+        }
+    }
+    best
+}
+
+/// Covers `rows` x columns `from..to` of results with tiles of one shape. A last tile that would stick out begins earlier
+/// and computes some results twice.
+///
+/// # Safety
+/// The results must exist; the shape must be one of the vector type's and fit.
+#[inline(always)]
+pub(crate) unsafe fn cover<V: Vector>(
+    tile: &impl Tile<V>,
+    shape @ (height, width): (usize, usize),
+    rows: usize,
+    (from, to): (usize, usize),
+) {
+    let mut r = 0;
+    while r < rows {
+        let mut c = from;
+        while c < to {
+            // SAFETY: the shape fits, and begins early enough to end in time.
+            unsafe { V::shape(tile, shape, r.min(rows - height), c.min(to - width), (r, c)) };
+            c += width;
+        }
+        r += height;
+    }
+}
+
+/// `acc[r][c] += sum over k of a[r * a_row + k * a_step] * b[c][k * b_step ..][..LANES]`, a product `[R x k] * [k x C]`.
+///
+/// # Safety
+/// Every address the formula names must be valid for reading.
+#[inline(always)]
+pub(crate) unsafe fn product<V: Vector, const R: usize, const C: usize>(
+    acc: &mut [[V; C]; R],
+    a: *const V::Elem,
+    a_row: usize,
+    a_step: usize,
+    b: [*const V::Elem; C],
+    b_step: usize,
+    k: usize,
+) {
+    for k in 0..k {
+        // SAFETY: the caller vouches for every address of the formula.
+        unsafe {
+            if C <= R {
+                let mut x = [V::splat(V::Elem::ZERO); C];
+                for c in 0..C {
+                    x[c] = V::load(b[c].add(k * b_step));
+                }
+                for r in 0..R {
+                    let w = V::splat(*a.add(r * a_row + k * a_step));
+                    for c in 0..C {
+                        acc[r][c] = w.mul_add(x[c], acc[r][c]);
+                    }
+                }
+            } else {
+                let mut w = [V::splat(V::Elem::ZERO); R];
+                for r in 0..R {
+                    w[r] = V::splat(*a.add(r * a_row + k * a_step));
+                }
+                for c in 0..C {
+                    let x = V::load(b[c].add(k * b_step));
+                    for r in 0..R {
+                        acc[r][c] = w[r].mul_add(x, acc[r][c]);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Vector types behind one small trait, and the dispatch that picks one at run time.
+//!
+//! A kernel is written once, generic over [`Vector`]; [`run_f32`] calls it inside a function compiled for the active
+//! instruction set, so that everything inlines down to that set's registers.
+
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod portable;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+pub(crate) use portable::Wide;
+
+use crate::Isa;
+use crate::Scalar;
+use crate::micro::Tile;
+
+/// A register's worth of numbers.
+///
+/// `LANES` divides 16, so a row of sixteen numbers is a whole number of vectors.
+pub(crate) trait Vector: Copy {
+    /// What a lane holds.
+    type Elem: Scalar;
+    /// One truth value a lane.
+    type Mask: Copy;
+    /// The same arithmetic on one number.
+    type One: Vector<Elem = Self::Elem>;
+    /// Numbers in a vector.
+    const LANES: usize;
+    /// The register tiles, rows by columns, best first.
+    const SHAPES: &[(usize, usize)];
+    /// Runs the tile of one of [`Vector::SHAPES`], or of 1 x 1.
+    ///
+    /// # Safety
+    /// As [`Tile::at`].
+    unsafe fn shape(tile: &impl Tile<Self>, shape: (usize, usize), r: usize, c: usize, fresh: (usize, usize));
+
+    /// All lanes the same.
+    fn splat(value: Self::Elem) -> Self;
+    /// Reads `LANES` numbers.
+    ///
+    /// # Safety
+    /// `from` must be valid for reading `LANES` numbers.
+    unsafe fn load(from: *const Self::Elem) -> Self;
+    /// Writes `LANES` numbers.
+    ///
+    /// # Safety
+    /// `to` must be valid for writing `LANES` numbers.
+    unsafe fn store(self, to: *mut Self::Elem);
+    /// `self + b`.
+    fn add(self, b: Self) -> Self;
+    /// `self - b`.
+    fn sub(self, b: Self) -> Self;
+    /// `self * b`.
+    fn mul(self, b: Self) -> Self;
+    /// `self / b`.
+    fn div(self, b: Self) -> Self;
+    /// `self * b + c`, rounded once where the instruction set can.
+    fn mul_add(self, b: Self, c: Self) -> Self;
+    /// `self > b`; false where either is NaN.
+    fn gt(self, b: Self) -> Self::Mask;
+    /// `self == b`; false where either is NaN.
+    fn eq(self, b: Self) -> Self::Mask;
+    /// Where the lane is NaN.
+    fn is_nan(self) -> Self::Mask;
+    /// Lane-wise or.
+    fn or(a: Self::Mask, b: Self::Mask) -> Self::Mask;
+    /// `yes` where the mask is set, `no` elsewhere.
+    fn select(mask: Self::Mask, yes: Self, no: Self) -> Self;
+    /// `2^self` for integers in -126..=127; anything for other numbers. Only `f32` vectors have it.
+    fn pow2(self) -> Self;
+    /// `e^self`.
+    fn exp(self) -> Self;
+    /// `tanh(self)`.
+    fn tanh(self) -> Self;
+    /// The numbers of even place, then those of odd place, of `a` followed by `b`.
+    fn unzip(a: Self, b: Self) -> (Self, Self);
+    /// `to[i * pitch + j] = from[j * 16 + i]` for `i, j < 16`.
+    ///
+    /// # Safety
+    /// `from` must be valid for reading 16 x 16 numbers, `to` for writing 16 rows of 16 that begin `pitch` apart.
+    #[inline(always)]
+    unsafe fn transpose16(from: *const Self::Elem, to: *mut Self::Elem, pitch: usize) {
+        for i in 0..16 {
+            for j in 0..16 {
+                // SAFETY: the caller vouches for both squares.
+                unsafe { *to.add(i * pitch + j) = *from.add(j * 16 + i) };
+            }
+        }
+    }
+    /// Reads `n <= LANES` numbers and fills up with zeros.
+    ///
+    /// # Safety
+    /// `from` must be valid for reading `n` numbers.
+    #[inline(always)]
+    unsafe fn load_first(from: *const Self::Elem, n: usize) -> Self {
+        debug_assert!(n <= Self::LANES);
+        if n == Self::LANES {
+            // SAFETY: the caller vouches for n = LANES numbers.
+            return unsafe { Self::load(from) };
+        }
+        let mut buffer = [Self::Elem::ZERO; 16];
+        // SAFETY: the caller vouches for n numbers; the buffer holds 16 >= LANES.
+        unsafe {
+            for i in 0..n {
+                buffer[i] = *from.add(i);
+            }
+            Self::load(buffer.as_ptr())
+        }
+    }
+    /// Writes the first `n <= LANES` numbers.
+    ///
+    /// # Safety
+    /// `to` must be valid for writing `n` numbers.
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut Self::Elem, n: usize) {
+        debug_assert!(n <= Self::LANES);
+        if n == Self::LANES {
+            // SAFETY: the caller vouches for n = LANES numbers.
+            return unsafe { self.store(to) };
+        }
+        let mut buffer = [Self::Elem::ZERO; 16];
+        // SAFETY: the buffer holds 16 >= LANES; the caller vouches for n numbers.
+        unsafe {
+            self.store(buffer.as_mut_ptr());
+            for i in 0..n {
+                *to.add(i) = buffer[i];
+            }
+        }
+    }
+}
+
+/// Work that can run with any vector type of numbers `T`.
+pub(crate) trait Kernel<T: Scalar> {
+    /// What it returns.
+    type Output;
+    /// Does the work. Implementations are `#[inline(always)]`, or they would not be compiled for the instruction set.
+    fn run<V: Vector<Elem = T>>(self) -> Self::Output;
+}
+
+/// Implements the register tiles of a vector type.
+macro_rules! shapes {
+    ($($rows:literal x $columns:literal),*) => {
+        const SHAPES: &[(usize, usize)] = &[$(($rows, $columns)),*];
+
+        #[inline(always)]
+        unsafe fn shape(tile: &impl Tile<Self>, shape: (usize, usize), r: usize, c: usize, fresh: (usize, usize)) {
+            // SAFETY: the caller vouches for the tile.
+            unsafe {
+                match shape {
+                    $(($rows, $columns) => tile.at::<$rows, $columns>(r, c, fresh),)*
+                    _ => tile.at::<1, 1>(r, c, fresh),
+                }
+            }
+        }
+    };
+}
+pub(crate) use shapes;
+
+/// Runs `kernel` with the vector type of the active instruction set.
+#[inline]
+pub(crate) fn run_f32<K: Kernel<f32>>(kernel: K) -> K::Output {
+    match Isa::active() {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: Isa::active returns these only on a processor that has them.
+        Isa::Avx512 => unsafe { x86::avx512(kernel) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Isa::Avx2 => unsafe { x86::avx2(kernel) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Isa::Wide => unsafe { x86::wide(kernel) },
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: as above.
+        Isa::Neon => unsafe { neon::neon(kernel) },
+        _ => kernel.run::<Wide<f32, 4, false>>(),
+    }
+}
+
+/// The sum of sixteen numbers in a fixed tree: `i + (i + 8)`, then 4, 2, 1. Every instruction set adds in this order.
+///
+/// # Safety
+/// `from` must be valid for reading 16 numbers.
+#[inline(always)]
+pub(crate) unsafe fn sum16<T: Scalar>(from: *const T) -> T {
+    let mut v = [T::ZERO; 8];
+    for i in 0..8 {
+        // SAFETY: i + 8 < 16.
+        v[i] = unsafe { *from.add(i) + *from.add(i + 8) };
+    }
+    for i in 0..4 {
+        v[i] += v[i + 4];
+    }
+    (v[0] + v[2]) + (v[1] + v[3])
+}

@@ -1,0 +1,106 @@
+//! Arrays as vectors: plain Rust for any number type and any machine.
+
+use super::{Vector, shapes};
+use crate::Scalar;
+use crate::micro::Tile;
+
+/// `N` numbers side by side. `FUSED` says whether `mul_add` rounds once: true only where the hardware does that fast.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(crate) struct Wide<T, const N: usize, const FUSED: bool>(pub(crate) [T; N]);
+
+impl<T: Scalar, const N: usize, const FUSED: bool> Wide<T, N, FUSED> {
+    #[inline(always)]
+    fn map(self, f: impl Fn(T) -> T) -> Self {
+        Self(self.0.map(f))
+    }
+
+    #[inline(always)]
+    fn each(self, b: Self, f: impl Fn(T, T) -> T) -> Self {
+        Self(std::array::from_fn(|i| f(self.0[i], b.0[i])))
+    }
+}
+
+impl<T: Scalar, const N: usize, const FUSED: bool> Vector for Wide<T, N, FUSED> {
+    type Elem = T;
+    type Mask = [bool; N];
+    type One = Wide<T, 1, FUSED>;
+    const LANES: usize = N;
+
+    // Arrays are for correctness, not speed: one shape.
+    shapes!(4 x 1);
+
+    #[inline(always)]
+    fn splat(value: T) -> Self {
+        Self([value; N])
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const T) -> Self {
+        // SAFETY: the caller vouches for N numbers; an array needs no more alignment than its element.
+        Self(unsafe { from.cast::<[T; N]>().read() })
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut T) {
+        // SAFETY: the caller vouches for N numbers.
+        unsafe { to.cast::<[T; N]>().write(self.0) }
+    }
+    #[inline(always)]
+    fn add(self, b: Self) -> Self {
+        self.each(b, |a, b| a + b)
+    }
+    #[inline(always)]
+    fn sub(self, b: Self) -> Self {
+        self.each(b, |a, b| a - b)
+    }
+    #[inline(always)]
+    fn mul(self, b: Self) -> Self {
+        self.each(b, |a, b| a * b)
+    }
+    #[inline(always)]
+    fn div(self, b: Self) -> Self {
+        self.each(b, |a, b| a / b)
+    }
+    #[inline(always)]
+    fn mul_add(self, b: Self, c: Self) -> Self {
+        Self(std::array::from_fn(|i| {
+            if FUSED { self.0[i].mul_add(b.0[i], c.0[i]) } else { self.0[i] * b.0[i] + c.0[i] }
+        }))
+    }
+    #[inline(always)]
+    fn gt(self, b: Self) -> [bool; N] {
+        std::array::from_fn(|i| self.0[i] > b.0[i])
+    }
+    #[inline(always)]
+    fn eq(self, b: Self) -> [bool; N] {
+        std::array::from_fn(|i| self.0[i] == b.0[i])
+    }
+    #[inline(always)]
+    fn is_nan(self) -> [bool; N] {
+        self.0.map(|a| a.is_nan())
+    }
+    #[inline(always)]
+    fn or(a: [bool; N], b: [bool; N]) -> [bool; N] {
+        std::array::from_fn(|i| a[i] | b[i])
+    }
+    #[inline(always)]
+    fn select(mask: [bool; N], yes: Self, no: Self) -> Self {
+        Self(std::array::from_fn(|i| if mask[i] { yes.0[i] } else { no.0[i] }))
+    }
+    #[inline(always)]
+    fn unzip(a: Self, b: Self) -> (Self, Self) {
+        let at = |i: usize| if i < N { a.0[i] } else { b.0[i - N] };
+        (Self(std::array::from_fn(|i| at(2 * i))), Self(std::array::from_fn(|i| at(2 * i + 1))))
+    }
+    #[inline(always)]
+    fn pow2(self) -> Self {
+        self.map(|a| T::from_f64(f64::from(f32::from_bits((((a.to_f64() as i32) + 127) as u32) << 23))))
+    }
+    #[inline(always)]
+    fn exp(self) -> Self {
+        self.map(|a| a.exp())
+    }
+    #[inline(always)]
+    fn tanh(self) -> Self {
+        self.map(|a| a.tanh())
+    }
+}

@@ -1,0 +1,278 @@
+//! Eight lanes for AVX2 with FMA, sixteen for AVX-512.
+
+use super::{Kernel, Vector, Wide, shapes};
+use crate::math;
+use crate::micro::Tile;
+use std::arch::x86_64::*;
+
+/// Runs a kernel compiled for AVX2 and FMA.
+#[target_feature(enable = "avx2,fma")]
+pub(super) fn avx2<K: Kernel<f32>>(kernel: K) -> K::Output {
+    kernel.run::<F32x8>()
+}
+
+/// Runs a kernel on sixteen-lane arrays, compiled for AVX2 and FMA.
+#[target_feature(enable = "avx2,fma")]
+pub(super) fn wide<K: Kernel<f32>>(kernel: K) -> K::Output {
+    kernel.run::<Wide<f32, 16, true>>()
+}
+
+/// Runs a kernel compiled for AVX-512.
+#[target_feature(enable = "avx512f,avx2,fma")]
+pub(super) fn avx512<K: Kernel<f32>>(kernel: K) -> K::Output {
+    kernel.run::<F32x16>()
+}
+
+/// A 256-bit register. Made only inside kernels that [`avx2`] runs, so the instructions exist.
+#[derive(Clone, Copy)]
+pub(super) struct F32x8(__m256);
+
+/// A 512-bit register. Made only inside kernels that [`avx512`] runs.
+#[derive(Clone, Copy)]
+pub(super) struct F32x16(__m512);
+
+// SAFETY of every block in the two implementations below: the instruction needs its feature, and a value of the type
+// exists only inside a function compiled for it (see the types); loads and stores are the caller's to vouch for.
+
+impl Vector for F32x8 {
+    type Elem = f32;
+    type Mask = __m256;
+    type One = Wide<f32, 1, true>;
+    const LANES: usize = 8;
+    // At most 12 accumulators, 2 held operands and 2 in flight: all 16 registers. 8 independent sums keep two
+    // multiply-add units of 4 cycles busy, so none of the larger shapes is slower than another.
+    shapes!(6 x 2, 2 x 6, 2 x 5, 3 x 3, 8 x 1, 1 x 8, 4 x 1, 2 x 2);
+
+    #[inline(always)]
+    fn splat(value: f32) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm256_set1_ps(value) })
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm256_loadu_ps(from) })
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: see above.
+        unsafe { _mm256_storeu_ps(to, self.0) }
+    }
+    #[inline(always)]
+    fn add(self, b: Self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm256_add_ps(self.0, b.0) })
+    }
+    #[inline(always)]
+    fn sub(self, b: Self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm256_sub_ps(self.0, b.0) })
+    }
+    #[inline(always)]
+    fn mul(self, b: Self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm256_mul_ps(self.0, b.0) })
+    }
+    #[inline(always)]
+    fn div(self, b: Self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm256_div_ps(self.0, b.0) })
+    }
+    #[inline(always)]
+    fn mul_add(self, b: Self, c: Self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm256_fmadd_ps(self.0, b.0, c.0) })
+    }
+    #[inline(always)]
+    fn gt(self, b: Self) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_cmp_ps::<_CMP_GT_OQ>(self.0, b.0) }
+    }
+    #[inline(always)]
+    fn eq(self, b: Self) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_cmp_ps::<_CMP_EQ_OQ>(self.0, b.0) }
+    }
+    #[inline(always)]
+    fn is_nan(self) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_cmp_ps::<_CMP_UNORD_Q>(self.0, self.0) }
+    }
+    #[inline(always)]
+    fn or(a: __m256, b: __m256) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_or_ps(a, b) }
+    }
+    #[inline(always)]
+    fn select(mask: __m256, yes: Self, no: Self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm256_blendv_ps(no.0, yes.0, mask) })
+    }
+    #[inline(always)]
+    fn unzip(a: Self, b: Self) -> (Self, Self) {
+        // SAFETY: see above.
+        unsafe {
+            // Within halves, then the middle quarters change places.
+            let order = |v| _mm256_castpd_ps(_mm256_permute4x64_pd::<0xd8>(_mm256_castps_pd(v)));
+            (
+                Self(order(_mm256_shuffle_ps::<0x88>(a.0, b.0))),
+                Self(order(_mm256_shuffle_ps::<0xdd>(a.0, b.0))),
+            )
+        }
+    }
+    #[inline(always)]
+    fn pow2(self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe {
+            let biased = _mm256_add_epi32(_mm256_cvtps_epi32(self.0), _mm256_set1_epi32(127));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
+        })
+    }
+    #[inline(always)]
+    unsafe fn transpose16(from: *const f32, to: *mut f32, pitch: usize) {
+        // SAFETY: see above; four squares of 8 x 8 make one of 16 x 16.
+        unsafe {
+            for (i, j) in [(0, 0), (0, 8), (8, 0), (8, 8)] {
+                transpose8(from.add(j * 16 + i), to.add(i * pitch + j), pitch);
+            }
+        }
+    }
+    #[inline(always)]
+    fn exp(self) -> Self {
+        math::exp(self)
+    }
+    #[inline(always)]
+    fn tanh(self) -> Self {
+        math::tanh(self)
+    }
+}
+
+impl Vector for F32x16 {
+    type Elem = f32;
+    type Mask = __mmask16;
+    type One = Wide<f32, 1, true>;
+    const LANES: usize = 16;
+    // At most 24 accumulators, 4 held operands and 2 in flight: 30 of 32 registers.
+    shapes!(4 x 6, 8 x 3, 4 x 5, 24 x 1, 8 x 1, 1 x 12, 4 x 1, 2 x 2);
+
+    #[inline(always)]
+    fn splat(value: f32) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm512_set1_ps(value) })
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm512_loadu_ps(from) })
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: see above.
+        unsafe { _mm512_storeu_ps(to, self.0) }
+    }
+    #[inline(always)]
+    fn add(self, b: Self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm512_add_ps(self.0, b.0) })
+    }
+    #[inline(always)]
+    fn sub(self, b: Self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm512_sub_ps(self.0, b.0) })
+    }
+    #[inline(always)]
+    fn mul(self, b: Self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm512_mul_ps(self.0, b.0) })
+    }
+    #[inline(always)]
+    fn div(self, b: Self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm512_div_ps(self.0, b.0) })
+    }
+    #[inline(always)]
+    fn mul_add(self, b: Self, c: Self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm512_fmadd_ps(self.0, b.0, c.0) })
+    }
+    #[inline(always)]
+    fn gt(self, b: Self) -> __mmask16 {
+        // SAFETY: see above.
+        unsafe { _mm512_cmp_ps_mask::<_CMP_GT_OQ>(self.0, b.0) }
+    }
+    #[inline(always)]
+    fn eq(self, b: Self) -> __mmask16 {
+        // SAFETY: see above.
+        unsafe { _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(self.0, b.0) }
+    }
+    #[inline(always)]
+    fn is_nan(self) -> __mmask16 {
+        // SAFETY: see above.
+        unsafe { _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self.0, self.0) }
+    }
+    #[inline(always)]
+    fn or(a: __mmask16, b: __mmask16) -> __mmask16 {
+        a | b
+    }
+    #[inline(always)]
+    fn select(mask: __mmask16, yes: Self, no: Self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm512_mask_blend_ps(mask, no.0, yes.0) })
+    }
+    #[inline(always)]
+    fn unzip(a: Self, b: Self) -> (Self, Self) {
+        // SAFETY: see above.
+        unsafe {
+            let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+            let odd = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+            (Self(_mm512_permutex2var_ps(a.0, even, b.0)), Self(_mm512_permutex2var_ps(a.0, odd, b.0)))
+        }
+    }
+    #[inline(always)]
+    fn pow2(self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe {
+            let biased = _mm512_add_epi32(_mm512_cvtps_epi32(self.0), _mm512_set1_epi32(127));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(biased))
+        })
+    }
+    #[inline(always)]
+    unsafe fn transpose16(from: *const f32, to: *mut f32, pitch: usize) {
+        // SAFETY: see above; four squares of 8 x 8 make one of 16 x 16.
+        unsafe {
+            for (i, j) in [(0, 0), (0, 8), (8, 0), (8, 8)] {
+                transpose8(from.add(j * 16 + i), to.add(i * pitch + j), pitch);
+            }
+        }
+    }
+    #[inline(always)]
+    fn exp(self) -> Self {
+        math::exp(self)
+    }
+    #[inline(always)]
+    fn tanh(self) -> Self {
+        math::tanh(self)
+    }
+}
+
+/// `to[i * pitch + j] = from[j * 16 + i]` for `i, j < 8`: pairs, then fours, then halves change places.
+///
+/// # Safety
+/// AVX must be there; `from` must be valid for 8 rows of 8 that begin 16 apart, `to` for 8 rows of 8, `pitch` apart.
+#[inline(always)]
+unsafe fn transpose8(from: *const f32, to: *mut f32, pitch: usize) {
+    // SAFETY: the caller vouches for the instructions and both squares.
+    unsafe {
+        let r = |j: usize| _mm256_loadu_ps(from.add(j * 16));
+        let pair = |a, b| (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+        let four = |a, b| (_mm256_shuffle_ps::<0x44>(a, b), _mm256_shuffle_ps::<0xee>(a, b));
+        let ((a0, a1), (a2, a3)) = (pair(r(0), r(1)), pair(r(2), r(3)));
+        let ((a4, a5), (a6, a7)) = (pair(r(4), r(5)), pair(r(6), r(7)));
+        let ((b0, b1), (b2, b3)) = (four(a0, a2), four(a1, a3));
+        let ((b4, b5), (b6, b7)) = (four(a4, a6), four(a5, a7));
+        for (i, (low, high)) in [(b0, b4), (b1, b5), (b2, b6), (b3, b7)].into_iter().enumerate() {
+            _mm256_storeu_ps(to.add(i * pitch), _mm256_permute2f128_ps::<0x20>(low, high));
+            _mm256_storeu_ps(to.add((i + 4) * pitch), _mm256_permute2f128_ps::<0x31>(low, high));
+        }
+    }
+}

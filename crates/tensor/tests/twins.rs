@@ -1,0 +1,283 @@
+//! Every fast kernel against its slow twin, over odd sizes, both layouts and every instruction set of this machine.
+//!
+//! Operands are small integers, so `f32` sums are exact in any order and results must be equal, not close.
+
+use byhand_tensor::{
+    Block, Conv2d, Dense, Isa, Pool2d, Scalar, activation, pack, reference, softmax, unpack,
+};
+use ndarray::{Array2, ArrayView2};
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+const BLOCKS: [fn(usize) -> Block; 2] = [Block::tiled, Block::single];
+const SAMPLES: [usize; 6] = [1, 2, 5, 9, 16, 33];
+
+fn integers(rng: &mut impl Rng, len: usize) -> Vec<f32> {
+    (0..len).map(|_| rng.random_range(-3..=3) as f32).collect()
+}
+
+fn packed(block: Block, features: usize, rows: &[f32]) -> Vec<f32> {
+    let mut out = vec![f32::NAN; block.len(features)];
+    pack(ArrayView2::from_shape((block.samples(), features), rows).unwrap(), block, &mut out);
+    out
+}
+
+/// Packs a gradient: dead lanes are zero, as losses leave them.
+fn packed_gradient(block: Block, features: usize, rows: &[f32]) -> Vec<f32> {
+    let mut out = vec![0.0; block.len(features)];
+    for s in 0..block.samples() {
+        for f in 0..features {
+            out[block.index(features, s, f)] = rows[s * features + f];
+        }
+    }
+    out
+}
+
+fn rows(block: Block, features: usize, x: &[f32]) -> Vec<f32> {
+    let x: Array2<f32> = unpack(block, features, x);
+    x.into_raw_vec_and_offset().0
+}
+
+/// Runs `check` for both layouts, several batch sizes and every instruction set.
+fn everywhere(check: impl Fn(Block, &mut ChaCha8Rng)) {
+    for isa in Isa::available() {
+        for block in BLOCKS {
+            for samples in SAMPLES {
+                isa.with(|| check(block(samples), &mut ChaCha8Rng::seed_from_u64(samples as u64)));
+            }
+        }
+    }
+}
+
+#[test]
+fn convolution() {
+    // [channels, rows, columns], output channels, kernel, stride, padding
+    let shapes = [
+        ([1, 28, 28], 8, [3, 3], [1, 1], [0, 0]),
+        ([2, 12, 12], 5, [5, 5], [1, 1], [0, 0]),
+        ([3, 7, 10], 4, [3, 2], [1, 1], [1, 1]),
+        ([2, 9, 11], 3, [3, 3], [2, 3], [1, 2]),
+        ([1, 5, 17], 9, [1, 4], [1, 1], [0, 3]),
+        ([5, 6, 6], 1, [6, 6], [1, 1], [0, 0]),
+        ([1, 8, 8], 2, [2, 2], [3, 3], [0, 0]),
+        ([4, 14, 14], 6, [3, 3], [1, 1], [1, 1]),
+        ([1, 3, 40], 4, [3, 7], [1, 1], [2, 6]),
+    ];
+    for (input, c_out, kernel, stride, pad) in shapes {
+        let conv = Conv2d::new(input, c_out, kernel, stride, pad).unwrap();
+        everywhere(|block, rng| {
+            let n = block.samples();
+            let (w, b) = (integers(rng, conv.weight_len()), integers(rng, c_out));
+            let (x, dy) = (integers(rng, n * conv.inputs()), integers(rng, n * conv.outputs()));
+            let mut want_y = vec![0.0; dy.len()];
+            let mut want_dx = vec![0.0; x.len()];
+            let mut want_dw = integers(rng, w.len());
+            let mut want_db = integers(rng, b.len());
+            let (mut dw, mut db) = (want_dw.clone(), want_db.clone());
+            reference::conv2d(&conv, &w, Some(&b), &x, &mut want_y);
+            reference::conv2d_backward_input(&conv, &w, &dy, &mut want_dx);
+            reference::conv2d_backward_params(&conv, &x, &dy, &mut want_dw, Some(&mut want_db));
+
+            let (x, dy) = (packed(block, conv.inputs(), &x), packed_gradient(block, conv.outputs(), &dy));
+            let mut scratch = vec![f32::NAN; conv.scratch_len(block)];
+            let (mut y, mut dx) = (vec![f32::NAN; dy.len()], vec![f32::NAN; x.len()]);
+            conv.forward(block, &w, Some(&b), &x, &mut y, &mut scratch);
+            scratch.fill(f32::NAN);
+            conv.backward_input(block, &w, &dy, &mut dx, &mut scratch);
+            scratch.fill(f32::NAN);
+            conv.backward_params(block, &x, &dy, &mut dw, Some(&mut db), &mut scratch);
+            let at = format!("{conv:?} {block:?} {}", Isa::active());
+            assert_eq!(rows(block, conv.outputs(), &y), want_y, "y of {at}");
+            assert_eq!(rows(block, conv.inputs(), &dx), want_dx, "dx of {at}");
+            assert_eq!(dw, want_dw, "dw of {at}");
+            assert_eq!(db, want_db, "db of {at}");
+        });
+    }
+}
+
+#[test]
+fn dense() {
+    for (inputs, outputs) in [(1, 1), (17, 10), (784, 10), (196, 16), (50, 50), (33, 7), (16, 31), (100, 3)] {
+        let dense = Dense::new(inputs, outputs).unwrap();
+        everywhere(|block, rng| {
+            let n = block.samples();
+            let (w, b) = (integers(rng, inputs * outputs), integers(rng, outputs));
+            let (x, dy) = (integers(rng, n * inputs), integers(rng, n * outputs));
+            let mut want_y = vec![0.0; dy.len()];
+            let mut want_dx = vec![0.0; x.len()];
+            let mut want_dw = integers(rng, w.len());
+            let mut want_db = integers(rng, b.len());
+            let (mut dw, mut db) = (want_dw.clone(), want_db.clone());
+            reference::dense(&dense, &w, Some(&b), &x, &mut want_y);
+            reference::dense_backward_input(&dense, &w, &dy, &mut want_dx);
+            reference::dense_backward_params(&dense, &x, &dy, &mut want_dw, Some(&mut want_db));
+
+            let (x, dy) = (packed(block, inputs, &x), packed_gradient(block, outputs, &dy));
+            let mut scratch = vec![f32::NAN; dense.scratch_len(block)];
+            let (mut y, mut dx) = (vec![f32::NAN; dy.len()], vec![f32::NAN; x.len()]);
+            dense.forward(block, &w, Some(&b), &x, &mut y, &mut scratch);
+            scratch.fill(f32::NAN);
+            dense.backward_input(block, &w, &dy, &mut dx, &mut scratch);
+            scratch.fill(f32::NAN);
+            dense.backward_params(block, &x, &dy, &mut dw, Some(&mut db), &mut scratch);
+            let at = format!("{dense:?} {block:?} {}", Isa::active());
+            assert_eq!(rows(block, outputs, &y), want_y, "y of {at}");
+            assert_eq!(rows(block, inputs, &dx), want_dx, "dx of {at}");
+            assert_eq!(dw, want_dw, "dw of {at}");
+            assert_eq!(db, want_db, "db of {at}");
+        });
+    }
+}
+
+#[test]
+fn pooling() {
+    // windows that tile, overlap, leave a rest, differ by axis
+    let shapes = [
+        ([8, 26, 26], [2, 2], [2, 2]),
+        ([2, 7, 9], [3, 2], [2, 1]),
+        ([1, 5, 6], [2, 3], [3, 2]),
+        ([3, 4, 4], [4, 4], [4, 4]),
+        ([2, 5, 8], [1, 1], [2, 3]),
+    ];
+    for (input, window, stride) in shapes {
+        let pool = Pool2d::new(input, window, stride).unwrap();
+        everywhere(|block, rng| {
+            let n = block.samples();
+            // few values: many ties
+            let (x, dy) = (integers(rng, n * pool.inputs()), integers(rng, n * pool.outputs()));
+            let mut want = [vec![0.0; dy.len()], vec![0.0; dy.len()], vec![0.0; dy.len()]];
+            let mut want_dx = [vec![0.0; x.len()], vec![0.0; x.len()]];
+            let [max, tape, avg] = &mut want;
+            reference::max_pool2d(&pool, &x, max, tape);
+            reference::avg_pool2d(&pool, &x, avg);
+            reference::max_pool2d_backward(&pool, &dy, tape, &mut want_dx[0]);
+            reference::avg_pool2d_backward(&pool, &dy, &mut want_dx[1]);
+
+            let (x, dy) = (packed(block, pool.inputs(), &x), packed_gradient(block, pool.outputs(), &dy));
+            let mut got = [vec![f32::NAN; dy.len()], vec![f32::NAN; dy.len()], vec![f32::NAN; dy.len()]];
+            let mut got_dx = [vec![f32::NAN; x.len()], vec![f32::NAN; x.len()]];
+            let [max, tape, avg] = &mut got;
+            pool.max_forward(block, &x, max, tape);
+            pool.avg_forward(block, &x, avg);
+            pool.max_backward(block, &dy, tape, &mut got_dx[0]);
+            pool.avg_backward(block, &dy, &mut got_dx[1]);
+            let at = format!("{pool:?} {block:?} {}", Isa::active());
+            for i in 0..3 {
+                assert_eq!(
+                    rows(block, pool.outputs(), &got[i]),
+                    want[i],
+                    "maximum, tape, average: number {i} of {at}"
+                );
+            }
+            for i in 0..2 {
+                assert_eq!(
+                    rows(block, pool.inputs(), &got_dx[i]),
+                    want_dx[i],
+                    "dx of max, average: number {i} of {at}"
+                );
+            }
+        });
+    }
+}
+
+#[test]
+fn max_pooling_lets_nan_travel() {
+    let pool = Pool2d::new([1, 2, 2], [2, 2], [2, 2]).unwrap();
+    for isa in Isa::available() {
+        for place in 0..4 {
+            let mut x = vec![1.0f32; 4];
+            x[place] = f32::NAN;
+            let (mut y, mut tape) = ([0.0], [0.0]);
+            isa.with(|| pool.max_forward(Block::single(1), &x, &mut y, &mut tape));
+            assert!(y[0].is_nan() && tape[0] == place as f32, "{isa}: NaN at {place} gave {y:?}, {tape:?}");
+        }
+    }
+}
+
+#[test]
+fn activations_softmax_and_log_sum_exp() {
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let x: Vec<f32> = (0..103).map(|_| rng.random_range(-4.0..4.0)).collect();
+    let (mut y, mut dx) = (vec![f32::NAN; x.len()], vec![f32::NAN; x.len()]);
+    for isa in Isa::available() {
+        isa.with(|| {
+            activation::relu(&x, &mut y);
+            activation::relu_backward(&y, &x, &mut dx);
+            for i in 0..x.len() {
+                assert_eq!(y[i], reference::relu(x[i]));
+                assert_eq!(dx[i], if x[i] > 0.0 { x[i] } else { 0.0 });
+            }
+            activation::tanh(&x, &mut y);
+            activation::sigmoid(&x, &mut dx);
+            for i in 0..x.len() {
+                assert_eq!(y[i], Scalar::tanh(x[i]), "the vector function has the bits of the scalar one");
+                assert_eq!(dx[i], reference::sigmoid(x[i]));
+            }
+        });
+    }
+    for features in [1, 5, 10] {
+        everywhere(|block, rng| {
+            let x: Vec<f32> = (0..block.samples() * features).map(|_| rng.random_range(-9.0..9.0)).collect();
+            let packed = packed(block, features, &x);
+            let (mut lse, mut y) = (vec![f32::NAN; block.len(1)], vec![f32::NAN; packed.len()]);
+            softmax::log_sum_exp(block, features, &packed, &mut lse);
+            softmax::softmax(block, features, &packed, &mut y);
+            let (lse, y) = (rows(block, 1, &lse), rows(block, features, &y));
+            for (s, x) in x.chunks(features).enumerate() {
+                let want: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
+                assert!((f64::from(lse[s]) - reference::log_sum_exp(&want)).abs() < 2e-6);
+                for (y, want) in y[s * features..].iter().zip(reference::softmax(&want)) {
+                    assert!((f64::from(*y) - want).abs() < 1e-6);
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn instruction_sets_with_fused_multiply_add_give_equal_bits() {
+    let conv = Conv2d::new([3, 11, 13], 6, [3, 5], [1, 1], [1, 2]).unwrap();
+    let dense = Dense::new(83, 21).unwrap();
+    for block in [Block::tiled(37), Block::tiled(7), Block::single(2)] {
+        let bits = |isa: Isa| {
+            isa.with(|| {
+                let rng = &mut ChaCha8Rng::seed_from_u64(3);
+                let mut random = |len| (0..len).map(|_| rng.random_range(-1.0f32..1.0)).collect::<Vec<_>>();
+                let (w, b) = (random(conv.weight_len()), random(conv.c_out));
+                let (v, c) = (random(dense.inputs * dense.outputs), random(dense.outputs));
+                let x = random(block.samples() * conv.inputs());
+                let dy = random(block.samples() * conv.outputs());
+                let p = random(block.samples() * dense.inputs);
+                let dq = random(block.samples() * dense.outputs);
+                let (x, p) = (packed(block, conv.inputs(), &x), packed(block, dense.inputs, &p));
+                let (dy, dq) =
+                    (packed_gradient(block, conv.outputs(), &dy), packed_gradient(block, dense.outputs, &dq));
+                let mut all: Vec<f32> = Vec::new();
+                let mut scratch = vec![0.0; conv.scratch_len(block).max(dense.scratch_len(block))];
+                let mut y = vec![0.0; dy.len()];
+                conv.forward(block, &w, Some(&b), &x, &mut y, &mut scratch);
+                all.extend(rows(block, conv.outputs(), &y));
+                let mut dx = vec![0.0; x.len()];
+                conv.backward_input(block, &w, &dy, &mut dx, &mut scratch);
+                all.extend(rows(block, conv.inputs(), &dx));
+                let (mut dw, mut db) = (vec![0.0; w.len()], vec![0.0; b.len()]);
+                conv.backward_params(block, &x, &dy, &mut dw, Some(&mut db), &mut scratch);
+                all.extend(dw.iter().chain(&db));
+                let mut q = vec![0.0; dq.len()];
+                dense.forward(block, &v, Some(&c), &p, &mut q, &mut scratch);
+                all.extend(rows(block, dense.outputs, &q));
+                let mut dp = vec![0.0; p.len()];
+                dense.backward_input(block, &v, &dq, &mut dp, &mut scratch);
+                all.extend(rows(block, dense.inputs, &dp));
+                let (mut dv, mut dc) = (vec![0.0; v.len()], vec![0.0; c.len()]);
+                dense.backward_params(block, &p, &dq, &mut dv, Some(&mut dc), &mut scratch);
+                all.extend(dv.iter().chain(&dc));
+                all.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+            })
+        };
+        let fused: Vec<Isa> = Isa::available().into_iter().filter(|isa| isa.is_fused()).collect();
+        for pair in fused.windows(2) {
+            assert_eq!(bits(pair[0]), bits(pair[1]), "{} and {} on {block:?}", pair[0], pair[1]);
+        }
+    }
+}
