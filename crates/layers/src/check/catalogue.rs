@@ -1,0 +1,54 @@
+//! Configurations of every layer, chosen to catch the classic bugs.
+
+use super::Checked;
+use crate::{
+    AvgPool2d, Conv2d, ConvOptions, Dense, Dropout, Flatten, LayerError, Linear, MaxPool2d, Relu, Shape,
+    Sigmoid, Tanh,
+};
+
+/// At least one configuration of every layer: rows and columns that differ, unequal kernel, stride and padding per axis, stride
+/// remainders of two, overlapping windows and gaps between them, sizes across vector widths, and square ones, because a
+/// transposed gradient only fits there.
+///
+/// ```
+/// use byhand_layers::check::{Options, catalogue, check_layer};
+/// let dense = catalogue().into_iter().find(|layer| layer.name() == "dense").unwrap();
+/// check_layer(&*dense, &Options::quick()).assert();
+/// ```
+pub fn catalogue() -> Vec<Box<dyn Checked>> {
+    let made = configurations();
+    made.unwrap_or_else(|error| unreachable!("a configuration of the catalogue is refused: {error}"))
+}
+
+fn configurations() -> Result<Vec<Box<dyn Checked>>, LayerError> {
+    let conv = |input: [usize; 3], c_out, kernel, stride, pad, bias| {
+        let [c, h, w] = input;
+        Conv2d::new(Shape::new(c, h, w), c_out, ConvOptions { kernel, stride, pad, bias })
+    };
+    let odd = Shape::new(3, 5, 7);
+    Ok(vec![
+        Box::new(conv([2, 6, 6], 2, [3, 3], [1, 1], [0, 0], true)?),
+        Box::new(conv([1, 12, 17], 5, [5, 3], [1, 1], [0, 0], true)?),
+        Box::new(conv([2, 9, 13], 3, [2, 3], [3, 4], [1, 0], true)?),
+        Box::new(conv([3, 5, 7], 4, [3, 5], [1, 1], [1, 2], false)?),
+        Box::new(conv([1, 20, 20], 2, [3, 3], [2, 2], [1, 1], true)?),
+        Box::new(conv([17, 2, 3], 18, [1, 1], [1, 1], [0, 0], true)?),
+        Box::new(MaxPool2d::new(Shape::new(3, 6, 6), [2, 2], [2, 2])?),
+        Box::new(MaxPool2d::new(Shape::new(2, 7, 8), [3, 2], [2, 1])?),
+        Box::new(MaxPool2d::new(Shape::new(2, 8, 11), [2, 3], [3, 3])?),
+        Box::new(AvgPool2d::new(Shape::new(3, 6, 6), [2, 2], [2, 2])?),
+        Box::new(AvgPool2d::new(Shape::new(2, 7, 8), [4, 2], [1, 2])?),
+        Box::new(AvgPool2d::new(Shape::new(2, 8, 11), [2, 3], [3, 3])?),
+        Box::new(Dense::new(6, 6, true)?),
+        Box::new(Dense::new(17, 5, true)?),
+        Box::new(Dense::new(7, 33, false)?),
+        Box::new(Dense::new(300, 10, true)?),
+        Box::new(Relu::new(odd)),
+        Box::new(Tanh::new(odd)),
+        Box::new(Sigmoid::new(odd)),
+        Box::new(Linear::new(odd)),
+        Box::new(Flatten::new(odd)),
+        Box::new(Dropout::new(odd, 0.5)?),
+        Box::new(Dropout::new(Shape::flat(16), 0.3)?),
+    ])
+}

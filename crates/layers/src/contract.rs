@@ -1,0 +1,242 @@
+//! The contract of a layer: what it says of itself, and its two pure functions, forward and backward.
+//!
+//! The clauses, each of which [`check_layer`](crate::check::check_layer) tests:
+//!
+//! 1. A layer holds geometry and hyper-parameters, nothing else. Parameters come in as one flat slice `theta`, ordered as
+//!    [`Describe::params`] says; memory is lent by the caller.
+//! 2. `x`, `y`, `dy`, `dx` have length `block.len(features)`, `tape` and `scratch` exactly what [`Describe::tape_len`] and
+//!    [`Describe::scratch_len`] state. Both never shrink as a block of the same layout grows.
+//! 3. `forward` overwrites `y` and `tape` and reads neither first. `scratch` is garbage in, garbage out.
+//! 4. `backward` **adds** to `dtheta` and **overwrites** `dx`; asked for no `dx` it adds the same bits to `dtheta`.
+//! 5. Sample `i` of `y` and of `dx` depends on sample `i` of `x` and `dy` alone.
+//! 6. Lanes without a sample change nothing in what belongs to a sample, nor in `dtheta`. In a vector that also holds a sample they
+//!    hold finite numbers in `x` and zero in `dy`; in vectors without one they may hold anything, since kernels leave them out. A
+//!    layer that sums over samples sums over live lanes ([`Block::live`]) and may leave anything in the others.
+//! 7. NaN travels: an output that depends on an input that is NaN is NaN.
+
+use crate::Shape;
+use byhand_tensor::{Block, Scalar};
+use std::any::Any;
+use std::fmt::Debug;
+
+/// Whether a pass is for training, and then which random numbers it draws.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// No randomness: dropout is the identity.
+    Eval,
+    /// Random numbers are a function of these counters, the sample's place in the minibatch and the feature. They do not
+    /// depend on how the minibatch is cut into blocks, nor on any thread.
+    Train {
+        /// Seed of the run.
+        seed: u64,
+        /// Number of the training step.
+        step: u64,
+        /// Place of the block's first sample in the minibatch.
+        first_sample: u64,
+    },
+}
+
+impl Mode {
+    /// The same mode with a seed of its own for layer `index`, so that two dropout layers draw different masks.
+    pub(crate) fn for_layer(self, index: usize) -> Self {
+        match self {
+            Self::Eval => self,
+            Self::Train { seed, step, first_sample } => {
+                Self::Train { seed: mix(seed ^ mix(index as u64)), step, first_sample }
+            }
+        }
+    }
+}
+
+/// What a forward pass and its backward pass have in common: the layout of the samples, and the mode.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Pass {
+    /// Number and layout of the samples.
+    pub block: Block,
+    /// Evaluation or training.
+    pub mode: Mode,
+}
+
+impl Pass {
+    /// A pass without randomness.
+    pub fn eval(block: Block) -> Self {
+        Self { block, mode: Mode::Eval }
+    }
+
+    /// A pass of training step `step` over the samples of the minibatch from `first_sample` on.
+    pub fn train(block: Block, seed: u64, step: u64, first_sample: u64) -> Self {
+        Self { block, mode: Mode::Train { seed, step, first_sample } }
+    }
+}
+
+/// What forward left for backward: its input, its output and the tape.
+#[derive(Clone, Copy, Debug)]
+pub struct Saved<'a, T> {
+    /// The layer's input.
+    pub x: &'a [T],
+    /// The layer's output.
+    pub y: &'a [T],
+    /// What forward wrote down besides.
+    pub tape: &'a [T],
+}
+
+/// One parameter tensor of a layer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ParamSpec {
+    /// `weight` or `bias`.
+    pub name: &'static str,
+    /// Its shape, as PyTorch writes it: `[out, in]` or `[out, in, kernel rows, kernel columns]`; `[out]` for a bias.
+    pub shape: Vec<usize>,
+    /// Inputs that one output sums over. Initialisers scale by it.
+    pub fan_in: usize,
+    /// Outputs that one input reaches (as if the stride were 1).
+    pub fan_out: usize,
+}
+
+impl ParamSpec {
+    /// Numbers in the tensor.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether the tensor holds no number.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What kind of function a layer is: which proofs [`check_layer`](crate::check::check_layer) may ask of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// `y = f(x, theta)` is affine in `x` for fixed `theta` and linear in `theta` for fixed `x` (and linear in `x` when it has
+    /// no parameters), so the adjoint identity `<dy, f(x)> = <dx, x>` holds. `exact`: every constant in it is a power of
+    /// two, so on small integers f32 arithmetic does not round, in any order, and the identity holds with tolerance zero.
+    Bilinear {
+        /// Whether small integers stay integers (or halves, quarters, ...).
+        exact: bool,
+    },
+    /// Differentiable everywhere.
+    Smooth,
+    /// Linear in pieces, element by element, with its kink at 0, where the derivative is 0 by convention.
+    Rectifying,
+    /// Each output is one of its inputs; among equals the first in row order is chosen and gets the whole gradient.
+    Selecting,
+}
+
+/// What a layer says of itself, whatever the scalar.
+pub trait Describe: Any + Debug + Send + Sync {
+    /// Its word in the layer-spec grammar: `conv`, `pool`, `dense`.
+    fn name(&self) -> &'static str;
+
+    /// The token of the layer-spec grammar that makes it: `conv(8,5)`.
+    fn spec(&self) -> String;
+
+    /// What kind of function it is.
+    fn kind(&self) -> Kind;
+
+    /// Shape of one input sample.
+    fn input(&self) -> Shape;
+
+    /// Shape of one output sample.
+    fn output(&self) -> Shape;
+
+    /// Its parameter tensors, in the order in which they lie in `theta`.
+    fn params(&self) -> Vec<ParamSpec> {
+        Vec::new()
+    }
+
+    /// Numbers that survive from forward to backward, besides `x` and `y`.
+    fn tape_len(&self, _block: Block) -> usize {
+        0
+    }
+
+    /// Numbers of working memory for either pass.
+    fn scratch_len(&self, _block: Block) -> usize {
+        0
+    }
+
+    /// Floating-point operations of the matrix product or convolution of one forward pass of one sample; a multiply-add
+    /// counts 2. Element-wise work and comparisons count nothing.
+    fn flops(&self) -> u64 {
+        0
+    }
+
+    /// The same for the backward pass: one product for the parameters, one for `dx` where it is wanted.
+    fn backward_flops(&self, with_dx: bool) -> u64 {
+        self.flops() * (u64::from(!self.params().is_empty()) + u64::from(with_dx))
+    }
+
+    /// Whether `y` is always `x`, so that a network may leave the layer out.
+    fn is_identity(&self) -> bool {
+        false
+    }
+}
+
+/// A layer that computes with `T`. See the [module](self) for the clauses that both functions keep.
+pub trait Layer<T: Scalar>: Describe {
+    /// `y = f(x, theta)`.
+    ///
+    /// # Panics
+    /// If a slice has not the length that the layer stated.
+    fn forward(&self, pass: &Pass, theta: &[T], x: &[T], y: &mut [T], tape: &mut [T], scratch: &mut [T]);
+
+    /// `dtheta += (df/dtheta)^T dy`, and `dx = (df/dx)^T dy` where it is wanted.
+    ///
+    /// # Panics
+    /// If a slice has not the length that the layer stated.
+    fn backward(
+        &self,
+        pass: &Pass,
+        theta: &[T],
+        saved: Saved<'_, T>,
+        dy: &[T],
+        dx: Option<&mut [T]>,
+        dtheta: &mut [T],
+        scratch: &mut [T],
+    );
+}
+
+/// A layer's range of `theta`, split into its tensors.
+#[derive(Clone, Copy, Debug)]
+pub struct Params<'a, T> {
+    /// The weights.
+    pub weight: &'a [T],
+    /// One bias an output channel, where the layer has them.
+    pub bias: Option<&'a [T]>,
+}
+
+/// The same split of a gradient.
+#[derive(Debug)]
+pub struct ParamsMut<'a, T> {
+    /// Gradient of the weights.
+    pub weight: &'a mut [T],
+    /// Gradient of the biases.
+    pub bias: Option<&'a mut [T]>,
+}
+
+impl<'a, T> Params<'a, T> {
+    #[track_caller]
+    pub(crate) fn split(theta: &'a [T], weight_len: usize, bias_len: Option<usize>) -> Self {
+        assert_eq!(theta.len(), weight_len + bias_len.unwrap_or(0), "length of a layer's range of theta");
+        let (weight, bias) = theta.split_at(weight_len);
+        Self { weight, bias: bias_len.map(|_| bias) }
+    }
+}
+
+impl<'a, T> ParamsMut<'a, T> {
+    #[track_caller]
+    pub(crate) fn split(dtheta: &'a mut [T], weight_len: usize, bias_len: Option<usize>) -> Self {
+        assert_eq!(dtheta.len(), weight_len + bias_len.unwrap_or(0), "length of a layer's range of dtheta");
+        let (weight, bias) = dtheta.split_at_mut(weight_len);
+        Self { weight, bias: bias_len.map(|_| bias) }
+    }
+}
+
+/// A bijection of 64-bit numbers that spreads every bit over all (the finaliser of SplitMix64: Steele, Lea and Flood, "Fast
+/// splittable pseudorandom number generators", 2014).
+pub(crate) fn mix(z: u64) -> u64 {
+    let z = z.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}

@@ -1,0 +1,189 @@
+//! Convolution, ReLU and max-pooling as one step of a network's plan.
+
+use crate::contract::{Describe, Kind, Layer, ParamSpec, Params, ParamsMut, Pass, Saved};
+use crate::{Conv2d, MaxPool2d, Relu, Shape};
+use byhand_tensor::{self as tensor, Block, Scalar};
+use std::any::Any;
+use std::sync::Arc;
+
+/// `conv`, then `relu` or not, then `pool` with windows that do not overlap, in one pass over a tile. The plan of a
+/// [`Network`](crate::Network) uses it wherever its layers make such a chain; nobody has to ask for it.
+///
+/// # Formula
+/// `y = max_pool(relu(conv(x)))`: see [`Conv2d`], [`Relu`] and [`MaxPool2d`]. `relu` after the pooling is the same function.
+///
+/// # Shapes
+/// `x: c x h x w`, `y: c_out x h_pool x w_pool`, parameters as the convolution's.
+///
+/// # Backward
+/// Those of the three layers, one after the other. Every sum has the plain chain's order, so its bits are the same; a test
+/// holds that.
+///
+/// # Memory
+/// Tape: the place of each maximum. Scratch: a few rows of the convolution's output; all rows of one tile where the input
+/// gradient is wanted.
+///
+/// # Reference
+/// The chain is that of LeCun, Bottou, Bengio, Haffner, "Gradient-based learning applied to document recognition", 1998.
+#[derive(Clone, Debug)]
+pub(crate) struct ConvPool2d {
+    conv: Conv2d,
+    kernel: tensor::ConvPool2d,
+    output: Shape,
+    spec: String,
+}
+
+impl ConvPool2d {
+    /// The chain that `layers` begin with, and how many of them it takes.
+    pub(crate) fn beginning<T: Scalar>(layers: &[Arc<dyn Layer<T>>]) -> Option<(Self, usize)> {
+        fn is<L: 'static, T: Scalar>(layer: Option<&Arc<dyn Layer<T>>>) -> Option<&L> {
+            let layer: &dyn Any = &**layer?;
+            layer.downcast_ref()
+        }
+        let conv: &Conv2d = is(layers.first())?;
+        let relu_first = is::<Relu, T>(layers.get(1)).is_some();
+        let place = 1 + usize::from(relu_first);
+        let pool: &MaxPool2d = is(layers.get(place))?;
+        let relu_last = is::<Relu, T>(layers.get(place + 1)).is_some();
+        let count = place + 1 + usize::from(relu_last);
+        if pool.kernel().window != pool.kernel().stride {
+            return None;
+        }
+        let kernel =
+            tensor::ConvPool2d::new(*conv.kernel(), pool.kernel().window, relu_first || relu_last).ok()?;
+        let spec = layers[..count].iter().map(|layer| layer.spec()).collect::<Vec<_>>().join(" ");
+        Some((Self { conv: conv.clone(), kernel, output: pool.output(), spec }, count))
+    }
+}
+
+impl<T: Scalar> Layer<T> for ConvPool2d {
+    fn forward(&self, pass: &Pass, theta: &[T], x: &[T], y: &mut [T], tape: &mut [T], scratch: &mut [T]) {
+        let Params { weight: w, bias: b } = self.conv.split(theta);
+        self.kernel.forward(pass.block, w, b, x, y, tape, scratch);
+    }
+
+    fn backward(
+        &self,
+        pass: &Pass,
+        theta: &[T],
+        saved: Saved<'_, T>,
+        dy: &[T],
+        dx: Option<&mut [T]>,
+        dtheta: &mut [T],
+        scratch: &mut [T],
+    ) {
+        let w = self.conv.split(theta).weight;
+        let ParamsMut { weight: dw, bias: db } = self.conv.split_mut(dtheta);
+        self.kernel.backward(pass.block, w, saved.x, saved.tape, dy, dx, dw, db, scratch);
+    }
+}
+
+impl Describe for ConvPool2d {
+    fn name(&self) -> &'static str {
+        "conv"
+    }
+
+    fn spec(&self) -> String {
+        self.spec.clone()
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Selecting
+    }
+
+    fn input(&self) -> Shape {
+        self.conv.input()
+    }
+
+    fn output(&self) -> Shape {
+        self.output
+    }
+
+    fn params(&self) -> Vec<ParamSpec> {
+        self.conv.params()
+    }
+
+    fn tape_len(&self, block: Block) -> usize {
+        self.kernel.tape_len(block)
+    }
+
+    fn scratch_len(&self, block: Block) -> usize {
+        self.kernel.scratch_len(block)
+    }
+
+    fn flops(&self) -> u64 {
+        self.conv.flops()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ConvOptions, Isa, Network, Workspace};
+
+    /// Bits of output and gradients of a network, for one block.
+    fn bits(network: &Network, block: Block) -> Vec<u32> {
+        let mut state = 7u32;
+        let mut random = |len: usize| -> Vec<f32> {
+            let mut next = || {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 8) as f32 / 8_388_608.0 - 1.0
+            };
+            (0..len).map(|_| next()).collect()
+        };
+        let theta = random(network.param_len());
+        let x = random(block.samples() * network.input().features());
+        let dy = random(block.samples() * network.classes());
+        let mut ws = Workspace::new(network, block);
+        let x = ndarray::ArrayView2::from_shape((block.samples(), x.len() / block.samples()), &x).unwrap();
+        crate::pack(x, block, ws.input_mut());
+        let pass = Pass::train(block, 1, 0, 0);
+        network.forward(&pass, &theta, &mut ws);
+        let y = crate::unpack(block, network.classes(), ws.output());
+        ws.output_grad_mut().fill(0.0);
+        for (i, &d) in dy.iter().enumerate() {
+            let (sample, feature) = (i / network.classes(), i % network.classes());
+            ws.output_grad_mut()[block.index(network.classes(), sample, feature)] = d;
+        }
+        let mut dtheta = vec![0.0; theta.len()];
+        network.backward(&pass, &theta, &mut dtheta, &mut ws);
+        // `+ 0.0` turns -0 into 0: the plain chain adds zeros that the fused one leaves out.
+        y.iter().chain(&dtheta).map(|value| (value + 0.0).to_bits()).collect()
+    }
+
+    #[test]
+    fn has_the_bits_of_the_plain_chain() {
+        let options = |kernel, pad| ConvOptions { kernel, pad, ..ConvOptions::square(1) };
+        // Two convolutions, so that the second one's input gradient counts; rests of rows and columns; odd channels.
+        let chains = [
+            (Shape::new(1, 13, 15), options([3, 3], [0, 0]), [2, 2], true),
+            (Shape::new(2, 12, 23), options([3, 2], [1, 1]), [2, 3], false),
+            (Shape::new(3, 16, 40), options([1, 5], [0, 2]), [2, 2], true),
+        ];
+        for (input, first, window, relu) in chains {
+            let mut layers: Vec<Box<dyn Layer<f32>>> = Vec::new();
+            let mut shape = input;
+            for (channels, options) in [(9, first), (5, options([2, 3], [1, 0]))] {
+                let conv = Conv2d::new(shape, channels, options).unwrap();
+                shape = conv.output();
+                layers.push(Box::new(conv));
+                if relu {
+                    layers.push(Box::new(Relu::new(shape)));
+                }
+                let pool = MaxPool2d::new(shape, window, window).unwrap();
+                shape = pool.output();
+                layers.push(Box::new(pool));
+            }
+            let fused: Network = Network::new(layers).unwrap();
+            let plain = fused.unfused();
+            assert!(fused.nodes().len() < plain.nodes().len(), "the chain is fused");
+            for isa in Isa::available() {
+                for block in [Block::tiled(1), Block::tiled(21), Block::single(1), Block::single(3)] {
+                    isa.with(|| {
+                        assert_eq!(bits(&fused, block), bits(&plain, block), "{shape:?} {block:?} {isa}")
+                    });
+                }
+            }
+        }
+    }
+}

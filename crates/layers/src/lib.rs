@@ -1,0 +1,52 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # Tour
+//!
+//! * [`contract`] is the contract every layer keeps: [`Describe`] and [`Layer`]. One layer a file, each with its formula, its
+//!   shapes, its backward pass and its source: [`Conv2d`], [`MaxPool2d`], [`AvgPool2d`], [`Dense`], [`Relu`], [`Tanh`], [`Sigmoid`],
+//!   [`Linear`], [`Flatten`], [`Dropout`].
+//! * [`Network`] chains layers over one flat vector of parameters; [`Workspace`] is all the memory it computes in.
+//! * [`loss`] has the losses, [`init`] the initialisers.
+//! * [`check`] proves a layer or a loss right: [`check::check_layer`], [`check::check_loss`].
+
+mod avg_pool2d;
+pub mod check;
+pub mod contract;
+mod conv2d;
+mod conv_pool2d;
+mod dense;
+mod dropout;
+mod error;
+mod flatten;
+pub mod init;
+mod linear;
+pub mod loss;
+mod max_pool2d;
+mod network;
+mod relu;
+mod shape;
+mod sigmoid;
+mod tanh;
+mod workspace;
+
+pub use avg_pool2d::AvgPool2d;
+pub use contract::{Describe, Kind, Layer, Mode, ParamSpec, Params, ParamsMut, Pass, Saved};
+pub use conv2d::{Conv2d, ConvOptions};
+pub use dense::Dense;
+pub use dropout::Dropout;
+pub use error::{InitError, LayerError, ShapeError};
+pub use flatten::Flatten;
+pub use linear::Linear;
+pub use max_pool2d::MaxPool2d;
+pub use network::{NamedParam, Network, Summary, SummaryRow};
+pub use relu::Relu;
+pub use shape::Shape;
+pub use sigmoid::Sigmoid;
+pub use tanh::Tanh;
+pub use workspace::Workspace;
+
+pub use byhand_tensor::{Block, Dual, GeometryError, Isa, LANES, Loop, Scalar, pack, unpack, vectorised};
+
+/// The registry: the name of every layer. [`check::catalogue`] has at least one configuration of each.
+pub const LAYERS: &[&str] =
+    &["conv", "pool", "avgpool", "dense", "relu", "tanh", "sigmoid", "linear", "flatten", "dropout"];

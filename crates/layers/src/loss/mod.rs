@@ -1,0 +1,142 @@
+//! Losses: one number for a minibatch, and its gradient with respect to the network's output.
+
+mod softmax_cross_entropy;
+mod squared_error;
+
+pub use softmax_cross_entropy::SoftmaxCrossEntropy;
+pub use squared_error::SquaredError;
+
+use byhand_tensor::{Block, Scalar};
+use std::fmt::Debug;
+use std::ops::AddAssign;
+
+/// Integer labels: the class of each live sample of a block.
+#[derive(Clone, Copy, Debug)]
+pub struct Labels<'a>(pub &'a [u8]);
+
+/// One row `[classes]` for each live sample of a block, each row non-negative with sum 1: one-hot, or a distribution.
+#[derive(Clone, Copy, Debug)]
+pub struct OneHot<'a, T>(pub &'a [T]);
+
+/// What the network should have said. Labels and one-hot rows are different types, so that neither is taken for the other.
+#[derive(Clone, Copy, Debug)]
+pub enum Target<'a, T> {
+    /// A class each.
+    Labels(Labels<'a>),
+    /// A row each.
+    OneHot(OneHot<'a, T>),
+}
+
+impl<'a, T> From<Labels<'a>> for Target<'a, T> {
+    fn from(labels: Labels<'a>) -> Self {
+        Self::Labels(labels)
+    }
+}
+
+impl<'a, T> From<OneHot<'a, T>> for Target<'a, T> {
+    fn from(rows: OneHot<'a, T>) -> Self {
+        Self::OneHot(rows)
+    }
+}
+
+/// What a loss found out about a block.
+#[derive(Clone, Copy, PartialEq, Default, Debug)]
+pub struct LossStats {
+    /// Sum over the samples, in their order; not divided by their number.
+    pub loss: f64,
+    /// Samples whose largest output (the first among equals) is at the target's largest entry.
+    pub correct: usize,
+}
+
+impl AddAssign for LossStats {
+    fn add_assign(&mut self, other: Self) {
+        self.loss += other.loss;
+        self.correct += other.correct;
+    }
+}
+
+/// A loss that computes with `T`.
+pub trait Loss<T: Scalar>: Debug + Send + Sync {
+    /// The loss of a block, and `dlogits = scale * d loss / d logits`, with 0 in dead lanes.
+    ///
+    /// `scale` is usually `1 / N` for a minibatch of `N` samples, of which the block may be a part. `dlogits` is overwritten.
+    /// Evaluation makes the same call and leaves `dlogits` alone.
+    ///
+    /// # Panics
+    /// If the target has not one entry for each live sample, a label is not below the number of classes, or `dlogits` has not
+    /// the length of `logits`.
+    fn value_and_gradient(
+        &self,
+        block: Block,
+        logits: &[T],
+        target: Target<'_, T>,
+        scale: T,
+        dlogits: &mut [T],
+    ) -> LossStats;
+}
+
+impl<T: Scalar> Target<'_, T> {
+    /// Number of classes, after all lengths are checked.
+    #[track_caller]
+    fn classes(&self, block: Block, logits: &[T], dlogits: &[T]) -> usize {
+        let per_class = block.len(1).max(1);
+        let classes = logits.len() / per_class;
+        assert_eq!(
+            logits.len(),
+            block.len(classes),
+            "loss: length of logits for {} samples",
+            block.samples()
+        );
+        assert_eq!(dlogits.len(), logits.len(), "loss: length of dlogits against logits");
+        match self {
+            Self::Labels(Labels(labels)) => {
+                assert_eq!(labels.len(), block.samples(), "loss: labels against samples of the block");
+                for (sample, &label) in labels.iter().enumerate() {
+                    let label = usize::from(label);
+                    assert!(
+                        label < classes,
+                        "loss: label {label} of sample {sample}: expected below {classes}"
+                    );
+                }
+            }
+            Self::OneHot(OneHot(rows)) => {
+                let expected = block.samples() * classes;
+                assert_eq!(rows.len(), expected, "loss: one-hot numbers for {} samples", block.samples());
+            }
+        }
+        classes
+    }
+
+    /// Entry `class` of the row of `sample`.
+    #[inline]
+    fn at(&self, sample: usize, class: usize, classes: usize) -> T {
+        match self {
+            Self::Labels(Labels(labels)) if usize::from(labels[sample]) == class => T::ONE,
+            Self::Labels(_) => T::ZERO,
+            Self::OneHot(OneHot(rows)) => rows[sample * classes + class],
+        }
+    }
+
+    /// The class with the largest entry, the first among equals.
+    fn class(&self, sample: usize, classes: usize) -> usize {
+        match self {
+            Self::Labels(Labels(labels)) => usize::from(labels[sample]),
+            Self::OneHot(OneHot(rows)) => first_maximum(classes, |class| rows[sample * classes + class]),
+        }
+    }
+}
+
+/// Index of the largest of `n` numbers, the first among equals; NaN is never larger.
+fn first_maximum<T: Scalar>(n: usize, at: impl Fn(usize) -> T) -> usize {
+    (1..n).fold(0, |best, i| if at(i) > at(best) { i } else { best })
+}
+
+/// Writes 0 into the lanes of the last tile that hold no sample.
+fn clear_dead_lanes<T: Scalar>(block: Block, dlogits: &mut [T], classes: usize) {
+    let lanes = block.lanes();
+    if let Some(last) = block.tiles().checked_sub(1) {
+        for row in dlogits[last * classes * lanes..].chunks_exact_mut(lanes) {
+            row[block.live(last)..].fill(T::ZERO);
+        }
+    }
+}

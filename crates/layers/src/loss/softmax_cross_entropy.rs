@@ -1,0 +1,136 @@
+//! Softmax and cross-entropy, together, on logits.
+
+use super::{Loss, LossStats, Target, clear_dead_lanes, first_maximum};
+use byhand_tensor::{Block, Scalar, softmax};
+
+/// Cross-entropy between a target and the softmax of the network's outputs (its logits `z`).
+///
+/// # Formula
+/// `p_j = e^z_j / sum over k of e^z_k`, `loss = - sum over j of q_j * ln(p_j)`, where `q` is the target's row; with label
+/// smoothing `s` the row is `(1 - s) * q + s / C` for `C` classes.
+///
+/// It is computed as `loss = sum over j of q_j * (m - z_j) - ln(p_max)`, with `m = max z` and `p_max`, the probability at the
+/// maximum, at least `1/C`: nothing overflows, and no logarithm is taken of a probability that rounded to zero. The
+/// differences `m - z_j` are taken in f64, so the loss is finite for all finite f32 logits.
+///
+/// # Shapes
+/// Logits and `dlogits`: `[C]` a sample, in the layout of the block.
+///
+/// # Backward
+/// ```text
+/// dz_j = scale * (p_j - q_j)
+/// ```
+///
+/// # Memory
+/// None: the probabilities are written into `dlogits`, where they become the gradient.
+///
+/// # Reference
+/// Bridle, "Probabilistic interpretation of feedforward classification network outputs", 1990; Szegedy, Vanhoucke, Ioffe,
+/// Shlens, Wojna, "Rethinking the Inception architecture", 2016 (label smoothing); Blanchard, Higham, Higham, "Accurately
+/// computing the log-sum-exp and softmax functions", 2021.
+///
+/// ```
+/// use byhand_layers::Block;
+/// use byhand_layers::loss::{Labels, Loss, SoftmaxCrossEntropy};
+/// let (z, mut dz) = ([0.0f32, 0.0], [0.0; 2]);
+/// let stats = SoftmaxCrossEntropy::default().value_and_gradient(Block::single(1), &z, Labels(&[1]).into(), 1.0, &mut dz);
+/// assert!((stats.loss - f64::ln(2.0)).abs() < 1e-6);
+/// assert_eq!(dz, [0.5, -0.5]);
+/// ```
+#[derive(Clone, Copy, PartialEq, Default, Debug)]
+pub struct SoftmaxCrossEntropy {
+    /// Share of the target that is spread evenly over all classes, from 0 to 1. The default is 0.
+    pub label_smoothing: f64,
+}
+
+impl<T: Scalar> Loss<T> for SoftmaxCrossEntropy {
+    fn value_and_gradient(
+        &self,
+        block: Block,
+        logits: &[T],
+        target: Target<'_, T>,
+        scale: T,
+        dlogits: &mut [T],
+    ) -> LossStats {
+        let classes = target.classes(block, logits, dlogits);
+        let keep = T::from_f64(1.0 - self.label_smoothing);
+        let spread = T::from_f64(self.label_smoothing / classes as f64);
+        softmax::softmax(block, classes, logits, dlogits);
+        let mut stats = LossStats::default();
+        for sample in 0..block.samples() {
+            let at = |class| block.index(classes, sample, class);
+            let best = first_maximum(classes, |class| logits[at(class)]);
+            let m = logits[at(best)].to_f64();
+            let mut loss = -dlogits[at(best)].ln().to_f64();
+            for class in 0..classes {
+                let q = keep * target.at(sample, class, classes) + spread;
+                if q != T::ZERO {
+                    loss += q.to_f64() * (m - logits[at(class)].to_f64());
+                }
+                let p = dlogits[at(class)];
+                dlogits[at(class)] = scale * (p - q);
+            }
+            stats += LossStats { loss, correct: usize::from(best == target.class(sample, classes)) };
+        }
+        clear_dead_lanes(block, dlogits, classes);
+        stats
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::{Options, check_loss};
+    use crate::loss::{Labels, OneHot};
+
+    #[test]
+    fn keeps_the_contract() {
+        for label_smoothing in [0.0, 0.1] {
+            for classes in [2, 5, 10] {
+                check_loss(&SoftmaxCrossEntropy { label_smoothing }, classes, &Options::default()).assert();
+            }
+        }
+    }
+
+    #[test]
+    fn chance_level_is_the_logarithm_of_the_classes() {
+        let mut dz = [0.0f64; 10];
+        let stats = SoftmaxCrossEntropy::default().value_and_gradient(
+            Block::single(1),
+            &[7.5; 10],
+            Labels(&[3]).into(),
+            1.0,
+            &mut dz,
+        );
+        assert!((stats.loss - 10f64.ln()).abs() < 1e-14, "{}", stats.loss);
+        assert_eq!(stats.correct, 0, "the first of equal outputs is class 0");
+    }
+
+    #[test]
+    fn a_wrong_and_certain_network_has_a_finite_loss_of_the_right_size() {
+        let mut dz = [0.0f32; 2];
+        let mut loss = |z: [f32; 2], label| {
+            let target = Labels(std::slice::from_ref(&label)).into();
+            let loss = SoftmaxCrossEntropy::default();
+            loss.value_and_gradient(Block::single(1), &z, target, 1.0, &mut dz).loss
+        };
+        assert_eq!(loss([3e38, -3e38], 1), 2.0 * f64::from(3e38f32));
+        assert_eq!(loss([3e38, -3e38], 0), 0.0);
+        assert_eq!(loss([1000.0, 0.0], 1), 1000.0);
+        assert!(loss([f32::NAN, 0.0], 1).is_nan() && loss([0.0, f32::NAN], 0).is_nan());
+    }
+
+    #[test]
+    fn accurate_for_large_and_close_logits() {
+        let mut dz = [0.0f32; 2];
+        let loss = SoftmaxCrossEntropy::default().value_and_gradient(
+            Block::single(1),
+            &[100_000.0, 100_000.5],
+            OneHot(&[1.0, 0.0]).into(),
+            1.0,
+            &mut dz,
+        );
+        let exact = 0.5f64.exp().ln_1p();
+        assert!((loss.loss - exact).abs() < 1e-6, "{} against {exact}", loss.loss);
+    }
+}

@@ -1,0 +1,380 @@
+//! A chain of layers, its parameters in one flat vector, and the plan that runs it.
+
+use crate::contract::{Layer, Pass, Saved};
+use crate::conv_pool2d::ConvPool2d;
+use crate::workspace::Workspace;
+use crate::{LayerError, Shape};
+use byhand_tensor::{Block, Scalar, pack, unpack};
+use ndarray::{Array2, ArrayView2, Axis, s};
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A chain of layers. It holds no parameters and no state: one network serves any number of threads.
+///
+/// ```
+/// use byhand_layers::init::{Init, init_network};
+/// use byhand_layers::{Dense, Network, Relu, Shape};
+/// let network: Network = Network::new(vec![
+///     Box::new(Dense::new(784, 50, true)?),
+///     Box::new(Relu::new(Shape::flat(50))),
+///     Box::new(Dense::new(50, 10, true)?),
+/// ])?;
+/// let theta = init_network(&network, Init::HeNormal, 1);
+/// let logits = network.predict(&theta, ndarray::Array2::zeros((3, 784)).view());
+/// assert_eq!(logits.dim(), (3, 10));
+/// # Ok::<(), byhand_layers::LayerError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Network<T: Scalar = f32> {
+    layers: Vec<Arc<dyn Layer<T>>>,
+    params: Vec<NamedParam>,
+    param_len: usize,
+    plan: Vec<Node<T>>,
+}
+
+/// One parameter tensor of a network.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NamedParam {
+    /// Index of its layer, counting every layer from 0.
+    pub layer: usize,
+    /// Name of its layer: `conv`, `dense`.
+    pub layer_name: &'static str,
+    /// Index of the layer and name of the tensor, as PyTorch's `nn.Sequential` names it: `0.weight`.
+    pub name: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Where it lies in `theta`.
+    pub range: Range<usize>,
+    /// Inputs that one output sums over.
+    pub fan_in: usize,
+    /// Outputs that one input reaches.
+    pub fan_out: usize,
+}
+
+impl NamedParam {
+    /// Whether it is a bias: started from zero, and usually spared by weight decay.
+    pub fn is_bias(&self) -> bool {
+        self.name.ends_with(".bias")
+    }
+}
+
+/// One step of the plan: a layer, and where its parameters lie.
+#[derive(Clone, Debug)]
+pub(crate) struct Node<T: Scalar> {
+    pub(crate) layer: Arc<dyn Layer<T>>,
+    /// Index of the layer among all layers; dropout draws by it.
+    index: usize,
+    theta: Range<usize>,
+}
+
+impl<T: Scalar> Network<T> {
+    /// Samples that [`predict`](Self::predict) computes at a time.
+    const PREDICT_AT_ONCE: usize = 64;
+
+    /// A network of these layers, first to last.
+    ///
+    /// # Errors
+    /// There is no layer, or one does not take what the one before it gives: shapes must be equal, or both flat and equally long.
+    pub fn new(layers: Vec<Box<dyn Layer<T>>>) -> Result<Self, LayerError> {
+        Self::of(layers.into_iter().map(Arc::from).collect())
+    }
+
+    /// The same network with another layer in the place of layer `index`.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    ///
+    /// # Panics
+    /// If there are not so many layers.
+    #[track_caller]
+    pub fn with_layer(&self, index: usize, layer: Box<dyn Layer<T>>) -> Result<Self, LayerError> {
+        let mut layers = self.layers.clone();
+        layers[index] = Arc::from(layer);
+        Self::of(layers)
+    }
+
+    fn of(layers: Vec<Arc<dyn Layer<T>>>) -> Result<Self, LayerError> {
+        if layers.is_empty() {
+            return Err(LayerError::Empty);
+        }
+        for (index, pair) in layers.windows(2).enumerate() {
+            let (found, expected) = (pair[0].output(), pair[1].input());
+            let flat = found.is_flat() && expected.is_flat() && found.features() == expected.features();
+            if found != expected && !flat {
+                let layer = pair[1].spec();
+                return Err(LayerError::Chain { index: index + 1, layer, expected, found });
+            }
+        }
+        let params = name_params(&layers);
+        let plan = plan(&layers, &params, true);
+        let param_len = params.last().map_or(0, |param| param.range.end);
+        Ok(Self { layers, params, param_len, plan })
+    }
+
+    /// The same network with a plan that runs one layer after the other, without fused chains: the same results to the bit,
+    /// more slowly. For benchmarks and tests.
+    pub fn unfused(&self) -> Self {
+        Self { plan: plan(&self.layers, &self.params, false), ..self.clone() }
+    }
+
+    /// Shape of an input sample.
+    pub fn input(&self) -> Shape {
+        self.layers[0].input()
+    }
+
+    /// Shape of an output sample.
+    pub fn output(&self) -> Shape {
+        self.layers[self.layers.len() - 1].output()
+    }
+
+    /// Number of outputs.
+    pub fn classes(&self) -> usize {
+        self.output().features()
+    }
+
+    /// All layers, first to last.
+    pub fn layers(&self) -> &[Arc<dyn Layer<T>>] {
+        &self.layers
+    }
+
+    /// Length of `theta`.
+    pub fn param_len(&self) -> usize {
+        self.param_len
+    }
+
+    /// All parameter tensors, in the order in which they lie in `theta`.
+    pub fn params(&self) -> &[NamedParam] {
+        &self.params
+    }
+
+    /// Floating-point operations of a training step for one sample: forward, and backward for parameters and inputs, but for
+    /// the network's own input. Matrix products and convolutions only; a multiply-add counts 2.
+    pub fn flops(&self) -> u64 {
+        let nodes = self.plan.iter().enumerate();
+        nodes.map(|(place, node)| node.layer.flops() + node.layer.backward_flops(place > 0)).sum()
+    }
+
+    /// A table of the layers.
+    pub fn summary(&self) -> Summary {
+        let row = |(index, layer): (usize, &Arc<dyn Layer<T>>)| SummaryRow {
+            index,
+            spec: layer.spec(),
+            output: layer.output(),
+            params: layer.params().iter().map(|param| param.len()).sum(),
+            flops: layer.flops(),
+        };
+        Summary {
+            input: self.input(),
+            rows: self.layers.iter().enumerate().map(row).collect(),
+            params: self.param_len,
+            flops: self.flops(),
+        }
+    }
+
+    /// Runs all layers on [`Workspace::input_mut`] and leaves the result in [`Workspace::output`].
+    ///
+    /// # Panics
+    /// If `theta` has not [`param_len`](Self::param_len) numbers, the workspace was built for another network, or its block is
+    /// not the pass's.
+    #[track_caller]
+    pub fn forward(&self, pass: &Pass, theta: &[T], ws: &mut Workspace<T>) {
+        self.assert_fits(pass, theta, ws);
+        for (place, node) in self.plan.iter().enumerate() {
+            let Dimensions { x_len, y_len, tape_len, scratch_len } = node.dimensions(pass.block);
+            let (before, after) = ws.activations.split_at_mut(place + 1);
+            node.layer.forward(
+                &node.pass(pass),
+                &theta[node.theta.clone()],
+                before[place].first(x_len),
+                after[0].first_mut(y_len),
+                ws.tapes[place].first_mut(tape_len),
+                ws.scratch.first_mut(scratch_len),
+            );
+        }
+    }
+
+    /// Runs all layers backwards from [`Workspace::output_grad_mut`], after a forward pass of the same block, and adds the
+    /// gradient of the parameters to `dtheta`. The gradient of the network's input is not computed.
+    ///
+    /// # Panics
+    /// As [`forward`](Self::forward); `dtheta` must be as long as `theta`.
+    #[track_caller]
+    pub fn backward(&self, pass: &Pass, theta: &[T], dtheta: &mut [T], ws: &mut Workspace<T>) {
+        self.assert_fits(pass, theta, ws);
+        assert_eq!(dtheta.len(), self.param_len, "network: length of dtheta");
+        let [dy, dx] = &mut ws.gradients;
+        let (mut dy, mut dx) = (dy, dx);
+        for (place, node) in self.plan.iter().enumerate().rev() {
+            let Dimensions { x_len, y_len, tape_len, scratch_len } = node.dimensions(pass.block);
+            let saved = Saved {
+                x: ws.activations[place].first(x_len),
+                y: ws.activations[place + 1].first(y_len),
+                tape: ws.tapes[place].first(tape_len),
+            };
+            node.layer.backward(
+                &node.pass(pass),
+                &theta[node.theta.clone()],
+                saved,
+                dy.first(y_len),
+                (place > 0).then(|| dx.first_mut(x_len)),
+                &mut dtheta[node.theta.clone()],
+                ws.scratch.first_mut(scratch_len),
+            );
+            std::mem::swap(&mut dy, &mut dx);
+        }
+    }
+
+    /// The outputs `[samples, classes]` for inputs `[samples, features]`, in evaluation mode. A convenience: it allocates.
+    ///
+    /// # Panics
+    /// If `x` has not the network's features, or `theta` not its length.
+    #[track_caller]
+    pub fn predict(&self, theta: &[T], x: ArrayView2<'_, T>) -> Array2<T> {
+        let (samples, features) = x.dim();
+        assert_eq!(features, self.input().features(), "network: features of x");
+        assert_eq!(theta.len(), self.param_len, "network: length of theta");
+        let mut y = Array2::from_elem((samples, self.classes()), T::ZERO);
+        if samples == 0 {
+            return y;
+        }
+        let mut ws = Workspace::new(self, Block::for_samples(samples.min(Self::PREDICT_AT_ONCE)));
+        for (index, x) in x.axis_chunks_iter(Axis(0), Self::PREDICT_AT_ONCE).enumerate() {
+            let first = index * Self::PREDICT_AT_ONCE;
+            let block =
+                if ws.block().lanes() == 1 { Block::single(x.nrows()) } else { Block::tiled(x.nrows()) };
+            ws.set_block(block);
+            pack(x, block, ws.input_mut());
+            self.forward(&Pass::eval(block), theta, &mut ws);
+            y.slice_mut(s![first..first + x.nrows(), ..]).assign(&unpack(block, self.classes(), ws.output()));
+        }
+        y
+    }
+
+    /// The first parameter tensor in which `values` (a `theta` or `dtheta`) is not finite.
+    pub fn first_non_finite(&self, values: &[T]) -> Option<&NamedParam> {
+        self.params.iter().find(|param| values[param.range.clone()].iter().any(|value| !value.is_finite()))
+    }
+
+    pub(crate) fn nodes(&self) -> &[Node<T>] {
+        &self.plan
+    }
+
+    #[track_caller]
+    fn assert_fits(&self, pass: &Pass, theta: &[T], ws: &Workspace<T>) {
+        assert_eq!(theta.len(), self.param_len, "network: length of theta");
+        assert_eq!(pass.block, ws.block(), "network: block of the pass against block of the workspace");
+        let outputs = self.plan.iter().map(|node| node.layer.output().features());
+        let features = [self.input().features()].into_iter().chain(outputs);
+        assert!(
+            features.eq(ws.features.iter().copied()),
+            "network: the workspace was built for another network"
+        );
+    }
+}
+
+/// The layers of a network and what they cost.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Summary {
+    /// Shape of an input sample.
+    pub input: Shape,
+    /// One row a layer.
+    pub rows: Vec<SummaryRow>,
+    /// Parameters of all layers.
+    pub params: usize,
+    /// Floating-point operations of a training step for one sample.
+    pub flops: u64,
+}
+
+/// One layer in a [`Summary`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SummaryRow {
+    /// Index of the layer.
+    pub index: usize,
+    /// Its spec.
+    pub spec: String,
+    /// Its output shape.
+    pub output: Shape,
+    /// Its number of parameters.
+    pub params: usize,
+    /// Its floating-point operations in one forward pass of one sample.
+    pub flops: u64,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let spec_width = self.rows.iter().map(|row| row.spec.len()).max().unwrap_or(0).max("layer".len());
+        writeln!(
+            f,
+            "{:>3}  {:spec_width$}  {:>12}  {:>10}  {:>12}",
+            "", "layer", "output", "parameters", "FLOPs"
+        )?;
+        writeln!(f, "{:>3}  {:spec_width$}  {:>12}", "", "input", self.input)?;
+        for SummaryRow { index, spec, output, params, flops } in &self.rows {
+            writeln!(f, "{index:>3}  {spec:spec_width$}  {output:>12}  {params:>10}  {flops:>12}")?;
+        }
+        write!(f, "{} parameters, {} FLOPs a sample in a training step", self.params, self.flops)
+    }
+}
+
+/// Lengths of a node's operands for a block.
+struct Dimensions {
+    x_len: usize,
+    y_len: usize,
+    tape_len: usize,
+    scratch_len: usize,
+}
+
+impl<T: Scalar> Node<T> {
+    fn dimensions(&self, block: Block) -> Dimensions {
+        Dimensions {
+            x_len: block.len(self.layer.input().features()),
+            y_len: block.len(self.layer.output().features()),
+            tape_len: self.layer.tape_len(block),
+            scratch_len: self.layer.scratch_len(block),
+        }
+    }
+
+    fn pass(&self, pass: &Pass) -> Pass {
+        Pass { block: pass.block, mode: pass.mode.for_layer(self.index) }
+    }
+}
+
+/// Names every tensor and gives it its range of `theta`, layer by layer.
+fn name_params<T: Scalar>(layers: &[Arc<dyn Layer<T>>]) -> Vec<NamedParam> {
+    let mut params: Vec<NamedParam> = Vec::new();
+    for (index, layer) in layers.iter().enumerate() {
+        for spec in layer.params() {
+            let start = params.last().map_or(0, |param| param.range.end);
+            params.push(NamedParam {
+                layer: index,
+                layer_name: layer.name(),
+                name: format!("{index}.{}", spec.name),
+                range: start..start + spec.len(),
+                shape: spec.shape,
+                fan_in: spec.fan_in,
+                fan_out: spec.fan_out,
+            });
+        }
+    }
+    params
+}
+
+/// Decides, once, what a pass runs: every layer but the identities, chains as one layer where `fuse` says so.
+fn plan<T: Scalar>(layers: &[Arc<dyn Layer<T>>], params: &[NamedParam], fuse: bool) -> Vec<Node<T>> {
+    let mut nodes: Vec<Node<T>> = Vec::new();
+    let (mut index, mut start) = (0, 0);
+    while index < layers.len() {
+        let chain = ConvPool2d::beginning(&layers[index..]).filter(|_| fuse);
+        let (layer, count): (Arc<dyn Layer<T>>, usize) =
+            chain.map_or_else(|| (Arc::clone(&layers[index]), 1), |(chain, count)| (Arc::new(chain), count));
+        let own = params.iter().filter(|param| param.layer < index + count);
+        let end = own.map(|param| param.range.end).max().unwrap_or(start);
+        if !layer.is_identity() {
+            nodes.push(Node { layer, index, theta: start..end });
+        }
+        start = end;
+        index += count;
+    }
+    nodes
+}

@@ -1,0 +1,150 @@
+//! All the memory a network computes in, allocated once.
+
+use crate::network::Network;
+use byhand_tensor::{Block, Scalar};
+
+/// The memory one thread needs to run a [`Network`] forward and backward over a block of samples: activations, tapes, scratch
+/// and two gradient buffers. Built once, used for any number of steps; no use of it allocates.
+///
+/// ```
+/// use byhand_layers::{Block, Dense, Network, Pass, Workspace};
+/// let network: Network = Network::new(vec![Box::new(Dense::new(2, 1, true)?)])?;
+/// let block = Block::single(1);
+/// let mut workspace = Workspace::new(&network, block);
+/// workspace.input_mut().copy_from_slice(&[3.0, 4.0]);
+/// network.forward(&Pass::eval(block), &[10.0, 1.0, 0.5], &mut workspace);
+/// assert_eq!(workspace.output(), [34.5]);
+/// # Ok::<(), byhand_layers::LayerError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Workspace<T: Scalar = f32> {
+    block: Block,
+    /// The layout and size everything was allocated for.
+    largest: Block,
+    /// Features of each activation; activation 0 is the network's input.
+    pub(crate) features: Vec<usize>,
+    pub(crate) activations: Vec<Buffer<T>>,
+    pub(crate) tapes: Vec<Buffer<T>>,
+    pub(crate) scratch: Buffer<T>,
+    /// `dy` and `dx` of the layer at work, in turns. The output's gradient is in the first.
+    pub(crate) gradients: [Buffer<T>; 2],
+}
+
+impl<T: Scalar> Workspace<T> {
+    /// Memory for `network` and blocks of this layout with up to as many tiles.
+    pub fn new(network: &Network<T>, block: Block) -> Self {
+        let nodes = network.nodes();
+        let mut features = vec![network.input().features()];
+        features.extend(nodes.iter().map(|node| node.layer.output().features()));
+        let widest = features.iter().copied().max().unwrap_or(0);
+        let scratch = nodes.iter().map(|node| node.layer.scratch_len(block)).max().unwrap_or(0);
+        Self {
+            block,
+            largest: block,
+            activations: features.iter().map(|&features| Buffer::new(block.len(features))).collect(),
+            tapes: nodes.iter().map(|node| Buffer::new(node.layer.tape_len(block))).collect(),
+            scratch: Buffer::new(scratch),
+            gradients: [Buffer::new(block.len(widest)), Buffer::new(block.len(widest))],
+            features,
+        }
+    }
+
+    /// The block in use.
+    pub fn block(&self) -> Block {
+        self.block
+    }
+
+    /// Uses the memory for another block of the same layout and no more tiles. What it held is then meaningless.
+    ///
+    /// # Panics
+    /// If the block has another layout or more tiles than the workspace was built for.
+    #[track_caller]
+    pub fn set_block(&mut self, block: Block) {
+        assert_eq!(block.lanes(), self.largest.lanes(), "workspace: lanes of the block");
+        let (tiles, room) = (block.tiles(), self.largest.tiles());
+        assert!(tiles <= room, "workspace: built for {room} tiles, the block has {tiles}");
+        self.block = block;
+    }
+
+    /// Bytes of memory held.
+    pub fn bytes(&self) -> usize {
+        let buffers = self.activations.iter().chain(&self.tapes).chain(&self.gradients);
+        buffers.chain([&self.scratch]).map(|buffer| buffer.numbers.len() * size_of::<T>()).sum()
+    }
+
+    /// The network's input, to be written before a forward pass, laid out as the block says (dead lanes repeat the last sample;
+    /// see [`pack`](byhand_tensor::pack)).
+    pub fn input_mut(&mut self) -> &mut [T] {
+        let len = self.activation_len(0);
+        self.activations[0].first_mut(len)
+    }
+
+    /// The network's input.
+    pub fn input(&self) -> &[T] {
+        self.activation(0)
+    }
+
+    /// The network's output, after a forward pass.
+    pub fn output(&self) -> &[T] {
+        self.activation(self.activations.len() - 1)
+    }
+
+    /// The gradient of the loss with respect to the output, to be written before a backward pass.
+    pub fn output_grad_mut(&mut self) -> &mut [T] {
+        self.output_and_grad_mut().1
+    }
+
+    /// Output and output gradient together: what a loss reads and writes.
+    pub fn output_and_grad_mut(&mut self) -> (&[T], &mut [T]) {
+        let last = self.activations.len() - 1;
+        let len = self.activation_len(last);
+        (self.activations[last].first(len), self.gradients[0].first_mut(len))
+    }
+
+    /// Number of activations: the input, and the output of every layer that is not the identity.
+    pub fn activations(&self) -> usize {
+        self.activations.len()
+    }
+
+    /// Activation `index`, after a forward pass; activation 0 is the input.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    #[track_caller]
+    pub fn activation(&self, index: usize) -> &[T] {
+        self.activations[index].first(self.activation_len(index))
+    }
+
+    fn activation_len(&self, index: usize) -> usize {
+        self.block.len(self.features[index])
+    }
+}
+
+/// Numbers that start at a 64-byte border, so that no vector straddles two cache lines.
+#[derive(Clone, Debug)]
+pub(crate) struct Buffer<T> {
+    numbers: Vec<T>,
+    start: usize,
+}
+
+impl<T: Scalar> Buffer<T> {
+    const ALIGN: usize = 64;
+
+    fn new(len: usize) -> Self {
+        let numbers = vec![T::ZERO; len + Self::ALIGN / size_of::<T>()];
+        // usize::MAX means that the border cannot be found: slower, never wrong.
+        let start =
+            Some(numbers.as_ptr().align_offset(Self::ALIGN)).filter(|&start| start + len <= numbers.len());
+        Self { start: start.unwrap_or(0), numbers }
+    }
+
+    #[track_caller]
+    pub(crate) fn first(&self, len: usize) -> &[T] {
+        &self.numbers[self.start..][..len]
+    }
+
+    #[track_caller]
+    pub(crate) fn first_mut(&mut self, len: usize) -> &mut [T] {
+        &mut self.numbers[self.start..][..len]
+    }
+}

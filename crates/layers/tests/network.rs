@@ -1,0 +1,258 @@
+//! Whole networks: gradients through the chain, workspaces that are used again, names, and what is refused.
+
+use byhand_layers::init::{Init, init_network};
+use byhand_layers::loss::{Labels, Loss, SoftmaxCrossEntropy};
+use byhand_layers::{
+    AvgPool2d, Block, Conv2d, ConvOptions, Dense, Describe, Dropout, Flatten, Isa, Layer, LayerError, Linear,
+    MaxPool2d, Network, Pass, Relu, Scalar, Shape, Sigmoid, Tanh, Workspace, pack,
+};
+use ndarray::{Array2, s};
+
+const IMAGE: Shape = Shape::new(2, 9, 7);
+
+/// Every kind of layer in one chain.
+fn everything<T: Scalar>() -> Network<T> {
+    let conv = Conv2d::new(IMAGE, 4, ConvOptions { pad: [1, 0], ..ConvOptions::square(3) }).unwrap();
+    let pool = MaxPool2d::new(conv.output(), [2, 2], [2, 1]).unwrap();
+    let second = Conv2d::new(pool.output(), 3, ConvOptions::square(2)).unwrap();
+    let average = AvgPool2d::new(second.output(), [2, 1], [1, 2]).unwrap();
+    let flat = average.output().features();
+    let layers: Vec<Box<dyn Layer<T>>> = vec![
+        Box::new(conv.clone()),
+        Box::new(Relu::new(conv.output())),
+        Box::new(pool.clone()),
+        Box::new(second.clone()),
+        Box::new(Tanh::new(second.output())),
+        Box::new(average.clone()),
+        Box::new(Flatten::new(average.output())),
+        Box::new(Dropout::new(Shape::flat(flat), 0.25).unwrap()),
+        Box::new(Dense::new(flat, 11, true).unwrap()),
+        Box::new(Sigmoid::new(Shape::flat(11))),
+        Box::new(Linear::new(Shape::flat(11))),
+        Box::new(Dense::new(11, 5, true).unwrap()),
+    ];
+    Network::new(layers).unwrap()
+}
+
+fn images<T: Scalar>(samples: usize) -> Array2<T> {
+    Array2::from_shape_fn((samples, IMAGE.features()), |(sample, feature)| {
+        T::from_f64(((sample * 131 + feature * 71) % 97) as f64 / 48.0 - 1.0)
+    })
+}
+
+fn labels(samples: usize) -> Vec<u8> {
+    (0..samples).map(|sample| (sample * 7 % 5) as u8).collect()
+}
+
+/// Mean loss of a minibatch, and its gradient, in a workspace.
+fn step<T: Scalar>(network: &Network<T>, pass: Pass, theta: &[T], ws: &mut Workspace<T>) -> (f64, Vec<T>) {
+    let samples = pass.block.samples();
+    ws.set_block(pass.block);
+    pack(images(samples).view(), pass.block, ws.input_mut());
+    network.forward(&pass, theta, ws);
+    let (logits, dlogits) = ws.output_and_grad_mut();
+    let (labels, scale) = (labels(samples), T::from_f64(1.0 / samples as f64));
+    let loss = SoftmaxCrossEntropy::default();
+    let stats = loss.value_and_gradient(pass.block, logits, Labels(&labels).into(), scale, dlogits);
+    let mut dtheta = vec![T::ZERO; network.param_len()];
+    network.backward(&pass, theta, &mut dtheta, ws);
+    (stats.loss / samples as f64, dtheta)
+}
+
+#[test]
+fn the_gradient_of_the_whole_chain_is_that_of_its_value() {
+    let network = everything::<f64>();
+    let theta = init_network(&network, Init::HeNormal, 3);
+    for block in [Block::tiled(5), Block::single(2)] {
+        let pass = Pass::train(block, 4, 9, 16);
+        let mut ws = Workspace::new(&network, block);
+        let (_, dtheta) = step(&network, pass, &theta, &mut ws);
+        let typical = (dtheta.iter().map(|d| d * d).sum::<f64>() / dtheta.len() as f64).sqrt();
+        for i in (0..theta.len()).step_by(3) {
+            let h = 1e-6;
+            let mut value = |t: f64| {
+                let mut moved = theta.clone();
+                moved[i] += t;
+                step(&network, pass, &moved, &mut ws).0
+            };
+            let expected = (value(h) - value(-h)) / (2.0 * h);
+            let error = (expected - dtheta[i]).abs() / expected.abs().max(typical);
+            assert!(error < 1e-6, "theta[{i}], {block:?}: expected {expected:e}, found {:e}", dtheta[i]);
+        }
+    }
+}
+
+#[test]
+fn a_used_workspace_gives_the_bits_of_a_fresh_one() {
+    let network = everything::<f32>();
+    let theta = init_network(&network, Init::HeNormal, 3);
+    for isa in Isa::available() {
+        isa.with(|| {
+            let mut used = Workspace::new(&network, Block::tiled(40));
+            for samples in [40, 1, 5, 16, 17, 33, 2] {
+                let block = Block::tiled(samples);
+                let pass = Pass::train(block, 4, 9, 0);
+                let fresh = step(&network, pass, &theta, &mut Workspace::new(&network, block));
+                assert_eq!(fresh, step(&network, pass, &theta, &mut used), "{samples} samples on {isa}");
+            }
+        });
+    }
+}
+
+#[test]
+fn what_a_used_workspace_holds_may_even_be_nan() {
+    let network = everything::<f32>();
+    let theta = init_network(&network, Init::HeNormal, 3);
+    for isa in Isa::available() {
+        isa.with(|| {
+            let mut used = Workspace::new(&network, Block::tiled(32));
+            step(&network, Pass::eval(Block::tiled(32)), &vec![f32::NAN; theta.len()], &mut used);
+            for samples in [1, 5, 16, 17] {
+                let pass = Pass::eval(Block::tiled(samples));
+                let fresh = step(&network, pass, &theta, &mut Workspace::new(&network, pass.block));
+                assert_eq!(fresh, step(&network, pass, &theta, &mut used), "{samples} samples on {isa}");
+            }
+        });
+    }
+}
+
+#[test]
+fn cutting_the_minibatch_keeps_the_dropout_masks() {
+    let network = everything::<f32>();
+    let theta = init_network(&network, Init::HeNormal, 3);
+    let x = images::<f32>(24);
+    let run = |block: Block, first: usize| {
+        let mut ws = Workspace::new(&network, block);
+        pack(x.slice(s![first..first + block.samples(), ..]), block, ws.input_mut());
+        network.forward(&Pass::train(block, 4, 9, first as u64), &theta, &mut ws);
+        byhand_layers::unpack(block, 5, ws.output())
+    };
+    let whole = run(Block::tiled(24), 0);
+    assert_eq!(whole.slice(s![..16, ..]), run(Block::tiled(16), 0));
+    assert_eq!(whole.slice(s![16.., ..]), run(Block::tiled(8), 16));
+}
+
+#[test]
+fn predict_takes_any_number_of_samples() {
+    let network = everything::<f32>();
+    let theta = init_network(&network, Init::HeNormal, 3);
+    let x = images::<f32>(130);
+    let all = network.predict(&theta, x.view());
+    for samples in [0, 1, 2, 3, 64, 65, 130] {
+        let some = network.predict(&theta, x.slice(s![..samples, ..]));
+        assert_eq!(some.dim(), (samples, 5));
+        for (a, b) in some.iter().zip(&all) {
+            assert!((a - b).abs() <= 1e-5 * (1.0 + b.abs()), "{samples} samples: {a} against {b}");
+        }
+    }
+}
+
+#[test]
+fn two_dropouts_in_a_network_draw_different_masks() {
+    let dropout = || Box::new(Dropout::new(Shape::flat(4000), 0.5).unwrap());
+    let network: Network = Network::new(vec![dropout(), dropout()]).unwrap();
+    let block = Block::single(1);
+    let mut ws = Workspace::new(&network, block);
+    ws.input_mut().fill(1.0);
+    network.forward(&Pass::train(block, 1, 1, 0), &[], &mut ws);
+    let kept = ws.output().iter().filter(|&&y| y != 0.0).count() as f64 / 4000.0;
+    assert!((kept - 0.25).abs() < 0.035, "kept {kept}: a quarter is expected of two independent masks");
+}
+
+#[test]
+fn identities_cost_nothing_and_change_nothing() {
+    let flat = Shape::flat(6);
+    let plain: Network = Network::new(vec![Box::new(Dense::new(6, 6, true).unwrap())]).unwrap();
+    let padded: Network = Network::new(vec![
+        Box::new(Flatten::new(Shape::new(1, 2, 3))),
+        Box::new(Dense::new(6, 6, true).unwrap()),
+        Box::new(Linear::new(flat)),
+    ])
+    .unwrap();
+    let theta = init_network(&plain, Init::HeNormal, 1);
+    assert_eq!(theta, init_network(&padded, Init::HeNormal, 1));
+    let x = Array2::from_shape_fn((3, 6), |(i, j)| (i * 6 + j) as f32);
+    assert_eq!(plain.predict(&theta, x.view()), padded.predict(&theta, x.view()));
+    let block = Block::tiled(3);
+    assert_eq!(Workspace::new(&plain, block).activations(), Workspace::new(&padded, block).activations());
+    let only: Network = Network::new(vec![Box::new(Linear::new(flat))]).unwrap();
+    assert_eq!(only.predict(&[], x.view()), x);
+}
+
+#[test]
+fn tensors_are_named_and_counted_as_in_a_pytorch_sequential() {
+    let network = everything::<f32>();
+    let names: Vec<(&str, &[usize])> = network.params().iter().map(|p| (&p.name[..], &p.shape[..])).collect();
+    let flat = network.layers()[8].input().features();
+    assert_eq!(
+        names,
+        [
+            ("0.weight", &[4, 2, 3, 3][..]),
+            ("0.bias", &[4]),
+            ("3.weight", &[3, 4, 2, 2]),
+            ("3.bias", &[3]),
+            ("8.weight", &[11, flat]),
+            ("8.bias", &[11]),
+            ("11.weight", &[5, 11]),
+            ("11.bias", &[5]),
+        ]
+    );
+    let mut end = 0;
+    for param in network.params() {
+        assert_eq!((param.range.start, param.range.len()), (end, param.shape.iter().product()));
+        end = param.range.end;
+    }
+    assert_eq!(end, network.param_len());
+    let mut theta = vec![0.0; end];
+    assert_eq!(network.first_non_finite(&theta), None);
+    theta[network.params()[3].range.start] = f32::INFINITY;
+    assert_eq!(network.first_non_finite(&theta).map(|param| &param.name[..]), Some("3.bias"));
+}
+
+#[test]
+fn the_summary_counts_parameters_and_operations() {
+    let conv = Conv2d::new(Shape::new(1, 28, 28), 8, ConvOptions::square(3)).unwrap();
+    let pool = MaxPool2d::new(conv.output(), [2, 2], [2, 2]).unwrap();
+    let flatten = Flatten::new(pool.output());
+    let dense = Dense::new(1352, 10, true).unwrap();
+    let network: Network =
+        Network::new(vec![Box::new(conv), Box::new(pool), Box::new(flatten), Box::new(dense)]).unwrap();
+    let summary = network.summary();
+    assert_eq!(summary.params, 8 * 9 + 8 + 1352 * 10 + 10);
+    assert_eq!(summary.flops, 2 * (2 * 26 * 26 * 8 * 9) + 3 * (2 * 13520));
+    let text = summary.to_string();
+    let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[1], ["input", "1x28x28"]);
+    assert_eq!(lines[2], ["0", "conv(8,3)", "8x26x26", "80", "97344"]);
+    assert_eq!(lines[5], ["3", "dense(10)", "10", "13530", "27040"]);
+}
+
+#[test]
+fn layers_that_do_not_fit_are_refused() {
+    let conv = || Box::new(Conv2d::new(Shape::new(1, 6, 6), 2, ConvOptions::square(3)).unwrap());
+    let dense = |inputs| Box::new(Dense::new(inputs, 3, true).unwrap());
+    let error = Network::<f32>::new(vec![conv(), dense(32)]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "layer 1, dense(3): expected an input of 32, found 2x4x4 from the layer before it (put a flatten between them)"
+    );
+    let error = Network::<f32>::new(vec![conv(), dense(30)]).unwrap_err();
+    assert!(error.to_string().ends_with("expected an input of 30, found 2x4x4 from the layer before it"));
+    assert_eq!(Network::<f32>::new(vec![]).unwrap_err(), LayerError::Empty);
+}
+
+#[test]
+#[should_panic(expected = "workspace was built for another network")]
+fn a_workspace_of_another_network_is_refused() {
+    let network: Network = Network::new(vec![Box::new(Dense::new(3, 2, true).unwrap())]).unwrap();
+    let other: Network = Network::new(vec![Box::new(Dense::new(3, 4, true).unwrap())]).unwrap();
+    let block = Block::single(1);
+    network.forward(&Pass::eval(block), &[0.0; 8], &mut Workspace::new(&other, block));
+}
+
+#[test]
+#[should_panic(expected = "workspace: built for 1 tiles, the block has 2")]
+fn a_block_too_large_for_its_workspace_is_refused() {
+    let network: Network = Network::new(vec![Box::new(Dense::new(3, 2, true).unwrap())]).unwrap();
+    Workspace::new(&network, Block::tiled(16)).set_block(Block::tiled(17));
+}
