@@ -1,0 +1,317 @@
+//! `Dataset`: images and labels as bytes in memory, and the ways to cut them up.
+
+use std::sync::Arc;
+
+use ndarray::{ArcArray, Array3, ArrayView2, ArrayView3, Axis, Ix3, s};
+
+use crate::error::Error;
+use crate::random::Random;
+
+/// Grey images with one label each, as bytes.
+///
+/// Pixels are `[n, h, w]` and labels `[n]`, both `u8`, and both shared: cloning, [`take`](Dataset::take) and
+/// [`split_at`](Dataset::split_at) copy nothing, so 60,000 images of 28x28 stay at 47 MB however they are cut by range.
+/// The other subsets copy what they keep.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dataset {
+    name: Arc<str>,
+    images: ArcArray<u8, Ix3>,
+    labels: ArcArray<u8, ndarray::Ix1>,
+    class_names: Arc<[String]>,
+}
+
+impl Dataset {
+    /// A data set of `images [n, h, w]` and `labels [n]` with classes `0..class_names.len()`.
+    ///
+    /// # Errors
+    /// [`Error::Request`] when the numbers of images and labels differ, an image has no pixel, there are no classes or
+    /// more than 256, or a label is no class.
+    pub fn new(
+        name: &str,
+        images: Array3<u8>,
+        labels: Vec<u8>,
+        class_names: Vec<String>,
+    ) -> Result<Dataset, Error> {
+        let (n, h, w) = images.dim();
+        let fail = |what: String| Err(Error::Request(format!("{name}: {what}")));
+        if n != labels.len() {
+            return fail(format!(
+                "expected as many labels as images, found {n} images and {} labels",
+                labels.len()
+            ));
+        }
+        if h == 0 || w == 0 {
+            return fail(format!("expected images of at least 1x1 pixels, found {h}x{w}"));
+        }
+        let classes = class_names.len();
+        if classes == 0 || classes > 256 {
+            return fail(format!("expected 1 to 256 classes, found {classes}"));
+        }
+        if let Some(i) = labels.iter().position(|&label| usize::from(label) >= classes) {
+            return fail(format!("label {i}: expected a class below {classes}, found {}", labels[i]));
+        }
+        let images =
+            if images.is_standard_layout() { images } else { images.as_standard_layout().into_owned() };
+        Ok(Dataset {
+            name: name.into(),
+            images: images.into_shared(),
+            labels: ndarray::Array1::from(labels).into_shared(),
+            class_names: class_names.into(),
+        })
+    }
+
+    /// The name of the data, such as "MNIST".
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The number of samples.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there is no sample.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// Rows and columns of an image.
+    pub fn image_size(&self) -> (usize, usize) {
+        let (_, h, w) = self.images.dim();
+        (h, w)
+    }
+
+    /// The pixels, `[n, h, w]`, contiguous in this order.
+    pub fn images(&self) -> ArrayView3<'_, u8> {
+        self.images.view()
+    }
+
+    /// The pixels of sample `index`, `[h, w]`.
+    ///
+    /// # Panics
+    /// When there is no such sample.
+    #[track_caller]
+    pub fn image(&self, index: usize) -> ArrayView2<'_, u8> {
+        assert!(index < self.len(), "sample {index} of a data set of {}", self.len());
+        self.images.index_axis(Axis(0), index)
+    }
+
+    /// The labels, one a sample, each below [`classes`](Dataset::classes).
+    pub fn labels(&self) -> &[u8] {
+        self.labels.as_slice().expect("labels are contiguous by construction")
+    }
+
+    /// The number of classes.
+    pub fn classes(&self) -> usize {
+        self.class_names.len()
+    }
+
+    /// What the classes are called, in the order of their labels.
+    pub fn class_names(&self) -> &[String] {
+        &self.class_names
+    }
+
+    /// How many samples each class has.
+    pub fn class_counts(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.classes()];
+        for &label in self.labels() {
+            counts[usize::from(label)] += 1;
+        }
+        counts
+    }
+
+    /// The first `n` samples, or all when there are fewer. Copies nothing.
+    pub fn take(&self, n: usize) -> Dataset {
+        self.range(0, n.min(self.len()))
+    }
+
+    /// The first `n` samples and the rest: MNIST's `split_at(55_000)` is the usual training and validation split, with
+    /// the last 5,000 for validation. Copies nothing.
+    ///
+    /// # Errors
+    /// [`Error::Request`] when there are fewer than `n` samples.
+    pub fn split_at(&self, n: usize) -> Result<(Dataset, Dataset), Error> {
+        self.check_part(n)?;
+        Ok((self.range(0, n), self.range(n, self.len())))
+    }
+
+    /// Sets `second` samples drawn at random aside: (the rest, those drawn), each in the original order. A function of
+    /// `seed`.
+    ///
+    /// # Errors
+    /// [`Error::Request`] when there are fewer than `second` samples.
+    pub fn split_random(&self, second: usize, seed: u64) -> Result<(Dataset, Dataset), Error> {
+        self.check_part(second)?;
+        let mut all: Vec<u32> = (0..self.len() as u32).collect();
+        Random::new(b"split\0\0\0", seed, 0, 0).shuffle(&mut all);
+        Ok(self.part(&all[..second]))
+    }
+
+    /// Like [`split_random`](Dataset::split_random), but every class gives its share: the part of a class differs from
+    /// `second * class count / n` by less than one sample (largest remainders, ties to the smaller class).
+    ///
+    /// # Errors
+    /// [`Error::Request`] when there are fewer than `second` samples.
+    pub fn split_stratified(&self, second: usize, seed: u64) -> Result<(Dataset, Dataset), Error> {
+        self.check_part(second)?;
+        let n = self.len().max(1) as u64;
+        let counts = self.class_counts();
+        let mut quotas: Vec<usize> =
+            counts.iter().map(|&c| (second as u64 * c as u64 / n) as usize).collect();
+        let mut by_remainder: Vec<usize> = (0..counts.len()).collect();
+        by_remainder.sort_by_key(|&k| std::cmp::Reverse(second as u64 * counts[k] as u64 % n));
+        let short = second - quotas.iter().sum::<usize>();
+        for &k in &by_remainder[..short] {
+            quotas[k] += 1;
+        }
+        let mut drawn = Vec::with_capacity(second);
+        for (class, &quota) in quotas.iter().enumerate() {
+            let mut of_class: Vec<u32> =
+                (0..self.len() as u32).filter(|&i| usize::from(self.labels()[i as usize]) == class).collect();
+            Random::new(b"stratify", seed, class as u64, 0).shuffle(&mut of_class);
+            drawn.extend_from_slice(&of_class[..quota]);
+        }
+        Ok(self.part(&drawn))
+    }
+
+    /// The samples at `indices`, in that order, repetitions allowed. Copies them.
+    ///
+    /// # Panics
+    /// When an index is not below [`len`](Dataset::len).
+    #[track_caller]
+    pub fn select(&self, indices: &[u32]) -> Dataset {
+        let (h, w) = self.image_size();
+        let mut images = Vec::with_capacity(indices.len() * h * w);
+        let mut labels = Vec::with_capacity(indices.len());
+        let pixels = self.images.as_slice().expect("images are contiguous by construction");
+        for &index in indices {
+            let index = index as usize;
+            assert!(index < self.len(), "sample {index} of a data set of {}", self.len());
+            images.extend_from_slice(&pixels[index * h * w..][..h * w]);
+            labels.push(self.labels()[index]);
+        }
+        self.with(
+            Array3::from_shape_vec((indices.len(), h, w), images).expect("as many pixels as pushed"),
+            labels,
+        )
+    }
+
+    /// The samples of the given classes, in the original order, relabelled: `classes[k]` becomes class `k`.
+    ///
+    /// # Errors
+    /// [`Error::Request`] when a class does not exist or is named twice, or none is given.
+    pub fn keep_classes(&self, classes: &[u8]) -> Result<Dataset, Error> {
+        let mut new_label = [None; 256];
+        for (k, &class) in classes.iter().enumerate() {
+            if usize::from(class) >= self.classes() {
+                let last = self.classes() - 1;
+                return Err(Error::Request(format!(
+                    "{}: expected classes 0 to {last}, found {class}",
+                    self.name
+                )));
+            }
+            if new_label[usize::from(class)].replace(k as u8).is_some() {
+                return Err(Error::Request(format!("{}: class {class} is named twice", self.name)));
+            }
+        }
+        if classes.is_empty() {
+            return Err(Error::Request(format!(
+                "{}: expected at least one class to keep, found none",
+                self.name
+            )));
+        }
+        let kept: Vec<u32> = self.indices_where(|label| new_label[usize::from(label)].is_some());
+        let mut subset = self.select(&kept);
+        subset
+            .labels
+            .mapv_inplace(|label| new_label[usize::from(label)].expect("only kept classes are left"));
+        subset.class_names =
+            classes.iter().map(|&class| self.class_names[usize::from(class)].clone()).collect();
+        Ok(subset)
+    }
+
+    /// At most the first `n` samples of each class, in the original order.
+    pub fn cap_per_class(&self, n: usize) -> Dataset {
+        let mut seen = vec![0; self.classes()];
+        let kept = self.indices_where(|label| {
+            seen[usize::from(label)] += 1;
+            seen[usize::from(label)] <= n
+        });
+        self.select(&kept)
+    }
+
+    /// Images of half the size: each pixel is the integer floor of the mean of a 2x2 block, so 28x28 becomes 14x14. An
+    /// odd last row or column is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Request`] when an image is smaller than 2x2.
+    pub fn halve(&self) -> Result<Dataset, Error> {
+        let (h, w) = self.image_size();
+        if h < 2 || w < 2 {
+            return Err(Error::Request(format!(
+                "{}: expected images of at least 2x2 pixels, found {h}x{w}",
+                self.name
+            )));
+        }
+        let images = Array3::from_shape_fn((self.len(), h / 2, w / 2), |(i, y, x)| {
+            let block = self.images.slice(s![i, 2 * y..2 * y + 2, 2 * x..2 * x + 2]);
+            (block.iter().map(|&p| u16::from(p)).sum::<u16>() / 4) as u8
+        });
+        Ok(self.with(images, self.labels().to_vec()))
+    }
+
+    /// The same data under another name.
+    pub fn renamed(mut self, name: &str) -> Dataset {
+        self.name = name.into();
+        self
+    }
+
+    fn check_part(&self, n: usize) -> Result<(), Error> {
+        if n > self.len() {
+            return Err(Error::Request(format!(
+                "{}: expected a part of at most {} samples, found {n}",
+                self.name,
+                self.len()
+            )));
+        }
+        Ok(())
+    }
+
+    fn indices_where(&self, mut keep: impl FnMut(u8) -> bool) -> Vec<u32> {
+        (0..self.len() as u32).filter(|&i| keep(self.labels()[i as usize])).collect()
+    }
+
+    /// (samples not in `drawn`, samples in `drawn`), both in the original order.
+    fn part(&self, drawn: &[u32]) -> (Dataset, Dataset) {
+        let mut is_drawn = vec![false; self.len()];
+        for &i in drawn {
+            is_drawn[i as usize] = true;
+        }
+        let (second, first): (Vec<u32>, Vec<u32>) =
+            (0..self.len() as u32).partition(|&i| is_drawn[i as usize]);
+        (self.select(&first), self.select(&second))
+    }
+
+    fn range(&self, start: usize, end: usize) -> Dataset {
+        Dataset {
+            name: self.name.clone(),
+            images: self.images.clone().slice_move(s![start..end, .., ..]),
+            labels: self.labels.clone().slice_move(s![start..end]),
+            class_names: self.class_names.clone(),
+        }
+    }
+
+    fn with(&self, images: Array3<u8>, labels: Vec<u8>) -> Dataset {
+        Dataset {
+            name: self.name.clone(),
+            images: images.into_shared(),
+            labels: ndarray::Array1::from(labels).into_shared(),
+            class_names: self.class_names.clone(),
+        }
+    }
+}
+
+/// "0", "1", ... for `n` classes that have no other names.
+pub fn numbered_classes(n: usize) -> Vec<String> {
+    (0..n).map(|class| class.to_string()).collect()
+}

@@ -1,0 +1,40 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # The modules
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`source`] | decides where data comes from: a folder, `BYHAND_DATA`, the cache, a download, the built-in digits; examines files |
+//! | [`catalogue`] | what is known of MNIST and Fashion-MNIST: file names, sizes, hashes, mirrors |
+//! | [`idx`] | reads and writes the IDX format over `Read` and `Write` |
+//! | [`digits`] | draws handwritten-looking digits, deterministic in a seed |
+//! | [`dataset`] | [`Dataset`]: bytes and labels in memory; splits, subsets, down-sampling |
+//! | [`transform`] | [`Normalize`] (bytes to real numbers) and one-hot labels |
+//! | [`batches`] | in which order the samples are visited, a function of (seed, epoch) |
+//! | [`unpack`] | bytes to tiles of sixteen lanes: normalising, cropping and shifting on the way |
+//! | [`augment`] | random shifts and affine warps, a function of (seed, step, sample) |
+//!
+//! # What is absent
+//!
+//! No thread, no clock except a download's deadline, no printing, no `unsafe`. Only [`source`] touches files or the
+//! network. Every random number comes from ChaCha8 keyed by what it is a function of, and what decides a byte uses
+//! only IEEE `+ - * /` and square root, so equal seeds give equal bits on every machine.
+
+pub mod augment;
+pub mod batches;
+pub mod catalogue;
+pub mod dataset;
+pub mod digits;
+mod error;
+pub mod idx;
+mod random;
+pub mod source;
+pub mod transform;
+pub mod unpack;
+
+pub use augment::Augment;
+pub use dataset::Dataset;
+pub use error::{Error, FormatError, FormatProblem};
+pub use source::{Data, Loaded, Origin, Sources, load};
+pub use transform::Normalize;
+pub use unpack::Crop;

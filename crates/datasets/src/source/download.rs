@@ -1,0 +1,139 @@
+//! Downloads: mirrors in order, bounded in bytes and time, verified before the file takes its place.
+
+use std::fs;
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
+
+use super::{Progress, Sources};
+use crate::catalogue::{File, Set};
+use crate::error::Error;
+use crate::idx;
+
+/// Puts the published `.gz` of `file` at `path`, or leaves what is there untouched and says why no mirror had it.
+pub(super) fn download_file(
+    set: &Set,
+    file: &File,
+    path: &Path,
+    sources: &Sources,
+    deadline: Instant,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<(), Error> {
+    let folder = path.parent().expect("a file in the cache has a folder");
+    let unwritable = |e| Error::io(folder.display().to_string(), "write to the cache folder", e);
+    fs::create_dir_all(folder).map_err(unwritable)?;
+
+    let mut failures: Vec<(&str, String)> = Vec::new();
+    let published: Vec<String> = set.mirrors.iter().map(|&mirror| mirror.into()).collect();
+    for mirror in sources.mirrors.as_ref().unwrap_or(&published) {
+        let url = format!("{}/{}.gz", mirror.trim_end_matches('/'), file.name);
+        // In the same folder as its place, because only within a file system is a rename atomic. Dropped, it is removed.
+        let mut part = NamedTempFile::new_in(folder).map_err(unwritable)?;
+        match receive(&url, file, &mut part, sources.connect_timeout, deadline, progress) {
+            Ok(()) => {
+                part.as_file().sync_all().map_err(unwritable)?;
+                part.persist(path).map_err(|e| unwritable(e.error))?;
+                return Ok(());
+            }
+            Err(reason) => failures.push((mirror, reason)),
+        }
+    }
+    Err(Error::Download { file: file.name.into(), reason: summary(&failures) })
+}
+
+/// Why each mirror failed, in one line; what all have in common is said once.
+fn summary(failures: &[(&str, String)]) -> String {
+    match failures {
+        [] => "there is no mirror to ask".into(),
+        [(_, first), rest @ ..] if !rest.is_empty() && rest.iter().all(|(_, reason)| reason == first) => {
+            let mirrors: Vec<&str> = failures.iter().map(|(mirror, _)| *mirror).collect();
+            format!("{first}, at each of {}", mirrors.join(", "))
+        }
+        _ => failures
+            .iter()
+            .map(|(mirror, reason)| format!("{mirror}: {reason}"))
+            .collect::<Vec<_>>()
+            .join("; "),
+    }
+}
+
+/// One attempt. The reason of a failure is for people.
+fn receive(
+    url: &str,
+    file: &File,
+    part: &mut NamedTempFile,
+    connect_timeout: Duration,
+    deadline: Instant,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<(), String> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return Err("the time for downloads is up".into());
+    }
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .timeout_global(Some(left))
+        .timeout_resolve(Some(connect_timeout.min(left)))
+        .timeout_connect(Some(connect_timeout.min(left)))
+        .user_agent(concat!("byhand-datasets/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .into();
+    let mut response = agent.get(url).call().map_err(|e| match e {
+        ureq::Error::Io(e) => e.to_string(),
+        ureq::Error::Timeout(which) => format!("no answer in time ({which})"),
+        other => other.to_string(),
+    })?;
+    if let Some(offered) = response.body().content_length()
+        && offered != file.gz_len
+    {
+        return Err(format!("expected {} bytes, the server offers {offered}", file.gz_len));
+    }
+
+    let mut body = response.body_mut().as_reader();
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 64 << 10];
+    let mut received = 0;
+    loop {
+        let n =
+            body.read(&mut buffer).map_err(|e| format!("after {received} of {} bytes: {e}", file.gz_len))?;
+        if n == 0 {
+            break;
+        }
+        received += n as u64;
+        if received > file.gz_len {
+            return Err(format!("expected {} bytes, found more", file.gz_len));
+        }
+        if Instant::now() > deadline {
+            return Err(format!("the time for downloads is up after {received} of {} bytes", file.gz_len));
+        }
+        hasher.update(&buffer[..n]);
+        part.write_all(&buffer[..n]).map_err(|e| format!("cannot write it: {e}"))?;
+        progress(Progress { file: file.name, url, received, total: file.gz_len });
+    }
+    if received < file.gz_len {
+        return Err(format!("expected {} bytes, found {received}", file.gz_len));
+    }
+    let found = idx::hex(&hasher.finalize());
+    if found != file.gz_sha256 {
+        return Err(format!("expected SHA-256 {}, found {found}", file.gz_sha256));
+    }
+    check_inside(file, part).map_err(|e| e.to_string())
+}
+
+/// The bytes inside, held against the catalogue's other hash.
+fn check_inside(file: &File, part: &mut NamedTempFile) -> Result<(), Error> {
+    part.rewind().map_err(|e| Error::io(file.name, "read", e))?;
+    let idx = idx::read_rank(part.as_file(), file.name, file.elements(), Some(file.dims.len() as u8))?;
+    match file.idx_sha256 {
+        Some(expected) if idx.sha256() != expected => Err(idx::format_error(
+            file.name,
+            0,
+            crate::FormatProblem::Hash,
+            format!("SHA-256 {expected} of the decompressed bytes"),
+            idx.sha256(),
+        )),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,184 @@
+//! Data sets in memory: splits, subsets, down-sampling, normalising, one-hot, and the built-in digits.
+
+use byhand_datasets::dataset::numbered_classes;
+use byhand_datasets::digits::{self, Part};
+use byhand_datasets::transform::one_hot;
+use byhand_datasets::{Dataset, Error, Normalize, idx};
+use ndarray::{Array3, array};
+use proptest::prelude::*;
+use sha2::{Digest, Sha256};
+
+/// Sample `i` is a 4x4 image of the byte `i`.
+fn data(labels: &[u8]) -> Dataset {
+    let images = Array3::from_shape_fn((labels.len(), 4, 4), |(i, _, _)| i as u8);
+    Dataset::new("t", images, labels.to_vec(), numbered_classes(10)).unwrap()
+}
+
+/// Which samples of [`data`] these are.
+fn ids(data: &Dataset) -> Vec<u8> {
+    data.images().outer_iter().map(|image| image[[0, 0]]).collect()
+}
+
+#[test]
+fn bad_data_are_refused() {
+    let new = |images: Array3<u8>, labels: &[u8], classes| {
+        Dataset::new("t", images, labels.to_vec(), numbered_classes(classes)).unwrap_err().to_string()
+    };
+    let one = || Array3::zeros((1, 2, 2));
+    assert_eq!(new(one(), &[], 10), "t: expected as many labels as images, found 1 images and 0 labels");
+    assert_eq!(new(one(), &[3], 3), "t: label 0: expected a class below 3, found 3");
+    assert_eq!(new(one(), &[3], 0), "t: expected 1 to 256 classes, found 0");
+    assert_eq!(
+        new(Array3::zeros((1, 0, 2)), &[0], 10),
+        "t: expected images of at least 1x1 pixels, found 0x2"
+    );
+}
+
+#[test]
+fn images_in_another_memory_order_are_put_in_order() {
+    let images = Array3::from_shape_fn((2, 3, 4), |(i, y, x)| (i * 12 + y * 4 + x) as u8);
+    let mut reversed = Array3::zeros((4, 3, 2)).reversed_axes();
+    reversed.assign(&images);
+    let data = Dataset::new("t", reversed, vec![0, 1], numbered_classes(2)).unwrap();
+    assert_eq!(data.images().as_slice().unwrap(), images.as_slice().unwrap());
+}
+
+#[test]
+fn ranges_share_their_bytes() {
+    let all = data(&[0, 1, 2, 3, 4, 5, 6]);
+    let (train, validation) = all.split_at(5).unwrap();
+    assert_eq!((ids(&train), ids(&validation)), (vec![0, 1, 2, 3, 4], vec![5, 6]));
+    assert_eq!(validation.labels(), [5, 6]);
+    assert_eq!(train.images().as_ptr(), all.images().as_ptr(), "no copy");
+    assert_eq!(validation.images().as_slice().unwrap().len(), 2 * 16, "contiguous");
+    assert_eq!(ids(&validation.take(1)), [5]);
+    assert_eq!(all.take(100).len(), 7);
+    let text = all.split_at(8).unwrap_err().to_string();
+    assert_eq!(text, "t: expected a part of at most 7 samples, found 8");
+}
+
+#[test]
+fn classes_are_kept_and_relabelled() {
+    let all = data(&[0, 4, 7, 4, 9, 0]);
+    let kept = all.keep_classes(&[4, 0]).unwrap();
+    assert_eq!((ids(&kept), kept.labels()), (vec![0, 1, 3, 5], &[1, 0, 0, 1][..]));
+    assert_eq!(kept.class_names(), ["4", "0"]);
+    assert_eq!(all.labels(), [0, 4, 7, 4, 9, 0], "the original is as it was");
+    assert!(matches!(all.keep_classes(&[4, 4]), Err(Error::Request(_))));
+    assert!(matches!(all.keep_classes(&[]), Err(Error::Request(_))));
+    assert_eq!(all.keep_classes(&[10]).unwrap_err().to_string(), "t: expected classes 0 to 9, found 10");
+}
+
+#[test]
+fn classes_are_capped() {
+    assert_eq!(ids(&data(&[0, 0, 1, 0, 1, 1, 2]).cap_per_class(2)), [0, 1, 2, 4, 6]);
+}
+
+#[test]
+fn halving_floors_the_mean_of_each_block() {
+    let images =
+        array![[[0, 1, 255, 255, 9], [1, 1, 255, 254, 9], [8, 0, 1, 0, 9], [0, 0, 0, 0, 9], [7, 7, 7, 7, 7]]];
+    let data = Dataset::new("t", images, vec![0], numbered_classes(1)).unwrap().halve().unwrap();
+    assert_eq!(data.images(), array![[[0, 254], [2, 0]]]);
+    let tiny = Dataset::new("t", Array3::zeros((1, 1, 9)), vec![0], numbered_classes(1)).unwrap();
+    assert!(tiny.halve().is_err());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn splits_are_partitions_and_functions_of_the_seed(
+        labels in prop::collection::vec(0u8..10, 1..200),
+        share in 0.0f64..=1.0,
+        seed: u64,
+    ) {
+        let all = data(&labels);
+        let second = (share * labels.len() as f64) as usize;
+        for split in [Dataset::split_random, Dataset::split_stratified] {
+            let (first_part, second_part) = split(&all, second, seed).unwrap();
+            prop_assert_eq!(second_part.len(), second);
+            let (a, b) = (ids(&first_part), ids(&second_part));
+            prop_assert!(a.is_sorted() && b.is_sorted(), "the original order");
+            let mut both = [a, b].concat();
+            both.sort_unstable();
+            prop_assert_eq!(both, (0..labels.len() as u8).collect::<Vec<_>>());
+            prop_assert_eq!((first_part, second_part), split(&all, second, seed).unwrap());
+        }
+        let (_, part) = all.split_stratified(second, seed).unwrap();
+        for (whole, part) in all.class_counts().iter().zip(part.class_counts()) {
+            let exact = second as f64 * *whole as f64 / labels.len() as f64;
+            prop_assert!((part as f64 - exact).abs() < 1.0, "{} of {}", part, whole);
+        }
+    }
+}
+
+#[test]
+fn another_seed_is_another_split() {
+    let all = data(&[1; 100]);
+    assert_ne!(all.split_random(30, 1).unwrap(), all.split_random(30, 2).unwrap());
+    assert_ne!(all.split_stratified(30, 1).unwrap(), all.split_stratified(30, 2).unwrap());
+}
+
+#[test]
+fn normalising() {
+    assert_eq!((Normalize::unit().apply(0), Normalize::unit().apply(255)), (0.0, 1.0));
+    assert_eq!((Normalize::centered().apply(0), Normalize::centered().apply(255)), (-0.5, 0.5));
+    let n = Normalize::mean_std(0.1307, 0.3081);
+    assert!((n.apply(255) - (1.0 - 0.1307) / 0.3081).abs() < 1e-6);
+    let digits = digits::generate(Part::Train, 500, 1);
+    let n = Normalize::fit(&digits);
+    let values: Vec<f64> = digits.images().iter().map(|&p| f64::from(n.apply(p))).collect();
+    let mean = values.iter().sum::<f64>() / values.len() as f64;
+    let std = (values.iter().map(|v| (v - mean) * (v - mean)).sum::<f64>() / values.len() as f64).sqrt();
+    assert!(mean.abs() < 1e-6 && (std - 1.0).abs() < 1e-6, "{mean} {std}");
+    assert_eq!(Normalize::fit(&digits.take(0)), Normalize::unit());
+}
+
+#[test]
+fn one_hot_rows() {
+    assert_eq!(one_hot(&[2, 0], 3), array![[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]);
+}
+
+#[test]
+fn built_in_digits_are_pinned() {
+    // What decides a byte is IEEE arithmetic and ChaCha8 alone: this hash is the same on every machine.
+    let hash = |data: &Dataset| {
+        let mut file = Vec::new();
+        idx::write_images(&mut file, data.images()).unwrap();
+        idx::write_labels(&mut file, data.labels()).unwrap();
+        Sha256::digest(&file).iter().map(|b| format!("{b:02x}")).collect::<String>()
+    };
+    assert_eq!(
+        hash(&digits::generate(Part::Train, 1000, digits::SEED)),
+        "b83e0bd0f00882dc0661477449d26589d5fcd53e08e413d5c1b0b50aea0e9f45"
+    );
+    assert_eq!(
+        hash(&digits::generate(Part::Test, 1000, digits::SEED)),
+        "c671301f00c57e70a33eb8a1c2fdd922267fe353d1e31733127be035147683b5"
+    );
+}
+
+#[test]
+fn a_built_in_digit_is_a_function_of_seed_part_and_index() {
+    let long = digits::generate(Part::Train, 60, 3);
+    assert_eq!(long.take(20), digits::generate(Part::Train, 20, 3));
+    let mut pixels = [0; 784];
+    let label = digits::draw_into(Part::Train, 40, 3, &mut pixels);
+    assert_eq!((label, &pixels[..]), (long.labels()[40], long.image(40).as_slice().unwrap()));
+    assert_ne!(long, digits::generate(Part::Train, 60, 4));
+    assert_ne!(long, digits::generate(Part::Test, 60, 3));
+}
+
+#[test]
+fn built_in_digits_look_like_data() {
+    let digits = digits::generate(Part::Train, 5000, 0);
+    // Six standard deviations of a binomial(5000, 1/10) are 127.
+    assert!(digits.class_counts().iter().all(|c| c.abs_diff(500) < 127), "{:?}", digits.class_counts());
+    for image in digits.images().outer_iter() {
+        let ink = image.iter().filter(|&&p| p > 100).count();
+        assert!((15..400).contains(&ink), "{ink} dark pixels");
+    }
+    let zeros = digits.images().iter().filter(|&&p| p == 0).count() as f64 / (5000.0 * 784.0);
+    assert!((0.7..0.9).contains(&zeros), "a share of {zeros} is background");
+}
