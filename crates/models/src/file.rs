@@ -1,0 +1,496 @@
+//! Model files: a trained network in one `.safetensors` file. The only module of this crate that touches a disk.
+//!
+//! The tensors have the names and shapes of PyTorch's `nn.Sequential` (`0.weight` of `[out, in, rows, columns]`,
+//! `4.bias` of `[out]`, counting every layer), so that
+//!
+//! ```python
+//! net = nn.Sequential(nn.Conv2d(1, 8, 3), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(1352, 10))
+//! net.load_state_dict(safetensors.torch.load_file("model.safetensors"))
+//! ```
+//!
+//! loads them. What PyTorch does not need lies in the header's `__metadata__`, under the one key `byhand`, as JSON:
+//!
+//! | field | |
+//! |---|---|
+//! | `sha256` | SHA-256 of the text of `model`, as it stands |
+//! | `model.format` | [`FORMAT`] |
+//! | `model.layers`, `model.input` | the layer spec, and the shape of a sample |
+//! | `model.classes` | the names of the classes |
+//! | `model.preprocessing` | see [`Preprocessing`] |
+//! | `model.notes` | what the writer wished to add: the data, the seed, ... |
+//! | `model.weights_sha256` | see [`weights_sha256`] |
+//! | `model.tensors` | SHA-256 of each tensor's bytes, to say which is damaged |
+//!
+//! The same model always gives the same bytes, and a flipped bit anywhere in them is an error.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use byhand_layers::{Network, Shape};
+use safetensors::tensor::{Metadata, TensorView};
+use safetensors::{Dtype, SafeTensorError};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+use crate::preprocessing::Preprocessing;
+use crate::spec::{Spec, SpecError};
+
+/// The version of the metadata that this program writes and reads.
+pub const FORMAT: u32 = 1;
+/// The longest header that is written or read, in bytes.
+pub const MAX_HEADER: u64 = 4 << 20;
+
+/// A trained network: all that is needed to use it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Model {
+    /// Its layers.
+    pub spec: Spec,
+    /// One input sample, after preprocessing.
+    pub input: Shape,
+    /// What the outputs stand for, one name an output.
+    pub class_names: Vec<String>,
+    /// What was done to the images it was trained on.
+    pub preprocessing: Preprocessing,
+    /// Whatever else is worth keeping: the data, the seed, the command.
+    pub notes: BTreeMap<String, String>,
+    /// All parameters, flat, in the network's order.
+    pub theta: Vec<f32>,
+}
+
+impl Model {
+    /// Builds its network.
+    ///
+    /// # Errors
+    /// When the layers do not fit, or `theta` or the class names are not as many as the network needs.
+    pub fn network(&self) -> Result<Network<f32>, ModelError> {
+        let network = self.spec.build::<f32>(self.input).map_err(ModelError::Spec)?;
+        let counts = [
+            ("parameters", self.theta.len(), network.param_len()),
+            ("class names", self.class_names.len(), network.classes()),
+        ];
+        for (what, found, expected) in counts {
+            if found != expected {
+                return Err(ModelError::Count { what, found, expected });
+            }
+        }
+        Ok(network)
+    }
+
+    /// SHA-256 of the weights: see [`weights_sha256`].
+    pub fn weights_sha256(&self) -> String {
+        weights_sha256(&self.theta)
+    }
+
+    /// Writes the model file: first under another name in the same folder, then renamed, so that there is never half a
+    /// model under this name, and a good one is never lost to a bad one.
+    ///
+    /// # Errors
+    /// When the folder is missing or may not be written to, and as [`to_bytes`](Self::to_bytes).
+    pub fn save(&self, path: &Path) -> Result<(), ModelError> {
+        let bytes = self.to_bytes()?;
+        write_atomically(path, &bytes).map_err(|cause| ModelError::io(path, "write", cause))
+    }
+
+    /// Reads a model file.
+    ///
+    /// Memory is taken for the weights only when the header, the layers and the size of the file agree on how many there
+    /// are.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is not a model file, is damaged (the message names the place or the tensor), or was
+    /// written by a later version.
+    pub fn load(path: &Path) -> Result<Self, ModelError> {
+        let open = || {
+            let file = File::open(path)?;
+            let metadata = file.metadata()?;
+            if metadata.is_dir() {
+                return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder"));
+            }
+            Ok((file, metadata.len()))
+        };
+        let (file, len) = open().map_err(|cause| ModelError::io(path, "read", cause))?;
+        read(file, len, &path.display().to_string())
+    }
+
+    /// The bytes of a model file.
+    ///
+    /// # Errors
+    /// As [`network`](Self::network); when the preprocessing is not finite, or names and notes are longer than
+    /// [`MAX_HEADER`].
+    pub fn to_bytes(&self) -> Result<Vec<u8>, ModelError> {
+        let network = self.network()?;
+        let Preprocessing { scale, shift, .. } = self.preprocessing;
+        if !(scale.is_finite() && shift.is_finite()) {
+            return Err(ModelError::Preprocessing { scale, shift });
+        }
+        let data: Vec<u8> = self.theta.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let tensors = || {
+            network
+                .params()
+                .iter()
+                .map(|tensor| (tensor, &data[4 * tensor.range.start..4 * tensor.range.end]))
+        };
+        let description = Description {
+            format: FORMAT,
+            layers: self.spec.to_string(),
+            input: self.input.to_string(),
+            classes: self.class_names.clone(),
+            preprocessing: self.preprocessing,
+            notes: self.notes.clone(),
+            weights_sha256: self.weights_sha256(),
+            tensors: tensors().map(|(tensor, bytes)| (tensor.name.clone(), sha256(bytes))).collect(),
+        };
+        let model = serde_json::value::to_raw_value(&description).expect("strings, numbers and maps of them");
+        let envelope = Envelope { sha256: sha256(model.get().as_bytes()), model: &model };
+        let text = serde_json::to_string(&envelope).expect("a string and JSON");
+        let views = tensors().map(|(tensor, bytes)| {
+            let view = TensorView::new(Dtype::F32, tensor.shape.clone(), bytes);
+            (tensor.name.as_str(), view.expect("a tensor's range has the length of its shape"))
+        });
+        // One key: the map's order is not fixed, and the same model must give the same bytes.
+        let bytes = safetensors::serialize(views, Some([(KEY.to_owned(), text)].into_iter().collect()));
+        let bytes = bytes.map_err(ModelError::Serialize)?;
+        let header = (bytes.len() - data.len() - LENGTH) as u64;
+        if header > MAX_HEADER {
+            return Err(ModelError::HeaderTooLong { found: header });
+        }
+        Ok(bytes)
+    }
+
+    /// Reads the bytes of a model file.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, ModelError> {
+        read(bytes, bytes.len() as u64, "model")
+    }
+}
+
+/// SHA-256 of weights, in lower-case hexadecimal: of their bytes, each an IEEE-754 single, little-endian, in the order
+/// of `theta`. Two trainings ended in the same bits if and only if these are equal.
+///
+/// ```
+/// let digest = byhand_models::weights_sha256(&[1.0, -0.5]);
+/// // printf '\x00\x00\x80\x3f\x00\x00\x00\xbf' | sha256sum
+/// assert_eq!(digest, "e5e0ce39fac89cd93af5ba8bcad2fe35d88c75417c7e44941fe5ee4e48f1cf75");
+/// ```
+pub fn weights_sha256(theta: &[f32]) -> String {
+    let mut digest = Sha256::new();
+    for value in theta {
+        digest.update(value.to_le_bytes());
+    }
+    hexadecimal(&digest.finalize())
+}
+
+/// A model that cannot be written, read or used. The message is one line, and already contains its cause.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// The operating system refused.
+    #[error("{path}: cannot {action} the model file: {cause}")]
+    Io {
+        /// The file.
+        path: String,
+        /// `read` or `write`.
+        action: &'static str,
+        /// The operating system's words.
+        cause: io::Error,
+    },
+    /// The bytes are not those of a model file.
+    #[error("{file}: at byte {offset}: expected {expected}, found {found}")]
+    Format {
+        /// The file.
+        file: String,
+        /// Where.
+        offset: u64,
+        /// What should be there.
+        expected: String,
+        /// What is.
+        found: String,
+    },
+    /// Bytes that are not the ones that were written.
+    #[error("{file}: at byte {offset}: {what} damaged: expected SHA-256 {expected}, found {found}")]
+    Digest {
+        /// The file.
+        file: String,
+        /// Where the damaged part begins.
+        offset: u64,
+        /// The part, with its verb: "tensor 0.weight is".
+        what: String,
+        /// The digest that the file states.
+        expected: String,
+        /// The digest of what is there.
+        found: String,
+    },
+    /// A file of a later version of this program.
+    #[error("{file}: model format {found}, expected {FORMAT}; a newer byhand wrote it, and can read it")]
+    Version {
+        /// The file.
+        file: String,
+        /// Its format.
+        found: u32,
+    },
+    /// A file whose description contradicts itself.
+    #[error("{file}: {cause}")]
+    Contradiction {
+        /// The file.
+        file: String,
+        /// What does not fit.
+        cause: Box<ModelError>,
+    },
+    /// Layers that cannot be built.
+    #[error(transparent)]
+    Spec(SpecError),
+    /// Too many or too few of something.
+    #[error("{found} {what}, expected {expected} for these layers")]
+    Count {
+        /// Of what.
+        what: &'static str,
+        /// How many there are.
+        found: usize,
+        /// How many the network needs.
+        expected: usize,
+    },
+    /// Preprocessing that is not finite.
+    #[error("preprocessing: scale {scale} and shift {shift}, expected finite numbers")]
+    Preprocessing {
+        /// The scale.
+        scale: f32,
+        /// The shift.
+        shift: f32,
+    },
+    /// Class names and notes that would make a header that is not read again.
+    #[error("the model file's header has {found} bytes, expected at most {MAX_HEADER}; shorten the notes")]
+    HeaderTooLong {
+        /// Its bytes.
+        found: u64,
+    },
+    /// The format's library refused.
+    #[error("safetensors: {0}")]
+    Serialize(SafeTensorError),
+}
+
+impl ModelError {
+    fn io(path: &Path, action: &'static str, cause: io::Error) -> Self {
+        Self::Io { path: path.display().to_string(), action, cause }
+    }
+}
+
+/// The key of the header's metadata.
+const KEY: &str = "byhand";
+/// The bytes before the header, which hold its length.
+const LENGTH: usize = 8;
+
+/// What lies under [`KEY`].
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Envelope<'a> {
+    sha256: String,
+    #[serde(borrow)]
+    model: &'a RawValue,
+}
+
+/// The text of [`Envelope::model`].
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Description {
+    format: u32,
+    layers: String,
+    input: String,
+    classes: Vec<String>,
+    preprocessing: Preprocessing,
+    notes: BTreeMap<String, String>,
+    weights_sha256: String,
+    tensors: BTreeMap<String, String>,
+}
+
+/// As much of a [`Description`] as any version has.
+#[derive(Deserialize)]
+struct Version {
+    format: u32,
+}
+
+/// Reads a model file of `len` bytes; `file` is its name in errors.
+fn read(mut reader: impl Read, len: u64, file: &str) -> Result<Model, ModelError> {
+    let format = |offset: u64, expected: &str, found: String| ModelError::Format {
+        file: file.to_owned(),
+        offset,
+        expected: expected.to_owned(),
+        found,
+    };
+    let mut fill = |bytes: &mut [u8]| {
+        let failed = |cause| ModelError::io(Path::new(file), "read", cause);
+        reader.read_exact(bytes).map_err(failed)
+    };
+
+    if len < LENGTH as u64 {
+        return Err(format(0, "the 8 bytes of a header's length", format!("a file of {len} bytes")));
+    }
+    let mut prefix = [0; LENGTH];
+    fill(&mut prefix)?;
+    let header_len = u64::from_le_bytes(prefix);
+    let most = MAX_HEADER.min(len - LENGTH as u64);
+    if header_len > most {
+        let expected = format!("a header's length of at most {most}");
+        return Err(format(0, &expected, format!("{header_len}; not a model file, or a truncated one")));
+    }
+    let mut header = vec![0; header_len as usize];
+    fill(&mut header)?;
+
+    let start = LENGTH as u64;
+    let metadata: Metadata = serde_json::from_slice(&header)
+        .map_err(|error| format(start + error.column() as u64, "a safetensors header", error.to_string()))?;
+    let Some(text) = metadata.metadata().as_ref().and_then(|map| map.get(KEY)) else {
+        let found = "none; weights alone do not say what network they belong to".to_owned();
+        return Err(format(start, "a description of the network under the metadata key \"byhand\"", found));
+    };
+    let (spec, description) = describe(text, file)?;
+    let mut model = Model {
+        spec,
+        input: description.input.parse().map_err(|error: byhand_layers::ShapeError| {
+            format(start, "the shape of a sample", error.to_string())
+        })?,
+        class_names: description.classes,
+        preprocessing: description.preprocessing,
+        notes: description.notes,
+        theta: Vec::new(),
+    };
+
+    let contradiction = |cause| ModelError::Contradiction { file: file.to_owned(), cause: Box::new(cause) };
+    let network =
+        model.spec.build::<f32>(model.input).map_err(|cause| contradiction(ModelError::Spec(cause)))?;
+    let stored = metadata.tensors();
+    for tensor in network.params() {
+        let expected = format!("tensor {} of F32 and shape {}", tensor.name, dimensions(&tensor.shape));
+        let Some(info) = stored.get(&tensor.name) else {
+            return Err(format(start, &expected, "no tensor of this name".to_owned()));
+        };
+        if info.dtype != Dtype::F32 || info.shape != tensor.shape {
+            return Err(format(
+                start,
+                &expected,
+                format!("{} and shape {}", info.dtype, dimensions(&info.shape)),
+            ));
+        }
+    }
+    if let Some(name) = stored.keys().find(|name| network.params().iter().all(|tensor| tensor.name != **name))
+    {
+        let found = format!("tensor {}", name.escape_debug());
+        return Err(format(start, "no tensors but those of the layers", found));
+    }
+    let data_start = start + header_len;
+    let expected_len = data_start + metadata.data_len() as u64;
+    if len != expected_len {
+        let expected = format!("the end of the file, as its header says (it has {} tensors)", stored.len());
+        return Err(format(
+            expected_len.min(len),
+            &expected,
+            format!("a file of {len} bytes, not {expected_len}"),
+        ));
+    }
+
+    let mut data = vec![0; metadata.data_len()];
+    fill(&mut data)?;
+    model.theta = vec![0.0; network.param_len()];
+    for tensor in network.params() {
+        let (from, to) = stored[&tensor.name].data_offsets;
+        let bytes = &data[from..to];
+        check_digest(
+            file,
+            data_start + from as u64,
+            || format!("tensor {} is", tensor.name),
+            description.tensors.get(&tensor.name),
+            &sha256(bytes),
+        )?;
+        for (value, bytes) in model.theta[tensor.range.clone()].iter_mut().zip(bytes.chunks_exact(4)) {
+            *value = f32::from_le_bytes(bytes.try_into().expect("chunks of 4"));
+        }
+    }
+    check_digest(
+        file,
+        data_start,
+        || "the weights as a whole are".to_owned(),
+        Some(&description.weights_sha256),
+        &model.weights_sha256(),
+    )?;
+    model.network().map_err(contradiction)?;
+    Ok(model)
+}
+
+/// Reads the text under [`KEY`], and the layer spec in it.
+fn describe(text: &str, file: &str) -> Result<(Spec, Description), ModelError> {
+    let offset = LENGTH as u64;
+    let malformed = |error: serde_json::Error| ModelError::Format {
+        file: file.to_owned(),
+        offset,
+        expected: "a description of the network under the metadata key \"byhand\"".to_owned(),
+        found: error.to_string(),
+    };
+    let envelope: Envelope<'_> = serde_json::from_str(text).map_err(malformed)?;
+    let model = envelope.model.get();
+    check_digest(
+        file,
+        offset,
+        || "the header's description of the network is".to_owned(),
+        Some(&envelope.sha256),
+        &sha256(model.as_bytes()),
+    )?;
+    let Version { format } = serde_json::from_str(model).map_err(malformed)?;
+    if format != FORMAT {
+        return Err(ModelError::Version { file: file.to_owned(), found: format });
+    }
+    let description: Description = serde_json::from_str(model).map_err(malformed)?;
+    let spec = description.layers.parse().map_err(|cause| ModelError::Contradiction {
+        file: file.to_owned(),
+        cause: Box::new(ModelError::Spec(cause)),
+    })?;
+    Ok((spec, description))
+}
+
+fn check_digest(
+    file: &str,
+    offset: u64,
+    what: impl Fn() -> String,
+    expected: Option<&String>,
+    found: &str,
+) -> Result<(), ModelError> {
+    if expected.is_some_and(|expected| expected == found) {
+        return Ok(());
+    }
+    Err(ModelError::Digest {
+        file: file.to_owned(),
+        offset,
+        what: what(),
+        expected: expected.map_or_else(|| "(none stated)".to_owned(), |text| text.escape_debug().to_string()),
+        found: found.to_owned(),
+    })
+}
+
+fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    // As an ordinary new file: the user's umask decides who may read it. The library's own choice is the owner alone.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    hexadecimal(&Sha256::digest(bytes))
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn dimensions(shape: &[usize]) -> String {
+    format!("[{}]", shape.iter().map(usize::to_string).collect::<Vec<_>>().join(", "))
+}

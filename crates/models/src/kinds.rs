@@ -1,0 +1,331 @@
+//! The one table of layers that the grammar knows: adding a layer adds one row here.
+
+use std::fmt;
+
+use byhand_layers::{
+    AvgPool2d, Conv2d, ConvOptions, Dense, Dropout, Flatten, Layer, LayerError, Linear, MaxPool2d, Relu,
+    Scalar, Shape, Sigmoid, Tanh,
+};
+
+/// One layer of the grammar: its word, its parameters, and how it is made for an input shape.
+///
+/// ```
+/// use byhand_models::LayerKind;
+/// let conv = LayerKind::<f32>::find("conv").unwrap();
+/// assert_eq!(conv.signature(), "conv(channels, kernel, stride=1, pad=0, bias=true)");
+/// ```
+#[derive(Debug)]
+pub struct LayerKind<T: Scalar> {
+    /// The word in a layer spec.
+    pub name: &'static str,
+    /// One line for a help page.
+    pub about: &'static str,
+    /// In the order in which they may be given without their names.
+    pub parameters: &'static [Parameter],
+    /// What it does to images and features.
+    pub role: Role,
+    /// Makes the layer.
+    pub build: Build<T>,
+}
+
+/// Makes a layer for an input shape.
+pub type Build<T> = fn(Shape, &Arguments<'_>) -> Result<Box<dyn Layer<T>>, LayerError>;
+
+/// What a layer does to images and features; it decides where a flatten is put in unasked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Makes an image of an image.
+    Image,
+    /// Treats every value alone; an image stays an image.
+    Elementwise,
+    /// Makes features of an image.
+    Flatten,
+    /// Makes features of features; after an image a flatten is put before it.
+    Features,
+}
+
+/// A parameter of a layer kind.
+#[derive(Debug, Clone, Copy)]
+pub struct Parameter {
+    /// The word before `=`.
+    pub name: &'static str,
+    /// What may be written for it.
+    pub form: Form,
+    /// What it is when nothing is written.
+    pub default: DefaultValue,
+}
+
+/// What may be written for a parameter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// A whole number from 1 to [`MAX_COUNT`].
+    Count,
+    /// A whole number, or two as `HEIGHTxWIDTH`, each from the first number given here to [`MAX_EXTENT`].
+    Extent(usize),
+    /// `true` or `false`.
+    Flag,
+    /// A number of at least 0 and less than 1.
+    Fraction,
+}
+
+/// What a parameter is when nothing is written.
+#[derive(Debug, Clone, Copy)]
+pub enum DefaultValue {
+    /// It must be written.
+    Required,
+    /// This.
+    Is(Value),
+    /// The value of the parameter of this name, which stands before it.
+    SameAs(&'static str),
+}
+
+/// The value of a parameter.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Value {
+    /// Channels, features.
+    Count(usize),
+    /// Height and width.
+    Extent([usize; 2]),
+    /// A switch.
+    Flag(bool),
+    /// A probability.
+    Fraction(f64),
+}
+
+/// The most channels or features a layer of a spec may ask for.
+pub const MAX_COUNT: usize = 65_536;
+/// The largest kernel, window, stride or padding of a spec.
+pub const MAX_EXTENT: usize = 255;
+
+impl<T: Scalar> LayerKind<T> {
+    /// The table, in the order of a help page.
+    pub const ALL: &'static [Self] = &[
+        Self {
+            name: "conv",
+            about: "2-D convolution; kernel, stride and pad are one number or HEIGHTxWIDTH",
+            parameters: &[
+                required("channels", Form::Count),
+                required("kernel", Form::Extent(1)),
+                optional("stride", Form::Extent(1), Value::Extent([1, 1])),
+                optional("pad", Form::Extent(0), Value::Extent([0, 0])),
+                optional("bias", Form::Flag, Value::Flag(true)),
+            ],
+            role: Role::Image,
+            build: |input, a| {
+                let options = ConvOptions {
+                    kernel: a.extent("kernel"),
+                    stride: a.extent("stride"),
+                    pad: a.extent("pad"),
+                    bias: a.flag("bias"),
+                };
+                Ok(Box::new(Conv2d::new(input, a.count("channels"), options)?))
+            },
+        },
+        Self {
+            name: "pool",
+            about: "max-pooling; the first maximum of a window gets the gradient",
+            parameters: POOL,
+            role: Role::Image,
+            build: |input, a| Ok(Box::new(MaxPool2d::new(input, a.extent("window"), a.extent("stride"))?)),
+        },
+        Self {
+            name: "avgpool",
+            about: "average-pooling",
+            parameters: POOL,
+            role: Role::Image,
+            build: |input, a| Ok(Box::new(AvgPool2d::new(input, a.extent("window"), a.extent("stride"))?)),
+        },
+        Self {
+            name: "dense",
+            about: "fully connected; after an image a flatten is put before it",
+            parameters: &[required("outputs", Form::Count), optional("bias", Form::Flag, Value::Flag(true))],
+            role: Role::Features,
+            build: |input, a| Ok(Box::new(Dense::new(input.features(), a.count("outputs"), a.flag("bias"))?)),
+        },
+        Self {
+            name: "relu",
+            about: "max(x, 0)",
+            parameters: &[],
+            role: Role::Elementwise,
+            build: |input, _| Ok(Box::new(Relu::new(input))),
+        },
+        Self {
+            name: "tanh",
+            about: "hyperbolic tangent",
+            parameters: &[],
+            role: Role::Elementwise,
+            build: |input, _| Ok(Box::new(Tanh::new(input))),
+        },
+        Self {
+            name: "sigmoid",
+            about: "1 / (1 + exp(-x))",
+            parameters: &[],
+            role: Role::Elementwise,
+            build: |input, _| Ok(Box::new(Sigmoid::new(input))),
+        },
+        Self {
+            name: "linear",
+            about: "the identity, as an activation; free",
+            parameters: &[],
+            role: Role::Elementwise,
+            build: |input, _| Ok(Box::new(Linear::new(input))),
+        },
+        Self {
+            name: "dropout",
+            about: "zeroes a feature with this probability in training, scales the rest",
+            parameters: &[required("p", Form::Fraction)],
+            role: Role::Elementwise,
+            build: |input, a| Ok(Box::new(Dropout::new(input, a.fraction("p"))?)),
+        },
+        Self {
+            name: "flatten",
+            about: "image to features; free",
+            parameters: &[],
+            role: Role::Flatten,
+            build: |input, _| Ok(Box::new(Flatten::new(input))),
+        },
+    ];
+
+    /// The row of this name.
+    pub fn find(name: &str) -> Option<&'static Self> {
+        Self::ALL.iter().find(|kind| kind.name == name)
+    }
+
+    /// The word with its parameters and their defaults, as a help page shows it.
+    pub fn signature(&self) -> String {
+        if self.parameters.is_empty() {
+            return self.name.to_owned();
+        }
+        let parameters: Vec<String> = self.parameters.iter().map(Parameter::to_string).collect();
+        format!("{}({})", self.name, parameters.join(", "))
+    }
+}
+
+/// The values of a layer's parameters, defaults filled in, by name.
+#[derive(Debug, Clone, Copy)]
+pub struct Arguments<'a> {
+    pub(crate) parameters: &'static [Parameter],
+    pub(crate) values: &'a [Value],
+}
+
+impl Arguments<'_> {
+    /// The value of a [`Form::Count`] parameter.
+    ///
+    /// # Panics
+    /// As its three companions: when the kind has no such parameter (a mistake in the table).
+    #[track_caller]
+    pub fn count(&self, name: &str) -> usize {
+        match self.value(name) {
+            Value::Count(n) => n,
+            other => panic!("parameter {name} is {other}, not a count"),
+        }
+    }
+
+    /// The value of a [`Form::Extent`] parameter: height and width.
+    #[track_caller]
+    pub fn extent(&self, name: &str) -> [usize; 2] {
+        match self.value(name) {
+            Value::Extent(extent) => extent,
+            other => panic!("parameter {name} is {other}, not an extent"),
+        }
+    }
+
+    /// The value of a [`Form::Flag`] parameter.
+    #[track_caller]
+    pub fn flag(&self, name: &str) -> bool {
+        match self.value(name) {
+            Value::Flag(flag) => flag,
+            other => panic!("parameter {name} is {other}, not a flag"),
+        }
+    }
+
+    /// The value of a [`Form::Fraction`] parameter.
+    #[track_caller]
+    pub fn fraction(&self, name: &str) -> f64 {
+        match self.value(name) {
+            Value::Fraction(p) => p,
+            other => panic!("parameter {name} is {other}, not a fraction"),
+        }
+    }
+
+    #[track_caller]
+    fn value(&self, name: &str) -> Value {
+        match self.parameters.iter().position(|parameter| parameter.name == name) {
+            Some(index) => self.values[index],
+            None => panic!("no parameter is called {name}"),
+        }
+    }
+}
+
+/// `kernel`, `stride=1` or `stride=window`.
+impl fmt::Display for Parameter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)?;
+        match self.default {
+            DefaultValue::Required => Ok(()),
+            DefaultValue::Is(value) => write!(f, "={value}"),
+            DefaultValue::SameAs(other) => write!(f, "={other}"),
+        }
+    }
+}
+
+/// What is expected, in words.
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Count => write!(f, "a whole number from 1 to {MAX_COUNT}"),
+            Self::Extent(least) => {
+                write!(f, "a whole number from {least} to {MAX_EXTENT}, or two as HEIGHTxWIDTH")
+            }
+            Self::Flag => f.write_str("true or false"),
+            Self::Fraction => f.write_str("a number of at least 0 and less than 1"),
+        }
+    }
+}
+
+/// As it is written in a spec.
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Count(n) => write!(f, "{n}"),
+            Self::Extent([h, w]) if h == w => write!(f, "{h}"),
+            Self::Extent([h, w]) => write!(f, "{h}x{w}"),
+            Self::Flag(flag) => write!(f, "{flag}"),
+            Self::Fraction(p) => write!(f, "{p}"),
+        }
+    }
+}
+
+impl Form {
+    /// Reads a value; `None` when it is not of this form.
+    pub(crate) fn read(self, text: &str) -> Option<Value> {
+        match self {
+            Self::Count => whole(text, 1, MAX_COUNT).map(Value::Count),
+            Self::Extent(least) => {
+                let (h, w) = text.split_once('x').unwrap_or((text, text));
+                Some(Value::Extent([whole(h, least, MAX_EXTENT)?, whole(w, least, MAX_EXTENT)?]))
+            }
+            Self::Flag => text.parse().ok().map(Value::Flag),
+            Self::Fraction => text.parse().ok().filter(|p| (0.0..1.0).contains(p)).map(Value::Fraction),
+        }
+    }
+}
+
+const POOL: &[Parameter] = &[
+    required("window", Form::Extent(1)),
+    Parameter { name: "stride", form: Form::Extent(1), default: DefaultValue::SameAs("window") },
+];
+
+const fn required(name: &'static str, form: Form) -> Parameter {
+    Parameter { name, form, default: DefaultValue::Required }
+}
+
+const fn optional(name: &'static str, form: Form, default: Value) -> Parameter {
+    Parameter { name, form, default: DefaultValue::Is(default) }
+}
+
+/// A whole number of this range, written in digits alone.
+fn whole(text: &str, least: usize, most: usize) -> Option<usize> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|n| digits && (least..=most).contains(n))
+}
