@@ -1,0 +1,165 @@
+//! Loss and confusion of a network on a data set: parallel over fixed chunks, summed in a fixed order.
+
+use std::sync::Mutex;
+
+use byhand_datasets::Dataset;
+use byhand_layers::Block;
+use byhand_layers::loss::Loss;
+use byhand_layers::{Network, Pass, Shape};
+
+use crate::error::TrainerError;
+use crate::metrics::{Confusion, argmax};
+use crate::objective::Objective;
+use crate::step::crew::Crew;
+use crate::step::worker::{Worker, lock};
+use crate::step::{ImageBatch, Preprocess, plan_for};
+
+/// How good a network is on a data set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evaluation {
+    /// Samples looked at: all of them.
+    pub samples: usize,
+    /// Mean loss.
+    pub loss: f64,
+    /// Who was taken for what.
+    pub confusion: Confusion,
+}
+
+impl Evaluation {
+    /// The share of samples classified correctly.
+    pub fn accuracy(&self) -> f64 {
+        self.confusion.accuracy()
+    }
+}
+
+/// Evaluates `network` with the weights `theta` on all of `dataset`, on `threads` threads (0: all), which have no
+/// influence on the result.
+///
+/// # Errors
+/// When the weights are not as many as the network has, the images do not fit its input, the data has more classes than
+/// it has outputs or no sample, or the threads cannot be started.
+pub fn evaluate(
+    network: &Network<f32>,
+    theta: &[f32],
+    dataset: &Dataset,
+    preprocess: &Preprocess,
+    objective: Objective,
+    threads: usize,
+) -> Result<Evaluation, TrainerError> {
+    if theta.len() != network.param_len() {
+        return Err(TrainerError::Weights { expected: network.param_len(), found: theta.len() });
+    }
+    check_data(network, dataset, preprocess)?;
+    let crew = Crew::new(threads);
+    crew.start()?;
+    let evaluator = Evaluator::new(network, objective, crew.threads());
+    Ok(crew.enter(|| evaluator.run(network, theta, dataset, preprocess, &crew)))
+}
+
+/// The memory of evaluations, to be used again and again.
+#[derive(Debug)]
+pub(crate) struct Evaluator {
+    loss: Box<dyn Loss<f32>>,
+    chunk: usize,
+    workers: Vec<Mutex<EvaluationWorker>>,
+}
+
+impl Evaluator {
+    pub(crate) fn new(network: &Network<f32>, objective: Objective, threads: usize) -> Evaluator {
+        let chunk = plan_for(network, CHUNK).largest_block().samples().min(CHUNK);
+        let worker = || {
+            Mutex::new(EvaluationWorker {
+                worker: Worker::new(network, Block::tiled(chunk)),
+                confusion: Confusion::new(network.classes()),
+            })
+        };
+        Evaluator { loss: objective.loss(), chunk, workers: (0..threads).map(|_| worker()).collect() }
+    }
+
+    /// Evaluates inside the crew.
+    pub(crate) fn run(
+        &self,
+        network: &Network<f32>,
+        theta: &[f32],
+        dataset: &Dataset,
+        preprocess: &Preprocess,
+        crew: &Crew,
+    ) -> Evaluation {
+        let order: Vec<u32> = (0..dataset.len() as u32).collect();
+        let mut losses = vec![0.0; dataset.len().div_ceil(self.chunk)];
+        for worker in &self.workers {
+            lock(worker).confusion = Confusion::new(network.classes());
+        }
+        let evaluate = |chunk: usize, loss: &mut f64| {
+            let start = chunk * self.chunk;
+            let samples = start..(start + self.chunk).min(dataset.len());
+            let block = Block::tiled(samples.len());
+            let batch = ImageBatch::new(dataset, &order, *preprocess);
+            let mut guard = lock(&self.workers[crew.thread() % self.workers.len()]);
+            let EvaluationWorker { worker, confusion } = &mut *guard;
+            let stats =
+                worker.forward(network, &*self.loss, theta, &Pass::eval(block), &batch, samples.clone(), 1.0);
+            *loss = stats.loss;
+            let classes = network.classes();
+            let (logits, labels) = (worker.logits(), worker.labels());
+            for sample in 0..samples.len() {
+                let first = block.index(classes, sample, 0);
+                let row = logits[first..].iter().step_by(block.lanes()).take(classes);
+                confusion.count(usize::from(labels[sample]), argmax(row));
+            }
+        };
+        crew.call(self.workers.len() - 1, 0);
+        for_each(crew, 0, &mut losses, &evaluate);
+        let mut confusion = Confusion::new(network.classes());
+        for worker in &self.workers {
+            confusion.add(&lock(worker).confusion);
+        }
+        let loss = losses.iter().fold(0.0, |sum, loss| sum + loss) / dataset.len() as f64;
+        Evaluation { samples: dataset.len(), loss, confusion }
+    }
+}
+
+/// Whether `dataset` can be shown to `network`.
+pub(crate) fn check_data(
+    network: &Network<f32>,
+    dataset: &Dataset,
+    preprocess: &Preprocess,
+) -> Result<(), TrainerError> {
+    let name = || dataset.name().to_string();
+    let crop = preprocess.crop_of(dataset);
+    let (expected, found) = (network.input(), Shape::new(1, crop.h, crop.w));
+    let fits = if expected.is_flat() { expected.features() == found.features() } else { expected == found };
+    if !fits {
+        return Err(TrainerError::Input { name: name(), expected, found });
+    }
+    if dataset.classes() > network.classes() {
+        let (expected, found) = (network.classes(), dataset.classes());
+        return Err(TrainerError::Classes { name: name(), expected, found });
+    }
+    if dataset.is_empty() {
+        return Err(TrainerError::Empty { name: name() });
+    }
+    Ok(())
+}
+
+/// Samples of a chunk, at most.
+const CHUNK: usize = 64;
+
+#[derive(Debug)]
+struct EvaluationWorker {
+    worker: Worker,
+    confusion: Confusion,
+}
+
+/// Runs `work(number, slot)` for every slot; any thread may take any.
+fn for_each(crew: &Crew, first: usize, slots: &mut [f64], work: &(impl Fn(usize, &mut f64) + Sync)) {
+    match slots {
+        [] => {}
+        [slot] => work(first, slot),
+        _ => {
+            let mid = slots.len().div_ceil(2);
+            let (a, b) = slots.split_at_mut(mid);
+            crew.join(|| for_each(crew, first, a, work), || for_each(crew, first + mid, b, work));
+        }
+    }
+}

@@ -1,0 +1,572 @@
+//! Training over epochs of a data set: the order of samples, the learning rate, what observers are told, where to stop
+//! and resume. The only module that reads the clock.
+
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use byhand_datasets::batches::{LastBatch, epoch_order_into, sequence_into, with_replacement_into};
+use byhand_datasets::{Augment, Dataset};
+use byhand_layers::Network;
+use sha2::{Digest, Sha256};
+
+use crate::checkpoint::{Checkpoint, hex};
+use crate::error::{FitError, TrainerError};
+use crate::evaluate::{Evaluation, Evaluator, check_data};
+use crate::event::{Event, Observer};
+use crate::objective::Objective;
+use crate::optimizer::{Optimizer, OptimizerState, Sgd};
+use crate::schedule::Schedule;
+use crate::step::{ImageBatch, Preprocess, StepConfig, StepStats, Trainer};
+
+/// Settings of a [`Fit`]. All but `threads` and `evaluate_every` decide the weights that come out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FitConfig {
+    /// How often the training set is gone through.
+    pub epochs: u64,
+    /// Stop after this many steps, if that is sooner.
+    pub max_steps: Option<u64>,
+    /// Samples of a minibatch.
+    pub batch_size: usize,
+    /// In which order samples are met.
+    pub sampling: Sampling,
+    /// What to do with the samples left over at the end of an epoch.
+    pub last_batch: LastBatch,
+    /// The optimiser.
+    pub optimizer: Optimizer,
+    /// The peak learning rate.
+    pub learning_rate: f64,
+    /// How the learning rate moves.
+    pub schedule: Schedule,
+    /// The loss.
+    pub objective: Objective,
+    /// How bytes become the network's input.
+    pub preprocess: Preprocess,
+    /// Random changes of training images.
+    pub augment: Augment,
+    /// Seed of order, augmentation and dropout.
+    pub seed: u64,
+    /// Number of threads; 0 for as many as the machine runs at once. No influence on results.
+    pub threads: usize,
+    /// Tell [`Event::Window`] every so many steps.
+    pub log_every: Option<u64>,
+    /// Evaluate on the test set before the first step and then every so many steps, besides each epoch's end.
+    pub evaluate_every: Option<u64>,
+}
+
+impl Default for FitConfig {
+    /// One epoch of minibatches of 32, shuffled, plain SGD with rate 0.1 on softmax cross-entropy, pixels / 255, no
+    /// augmentation, seed 0, all threads.
+    fn default() -> FitConfig {
+        FitConfig {
+            epochs: 1,
+            max_steps: None,
+            batch_size: 32,
+            sampling: Sampling::default(),
+            last_batch: LastBatch::default(),
+            optimizer: Optimizer::Sgd(Sgd::default()),
+            learning_rate: 0.1,
+            schedule: Schedule::CONSTANT,
+            objective: Objective::default(),
+            preprocess: Preprocess::default(),
+            augment: Augment::default(),
+            seed: 0,
+            threads: 0,
+            log_every: None,
+            evaluate_every: None,
+        }
+    }
+}
+
+/// In which order samples are met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sampling {
+    /// Each once an epoch, in an order that is a function of (seed, epoch).
+    #[default]
+    Shuffled,
+    /// Every minibatch drawn from all samples with replacement, as a function of (seed, step). An epoch is
+    /// `samples / batch_size` steps, rounded down.
+    WithReplacement,
+    /// Each once an epoch, in the order of the data set.
+    InOrder,
+}
+
+/// Where a fit stands when it returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// The steps asked for are done, and there are more.
+    More,
+    /// All steps are done.
+    Done,
+    /// An observer stopped it. It may be continued.
+    Stopped,
+}
+
+/// Training of a network on a data set.
+///
+/// ```
+/// use byhand_datasets::digits::{self, Part};
+/// use byhand_layers::{Dense, Flatten, Network, Shape, init::{Init, init_network}};
+/// use byhand_trainer::{Fit, FitConfig, Progress, Silent};
+///
+/// let train = digits::generate(Part::Train, 320, 1);
+/// let test = digits::generate(Part::Test, 100, 1);
+/// let network: Network = Network::new(vec![
+///     Box::new(Flatten::new(Shape::new(1, 28, 28))),
+///     Box::new(Dense::new(784, 10, true)?),
+/// ])?;
+/// let theta = init_network(&network, Init::GlorotUniform, 1);
+///
+/// let config = FitConfig { epochs: 3, ..FitConfig::default() };
+/// let mut fit = Fit::new(&network, theta, &train, Some(&test), config)?;
+/// assert_eq!(fit.run(&mut Silent)?, Progress::Done);
+/// assert!(fit.evaluate(&test)?.accuracy() > 0.3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Fit<'a> {
+    network: Network<f32>,
+    train: &'a Dataset,
+    test: Option<&'a Dataset>,
+    config: FitConfig,
+    trainer: Trainer,
+    evaluator: Option<Evaluator>,
+    order: Vec<u32>,
+    /// The epoch whose order `order` is.
+    ordered: Option<u64>,
+    steps_per_epoch: u64,
+    total_steps: u64,
+    epoch_sums: Sums,
+    window_sums: Sums,
+    epoch_time: Duration,
+    train_time: Duration,
+    images: u64,
+    announced: bool,
+    data_sha256: OnceCell<String>,
+}
+
+impl<'a> Fit<'a> {
+    /// A fit of `network` to `train`, from the weights `theta`, evaluated on `test`.
+    ///
+    /// # Errors
+    /// A setting out of its range, weights or data that do not fit the network, threads that cannot be started.
+    pub fn new(
+        network: &Network<f32>,
+        theta: Vec<f32>,
+        train: &'a Dataset,
+        test: Option<&'a Dataset>,
+        config: FitConfig,
+    ) -> Result<Fit<'a>, TrainerError> {
+        let step_config = StepConfig {
+            optimizer: config.optimizer,
+            objective: config.objective,
+            batch_size: config.batch_size,
+            threads: config.threads,
+            seed: config.seed,
+        };
+        let trainer = Trainer::new(network, theta, step_config)?;
+        check_data(network, train, &config.preprocess)?;
+        if let Some(test) = test {
+            check_data(network, test, &config.preprocess)?;
+            trainer.crew().start()?;
+        }
+        for (setting, count) in [
+            ("epochs", Some(config.epochs)),
+            ("max_steps", config.max_steps),
+            ("log_every", config.log_every),
+            ("evaluate_every", config.evaluate_every),
+        ] {
+            if count == Some(0) {
+                return Err(TrainerError::setting(setting, "at least 1", "0"));
+            }
+        }
+        if !(config.learning_rate >= 0.0 && config.learning_rate.is_finite()) {
+            let found = config.learning_rate.to_string();
+            return Err(TrainerError::setting("learning rate", "a number of at least 0", found));
+        }
+        let full_batches = train.len() / config.batch_size;
+        let (order_len, steps_per_epoch) = match (config.sampling, config.last_batch) {
+            (Sampling::WithReplacement, _) => (config.batch_size, full_batches.max(1)),
+            (_, LastBatch::Keep) => (train.len(), train.len().div_ceil(config.batch_size)),
+            (_, LastBatch::Drop) if full_batches == 0 => {
+                let expected = format!(
+                    "at most the {} training samples, as incomplete batches are dropped",
+                    train.len()
+                );
+                return Err(TrainerError::setting("batch size", expected, config.batch_size.to_string()));
+            }
+            (_, LastBatch::Drop) => (train.len(), full_batches),
+        };
+        let steps_per_epoch = steps_per_epoch as u64;
+        let total_steps =
+            config.epochs.saturating_mul(steps_per_epoch).min(config.max_steps.unwrap_or(u64::MAX));
+        let evaluator = test.map(|_| Evaluator::new(network, config.objective, trainer.crew().threads()));
+        Ok(Fit {
+            network: network.clone(),
+            train,
+            test,
+            config,
+            trainer,
+            evaluator,
+            order: vec![0; order_len],
+            ordered: None,
+            steps_per_epoch,
+            total_steps,
+            epoch_sums: Sums::default(),
+            window_sums: Sums::default(),
+            epoch_time: Duration::ZERO,
+            train_time: Duration::ZERO,
+            images: 0,
+            announced: false,
+            data_sha256: OnceCell::new(),
+        })
+    }
+
+    /// Continues where `checkpoint` was taken: from there on, everything has the bits of a fit that never stopped.
+    ///
+    /// `epochs` and `max_steps` may differ when the schedule does not depend on the length of the run.
+    ///
+    /// # Errors
+    /// As [`Fit::new`]; also when the checkpoint is of another network, other data or other settings: the error names
+    /// the first difference.
+    pub fn resume(
+        network: &Network<f32>,
+        checkpoint: Checkpoint,
+        train: &'a Dataset,
+        test: Option<&'a Dataset>,
+        config: FitConfig,
+    ) -> Result<Fit<'a>, FitError> {
+        let depends_on_total = config.schedule.depends_on_total();
+        let param_len = network.param_len();
+        let optimizer = config.optimizer;
+        let mut fit = Fit::new(network, vec![0.0; param_len], train, test, config)?;
+        for (setting, found) in fit.settings() {
+            if !depends_on_total && ["epochs", "max_steps"].contains(&setting.as_str()) {
+                continue;
+            }
+            let expected = checkpoint.settings.get(&setting).cloned().unwrap_or_else(|| "nothing".into());
+            if expected != found {
+                return Err(FitError::Mismatch { setting, expected, found });
+            }
+        }
+        let Checkpoint { theta, state, step, epoch_sums, window_sums, .. } = checkpoint;
+        let lengths = [theta.len(), state.len()];
+        let state =
+            OptimizerState::from_values(&optimizer, param_len, state).filter(|_| lengths[0] == param_len);
+        let state = state.ok_or_else(|| FitError::Mismatch {
+            setting: "weights".into(),
+            expected: format!("{} with {} numbers of optimiser state", lengths[0], lengths[1]),
+            found: format!("{param_len} with {}", optimizer.slots() * param_len),
+        })?;
+        fit.trainer.restore(theta, state, step);
+        (fit.epoch_sums, fit.window_sums) = (epoch_sums, window_sums);
+        Ok(fit)
+    }
+
+    /// Trains to the end.
+    ///
+    /// # Errors
+    /// [`Diverged`](crate::Diverged): the weights are those before the step that failed.
+    pub fn run(&mut self, observer: &mut dyn Observer) -> Result<Progress, FitError> {
+        self.run_until(u64::MAX, observer)
+    }
+
+    /// Trains to the end of the current epoch, as when a checkpoint is to be saved between epochs.
+    ///
+    /// # Errors
+    /// As [`run`](Fit::run).
+    pub fn run_epoch(&mut self, observer: &mut dyn Observer) -> Result<Progress, FitError> {
+        self.run_until((self.epoch() + 1).saturating_mul(self.steps_per_epoch), observer)
+    }
+
+    /// Trains until `step` steps are done.
+    ///
+    /// # Errors
+    /// As [`run`](Fit::run).
+    pub fn run_until(&mut self, step: u64, observer: &mut dyn Observer) -> Result<Progress, FitError> {
+        let crew = self.trainer.crew().clone();
+        crew.enter(|| self.run_inside(step.min(self.total_steps), observer))
+    }
+
+    /// Evaluates the weights as they are, on any data of the right kind.
+    ///
+    /// # Errors
+    /// When the data does not fit the network.
+    pub fn evaluate(&self, dataset: &Dataset) -> Result<Evaluation, TrainerError> {
+        let (preprocess, threads) = (&self.config.preprocess, self.config.threads);
+        crate::evaluate::evaluate(
+            &self.network,
+            self.theta(),
+            dataset,
+            preprocess,
+            self.config.objective,
+            threads,
+        )
+    }
+
+    /// The weights.
+    pub fn theta(&self) -> &[f32] {
+        self.trainer.theta()
+    }
+
+    /// The weights, when training is over.
+    pub fn into_theta(self) -> Vec<f32> {
+        self.trainer.into_theta()
+    }
+
+    /// Steps done.
+    pub fn step(&self) -> u64 {
+        self.trainer.steps()
+    }
+
+    /// Epochs done.
+    pub fn epoch(&self) -> u64 {
+        self.step() / self.steps_per_epoch
+    }
+
+    /// Steps of an epoch.
+    pub fn steps_per_epoch(&self) -> u64 {
+        self.steps_per_epoch
+    }
+
+    /// Steps of the whole run.
+    pub fn total_steps(&self) -> u64 {
+        self.total_steps
+    }
+
+    /// Seconds of training so far in this process, evaluations left out.
+    pub fn train_seconds(&self) -> f64 {
+        self.train_time.as_secs_f64()
+    }
+
+    /// All that is needed to continue later, bit for bit.
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint {
+            theta: self.theta().to_vec(),
+            state: self.trainer.optimizer_state().values().to_vec(),
+            step: self.step(),
+            epoch: self.epoch(),
+            epoch_sums: self.epoch_sums,
+            window_sums: self.window_sums,
+            settings: self.settings(),
+        }
+    }
+
+    fn run_inside(&mut self, end: u64, observer: &mut dyn Observer) -> Result<Progress, FitError> {
+        let mut stopped = false;
+        if !self.announced {
+            self.announced = true;
+            stopped |= observer.on(&self.started()).is_break();
+            if self.step() == 0 && self.config.evaluate_every.is_some() {
+                stopped |= self.tell_evaluated(&self.evaluate_test(), observer).is_break();
+            }
+        }
+        let mut begun = Instant::now();
+        while self.step() < end && !stopped {
+            let (stats, learning_rate) = match self.one_step() {
+                Ok(done) => done,
+                Err(diverged) => {
+                    let message = diverged.to_string();
+                    let _ =
+                        observer.on(&Event::Diverged { step: self.step(), epoch: self.epoch() + 1, message });
+                    return Err(diverged.into());
+                }
+            };
+            let (step, epoch) = (self.step(), self.epoch_of_last_step());
+            let StepStats { loss, correct, samples } = stats;
+            self.epoch_sums.add(&stats);
+            self.window_sums.add(&stats);
+            self.images += samples as u64;
+            stopped |=
+                observer.on(&Event::Step { step, epoch, samples, loss, correct, learning_rate }).is_break();
+            if self.config.log_every.is_some_and(|n| step % n == 0) {
+                let Sums { samples, .. } = self.window_sums;
+                let (loss, accuracy) = std::mem::take(&mut self.window_sums).means();
+                let samples = samples as usize;
+                stopped |= observer.on(&Event::Window { step, epoch, samples, loss, accuracy }).is_break();
+            }
+            let ends_epoch = step % self.steps_per_epoch == 0 || step == self.total_steps;
+            let is_evaluated = self.config.evaluate_every.is_some_and(|n| step % n == 0);
+            if ends_epoch || is_evaluated {
+                self.epoch_time += begun.elapsed();
+                let evaluation = self.evaluate_test();
+                if is_evaluated {
+                    stopped |= self.tell_evaluated(&evaluation, observer).is_break();
+                }
+                if ends_epoch {
+                    stopped |= observer.on(&self.epoch_finished(&evaluation)).is_break();
+                }
+                begun = Instant::now();
+            }
+        }
+        self.epoch_time += begun.elapsed();
+        self.train_time += std::mem::take(&mut self.epoch_time);
+        let progress = match () {
+            () if self.step() >= self.total_steps => Progress::Done,
+            () if stopped => Progress::Stopped,
+            () => return Ok(Progress::More),
+        };
+        let _ = observer.on(&Event::Finished {
+            step: self.step(),
+            epochs: self.epoch(),
+            train_seconds: self.train_seconds(),
+            stopped: progress == Progress::Stopped,
+        });
+        Ok(progress)
+    }
+
+    fn one_step(&mut self) -> Result<(StepStats, f64), crate::error::Diverged> {
+        let (step, epoch) = (self.step(), self.epoch());
+        let FitConfig { sampling, seed, batch_size, .. } = self.config;
+        if sampling == Sampling::WithReplacement {
+            with_replacement_into(seed, step, self.train.len() as u32, &mut self.order);
+        } else if self.ordered != Some(epoch) {
+            match sampling {
+                Sampling::Shuffled => epoch_order_into(seed, epoch, &mut self.order),
+                _ => sequence_into(&mut self.order),
+            }
+            self.ordered = Some(epoch);
+        }
+        let first = match sampling {
+            Sampling::WithReplacement => 0,
+            _ => (step % self.steps_per_epoch) as usize * batch_size,
+        };
+        let indices = &self.order[first..(first + batch_size).min(self.order.len())];
+        let batch = ImageBatch::new(self.train, indices, self.config.preprocess);
+        let batch = batch.augmented(&self.config.augment, seed, step);
+        let learning_rate = self.config.schedule.rate(self.config.learning_rate, step, self.total_steps);
+        let stats = self.trainer.step(learning_rate, &batch).map_err(|mut diverged| {
+            diverged.epoch = Some(epoch);
+            diverged
+        })?;
+        Ok((stats, learning_rate))
+    }
+
+    fn evaluate_test(&self) -> Option<Evaluation> {
+        let (test, evaluator) = (self.test?, self.evaluator.as_ref()?);
+        Some(evaluator.run(&self.network, self.theta(), test, &self.config.preprocess, self.trainer.crew()))
+    }
+
+    fn tell_evaluated(
+        &self,
+        evaluation: &Option<Evaluation>,
+        observer: &mut dyn Observer,
+    ) -> ControlFlow<()> {
+        let Some(evaluation) = evaluation else { return ControlFlow::Continue(()) };
+        observer.on(&Event::Evaluated {
+            step: self.step(),
+            epoch: self.epoch_of_last_step(),
+            test_loss: evaluation.loss,
+            test_accuracy: evaluation.accuracy(),
+        })
+    }
+
+    fn started(&self) -> Event {
+        Event::Started {
+            parameters: self.theta().len(),
+            train_samples: self.train.len(),
+            test_samples: self.test.map(Dataset::len),
+            batch_size: self.config.batch_size,
+            epochs: self.config.epochs,
+            steps_per_epoch: self.steps_per_epoch,
+            total_steps: self.total_steps,
+            steps_done: self.step(),
+            threads: self.trainer.crew().threads(),
+            shards: self.trainer.plan().shards(self.config.batch_size),
+            seed: self.config.seed,
+        }
+    }
+
+    fn epoch_finished(&mut self, evaluation: &Option<Evaluation>) -> Event {
+        let (train_loss, train_accuracy) = std::mem::take(&mut self.epoch_sums).means();
+        let time = std::mem::take(&mut self.epoch_time);
+        let images = std::mem::take(&mut self.images);
+        self.train_time += time;
+        Event::EpochFinished {
+            epoch: self.epoch_of_last_step(),
+            step: self.step(),
+            train_loss,
+            train_accuracy,
+            test_loss: evaluation.as_ref().map(|e| e.loss),
+            test_accuracy: evaluation.as_ref().map(Evaluation::accuracy),
+            seconds: time.as_secs_f64(),
+            images_per_second: images as f64 / time.as_secs_f64().max(f64::MIN_POSITIVE),
+        }
+    }
+
+    /// The epoch, from 1, of the last step done.
+    fn epoch_of_last_step(&self) -> u64 {
+        self.step().div_ceil(self.steps_per_epoch)
+    }
+
+    /// All that decides the weights, as text: what a checkpoint is compared by.
+    fn settings(&self) -> BTreeMap<String, String> {
+        let config = &self.config;
+        let data_sha256 = self.data_sha256.get_or_init(|| {
+            let mut hasher = Sha256::new();
+            hasher.update(self.train.labels());
+            for image in self.train.images().outer_iter() {
+                hasher.update(image.as_slice().expect("images are contiguous"));
+            }
+            hex(&hasher.finalize())
+        });
+        let layers: Vec<String> = self.network.layers().iter().map(|layer| layer.spec()).collect();
+        let (h, w) = self.train.image_size();
+        let crop = config.preprocess.crop_of(self.train);
+        let Augment { shift, rotate, scale, shear } = config.augment;
+        let max_steps = config.max_steps.map_or_else(|| "none".into(), |n| n.to_string());
+        let log_every = config.log_every.map_or_else(|| "none".into(), |n| n.to_string());
+        let sampling = match config.sampling {
+            Sampling::Shuffled => "shuffled",
+            Sampling::WithReplacement => "with replacement",
+            Sampling::InOrder => "in order",
+        };
+        let last_batch = match config.last_batch {
+            LastBatch::Keep => "keep",
+            LastBatch::Drop => "drop",
+        };
+        let normalize = config.preprocess.normalize;
+        [
+            ("network", format!("{} {}", self.network.input(), layers.join(" "))),
+            ("training data", format!("{} images of {h}x{w}, SHA-256 {data_sha256}", self.train.len())),
+            ("epochs", config.epochs.to_string()),
+            ("max_steps", max_steps),
+            ("batch size", config.batch_size.to_string()),
+            ("sampling", sampling.into()),
+            ("last batch", last_batch.into()),
+            ("optimizer", config.optimizer.to_string()),
+            ("learning rate", config.learning_rate.to_string()),
+            ("schedule", config.schedule.to_string()),
+            ("objective", config.objective.to_string()),
+            ("normalising", format!("times {} plus {}", normalize.scale, normalize.shift)),
+            ("crop", format!("{}x{} at row {}, column {}", crop.h, crop.w, crop.y, crop.x)),
+            ("augmentation", format!("shift {shift}, rotate {rotate}, scale {scale}, shear {shear}")),
+            ("seed", config.seed.to_string()),
+            ("log_every", log_every),
+        ]
+        .map(|(setting, value)| (setting.to_string(), value))
+        .into()
+    }
+}
+
+/// Sums over steps, for means.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(crate) struct Sums {
+    pub(crate) loss: f64,
+    pub(crate) correct: u64,
+    pub(crate) samples: u64,
+}
+
+impl Sums {
+    fn add(&mut self, stats: &StepStats) {
+        self.loss += stats.loss * stats.samples as f64;
+        self.correct += stats.correct as u64;
+        self.samples += stats.samples as u64;
+    }
+
+    /// Mean loss and share correct.
+    fn means(self) -> (f64, f64) {
+        (self.loss / self.samples as f64, self.correct as f64 / self.samples as f64)
+    }
+}

@@ -1,0 +1,42 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # The modules
+//!
+//! | what | where it begins |
+//! |---|---|
+//! | one step of training, on any number of threads with equal bits | [`Trainer`], [`ShardPlan`], [`BatchSource`] |
+//! | epochs over a data set, with observers, evaluation, stop and resume | [`Fit`], [`FitConfig`], [`Observer`], [`Event`] |
+//! | optimisers and learning rates | [`Optimizer`], [`Schedule`], [`Objective`] |
+//! | how good a network is | [`evaluate`], [`Evaluation`], [`Confusion`], [`metrics`] |
+//! | a fit on disk | [`Checkpoint`], [`weights_sha256`] |
+//!
+//! # What is absent
+//!
+//! No network is known by name, nothing is printed, no `unsafe`. Only checkpoints touch the file system, only [`Fit`]
+//! reads the clock (to say how long training took), and only the step starts threads (feature `parallel`). No float is
+//! summed in an order that depends on threads.
+
+mod checkpoint;
+mod error;
+mod evaluate;
+mod event;
+mod fit;
+pub mod metrics;
+mod objective;
+mod optimizer;
+mod schedule;
+mod spec;
+mod step;
+
+pub use checkpoint::{Checkpoint, CheckpointError, weights_sha256};
+pub use error::{Diverged, DivergenceCause, FitError, SpecError, TrainerError};
+pub use evaluate::{Evaluation, evaluate};
+pub use event::{Event, Observer, Silent};
+pub use fit::{Fit, FitConfig, Progress, Sampling};
+pub use metrics::Confusion;
+pub use objective::Objective;
+pub use optimizer::{Adam, AdamW, Optimizer, OptimizerState, Sgd, StateMut};
+pub use schedule::{Schedule, ScheduleShape};
+pub use step::{
+    BatchSource, ImageBatch, MAX_SHARDS, Preprocess, Rows, ShardPlan, StepConfig, StepStats, Trainer,
+};

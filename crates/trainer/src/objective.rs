@@ -1,0 +1,88 @@
+//! Which loss is trained for, as a setting.
+
+use std::fmt;
+use std::str::FromStr;
+
+use byhand_layers::loss::{Loss, SoftmaxCrossEntropy, SquaredError};
+
+use crate::error::SpecError;
+use crate::spec::{Call, write_call};
+
+/// A loss of `byhand_layers::loss`, as text: `softmax-cross-entropy`, `softmax-cross-entropy(label_smoothing=0.1)`,
+/// `squared-error`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Objective {
+    /// Softmax cross-entropy on logits.
+    SoftmaxCrossEntropy {
+        /// The share of the target spread evenly over the classes, in `0 <= s < 1`.
+        label_smoothing: f64,
+    },
+    /// Squared error against one-hot rows.
+    SquaredError,
+}
+
+impl Objective {
+    pub(crate) fn loss(self) -> Box<dyn Loss<f32>> {
+        match self {
+            Objective::SoftmaxCrossEntropy { label_smoothing } => {
+                Box::new(SoftmaxCrossEntropy { label_smoothing })
+            }
+            Objective::SquaredError => Box::new(SquaredError),
+        }
+    }
+}
+
+impl Default for Objective {
+    /// Softmax cross-entropy without smoothing.
+    fn default() -> Objective {
+        Objective::SoftmaxCrossEntropy { label_smoothing: 0.0 }
+    }
+}
+
+impl FromStr for Objective {
+    type Err = SpecError;
+
+    fn from_str(text: &str) -> Result<Objective, SpecError> {
+        let mut call = Call::parse(text)?;
+        let objective = match call.name() {
+            "softmax-cross-entropy" => Objective::SoftmaxCrossEntropy {
+                label_smoothing: call.number(
+                    "label_smoothing",
+                    0.0,
+                    |v| (0.0..1.0).contains(&v),
+                    "at least 0 and below 1",
+                )?,
+            },
+            "squared-error" => Objective::SquaredError,
+            _ => return Err(call.unknown_name("softmax-cross-entropy, squared-error")),
+        };
+        call.finish()?;
+        Ok(objective)
+    }
+}
+
+impl fmt::Display for Objective {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Objective::SoftmaxCrossEntropy { label_smoothing: 0.0 } => f.write_str("softmax-cross-entropy"),
+            Objective::SoftmaxCrossEntropy { label_smoothing } => {
+                write_call(f, "softmax-cross-entropy", &[format!("label_smoothing={label_smoothing}")])
+            }
+            Objective::SquaredError => f.write_str("squared-error"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_and_back() {
+        for text in ["softmax-cross-entropy", "softmax-cross-entropy(label_smoothing=0.1)", "squared-error"] {
+            assert_eq!(text.parse::<Objective>().unwrap().to_string(), text);
+        }
+        let error = "squared-error(x=1)".parse::<Objective>().unwrap_err().to_string();
+        assert!(error.contains("takes no argument, found `x`"), "{error}");
+    }
+}

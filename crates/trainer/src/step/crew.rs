@@ -1,0 +1,361 @@
+//! The threads of a trainer: work is handed over by fork and join, which here costs about a microsecond and no
+//! allocation.
+//!
+//! rayon's threads fall asleep between two steps, and waking one costs more than a small step. So the pool is entered
+//! once, for a whole run ([`Crew::enter`]), and while it lasts every other thread of the pool stays in [`stand_by`]:
+//! it looks for work for some tens of microseconds, then sleeps until [`Crew::call`]. Calls that bring no help, because
+//! the machine is busy, are made more and more rarely: a thread woken onto the caller's own core would only cost it time.
+//!
+//! What runs where has no influence on results: see [`ShardPlan`](super::ShardPlan).
+
+#[cfg(feature = "parallel")]
+pub(crate) use parallel::Crew;
+#[cfg(not(feature = "parallel"))]
+pub(crate) use sequential::Crew;
+
+#[cfg(feature = "parallel")]
+mod parallel {
+    use std::hint::spin_loop;
+    use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+    use std::sync::{Mutex, OnceLock, PoisonError};
+    use std::thread::Thread;
+
+    use rayon::{ThreadPool, ThreadPoolBuilder, Yield};
+
+    use crate::error::TrainerError;
+
+    /// Looks for work that a thread standing by makes before it sleeps: some 50 microseconds.
+    const LOOKS: u32 = 1000;
+
+    /// Turns of the loop that waits for another thread's half of a join before it is left to rayon, which yields and
+    /// then sleeps: some 50 microseconds.
+    const WAITS: u32 = 10_000;
+
+    #[derive(Debug)]
+    pub(crate) struct Crew {
+        threads: usize,
+        pool: OnceLock<ThreadPool>,
+        /// Inside `enter`.
+        entered: AtomicBool,
+        /// The run is over: those standing by go home.
+        over: AtomicBool,
+        /// Changes with every call.
+        calls: AtomicUsize,
+        /// Threads that have begun to stand by in this run.
+        arrived: AtomicUsize,
+        asleep: AtomicUsize,
+        sleepers: Mutex<Vec<Thread>>,
+        /// Halves of joins that another thread took.
+        helped: AtomicUsize,
+        helped_before: AtomicUsize,
+        /// Calls to leave out before the next, and how many were left out last time.
+        patience: AtomicU32,
+        patience_before: AtomicU32,
+    }
+
+    impl Crew {
+        /// A crew of `threads`; 0 means as many as the machine runs at once. Starts none yet.
+        pub(crate) fn new(threads: usize) -> Crew {
+            let threads = match threads {
+                0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
+                n => n,
+            };
+            Crew {
+                threads,
+                pool: OnceLock::new(),
+                entered: AtomicBool::new(false),
+                over: AtomicBool::new(false),
+                calls: AtomicUsize::new(0),
+                arrived: AtomicUsize::new(0),
+                asleep: AtomicUsize::new(0),
+                sleepers: Mutex::new(Vec::with_capacity(threads)),
+                helped: AtomicUsize::new(0),
+                helped_before: AtomicUsize::new(0),
+                patience: AtomicU32::new(0),
+                patience_before: AtomicU32::new(0),
+            }
+        }
+
+        pub(crate) fn threads(&self) -> usize {
+            self.threads
+        }
+
+        /// Starts the threads, unless they are there.
+        pub(crate) fn start(&self) -> Result<(), TrainerError> {
+            if self.threads > 1 && self.pool.get().is_none() {
+                let pool = ThreadPoolBuilder::new()
+                    .num_threads(self.threads)
+                    .thread_name(|i| format!("byhand-{i}"))
+                    .build()
+                    .map_err(|error| TrainerError::Threads {
+                        threads: self.threads,
+                        reason: error.to_string(),
+                    })?;
+                // Somebody else may have been faster; then theirs is used.
+                let _ = self.pool.set(pool);
+            }
+            Ok(())
+        }
+
+        /// Runs `body` on a thread of the crew, the others standing by. Inside such a body, just runs it.
+        pub(crate) fn enter<R: Send>(&self, body: impl FnOnce() -> R + Send) -> R {
+            let Some(pool) = self.pool.get().filter(|_| !self.is_inside()) else { return body() };
+            pool.install(|| {
+                let me = pool.current_thread_index();
+                lock(&self.sleepers).clear();
+                self.over.store(false, Ordering::SeqCst);
+                self.arrived.store(0, Ordering::SeqCst);
+                self.entered.store(true, Ordering::SeqCst);
+                rayon::scope(|scope| {
+                    // Leaves even when the body panics: else those standing by would wait for ever.
+                    let _leave = Leave(self);
+                    scope.spawn_broadcast(move |_, context| {
+                        if Some(context.index()) != me {
+                            self.stand_by();
+                        }
+                    });
+                    // A thread's first look for work allocates; after this, nothing does.
+                    while self.arrived.load(Ordering::SeqCst) < self.threads - 1 {
+                        std::thread::yield_now();
+                    }
+                    body()
+                })
+            })
+        }
+
+        /// Whether this thread is one of the crew's.
+        pub(crate) fn is_inside(&self) -> bool {
+            self.pool.get().is_some_and(|pool| pool.current_thread_index().is_some())
+        }
+
+        /// Wakes up to `helpers` threads for joins that are about to come, if help is to be hoped for: after calls without
+        /// help, up to `most_left_out` calls do nothing.
+        pub(crate) fn call(&self, helpers: usize, most_left_out: u32) {
+            if helpers == 0 || !self.entered.load(Ordering::Relaxed) {
+                return;
+            }
+            let helped = self.helped.load(Ordering::Relaxed);
+            if helped != self.helped_before.swap(helped, Ordering::Relaxed) {
+                self.patience.store(0, Ordering::Relaxed);
+                self.patience_before.store(0, Ordering::Relaxed);
+            }
+            if self.asleep.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            match self.patience.load(Ordering::Relaxed) {
+                0 => {
+                    let before = self.patience_before.load(Ordering::Relaxed);
+                    self.patience.store(before, Ordering::Relaxed);
+                    self.patience_before.store((2 * before + 1).min(most_left_out), Ordering::Relaxed);
+                    self.wake(helpers);
+                }
+                left => self.patience.store(left - 1, Ordering::Relaxed),
+            }
+        }
+
+        /// Runs both, at the same time if another thread is free, and returns when both are done.
+        pub(crate) fn join(&self, a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
+            if !self.entered.load(Ordering::Relaxed) {
+                a();
+                b();
+                return;
+            }
+            let (taken, done) = (AtomicBool::new(false), AtomicBool::new(false));
+            rayon::join_context(
+                |_| {
+                    a();
+                    // The other half is nearly done when it was taken at all: rayon's wait would yield and then sleep.
+                    let mut waits = 0;
+                    while taken.load(Ordering::Acquire) && !done.load(Ordering::Acquire) && waits < WAITS {
+                        spin_loop();
+                        waits += 1;
+                    }
+                },
+                |context| {
+                    if context.migrated() {
+                        taken.store(true, Ordering::Release);
+                        self.helped.fetch_add(1, Ordering::Relaxed);
+                    }
+                    b();
+                    done.store(true, Ordering::Release);
+                },
+            );
+        }
+
+        /// The number of the thread this is called on, below [`threads`](Crew::threads).
+        pub(crate) fn thread(&self) -> usize {
+            self.pool.get().and_then(ThreadPool::current_thread_index).unwrap_or(0)
+        }
+
+        /// Takes over halves of joins until the run is over.
+        fn stand_by(&self) {
+            lock(&self.sleepers).push(std::thread::current());
+            rayon::yield_now();
+            self.arrived.fetch_add(1, Ordering::SeqCst);
+            let mut looks = 0;
+            let mut calls = self.calls.load(Ordering::SeqCst);
+            while !self.over.load(Ordering::SeqCst) {
+                if rayon::yield_now() == Some(Yield::Executed) {
+                    looks = 0;
+                    continue;
+                }
+                spin_loop();
+                looks += 1;
+                if looks > LOOKS {
+                    // Announced before the last look at `calls`: a caller either sees this sleeper or is seen.
+                    self.asleep.fetch_add(1, Ordering::SeqCst);
+                    while self.calls.load(Ordering::SeqCst) == calls && !self.over.load(Ordering::SeqCst) {
+                        std::thread::park();
+                    }
+                    self.asleep.fetch_sub(1, Ordering::SeqCst);
+                    calls = self.calls.load(Ordering::SeqCst);
+                    looks = 0;
+                }
+            }
+        }
+
+        fn wake(&self, most: usize) {
+            self.calls.fetch_add(1, Ordering::SeqCst);
+            for sleeper in lock(&self.sleepers).iter().take(most) {
+                sleeper.unpark();
+            }
+        }
+    }
+
+    /// Ends a run when dropped.
+    struct Leave<'a>(&'a Crew);
+
+    impl Drop for Leave<'_> {
+        fn drop(&mut self) {
+            self.0.entered.store(false, Ordering::SeqCst);
+            self.0.over.store(true, Ordering::SeqCst);
+            self.0.wake(usize::MAX);
+        }
+    }
+
+    fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+        mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(not(feature = "parallel"))]
+mod sequential {
+    use crate::error::TrainerError;
+
+    /// A crew of one.
+    #[derive(Debug)]
+    pub(crate) struct Crew;
+
+    impl Crew {
+        pub(crate) fn new(_threads: usize) -> Crew {
+            Crew
+        }
+
+        pub(crate) fn threads(&self) -> usize {
+            1
+        }
+
+        pub(crate) fn start(&self) -> Result<(), TrainerError> {
+            Ok(())
+        }
+
+        pub(crate) fn enter<R: Send>(&self, body: impl FnOnce() -> R + Send) -> R {
+            body()
+        }
+
+        pub(crate) fn is_inside(&self) -> bool {
+            true
+        }
+
+        pub(crate) fn call(&self, _helpers: usize, _most_left_out: u32) {}
+
+        pub(crate) fn join(&self, a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
+            a();
+            b();
+        }
+
+        pub(crate) fn thread(&self) -> usize {
+            0
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::Crew;
+
+    /// Doubles every number, by joins down to single ones.
+    fn double(crew: &Crew, numbers: &mut [u64]) {
+        match numbers {
+            [] => {}
+            [number] => *number *= 2,
+            _ => {
+                let (a, b) = numbers.split_at_mut(numbers.len() / 2);
+                crew.join(|| double(crew, a), || double(crew, b));
+            }
+        }
+    }
+
+    #[test]
+    fn every_half_of_every_join_runs_once() {
+        for threads in [1, 2, 5] {
+            let crew = Crew::new(threads);
+            crew.start().unwrap();
+            // Twice, and once without entering.
+            for _ in 0..2 {
+                crew.enter(|| {
+                    for round in 0..200 {
+                        let mut numbers: Vec<u64> = (0..37).collect();
+                        crew.call(threads - 1, round % 3);
+                        double(&crew, &mut numbers);
+                        assert!(numbers.iter().enumerate().all(|(i, &n)| n == 2 * i as u64));
+                        assert!(crew.thread() < threads);
+                    }
+                });
+            }
+            let mut numbers = [1, 2, 3];
+            double(&crew, &mut numbers);
+            assert_eq!(numbers, [2, 4, 6]);
+        }
+    }
+
+    #[test]
+    fn a_thread_asleep_is_woken() {
+        let crew = Crew::new(2);
+        crew.start().unwrap();
+        let turns = AtomicU64::new(0);
+        crew.enter(|| {
+            for _ in 0..5 {
+                std::thread::sleep(std::time::Duration::from_millis(2));
+                crew.call(1, 0);
+                crew.join(
+                    || _ = turns.fetch_add(1, Ordering::Relaxed),
+                    || _ = turns.fetch_add(1, Ordering::Relaxed),
+                );
+            }
+        });
+        assert_eq!(turns.load(Ordering::Relaxed), 10);
+    }
+
+    #[test]
+    fn a_panic_travels_and_the_crew_survives() {
+        for threads in [1, 2] {
+            let crew = Crew::new(threads);
+            crew.start().unwrap();
+            for half in 0..2 {
+                let run = || {
+                    crew.enter(|| {
+                        crew.join(|| assert_eq!(half, 1, "first half"), || assert_eq!(half, 0, "second half"))
+                    });
+                };
+                assert!(catch_unwind(AssertUnwindSafe(run)).is_err());
+            }
+            let mut numbers = [7];
+            crew.enter(|| double(&crew, &mut numbers));
+            assert_eq!(numbers, [14]);
+        }
+    }
+}

@@ -1,0 +1,467 @@
+//! The training step: forward, loss, backward and update of one minibatch, on any number of threads, with equal bits.
+//!
+//! A minibatch is cut into shards ([`ShardPlan`]). Each shard accumulates its samples in order into a gradient of its
+//! own; the gradients are added pairwise in a fixed binary tree, (0+1)+(2+3)+..., in the same pass over memory in which
+//! the optimiser moves the parameters. Which thread does what is settled while running and changes nothing.
+
+pub(crate) mod crew;
+mod plan;
+mod source;
+pub(crate) mod worker;
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+
+use byhand_layers::Block;
+use byhand_layers::loss::{Loss, LossStats};
+use byhand_layers::{Loop, NamedParam, Network, Pass, Workspace, vectorised};
+
+use self::crew::Crew;
+pub use self::plan::{MAX_SHARDS, ShardPlan};
+pub use self::source::{BatchSource, ImageBatch, Preprocess, Rows};
+use self::worker::{Worker, lock};
+use crate::error::{Diverged, DivergenceCause, TrainerError};
+use crate::objective::Objective;
+use crate::optimizer::{Optimizer, OptimizerState, Sgd, StateMut};
+
+/// Settings of a [`Trainer`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepConfig {
+    /// The optimiser.
+    pub optimizer: Optimizer,
+    /// The loss.
+    pub objective: Objective,
+    /// The most samples a minibatch has. Smaller ones may be trained on, with the same plan.
+    pub batch_size: usize,
+    /// Number of threads; 0 for as many as the machine runs at once. No influence on results.
+    pub threads: usize,
+    /// Seed of the random numbers of layers (dropout).
+    pub seed: u64,
+}
+
+impl Default for StepConfig {
+    /// Plain SGD on softmax cross-entropy, minibatches of 32, all threads, seed 0.
+    fn default() -> StepConfig {
+        StepConfig {
+            optimizer: Optimizer::Sgd(Sgd::default()),
+            objective: Objective::default(),
+            batch_size: 32,
+            threads: 0,
+            seed: 0,
+        }
+    }
+}
+
+/// What a step found, with the weights of before its update.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepStats {
+    /// Mean loss of the minibatch.
+    pub loss: f64,
+    /// Samples whose largest output was that of their class.
+    pub correct: usize,
+    /// Samples of the minibatch.
+    pub samples: usize,
+}
+
+/// A network in training: weights, optimiser state, and all memory a step needs.
+///
+/// After the first step, a step allocates nothing.
+///
+/// ```
+/// use byhand_layers::{Dense, Flatten, Layer, Network, Shape, init::{Init, init_network}};
+/// use byhand_trainer::{Rows, StepConfig, Trainer};
+/// use ndarray::array;
+///
+/// // Is the first number larger than the second? Two inputs, two outputs.
+/// let network: Network = Network::new(vec![Box::new(Dense::new(2, 2, true)?)])?;
+/// let theta = init_network(&network, Init::GlorotUniform, 1);
+/// let x = array![[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.4, 0.6]];
+/// let batch = Rows::new(x.view(), &[0, 1, 0, 1]);
+///
+/// let mut trainer = Trainer::new(&network, theta, StepConfig { batch_size: 4, ..StepConfig::default() })?;
+/// let last = trainer.session(|trainer| {
+///     for _ in 0..200 {
+///         trainer.step(0.5, &batch)?;
+///     }
+///     trainer.step(0.5, &batch)
+/// })?;
+/// assert_eq!((last.correct, last.samples), (4, 4));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Trainer {
+    network: Network<f32>,
+    loss: Box<dyn Loss<f32>>,
+    config: StepConfig,
+    plan: ShardPlan,
+    /// Of a step, a sample.
+    flops: u64,
+    crew: Arc<Crew>,
+    theta: Vec<f32>,
+    state: OptimizerState<f32>,
+    shards: Vec<Shard>,
+    workers: Vec<Mutex<Worker>>,
+    /// Bytes of scratch that every worker has.
+    scratch_len: usize,
+    steps: u64,
+}
+
+impl Trainer {
+    /// A trainer of `network` (shared, not copied) that starts from the weights `theta`.
+    ///
+    /// # Errors
+    /// When there are not as many weights as the network has, a batch size of 0, a network with fewer than 1 or more
+    /// than 256 outputs, or the threads cannot be started.
+    pub fn new(network: &Network<f32>, theta: Vec<f32>, config: StepConfig) -> Result<Trainer, TrainerError> {
+        if config.batch_size == 0 {
+            return Err(TrainerError::setting("batch size", "at least 1", "0"));
+        }
+        let param_len = network.param_len();
+        if theta.len() != param_len {
+            return Err(TrainerError::Weights { expected: param_len, found: theta.len() });
+        }
+        let plan = plan_for(network, config.batch_size);
+        let crew = Arc::new(Crew::new(config.threads));
+        let shards = plan.shards(config.batch_size);
+        let threads_used = if shards > 1 || param_len >= SHARED_UPDATE { crew.threads() } else { 1 };
+        if threads_used > 1 {
+            crew.start()?;
+        }
+        Ok(Trainer {
+            network: network.clone(),
+            loss: config.objective.loss(),
+            config,
+            plan,
+            flops: network.flops(),
+            state: OptimizerState::new(&config.optimizer, param_len),
+            shards: (0..shards).map(|_| Shard::new(param_len)).collect(),
+            workers: (0..threads_used)
+                .map(|_| Mutex::new(Worker::new(network, plan.largest_block())))
+                .collect(),
+            crew,
+            theta,
+            scratch_len: 0,
+            steps: 0,
+        })
+    }
+
+    /// Runs `body` with the threads of this trainer at hand: the thread pool is entered once, not once a step. `body`
+    /// runs on a thread of the pool (or on this one, when there is nothing to share).
+    pub fn session<R: Send>(&mut self, body: impl FnOnce(&mut Trainer) -> R + Send) -> R {
+        let crew = Arc::clone(&self.crew);
+        crew.enter(|| body(self))
+    }
+
+    /// One training step: forward, loss, backward, update.
+    ///
+    /// Outside a [`session`](Trainer::session) it enters the thread pool by itself, which costs far more than a small
+    /// step.
+    ///
+    /// # Errors
+    /// [`Diverged`] when the loss or a gradient is not finite. The weights and the optimiser's state are then what they
+    /// were before the step, and the step is not counted.
+    ///
+    /// # Panics
+    /// When the minibatch is empty or larger than the batch size of the configuration, or a label is no class.
+    #[track_caller]
+    pub fn step(&mut self, learning_rate: f64, batch: &impl BatchSource) -> Result<StepStats, Diverged> {
+        let (samples, most) = (batch.len(), self.config.batch_size);
+        assert!((1..=most).contains(&samples), "a minibatch of {samples} samples, expected 1 to {most}");
+        if self.workers.len() > 1 && !self.crew.is_inside() {
+            return self.session(|trainer| trainer.step_inside(learning_rate, batch));
+        }
+        self.step_inside(learning_rate, batch)
+    }
+
+    /// The weights.
+    pub fn theta(&self) -> &[f32] {
+        &self.theta
+    }
+
+    /// The weights, when training is over.
+    pub fn into_theta(self) -> Vec<f32> {
+        self.theta
+    }
+
+    /// What the optimiser remembers.
+    pub fn optimizer_state(&self) -> &OptimizerState<f32> {
+        &self.state
+    }
+
+    /// Steps done.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// How minibatches are cut.
+    pub fn plan(&self) -> &ShardPlan {
+        &self.plan
+    }
+
+    /// Threads that steps may use: those of the configuration, or 1 when there is nothing to share.
+    pub fn threads(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// Continues another trainer's work.
+    pub(crate) fn restore(&mut self, theta: Vec<f32>, state: OptimizerState<f32>, steps: u64) {
+        self.theta = theta;
+        self.state = state;
+        self.steps = steps;
+    }
+
+    pub(crate) fn crew(&self) -> &Arc<Crew> {
+        &self.crew
+    }
+
+    fn step_inside(&mut self, learning_rate: f64, batch: &impl BatchSource) -> Result<StepStats, Diverged> {
+        let samples = batch.len();
+        if batch.scratch_len() > self.scratch_len {
+            self.scratch_len = batch.scratch_len();
+            // Now, and not when a thread is first needed, which may be many steps later.
+            self.workers.iter().for_each(|worker| lock(worker).reserve(self.scratch_len));
+        }
+        let active = self.plan.shards(samples);
+        let (theta, shards) = (&self.theta, &mut self.shards[..active]);
+        for (i, shard) in shards.iter_mut().enumerate() {
+            shard.samples = self.plan.shard(samples, i);
+        }
+        let shared_update = self.workers.len() > 1 && theta.len() >= SHARED_UPDATE;
+        let parts = if shared_update { MAX_SHARDS } else { active };
+        let work = samples as u64 * self.flops + theta.len() as u64;
+        self.crew.call(parts.min(self.workers.len()) - 1, (USELESS_CALL / work.max(1)).min(255) as u32);
+
+        let scale = 1.0 / samples as f32;
+        let accumulate = |shard: &mut Shard| {
+            let mut worker = lock(&self.workers[self.crew.thread() % self.workers.len()]);
+            shard.stats = LossStats::default();
+            for samples in self.plan.blocks(shard.samples.clone()) {
+                let block = self.plan.block(samples.len());
+                let pass = Pass::train(block, self.config.seed, self.steps, samples.start as u64);
+                let stats = worker.forward(&self.network, &*self.loss, theta, &pass, batch, samples, scale);
+                shard.stats += stats;
+                worker.backward(&self.network, theta, &pass, &mut shard.dtheta);
+            }
+            shard.is_sound = all_below(&shard.dtheta, LARGEST_GRADIENT);
+        };
+        for_each_shard(&self.crew, shards, &accumulate);
+
+        let mut stats = LossStats::default();
+        for shard in shards.iter() {
+            stats += shard.stats;
+        }
+        if !stats.loss.is_finite() || shards.iter().any(|shard| !shard.is_sound) {
+            return Err(self.diverged(active, learning_rate, stats.loss));
+        }
+
+        let update = Update { optimizer: self.config.optimizer, step: self.steps, learning_rate, active };
+        let mut dtheta: [&mut [f32]; MAX_SHARDS] = Default::default();
+        for (dtheta, shard) in dtheta.iter_mut().zip(shards) {
+            *dtheta = &mut shard.dtheta;
+        }
+        let part = Part { theta: &mut self.theta, dtheta, state: self.state.as_mut() };
+        if shared_update {
+            update.share(&self.crew, part);
+        } else {
+            update.apply(part);
+        }
+        self.steps += 1;
+        Ok(StepStats { loss: stats.loss / samples as f64, correct: stats.correct, samples })
+    }
+
+    /// Says what diverged, and leaves the gradients at zero, as a step begins.
+    #[cold]
+    fn diverged(&mut self, active: usize, learning_rate: f64, loss: f64) -> Diverged {
+        let mut dtheta = vec![0.0; self.theta.len()];
+        for shard in &mut self.shards[..active] {
+            add(&mut dtheta, &shard.dtheta);
+            shard.dtheta.fill(0.0);
+        }
+        let name = |param: &NamedParam| format!("{} ({})", param.name, param.layer_name);
+        let bad_gradient =
+            || self.network.params().iter().find(|p| !all_below(&dtheta[p.range.clone()], LARGEST_GRADIENT));
+        let (cause, tensor) = match self.network.first_non_finite(&self.theta) {
+            Some(param) => (DivergenceCause::Weights, Some(name(param))),
+            None if loss.is_finite() => (DivergenceCause::Gradient, bad_gradient().map(name)),
+            None => (DivergenceCause::Loss, bad_gradient().map(name)),
+        };
+        Diverged { step: self.steps, epoch: None, learning_rate, cause, tensor }
+    }
+}
+
+/// The plan of a network for minibatches of up to `batch_size`.
+pub(crate) fn plan_for(network: &Network<f32>, batch_size: usize) -> ShardPlan {
+    let tile = Block::tiled(1);
+    let sample_bytes = Workspace::new(network, tile).bytes() / tile.lanes();
+    ShardPlan::new(batch_size, network.flops(), network.param_len(), sample_bytes)
+}
+
+/// Runs `work` on every shard; any thread may take any.
+fn for_each_shard(crew: &Crew, shards: &mut [Shard], work: &(impl Fn(&mut Shard) + Sync)) {
+    match shards {
+        [] => {}
+        [shard] => work(shard),
+        _ => {
+            let (a, b) = shards.split_at_mut(shards.len().div_ceil(2));
+            crew.join(|| for_each_shard(crew, a, work), || for_each_shard(crew, b, work));
+        }
+    }
+}
+
+/// Parameters from which on the update is shared among threads.
+const SHARED_UPDATE: usize = 1 << 15;
+
+/// FLOPs beside which the time lost by a call that brings no help is small.
+const USELESS_CALL: u64 = 15_000_000;
+
+/// Parameters a thread updates at a time, at least.
+const CHUNK: usize = 1 << 13;
+
+/// Parameters whose gradients of all shards fit the innermost cache together.
+const SLICE: usize = 512;
+
+/// Gradients of a shard must stay below this: the sum over all shards is then finite.
+const LARGEST_GRADIENT: f32 = f32::MAX / MAX_SHARDS as f32;
+
+/// A part of a minibatch, with the gradient of its samples.
+#[derive(Debug)]
+struct Shard {
+    samples: Range<usize>,
+    dtheta: Vec<f32>,
+    stats: LossStats,
+    is_sound: bool,
+}
+
+impl Shard {
+    fn new(param_len: usize) -> Shard {
+        Shard { samples: 0..0, dtheta: vec![0.0; param_len], stats: LossStats::default(), is_sound: true }
+    }
+}
+
+/// A range of the parameters, with the gradients of all shards and the optimiser's state.
+struct Part<'a> {
+    theta: &'a mut [f32],
+    dtheta: [&'a mut [f32]; MAX_SHARDS],
+    state: StateMut<'a, f32>,
+}
+
+impl<'a> Part<'a> {
+    /// The first `mid` parameters and the others.
+    #[inline(always)]
+    fn split_at(self, mid: usize) -> (Part<'a>, Part<'a>) {
+        let (theta, theta_rest) = self.theta.split_at_mut(mid);
+        let (state, state_rest) = self.state.split_at(mid);
+        let mut dtheta = self.dtheta;
+        let mut dtheta_rest: [&mut [f32]; MAX_SHARDS] = Default::default();
+        for (dtheta, rest) in dtheta.iter_mut().zip(&mut dtheta_rest) {
+            let all = std::mem::take(dtheta);
+            (*dtheta, *rest) = all.split_at_mut(mid.min(all.len()));
+        }
+        (Part { theta, dtheta, state }, Part { theta: theta_rest, dtheta: dtheta_rest, state: state_rest })
+    }
+}
+
+/// The end of a step: sum the shards' gradients, move the parameters, zero the gradients; one pass over memory.
+#[derive(Clone, Copy)]
+struct Update {
+    optimizer: Optimizer,
+    step: u64,
+    learning_rate: f64,
+    active: usize,
+}
+
+impl Update {
+    /// Any thread may take any chunk: every operation is elementwise.
+    fn share(self, crew: &Crew, part: Part<'_>) {
+        if part.theta.len() <= CHUNK {
+            return self.apply(part);
+        }
+        let mid = (part.theta.len() / 2).next_multiple_of(CHUNK);
+        let (a, b) = part.split_at(mid);
+        crew.join(|| self.share(crew, a), || self.share(crew, b));
+    }
+
+    fn apply(self, part: Part<'_>) {
+        vectorised(Apply { update: self, part });
+    }
+
+    #[inline(always)]
+    fn slices(self, mut part: Part<'_>) {
+        while !part.theta.is_empty() {
+            let slice;
+            let len = part.theta.len().min(SLICE);
+            (slice, part) = part.split_at(len);
+            let Part { theta, mut dtheta, state } = slice;
+            let dtheta = &mut dtheta[..self.active];
+            // The tree: neighbours, then neighbouring pairs, ...
+            let mut distance = 1;
+            while distance < dtheta.len() {
+                for pair in dtheta.chunks_mut(2 * distance) {
+                    if let Some((a, b)) = pair.split_at_mut_checked(distance)
+                        && let Some(b) = b.first()
+                    {
+                        add(a[0], b);
+                    }
+                }
+                distance *= 2;
+            }
+            self.optimizer.update(self.step, self.learning_rate, theta, dtheta[0], state);
+            for dtheta in dtheta {
+                dtheta.fill(0.0);
+            }
+        }
+    }
+}
+
+/// [`Update::apply`], compiled for the active instruction set.
+struct Apply<'a> {
+    update: Update,
+    part: Part<'a>,
+}
+
+impl Loop for Apply<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        self.update.slices(self.part);
+    }
+}
+
+/// `a += b`.
+#[inline(always)]
+fn add(a: &mut [f32], b: &[f32]) {
+    for (a, &b) in a.iter_mut().zip(b) {
+        *a += b;
+    }
+}
+
+/// Whether every number is smaller in size than `limit`; NaN is not.
+fn all_below(values: &[f32], limit: f32) -> bool {
+    vectorised(AllBelow { values, limit })
+}
+
+struct AllBelow<'a> {
+    values: &'a [f32],
+    limit: f32,
+}
+
+impl Loop for AllBelow<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run(self) -> bool {
+        for values in self.values.chunks(SLICE) {
+            // Counting, not stopping at the first: that vectorises.
+            let mut above = 0u32;
+            for v in values {
+                let below = v.abs() < self.limit;
+                above += u32::from(!below);
+            }
+            if above > 0 {
+                return false;
+            }
+        }
+        true
+    }
+}

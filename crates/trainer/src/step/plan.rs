@@ -1,0 +1,140 @@
+//! Where a minibatch is cut: a function of the batch size and the network, never of the number of threads.
+
+use std::ops::Range;
+
+use byhand_layers::{Block, LANES};
+
+/// The most shards a minibatch is cut into.
+pub const MAX_SHARDS: usize = 16;
+
+/// Work a shard must have at least, in FLOPs, to be worth a hand-off to another thread.
+const MIN_SHARD_FLOPS: u64 = 1_000_000;
+
+/// What merging the gradient of one parameter of one shard costs, in FLOPs of the kernels: memory traffic, mostly.
+const MERGE_FLOPS: u64 = 60;
+
+/// Bytes of activations that a block of tiles may have, so that they stay in a core's cache from layer to layer.
+const BLOCK_BYTES: usize = 512 << 10;
+
+/// The most tiles a block has.
+const MAX_BLOCK_TILES: usize = 8;
+
+/// How a minibatch is cut into shards, and a shard into blocks.
+///
+/// A *shard* is a run of samples with a gradient of its own; shards may be computed at the same time. A *block* is the
+/// run of tiles that layers are handed at once; the blocks of a shard are computed one after the other. Borders of both
+/// lie on borders of tiles (16 samples). Everything here is a function of the batch size and the network alone, so the
+/// sums, and with them the bits, are the same for any number of threads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShardPlan {
+    lanes: usize,
+    max_shards: usize,
+    block_tiles: usize,
+}
+
+impl ShardPlan {
+    /// The plan for minibatches of up to `batch_size` samples.
+    ///
+    /// - `flops_per_sample`: of a training step ([`Network::flops`](byhand_layers::Network::flops)).
+    /// - `param_len`: number of parameters.
+    /// - `sample_bytes`: activations and gradients of one sample, in bytes.
+    ///
+    /// The number of shards is a power of two, at most the number of tiles and [`MAX_SHARDS`], such that merging the
+    /// shards' gradients stays below a quarter of the work and a shard has at least a million FLOPs; otherwise one.
+    pub fn new(batch_size: usize, flops_per_sample: u64, param_len: usize, sample_bytes: usize) -> ShardPlan {
+        let block = Block::for_samples(batch_size);
+        let work = (batch_size as u64).saturating_mul(flops_per_sample);
+        let merge = MERGE_FLOPS.saturating_mul(param_len as u64);
+        let pays = |shards: usize| {
+            let n = shards as u64;
+            shards <= block.tiles() && merge.saturating_mul(n) <= work / 4 && work / n >= MIN_SHARD_FLOPS
+        };
+        let mut max_shards = 1;
+        if block.lanes() == LANES {
+            while max_shards < MAX_SHARDS && pays(2 * max_shards) {
+                max_shards *= 2;
+            }
+        }
+        // A block re-reads all weights, so its activations may take as much room as they do.
+        let room = BLOCK_BYTES.max(4 * param_len);
+        let block_tiles = (room / (sample_bytes * block.lanes()).max(1)).clamp(1, MAX_BLOCK_TILES);
+        let largest_shard = block.tiles().div_ceil(max_shards).max(1);
+        ShardPlan { lanes: block.lanes(), max_shards, block_tiles: block_tiles.min(largest_shard) }
+    }
+
+    /// The number of shards of a minibatch of `samples`.
+    pub fn shards(&self, samples: usize) -> usize {
+        self.max_shards.min(self.tiles(samples)).max(1)
+    }
+
+    /// The samples of shard `shard` of a minibatch of `samples`: tiles are dealt out evenly.
+    pub fn shard(&self, samples: usize, shard: usize) -> Range<usize> {
+        let (tiles, shards) = (self.tiles(samples), self.shards(samples));
+        let border = |shard: usize| (shard * tiles / shards * self.lanes).min(samples);
+        border(shard)..border(shard + 1)
+    }
+
+    /// The blocks of a shard, in order.
+    pub fn blocks(&self, shard: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+        let size = self.block_tiles * self.lanes;
+        shard.clone().step_by(size).map(move |start| start..(start + size).min(shard.end))
+    }
+
+    /// The layout of a block of `samples`.
+    pub fn block(&self, samples: usize) -> Block {
+        if self.lanes == LANES { Block::tiled(samples) } else { Block::single(samples) }
+    }
+
+    /// The largest block there is.
+    pub fn largest_block(&self) -> Block {
+        self.block(self.block_tiles * self.lanes)
+    }
+
+    fn tiles(&self, samples: usize) -> usize {
+        samples.div_ceil(self.lanes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_and_blocks_cover_every_batch_in_order_on_tile_borders() {
+        for batch_size in [1, 2, 3, 15, 16, 17, 31, 32, 33, 100, 128, 1000, 4096] {
+            for (flops, params, bytes) in
+                [(2_100_000, 72_000, 100_000), (13_000, 3_000, 2_000), (1 << 40, 10, 1)]
+            {
+                let plan = ShardPlan::new(batch_size, flops, params, bytes);
+                for samples in [1, batch_size / 2, batch_size.saturating_sub(1), batch_size] {
+                    let mut next = 0;
+                    for shard in 0..plan.shards(samples) {
+                        let range = plan.shard(samples, shard);
+                        assert_eq!(range.start, next);
+                        assert!(!range.is_empty() || samples == 0, "{batch_size} {samples} {shard}");
+                        for block in plan.blocks(range.clone()) {
+                            assert_eq!(block.start, next);
+                            assert_eq!(block.start % plan.lanes, 0);
+                            assert!(!block.is_empty() && block.len() <= plan.largest_block().samples());
+                            next = block.end;
+                        }
+                        assert_eq!(next, range.end);
+                    }
+                    assert_eq!(next, samples);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_number_of_shards_follows_the_work() {
+        // lenet: 2.1 MFLOP and 72,000 parameters.
+        let shards = |batch: usize| ShardPlan::new(batch, 2_100_000, 72_000, 100_000).shards(batch);
+        assert_eq!([1, 8, 16, 32, 128, 1000].map(shards), [1, 1, 1, 2, 8, 16]);
+        // A large dense network: merging is dear.
+        let shards = |batch: usize| ShardPlan::new(batch, 3_200_000, 670_000, 10_000).shards(batch);
+        assert_eq!([16, 128, 1000].map(shards), [1, 2, 16]);
+        // A tiny one: too little work to share.
+        assert_eq!(ShardPlan::new(128, 13_000, 3_000, 2_000).shards(128), 1);
+    }
+}

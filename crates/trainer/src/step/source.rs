@@ -1,0 +1,159 @@
+//! Where the samples of a minibatch come from: unpacked by the thread that computes them.
+
+use std::ops::Range;
+
+use byhand_datasets::unpack::{unpack_sample, unpack_tile};
+use byhand_datasets::{Augment, Crop, Dataset, Normalize};
+use byhand_layers::{Block, LANES, pack};
+use ndarray::{ArrayView2, ArrayView3, s};
+
+/// The samples of one minibatch.
+///
+/// Its samples are asked for block by block, by the threads that compute them and at the same time, so that unpacking
+/// is part of the parallel work.
+pub trait BatchSource: Sync {
+    /// The number of samples of the minibatch.
+    fn len(&self) -> usize;
+
+    /// Whether there is no sample.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of scratch that [`fill`](BatchSource::fill) needs.
+    fn scratch_len(&self) -> usize {
+        0
+    }
+
+    /// Writes samples `samples` of the minibatch: their features into `x`, laid out as `block` says (dead lanes repeat
+    /// the last sample), and one label each into `labels`.
+    ///
+    /// `block.samples()` and `labels.len()` equal `samples.len()`; `x.len()` is `block.len(features)` for the network's
+    /// input. `scratch` has at least [`scratch_len`](BatchSource::scratch_len) bytes of any value. Must not allocate where
+    /// training must not.
+    fn fill(&self, samples: Range<usize>, block: Block, x: &mut [f32], labels: &mut [u8], scratch: &mut [u8]);
+}
+
+/// A minibatch that lies in memory as rows of features.
+#[derive(Debug, Clone, Copy)]
+pub struct Rows<'a> {
+    x: ArrayView2<'a, f32>,
+    labels: &'a [u8],
+}
+
+impl<'a> Rows<'a> {
+    /// The minibatch `x [samples, features]` with one label a row.
+    ///
+    /// # Panics
+    /// When there are not as many labels as rows.
+    #[track_caller]
+    pub fn new(x: ArrayView2<'a, f32>, labels: &'a [u8]) -> Rows<'a> {
+        assert!(x.nrows() == labels.len(), "{} rows, {} labels", x.nrows(), labels.len());
+        Rows { x, labels }
+    }
+}
+
+impl BatchSource for Rows<'_> {
+    fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    fn fill(
+        &self,
+        samples: Range<usize>,
+        block: Block,
+        x: &mut [f32],
+        labels: &mut [u8],
+        _scratch: &mut [u8],
+    ) {
+        labels.copy_from_slice(&self.labels[samples.clone()]);
+        pack(self.x.slice(s![samples, ..]), block, x);
+    }
+}
+
+/// How bytes become the input of a network: which window of the image, and the affine map of a pixel.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Preprocess {
+    /// The map of a pixel.
+    pub normalize: Normalize,
+    /// The window that is seen; the whole image when there is none.
+    pub crop: Option<Crop>,
+}
+
+impl Preprocess {
+    /// The window of an image of `dataset`.
+    pub fn crop_of(&self, dataset: &Dataset) -> Crop {
+        self.crop.unwrap_or_else(|| Crop::full(dataset.image_size()))
+    }
+}
+
+/// A minibatch of images of a data set, normalised, cropped and, for training, augmented on the way.
+#[derive(Debug, Clone, Copy)]
+pub struct ImageBatch<'a> {
+    dataset: &'a Dataset,
+    indices: &'a [u32],
+    preprocess: Preprocess,
+    augment: Option<(&'a Augment, u64, u64)>,
+}
+
+impl<'a> ImageBatch<'a> {
+    /// The images of `dataset` at `indices`, in that order.
+    pub fn new(dataset: &'a Dataset, indices: &'a [u32], preprocess: Preprocess) -> ImageBatch<'a> {
+        ImageBatch { dataset, indices, preprocess, augment: None }
+    }
+
+    /// The same images, each changed as `augment` says for (`seed`, `step`, number in the minibatch).
+    pub fn augmented(self, augment: &'a Augment, seed: u64, step: u64) -> ImageBatch<'a> {
+        let augment = (!augment.is_identity()).then_some((augment, seed, step));
+        ImageBatch { augment, ..self }
+    }
+}
+
+impl BatchSource for ImageBatch<'_> {
+    fn len(&self) -> usize {
+        self.indices.len()
+    }
+
+    fn scratch_len(&self) -> usize {
+        let (h, w) = self.dataset.image_size();
+        if self.augment.is_some() { LANES * h * w } else { 0 }
+    }
+
+    fn fill(
+        &self,
+        samples: Range<usize>,
+        block: Block,
+        x: &mut [f32],
+        labels: &mut [u8],
+        scratch: &mut [u8],
+    ) {
+        let indices = &self.indices[samples.clone()];
+        let all_labels = self.dataset.labels();
+        for (label, &index) in labels.iter_mut().zip(indices) {
+            *label = all_labels[index as usize];
+        }
+        let (images, normalize) = (self.dataset.images(), self.preprocess.normalize);
+        let crop = self.preprocess.crop_of(self.dataset);
+        let lanes = block.lanes();
+        for (tile, x) in x.chunks_exact_mut(crop.features() * lanes).enumerate() {
+            let indices = &indices[tile * lanes..][..block.live(tile)];
+            match self.augment {
+                None if lanes == LANES => unpack_tile(images, indices, normalize, crop, x),
+                None => unpack_sample(images, indices[0], normalize, crop, x),
+                Some((augment, seed, step)) => {
+                    let number = (samples.start + tile * lanes) as u64;
+                    if lanes == LANES {
+                        augment.unpack_tile(seed, step, number, images, indices, normalize, crop, scratch, x);
+                    } else {
+                        let image = self.dataset.image(indices[0] as usize);
+                        let (h, w) = image.dim();
+                        let warped = &mut scratch[..h * w];
+                        augment.warp(seed, step, number, image, warped);
+                        let warped = ArrayView3::from_shape((1, h, w), warped).expect("h * w bytes");
+                        unpack_sample(warped, 0, normalize, crop, x);
+                    }
+                }
+            }
+        }
+    }
+}

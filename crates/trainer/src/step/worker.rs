@@ -1,0 +1,84 @@
+//! What a thread needs to compute blocks of samples: a workspace, room for labels, scratch for unpacking.
+
+use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use byhand_layers::Block;
+use byhand_layers::loss::{Labels, Loss, LossStats};
+use byhand_layers::{Network, Pass, Workspace};
+
+use super::source::BatchSource;
+
+/// The memory of one thread, re-used from block to block.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    workspace: Workspace<f32>,
+    labels: Vec<u8>,
+    scratch: Vec<u8>,
+}
+
+impl Worker {
+    /// Memory for blocks of at most `block.tiles()` tiles.
+    pub(crate) fn new(network: &Network<f32>, block: Block) -> Worker {
+        Worker {
+            workspace: Workspace::new(network, block),
+            labels: vec![0; block.tiles() * block.lanes()],
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Makes room for `scratch_len` bytes of scratch.
+    pub(crate) fn reserve(&mut self, scratch_len: usize) {
+        if self.scratch.len() < scratch_len {
+            self.scratch.resize(scratch_len, 0);
+        }
+    }
+
+    /// Unpacks samples `samples` of `batch`, runs the network forward and takes the loss, whose gradient times `scale`
+    /// is left for [`backward`](Worker::backward).
+    pub(crate) fn forward(
+        &mut self,
+        network: &Network<f32>,
+        loss: &dyn Loss<f32>,
+        theta: &[f32],
+        pass: &Pass,
+        batch: &impl BatchSource,
+        samples: Range<usize>,
+        scale: f32,
+    ) -> LossStats {
+        let block = pass.block;
+        self.reserve(batch.scratch_len());
+        self.workspace.set_block(block);
+        let labels = &mut self.labels[..block.samples()];
+        batch.fill(samples, block, self.workspace.input_mut(), labels, &mut self.scratch);
+        network.forward(pass, theta, &mut self.workspace);
+        let (logits, dlogits) = self.workspace.output_and_grad_mut();
+        loss.value_and_gradient(block, logits, Labels(labels).into(), scale, dlogits)
+    }
+
+    /// Adds the gradient of the block that [`forward`](Worker::forward) was given last to `dtheta`.
+    pub(crate) fn backward(
+        &mut self,
+        network: &Network<f32>,
+        theta: &[f32],
+        pass: &Pass,
+        dtheta: &mut [f32],
+    ) {
+        network.backward(pass, theta, dtheta, &mut self.workspace);
+    }
+
+    /// The outputs of the last block, laid out as the block says.
+    pub(crate) fn logits(&self) -> &[f32] {
+        self.workspace.output()
+    }
+
+    /// The labels of the last block, followed by rubbish.
+    pub(crate) fn labels(&self) -> &[u8] {
+        &self.labels
+    }
+}
+
+/// The value in a mutex, also after a thread panicked with it: panics travel through joins anyway.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

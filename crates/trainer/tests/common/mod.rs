@@ -1,0 +1,56 @@
+//! Networks and data that the tests share.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::sync::OnceLock;
+
+use byhand_datasets::Dataset;
+use byhand_datasets::digits::{self, Part};
+use byhand_layers::init::{Init, init_network};
+use byhand_layers::{Conv2d, ConvOptions, Dense, Dropout, Flatten, Layer, MaxPool2d, Network, Relu, Shape};
+
+type Layers = Vec<Box<dyn Layer<f32>>>;
+
+/// conv 6 of 5x5, ReLU, pool 2, dense 32, ReLU, dense 10.
+pub(crate) fn cnn() -> Network {
+    let mut layers: Layers = Vec::new();
+    let mut shape = Shape::new(1, 28, 28);
+    let conv = Conv2d::new(shape, 6, ConvOptions::square(5)).unwrap();
+    shape = Shape::new(6, 24, 24);
+    layers.push(Box::new(conv));
+    layers.push(Box::new(Relu::new(shape)));
+    layers.push(Box::new(MaxPool2d::new(shape, [2, 2], [2, 2]).unwrap()));
+    shape = Shape::new(6, 12, 12);
+    layers.push(Box::new(Flatten::new(shape)));
+    layers.push(Box::new(Dense::new(shape.features(), 32, true).unwrap()));
+    layers.push(Box::new(Relu::new(Shape::flat(32))));
+    layers.push(Box::new(Dense::new(32, 10, true).unwrap()));
+    Network::new(layers).unwrap()
+}
+
+/// dense 64, ReLU, dropout, dense 10: enough parameters that the update is shared among threads.
+pub(crate) fn mlp() -> Network {
+    let layers: Layers = vec![
+        Box::new(Flatten::new(Shape::new(1, 28, 28))),
+        Box::new(Dense::new(784, 64, true).unwrap()),
+        Box::new(Relu::new(Shape::flat(64))),
+        Box::new(Dropout::new(Shape::flat(64), 0.2).unwrap()),
+        Box::new(Dense::new(64, 10, true).unwrap()),
+    ];
+    Network::new(layers).unwrap()
+}
+
+pub(crate) fn theta(network: &Network) -> Vec<f32> {
+    init_network(network, Init::HeNormal, 3)
+}
+
+/// 2,000 digits to train on.
+pub(crate) fn train() -> &'static Dataset {
+    static TRAIN: OnceLock<Dataset> = OnceLock::new();
+    TRAIN.get_or_init(|| digits::generate(Part::Train, 2_000, digits::SEED))
+}
+
+/// 500 digits to test on.
+pub(crate) fn test() -> &'static Dataset {
+    static TEST: OnceLock<Dataset> = OnceLock::new();
+    TEST.get_or_init(|| digits::generate(Part::Test, 500, digits::SEED))
+}

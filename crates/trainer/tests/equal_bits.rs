@@ -1,0 +1,202 @@
+//! The promise: one seed, one set of bits, for any number of threads, run after run, through any stop and resume.
+
+mod common;
+
+use std::ops::ControlFlow;
+
+use byhand_datasets::Augment;
+use byhand_layers::Network;
+use byhand_trainer::{
+    Checkpoint, Event, Fit, FitConfig, Progress, Sampling, Silent, evaluate, weights_sha256,
+};
+use common::{cnn, mlp, test, theta, train};
+
+fn config() -> FitConfig {
+    FitConfig {
+        epochs: 3,
+        batch_size: 96,
+        max_steps: Some(12),
+        optimizer: "adam".parse().unwrap(),
+        learning_rate: 2e-3,
+        schedule: "one-cycle".parse().unwrap(),
+        augment: Augment { shift: 2, rotate: 0.1, ..Augment::default() },
+        seed: 5,
+        threads: 1,
+        ..FitConfig::default()
+    }
+}
+
+fn digest(network: &Network, config: FitConfig) -> String {
+    let mut fit = Fit::new(network, theta(network), train(), None, config).unwrap();
+    assert_eq!(fit.run(&mut Silent).unwrap(), Progress::Done);
+    weights_sha256(fit.theta())
+}
+
+#[test]
+fn any_number_of_threads_and_ten_repeats() {
+    for (name, network) in [("cnn", cnn()), ("mlp", mlp())] {
+        let one = digest(&network, config());
+        for threads in [2, 3, 7, 16] {
+            assert_eq!(digest(&network, FitConfig { threads, ..config() }), one, "{name}, {threads} threads");
+        }
+        for repeat in 0..10 {
+            assert_eq!(
+                digest(&network, FitConfig { threads: 2, ..config() }),
+                one,
+                "{name}, repeat {repeat}"
+            );
+        }
+        assert_ne!(digest(&network, FitConfig { seed: 6, ..config() }), one, "{name}, another seed");
+    }
+}
+
+#[test]
+fn the_plan_cuts_these_batches() {
+    // Otherwise the test above would compare one thread with itself.
+    let network = cnn();
+    let mut shards = 0;
+    let mut note = |event: &Event| {
+        if let Event::Started { shards: n, .. } = event {
+            shards = *n;
+        }
+        ControlFlow::Continue(())
+    };
+    let config = FitConfig { max_steps: Some(1), ..config() };
+    Fit::new(&network, theta(&network), train(), None, config).unwrap().run(&mut note).unwrap();
+    assert!(shards >= 4, "{shards} shards");
+}
+
+#[test]
+fn one_sample_at_a_time() {
+    let network = cnn();
+    let config = FitConfig { batch_size: 1, max_steps: Some(40), ..config() };
+    let one = digest(&network, config.clone());
+    assert_eq!(digest(&network, FitConfig { threads: 2, ..config }), one);
+}
+
+#[test]
+fn evaluation_does_not_depend_on_threads() {
+    let (network, config) = (cnn(), config());
+    let theta = theta(&network);
+    let on =
+        |threads| evaluate(&network, &theta, test(), &config.preprocess, config.objective, threads).unwrap();
+    let one = on(1);
+    for threads in [2, 3, 16] {
+        let many = on(threads);
+        assert_eq!(many, one);
+        assert_eq!(many.loss.to_bits(), one.loss.to_bits());
+    }
+}
+
+/// Every event but those that tell the time.
+fn history(fit: &mut Fit<'_>, stop_at: Option<u64>) -> (Progress, Vec<Event>) {
+    let mut events = Vec::new();
+    let mut note = |event: &Event| {
+        let mut event = event.clone();
+        if let Event::EpochFinished { seconds, images_per_second, .. } = &mut event {
+            (*seconds, *images_per_second) = (0.0, 0.0);
+        }
+        let stops = matches!(event, Event::Step { step, .. } if Some(step) == stop_at);
+        if !matches!(event, Event::Started { .. } | Event::Finished { .. }) {
+            events.push(event);
+        }
+        if stops { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let progress = fit.run(&mut note).unwrap();
+    (progress, events)
+}
+
+#[test]
+fn stopped_anywhere_saved_and_resumed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("checkpoint.safetensors");
+    for (network, optimizer, sampling) in [
+        (cnn(), "adam", Sampling::Shuffled),
+        (mlp(), "sgd(momentum=0.9,nesterov)", Sampling::WithReplacement),
+        (mlp(), "sgd", Sampling::InOrder),
+    ] {
+        let config = FitConfig {
+            batch_size: 300,
+            max_steps: None,
+            optimizer: optimizer.parse().unwrap(),
+            sampling,
+            log_every: Some(4),
+            threads: 2,
+            ..config()
+        };
+        let new = || Fit::new(&network, theta(&network), train(), Some(test()), config.clone()).unwrap();
+        let mut whole = new();
+        let (progress, expected) = history(&mut whole, None);
+        assert_eq!(progress, Progress::Done);
+        // In the middle of an epoch and of a window, at the end of an epoch, one step before the end.
+        for stop_at in [1, 6, 7, whole.total_steps() - 1] {
+            let mut first = new();
+            let (progress, mut events) = history(&mut first, Some(stop_at));
+            assert_eq!((progress, first.step()), (Progress::Stopped, stop_at));
+            first.checkpoint().save(&path).unwrap();
+            let checkpoint = Checkpoint::load(&path).unwrap();
+            assert_eq!(checkpoint, first.checkpoint());
+            let mut second =
+                Fit::resume(&network, checkpoint, train(), Some(test()), config.clone()).unwrap();
+            let (progress, rest) = history(&mut second, None);
+            assert_eq!(progress, Progress::Done);
+            assert_eq!(weights_sha256(second.theta()), weights_sha256(whole.theta()), "stopped at {stop_at}");
+            assert_eq!(second.checkpoint(), whole.checkpoint());
+            events.extend(rest);
+            assert_eq!(events, expected, "stopped at {stop_at}");
+        }
+    }
+}
+
+#[test]
+fn epoch_by_epoch_is_the_same() {
+    let network = mlp();
+    let config = FitConfig { max_steps: None, ..config() };
+    let mut whole = Fit::new(&network, theta(&network), train(), None, config.clone()).unwrap();
+    whole.run(&mut Silent).unwrap();
+    let mut parts = Fit::new(&network, theta(&network), train(), None, config).unwrap();
+    let mut epochs = 1;
+    while parts.run_epoch(&mut Silent).unwrap() == Progress::More {
+        assert_eq!(parts.epoch(), epochs);
+        epochs += 1;
+    }
+    assert_eq!(epochs, 3);
+    assert_eq!(weights_sha256(parts.theta()), weights_sha256(whole.theta()));
+}
+
+#[test]
+fn a_checkpoint_of_another_fit_is_refused_by_name() {
+    let (network, config) = (mlp(), config());
+    let mut fit = Fit::new(&network, theta(&network), train(), None, config.clone()).unwrap();
+    fit.run_until(2, &mut Silent).unwrap();
+    let resume = |network: &Network, data, config| {
+        Fit::resume(network, fit.checkpoint(), data, None, config)
+            .map(|fit| fit.step())
+            .map_err(|e| e.to_string())
+    };
+    assert_eq!(resume(&network, train(), FitConfig { threads: 3, ..config.clone() }), Ok(2));
+    for (wrong, expected) in [
+        (
+            resume(&network, train(), FitConfig { seed: 6, ..config.clone() }),
+            "the checkpoint's seed is 5, found 6",
+        ),
+        (
+            resume(&network, train(), FitConfig { batch_size: 32, ..config.clone() }),
+            "batch size is 96, found 32",
+        ),
+        (resume(&network, test(), config.clone()), "training data is 2000 images"),
+        (resume(&cnn(), train(), config.clone()), "network is 1x28x28"),
+        (resume(&network, train(), FitConfig { epochs: 4, ..config.clone() }), "epochs is 3, found 4"),
+    ] {
+        let error = wrong.unwrap_err();
+        assert!(error.contains(expected), "{error}");
+    }
+    // With a constant rate a longer run is the same run, gone on with.
+    let constant = FitConfig { schedule: "constant".parse().unwrap(), max_steps: Some(4), ..config };
+    let mut short = Fit::new(&network, theta(&network), train(), None, constant.clone()).unwrap();
+    short.run(&mut Silent).unwrap();
+    let longer = FitConfig { max_steps: Some(9), ..constant };
+    let mut on = Fit::resume(&network, short.checkpoint(), train(), None, longer.clone()).unwrap();
+    on.run(&mut Silent).unwrap();
+    assert_eq!(weights_sha256(on.theta()), digest(&network, longer));
+}

@@ -1,0 +1,250 @@
+//! Fits from outside: learning, divergence, observers, evaluation, refused settings.
+
+mod common;
+
+use std::ops::ControlFlow;
+
+use byhand_datasets::batches::LastBatch;
+use byhand_datasets::digits::{self, Part};
+use byhand_datasets::{Crop, Normalize};
+use byhand_layers::{Dense, Network};
+use byhand_trainer::metrics::argmax;
+use byhand_trainer::{
+    DivergenceCause, Event, Fit, FitConfig, FitError, Preprocess, Progress, Sampling, Silent, TrainerError,
+    evaluate,
+};
+use common::{cnn, mlp, test, theta, train};
+use ndarray::Array2;
+
+#[test]
+fn digits_are_learned_quickly() {
+    let network = cnn();
+    let train = &digits::generate(Part::Train, 6_000, digits::SEED);
+    let config = FitConfig {
+        epochs: 6,
+        optimizer: "adam".parse().unwrap(),
+        learning_rate: 3e-3,
+        schedule: "cosine".parse().unwrap(),
+        ..FitConfig::default()
+    };
+    let mut fit = Fit::new(&network, theta(&network), train, Some(test()), config).unwrap();
+    let before = fit.evaluate(test()).unwrap();
+    assert!((0.0..0.3).contains(&before.accuracy()), "untrained: {}", before.accuracy());
+    let mut losses = Vec::new();
+    let mut told = 0.0;
+    let mut note = |event: &Event| {
+        if let Event::EpochFinished { train_loss, test_accuracy, .. } = event {
+            losses.push(*train_loss);
+            told = test_accuracy.unwrap();
+        }
+        ControlFlow::Continue(())
+    };
+    assert_eq!(fit.run(&mut note).unwrap(), Progress::Done);
+    let after = fit.evaluate(test()).unwrap();
+    assert!(after.accuracy() > 0.95, "accuracy {}", after.accuracy());
+    assert_eq!(after.accuracy(), told);
+    assert_eq!(losses.len(), 6);
+    assert!(losses[5] < 0.2 * losses[0], "{losses:?}");
+}
+
+#[test]
+fn divergence_is_found_before_the_update() {
+    for threads in [1, 2] {
+        let network = cnn();
+        let config =
+            FitConfig { learning_rate: 1e9, epochs: 5, batch_size: 64, threads, ..FitConfig::default() };
+        let mut fit = Fit::new(&network, theta(&network), train(), Some(test()), config).unwrap();
+        let mut before = fit.theta().to_vec();
+        let mut diverged = None;
+        // Step by step, so that the weights before each are known.
+        for step in 1..100 {
+            match fit.run_until(step, &mut Silent) {
+                Ok(_) => before = fit.theta().to_vec(),
+                Err(FitError::Diverged(error)) => {
+                    diverged = Some(error);
+                    break;
+                }
+                Err(other) => panic!("{other}"),
+            }
+        }
+        let error = diverged.expect("a rate of 1e9 diverges");
+        assert_eq!(fit.step(), error.step);
+        assert!(fit.theta().iter().zip(&before).all(|(a, b)| a.to_bits() == b.to_bits()));
+        assert_eq!(error.epoch, Some(0));
+        let message = error.to_string();
+        for part in [
+            "training diverged at step",
+            "(epoch 0)",
+            "not finite",
+            "Lower the learning rate (now 1000000000)",
+        ] {
+            assert!(message.contains(part), "{message}");
+        }
+    }
+}
+
+#[test]
+fn the_first_bad_tensor_is_named() {
+    let network = cnn();
+    let mut weights = theta(&network);
+    let bad = network.params().iter().find(|p| p.layer_name == "dense").unwrap();
+    weights[bad.range.start + 3] = f32::NAN;
+    let mut fit = Fit::new(&network, weights, train(), None, FitConfig::default()).unwrap();
+    let mut told = None;
+    let mut note = |event: &Event| {
+        if let Event::Diverged { message, .. } = event {
+            told = Some(message.clone());
+        }
+        ControlFlow::Continue(())
+    };
+    match fit.run(&mut note) {
+        Err(FitError::Diverged(error)) => {
+            assert_eq!(error.cause, DivergenceCause::Weights);
+            assert_eq!(error.tensor.as_deref(), Some(&*format!("{} (dense)", bad.name)));
+            assert_eq!(told, Some(error.to_string()));
+        }
+        other => panic!("{other:?}"),
+    }
+    // The gradients of the failed step are gone: with good weights the next run begins afresh.
+    assert_eq!(fit.step(), 0);
+}
+
+#[test]
+fn a_loss_that_overflows_is_no_update() {
+    // Weights near the end of f32: the outputs are infinite.
+    let network = Network::new(vec![Box::new(Dense::new(784, 10, true).unwrap())]).unwrap();
+    let weights = vec![f32::MAX; network.param_len()];
+    let mut fit = Fit::new(&network, weights.clone(), train(), None, FitConfig::default()).unwrap();
+    assert!(matches!(fit.run(&mut Silent), Err(FitError::Diverged(_))));
+    assert_eq!(fit.theta(), weights);
+}
+
+#[test]
+fn observers_are_told_in_order_and_stop() {
+    let network = mlp();
+    let config = FitConfig {
+        epochs: 2,
+        batch_size: 300,
+        log_every: Some(3),
+        evaluate_every: Some(5),
+        ..FitConfig::default()
+    };
+    let mut fit = Fit::new(&network, theta(&network), train(), Some(test()), config.clone()).unwrap();
+    let (mut names, mut samples) = (Vec::new(), Vec::new());
+    let mut note = |event: &Event| {
+        names.push(serde_json::to_value(event).unwrap()["event"].as_str().unwrap().to_string());
+        if let Event::Window { samples: n, accuracy, loss, .. } = event {
+            samples.push(*n);
+            assert!((0.0..=1.0).contains(accuracy) && *loss > 0.0);
+        }
+        ControlFlow::Continue(())
+    };
+    assert_eq!(fit.run(&mut note).unwrap(), Progress::Done);
+    // 2,000 samples in batches of 300: six full ones and one of 200.
+    let expected = "started evaluated step step step window step step evaluated step window step epoch_finished \
+                    step step window step evaluated step step window step step epoch_finished finished";
+    assert_eq!(names.join(" "), expected);
+    assert_eq!(samples, [900, 900, 800, 900]);
+
+    let mut fit = Fit::new(&network, theta(&network), train(), None, config.clone()).unwrap();
+    let mut finished = None;
+    let mut stop = |event: &Event| match event {
+        Event::Step { step: 4, .. } => ControlFlow::Break(()),
+        Event::Finished { step, stopped, .. } => {
+            finished = Some((*step, *stopped));
+            ControlFlow::Continue(())
+        }
+        _ => ControlFlow::Continue(()),
+    };
+    assert_eq!(fit.run(&mut stop).unwrap(), Progress::Stopped);
+    assert_eq!(finished, Some((4, true)));
+    assert_eq!(fit.run(&mut Silent).unwrap(), Progress::Done);
+    assert_eq!(fit.step(), 14);
+    assert_eq!(fit.run(&mut Silent).unwrap(), Progress::Done, "nothing is left to do");
+    assert_eq!(fit.step(), 14);
+}
+
+#[test]
+fn evaluation_equals_a_naive_one() {
+    let network = cnn();
+    let theta = theta(&network);
+    let preprocess = Preprocess { normalize: Normalize::centered(), crop: None };
+    let objective = FitConfig::default().objective;
+    let found = evaluate(&network, &theta, test(), &preprocess, objective, 2).unwrap();
+
+    let images = test().images();
+    let x = Array2::from_shape_fn((test().len(), 784), |(i, f)| {
+        f32::from(images[[i, f / 28, f % 28]]) * (1.0 / 255.0) - 0.5
+    });
+    let logits = network.predict(&theta, x.view());
+    let (mut loss, mut counts) = (0.0, Array2::<u64>::zeros((10, 10)));
+    for (row, &label) in logits.rows().into_iter().zip(test().labels()) {
+        let sum: f64 = row.iter().map(|&z| f64::from(z).exp()).sum();
+        loss += sum.ln() - f64::from(row[usize::from(label)]);
+        counts[[usize::from(label), argmax(row.iter())]] += 1;
+    }
+    loss /= test().len() as f64;
+    assert_eq!(found.samples, 500);
+    assert_eq!(found.confusion.counts(), counts);
+    assert!((found.loss - loss).abs() < 1e-5 * loss, "{} and {loss}", found.loss);
+}
+
+#[test]
+fn crops_and_sampling_reach_the_network() {
+    let network = Network::new(vec![Box::new(Dense::new(20 * 20, 10, true).unwrap())]).unwrap();
+    let preprocess = Preprocess { crop: Some(Crop::center((28, 28), 20, 20)), ..Preprocess::default() };
+    for sampling in [Sampling::Shuffled, Sampling::WithReplacement, Sampling::InOrder] {
+        let config = FitConfig {
+            epochs: 4,
+            batch_size: 48,
+            sampling,
+            last_batch: LastBatch::Drop,
+            preprocess,
+            ..FitConfig::default()
+        };
+        let mut fit = Fit::new(&network, theta(&network), train(), Some(test()), config).unwrap();
+        assert_eq!(fit.steps_per_epoch(), 41);
+        fit.run(&mut Silent).unwrap();
+        let accuracy = fit.evaluate(test()).unwrap().accuracy();
+        assert!(accuracy > 0.6, "{sampling:?}: {accuracy}");
+    }
+}
+
+#[test]
+fn impossible_settings_are_refused_by_name() {
+    let network = mlp();
+    let new = |config: FitConfig| match Fit::new(&network, theta(&network), train(), None, config) {
+        Ok(_) => "accepted".to_string(),
+        Err(error) => error.to_string(),
+    };
+    let standard = FitConfig::default;
+    for (found, expected) in [
+        (new(FitConfig { batch_size: 0, ..standard() }), "batch size: expected at least 1, found 0"),
+        (new(FitConfig { epochs: 0, ..standard() }), "epochs: expected at least 1, found 0"),
+        (new(FitConfig { max_steps: Some(0), ..standard() }), "max_steps: expected at least 1, found 0"),
+        (new(FitConfig { log_every: Some(0), ..standard() }), "log_every: expected at least 1, found 0"),
+        (
+            new(FitConfig { learning_rate: f64::NAN, ..standard() }),
+            "learning rate: expected a number of at least 0, found NaN",
+        ),
+        (
+            new(FitConfig { batch_size: 3_000, last_batch: LastBatch::Drop, ..standard() }),
+            "batch size: expected at most the 2000 training samples, as incomplete batches are dropped, found 3000",
+        ),
+    ] {
+        assert_eq!(found, expected);
+    }
+    let few = Fit::new(&network, vec![0.0; 3], train(), None, standard());
+    assert!(matches!(few, Err(TrainerError::Weights { found: 3, .. })));
+    let halved = train().halve().unwrap();
+    let error = Fit::new(&network, theta(&network), &halved, None, standard()).unwrap_err().to_string();
+    assert!(error.contains("expected images that make an input of") && error.contains("1x14x14"), "{error}");
+    let nothing = train().take(0);
+    assert!(matches!(
+        Fit::new(&network, theta(&network), &nothing, None, standard()),
+        Err(TrainerError::Empty { .. })
+    ));
+    let five = Network::new(vec![Box::new(Dense::new(784, 5, true).unwrap())]).unwrap();
+    let error = Fit::new(&five, theta(&five), train(), None, standard()).unwrap_err().to_string();
+    assert!(error.contains("expected at most 5 classes (the network's outputs), found 10"), "{error}");
+}

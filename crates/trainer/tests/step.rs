@@ -1,0 +1,154 @@
+//! The step from outside: against a naive one, in and out of a session, from rows and from images.
+
+mod common;
+
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use byhand_datasets::batches::epoch_order;
+use byhand_datasets::{Augment, Normalize};
+use byhand_layers::loss::{Labels, Loss, SoftmaxCrossEntropy};
+use byhand_layers::{Block, Mode, Network, Pass, Workspace, pack};
+use byhand_trainer::{
+    BatchSource, ImageBatch, Preprocess, Rows, StepConfig, Trainer, TrainerError, weights_sha256,
+};
+use common::{cnn, mlp, theta, train};
+use ndarray::Array2;
+
+fn rows(indices: &[u32]) -> (Array2<f32>, Vec<u8>) {
+    let x = Array2::from_shape_fn((indices.len(), 784), |(i, f)| {
+        Normalize::unit().apply(train().image(indices[i] as usize)[[f / 28, f % 28]])
+    });
+    (x, indices.iter().map(|&i| train().labels()[i as usize]).collect())
+}
+
+fn trainer(network: &Network, batch_size: usize, threads: usize) -> Trainer {
+    Trainer::new(network, theta(network), StepConfig { batch_size, threads, ..StepConfig::default() })
+        .unwrap()
+}
+
+#[test]
+fn one_step_of_sgd_is_the_naive_one() {
+    let network = cnn();
+    for n in [1, 5, 33, 200] {
+        let order = epoch_order(2, 0, train().len());
+        let (x, labels) = rows(&order[..n]);
+
+        // All samples in one block, one gradient.
+        let theta = theta(&network);
+        let block = Block::tiled(n);
+        let pass = Pass { block, mode: Mode::Train { seed: 0, step: 0, first_sample: 0 } };
+        let mut workspace = Workspace::new(&network, block);
+        pack(x.view(), block, workspace.input_mut());
+        network.forward(&pass, &theta, &mut workspace);
+        let (logits, dlogits) = workspace.output_and_grad_mut();
+        let loss = SoftmaxCrossEntropy::default();
+        let stats = loss.value_and_gradient(block, logits, Labels(&labels).into(), 1.0 / n as f32, dlogits);
+        let mut dtheta = vec![0.0; theta.len()];
+        network.backward(&pass, &theta, &mut dtheta, &mut workspace);
+
+        let mut trainer = trainer(&network, n, 2);
+        let found = trainer.step(0.5, &Rows::new(x.view(), &labels)).unwrap();
+        assert_eq!((found.samples, found.correct), (n, stats.correct));
+        assert!((found.loss - stats.loss / n as f64).abs() < 1e-5 * found.loss);
+        let largest = dtheta.iter().fold(0.0_f32, |most, g| most.max(g.abs()));
+        for (i, ((after, before), g)) in trainer.theta().iter().zip(&theta).zip(&dtheta).enumerate() {
+            let moved = before - after;
+            assert!(
+                (moved - 0.5 * g).abs() < 1e-5 * largest + 1e-6 * before.abs(),
+                "{n} samples, parameter {i}"
+            );
+        }
+    }
+}
+
+#[test]
+fn in_and_out_of_a_session_from_rows_and_from_images() {
+    let network = mlp();
+    let order = epoch_order(2, 0, train().len());
+    // The last batch is smaller.
+    let batches = [&order[..120], &order[120..240], &order[240..250]];
+    let digest = |in_session: bool, from_rows: bool, threads: usize| {
+        let mut trainer = trainer(&network, 120, threads);
+        let all = |trainer: &mut Trainer| {
+            for indices in batches {
+                let (x, labels) = rows(indices);
+                let image_batch = ImageBatch::new(train(), indices, Preprocess::default());
+                let stats = match from_rows {
+                    true => trainer.step(0.1, &Rows::new(x.view(), &labels)),
+                    false => trainer.step(0.1, &image_batch),
+                };
+                assert_eq!(stats.unwrap().samples, indices.len());
+            }
+        };
+        match in_session {
+            true => trainer.session(all),
+            false => all(&mut trainer),
+        }
+        assert_eq!(trainer.steps(), 3);
+        weights_sha256(trainer.theta())
+    };
+    let expected = digest(true, true, 1);
+    for threads in [1, 2] {
+        for in_session in [true, false] {
+            for from_rows in [true, false] {
+                assert_eq!(digest(in_session, from_rows, threads), expected);
+            }
+        }
+    }
+}
+
+#[test]
+fn augmentation_is_the_same_in_both_layouts() {
+    // Two samples lie one after the other, three side by side; sample i of a step is moved alike in both.
+    let augment = Augment { shift: 3, rotate: 0.2, scale: 0.1, shear: 0.1 };
+    let batch = ImageBatch::new(train(), &[4, 5, 6], Preprocess::default()).augmented(&augment, 1, 9);
+    let (single, tiled) = (Block::single(3), Block::tiled(3));
+    let (mut x, mut y) = (vec![0.0; single.len(784)], vec![0.0; tiled.len(784)]);
+    let (mut labels, mut scratch) = ([0; 3], vec![0; batch.scratch_len()]);
+    batch.fill(0..3, single, &mut x, &mut labels, &mut scratch);
+    batch.fill(0..3, tiled, &mut y, &mut labels, &mut scratch);
+    for sample in 0..3 {
+        for feature in 0..784 {
+            let (a, b) = (single.index(784, sample, feature), tiled.index(784, sample, feature));
+            assert_eq!(x[a], y[b], "sample {sample}, feature {feature}");
+        }
+    }
+    let plain = ImageBatch::new(train(), &[4, 5, 6], Preprocess::default());
+    let moved = x.clone();
+    plain.fill(0..3, single, &mut x, &mut labels, &mut scratch);
+    assert_ne!(x, moved);
+}
+
+#[test]
+fn a_panic_of_the_source_reaches_the_caller() {
+    struct Broken;
+    impl BatchSource for Broken {
+        fn len(&self) -> usize {
+            200
+        }
+        fn fill(&self, samples: Range<usize>, _: Block, _: &mut [f32], _: &mut [u8], _: &mut [u8]) {
+            assert!(samples.start < 100, "no such sample");
+        }
+    }
+    let network = cnn();
+    for threads in [1, 2] {
+        let mut trainer = trainer(&network, 200, threads);
+        let step = || trainer.session(|trainer| trainer.step(0.1, &Broken).map(|_| ()));
+        assert!(catch_unwind(AssertUnwindSafe(step)).is_err());
+    }
+}
+
+#[test]
+fn bounds_are_checked() {
+    let network = mlp();
+    let config = StepConfig { batch_size: 4, threads: 1, ..StepConfig::default() };
+    let few = Trainer::new(&network, vec![0.0; 5], config).unwrap_err();
+    assert_eq!(few, TrainerError::Weights { expected: network.param_len(), found: 5 });
+    let (x, labels) = rows(&[0, 1, 2, 3, 4]);
+    let mut trainer = Trainer::new(&network, theta(&network), config).unwrap();
+    let step = || trainer.step(0.1, &Rows::new(x.view(), &labels));
+    let panic = catch_unwind(AssertUnwindSafe(step)).unwrap_err();
+    let message = panic.downcast_ref::<String>().unwrap();
+    assert_eq!(message, "a minibatch of 5 samples, expected 1 to 4");
+}
