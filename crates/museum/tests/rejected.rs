@@ -1,0 +1,78 @@
+//! Every piece, and every mutant of every right layer, is rejected by at least two independent checks.
+
+use std::sync::Arc;
+
+use byhand_layers::check::{Checked, Clause, Options, catalogue, check_layer};
+use byhand_museum::{Check, PIECES, mutants};
+
+#[test]
+fn every_piece_is_rejected_by_the_checks_it_names() {
+    let mut missed = Vec::new();
+    for piece in PIECES {
+        let mut found: Vec<Check> =
+            piece.examine(&Options::quick()).into_iter().map(|finding| finding.check).collect();
+        found.dedup();
+        assert!(piece.caught_by.len() >= 2, "{} names fewer than two checks", piece.name);
+        let silent: Vec<_> = piece.caught_by.iter().filter(|check| !found.contains(check)).collect();
+        if !silent.is_empty() {
+            missed.push(format!("{}: not found by {silent:?}, found by {found:?}", piece.name));
+        }
+    }
+    assert!(missed.is_empty(), "{}", missed.join("\n"));
+}
+
+#[test]
+fn every_mutant_of_every_layer_is_rejected_twice() {
+    // A gradient is proved in f64 and, exactly, in f32 on integers: one instruction set tells all there is to tell.
+    let options =
+        Options { samples: vec![2, 17], isas: Options::quick().isas[..1].to_vec(), ..Options::quick() };
+    let proofs = [
+        Clause::Adjoint,
+        Clause::CentralDifference,
+        Clause::FourPointDifference,
+        Clause::DualNumbers,
+        Clause::TieSum,
+        Clause::Convention,
+    ];
+    let mut rejected = 0;
+    for layer in catalogue() {
+        let layer: Arc<dyn Checked> = Arc::from(layer);
+        for mutant in mutants(&layer) {
+            let report = check_layer(&mutant, &options);
+            let found = report.failed_clauses();
+            let found: Vec<&Clause> = found.iter().filter(|clause| proofs.contains(clause)).collect();
+            assert!(
+                found.len() >= 2,
+                "{} on {}: {:?} of {:?} was found by {found:?} only",
+                layer.spec(),
+                layer.input(),
+                mutant.mutation,
+                mutant.gradient
+            );
+            rejected += 1;
+        }
+    }
+    assert!(rejected > 150, "only {rejected} mutants were made");
+}
+
+#[test]
+fn pieces_have_names_of_their_own_and_words_for_everything() {
+    for (index, piece) in PIECES.iter().enumerate() {
+        assert!(
+            PIECES[..index].iter().all(|other| other.name != piece.name),
+            "{} is there twice",
+            piece.name
+        );
+        for words in [piece.name, piece.notebook, piece.wrong_line, piece.symptom] {
+            assert!(!words.is_empty(), "{} lacks a word", piece.name);
+        }
+        assert!(!piece.caught_by.is_empty());
+    }
+    for notebook in ["A", "B", "C", "D", "E"] {
+        assert!(
+            PIECES.iter().any(|piece| piece.notebook.contains(notebook)),
+            "nothing from notebook {notebook}"
+        );
+    }
+    assert_eq!(byhand_museum::find("pool-all-ties").unwrap().caught_by[0], Check::Clause(Clause::TieSum));
+}
