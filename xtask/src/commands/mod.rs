@@ -1,0 +1,13 @@
+//! The commands, one a file: each has its `Options` (what clap parses) and `run`.
+
+pub mod arch;
+pub mod bench_report;
+pub mod ci;
+pub mod data;
+pub mod evaluate;
+pub mod gradcheck;
+pub mod predict;
+pub mod seeds;
+pub mod summary;
+pub mod throughput;
+pub mod train;

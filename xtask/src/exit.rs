@@ -1,0 +1,45 @@
+//! How a command ends: its exit code, carried by the error.
+
+use std::{fmt, fmt::Display};
+
+/// The command is wrongly used: nothing was started.
+pub const USAGE: u8 = 2;
+/// The loss or a gradient stopped being finite.
+pub const DIVERGED: u8 = 3;
+/// Ctrl-C; what was learnt so far is saved.
+pub const INTERRUPTED: u8 = 130;
+/// Everything else that fails.
+pub const FAILED: u8 = 1;
+
+/// Told at the end of every `--help`.
+pub const HELP: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 training diverged, 130 interrupted (what was learnt is saved)";
+
+/// An error that carries its exit code.
+#[derive(Debug)]
+pub struct Coded {
+    code: u8,
+    message: String,
+}
+
+impl Display for Coded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Coded {}
+
+/// An error that ends the command with [`USAGE`].
+pub fn usage(message: impl Display) -> anyhow::Error {
+    coded(USAGE, message)
+}
+
+/// An error that ends the command with `code`.
+pub fn coded(code: u8, message: impl Display) -> anyhow::Error {
+    anyhow::Error::new(Coded { code, message: message.to_string() })
+}
+
+/// The exit code an error asks for.
+pub fn code(error: &anyhow::Error) -> u8 {
+    error.downcast_ref::<Coded>().map_or(FAILED, |coded| coded.code)
+}

@@ -1,0 +1,193 @@
+//! The architecture check: this repository passes it, and each of its rules can fail, on a made-up workspace.
+
+use std::{fs, path::Path};
+
+use assert_cmd::Command;
+use tempfile::TempDir;
+
+/// A workspace of two small packages that breaks no rule.
+fn workspace() -> TempDir {
+    let root = TempDir::new().unwrap();
+    write(
+        root.path(),
+        "crates/tensor/Cargo.toml",
+        "[package]\nname = \"byhand-tensor\"\n[dependencies]\nndarray = \"1\"\n",
+    );
+    write(root.path(), "crates/tensor/src/lib.rs", "//! Lanes.\nunsafe fn f() {}\n");
+    let manifest = "[package]\nname = \"byhand-layers\"\n[dependencies]\nbyhand-tensor.workspace = true\n";
+    write(root.path(), "crates/layers/Cargo.toml", manifest);
+    write(root.path(), "crates/layers/src/lib.rs", "//! Layers.\npub fn f() {}\n");
+    root
+}
+
+fn write(root: &Path, file: &str, text: &str) {
+    let path = root.join(file);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+/// Exit code and what was found.
+fn check(root: &Path) -> (i32, String) {
+    let output = Command::cargo_bin("xtask").unwrap().arg("arch").arg("--root").arg(root).output().unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+}
+
+#[track_caller]
+fn rejects(file: &str, text: &str, place: &str, rule: &str) {
+    let root = workspace();
+    write(root.path(), file, text);
+    let (code, found) = check(root.path());
+    assert_eq!(code, 1, "{found}");
+    assert_eq!(found.lines().count(), 1, "one finding expected:\n{found}");
+    assert!(found.starts_with(&format!("{place}: ")) && found.contains(rule), "{found}");
+}
+
+#[track_caller]
+fn accepts(file: &str, text: &str) {
+    let root = workspace();
+    write(root.path(), file, text);
+    let (code, found) = check(root.path());
+    assert_eq!(code, 0, "{found}");
+}
+
+#[test]
+fn this_repository_keeps_its_architecture() {
+    let (code, found) = check(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap());
+    assert_eq!(code, 0, "{found}");
+}
+
+#[test]
+fn the_made_up_workspace_is_accepted() {
+    assert_eq!(check(workspace().path()).0, 0);
+}
+
+#[test]
+fn a_folder_that_is_no_workspace_is_an_error() {
+    assert_eq!(check(TempDir::new().unwrap().path()).0, 1);
+}
+
+#[test]
+fn an_arrow_against_the_design_is_found() {
+    let manifest = "[package]\nname = \"byhand-tensor\"\n[dependencies]\nbyhand-layers.workspace = true\n";
+    rejects("crates/tensor/Cargo.toml", manifest, "crates/tensor/Cargo.toml:4", "run one way");
+    let target =
+        "[package]\nname = \"byhand-tensor\"\n[target.'cfg(unix)'.dependencies]\nbyhand-layers = \"1\"\n";
+    rejects("crates/tensor/Cargo.toml", target, "crates/tensor/Cargo.toml:4", "run one way");
+}
+
+#[test]
+fn dev_dependencies_are_free() {
+    let manifest =
+        "[package]\nname = \"byhand-tensor\"\n[dev-dependencies]\nbyhand-layers.workspace = true\n";
+    accepts("crates/tensor/Cargo.toml", manifest);
+}
+
+#[test]
+fn a_package_the_table_does_not_know_is_found() {
+    let root = workspace();
+    write(root.path(), "crates/extra/Cargo.toml", "[package]\nname = \"byhand-extra\"\n");
+    write(root.path(), "crates/extra/src/lib.rs", "//! Extra.\n");
+    let (code, found) = check(root.path());
+    assert!(code == 1 && found.contains("crates/extra"), "{found}");
+}
+
+#[test]
+fn rayon_is_for_the_trainer_and_optional_there() {
+    let with = |line: &str| format!("[package]\nname = \"p\"\n[dependencies]\n{line}\n");
+    rejects(
+        "crates/layers/Cargo.toml",
+        &with("rayon = \"1\""),
+        "crates/layers/Cargo.toml:4",
+        "crates/trainer",
+    );
+    let root = workspace();
+    write(root.path(), "crates/trainer/src/lib.rs", "//! Trainer.\nuse rayon::prelude::*;\n");
+    write(root.path(), "crates/trainer/Cargo.toml", &with("rayon = { version = \"1\", optional = true }"));
+    assert_eq!(check(root.path()).0, 0);
+    write(root.path(), "crates/trainer/Cargo.toml", &with("rayon = \"1\""));
+    assert_eq!(check(root.path()).0, 1);
+}
+
+#[test]
+fn the_network_and_the_command_line_stay_in_their_crates() {
+    let with = |line: &str| format!("[package]\nname = \"p\"\n[dependencies]\n{line}\n");
+    rejects(
+        "crates/layers/Cargo.toml",
+        &with("ureq = \"3\""),
+        "crates/layers/Cargo.toml:4",
+        "crates/datasets",
+    );
+    rejects(
+        "crates/layers/Cargo.toml",
+        &with("clap = \"4\""),
+        "crates/layers/Cargo.toml:4",
+        "xtask and benches",
+    );
+}
+
+#[test]
+fn words_outside_their_place_are_found() {
+    let file = "crates/layers/src/relu.rs";
+    for (code, rule) in [
+        ("unsafe { f() }", "`unsafe` stands only in crates/tensor"),
+        ("println!(\"x\");", "only xtask prints"),
+        ("eprint!(\"x\");", "only xtask prints"),
+        ("let x = std::fs::read(path);", "files and network"),
+        ("let x = File::open(path);", "files and network"),
+        ("std::thread::spawn(f);", "threads are started only"),
+        ("rayon::join(f, g);", "threads are started only"),
+        ("let t = Instant::now();", "read a clock"),
+        ("let t = std::time::SystemTime::now();", "read a clock"),
+        ("let r = StdRng::seed_from_u64(1);", "named generator"),
+    ] {
+        rejects(
+            file,
+            &format!("//! ReLU.\n\nfn g() {{\n    {code}\n}}\n"),
+            "crates/layers/src/relu.rs:4",
+            rule,
+        );
+    }
+}
+
+#[test]
+fn a_parallel_sum_is_found_even_over_lines() {
+    let root = workspace();
+    write(root.path(), "crates/trainer/Cargo.toml", "[package]\nname = \"byhand-trainer\"\n");
+    let sum = "//! Step.\n\nfn f(x: &[f32]) -> f32 {\n    let n = 1;\n    x.par_iter()\n        .map(|x| x * x)\n        .sum()\n}\n";
+    write(root.path(), "crates/trainer/src/lib.rs", sum);
+    let (code, found) = check(root.path());
+    assert!(code == 1 && found.starts_with("crates/trainer/src/lib.rs:5: no parallel sum"), "{found}");
+    let sequential =
+        "//! Step.\nfn f(x: &[f32]) -> f32 {\n    x.par_iter().for_each(g);\n    x.iter().sum()\n}\n";
+    write(root.path(), "crates/trainer/src/lib.rs", sequential);
+    assert_eq!(check(root.path()).0, 0);
+}
+
+#[test]
+fn a_file_without_an_opening_line_is_found() {
+    rejects(
+        "crates/layers/src/relu.rs",
+        "pub fn f() {}\n",
+        "crates/layers/src/relu.rs:1",
+        "opens with a `//!` line",
+    );
+    rejects(
+        "crates/layers/tests/relu.rs",
+        "fn f() {}\n",
+        "crates/layers/tests/relu.rs:1",
+        "opens with a `//!` line",
+    );
+}
+
+#[test]
+fn comments_strings_and_tests_may_show_what_code_may_not_do() {
+    let text = "//! println! is unsafe.\n\n/* unsafe /* nested */ println!() */\n\
+                const A: &str = \"unsafe \\\" println!()\";\nconst B: &str = r#\"unsafe \" \"#;\n\
+                const C: char = '\"';\nconst D: char = '\\'';\nfn f<'a>(x: &'a str) -> &'a str { x }\n\
+                fn unsafe_looking_name() {}\n\
+                #[cfg(test)]\nmod tests {\n    fn t() { println!(\"{}\", 1); }\n}\n";
+    accepts("crates/layers/src/relu.rs", text);
+    accepts("crates/layers/tests/relu.rs", "//! Tests.\nfn f() { println!(); std::fs::read(\"x\"); }\n");
+    let after = format!("{text}fn g() {{ println!() }}\n");
+    rejects("crates/layers/src/relu.rs", &after, "crates/layers/src/relu.rs:14", "only xtask prints");
+}
