@@ -1,0 +1,240 @@
+//! Every kernel at the shapes of the networks: convolution, dense, pooling, activations, softmax; each pass by itself.
+
+use byhand_benches::{Case, FlopRate, Stopwatch, Work, bench, criterion, networks, random};
+use byhand_layers::{Layer, Network};
+use byhand_tensor::{Block, Conv2d, Dense, Pool2d, activation, softmax};
+use criterion::Criterion;
+use std::hint::black_box;
+use std::sync::Arc;
+
+const BATCHES: [usize; 3] = [1, 16, 64];
+
+fn main() {
+    let criterion = &mut criterion();
+    let networks: Vec<_> = networks::all().into_iter().map(|(_, network)| network).collect();
+    convolutions(criterion, &networks);
+    denses(criterion, &networks);
+    pools(criterion, &networks);
+    activations(criterion);
+    softmaxes(criterion);
+    criterion.final_summary();
+}
+
+fn convolutions(criterion: &mut Criterion<FlopRate>, networks: &[Network<f32>]) {
+    for Shape { kernel: conv, needs_dx } in shapes(networks, "conv", conv_of) {
+        let Conv2d { c_in, h_in, w_in, c_out, kernel: [kh, kw], pad, .. } = conv;
+        let padded = if pad == [0, 0] { String::new() } else { format!("p{}x{}", pad[0], pad[1]) };
+        let subject = format!("{c_in}x{h_in}x{w_in}-{c_out}x{kh}x{kw}{padded}");
+        for block in BATCHES.map(Block::for_samples) {
+            let outputs = conv.h_out() * conv.w_out();
+            let flops = Work::Flops((2 * conv.weight_len() * outputs * block.samples()) as u64);
+            let setup = || Operands {
+                w: random::floats(conv.weight_len()),
+                b: random::floats(c_out),
+                x: random::floats(block.len(conv.inputs())),
+                y: random::floats(block.len(conv.outputs())),
+                scratch: vec![0.0; conv.scratch_len(block)],
+            };
+            kernel(criterion, "conv/forward", &subject, block, flops, setup, |o| {
+                conv.forward(block, &o.w, Some(&o.b), &o.x, &mut o.y, &mut o.scratch);
+            });
+            kernel(criterion, "conv/weight-gradient", &subject, block, flops, setup, |o| {
+                conv.backward_params(block, &o.x, &o.y, &mut o.w, Some(&mut o.b), &mut o.scratch);
+            });
+            if needs_dx {
+                kernel(criterion, "conv/input-gradient", &subject, block, flops, setup, |o| {
+                    conv.backward_input(block, &o.w, &o.y, &mut o.x, &mut o.scratch);
+                });
+            }
+        }
+    }
+}
+
+fn denses(criterion: &mut Criterion<FlopRate>, networks: &[Network<f32>]) {
+    for Shape { kernel: dense, needs_dx } in shapes(networks, "dense", dense_of) {
+        let Dense { inputs, outputs } = dense;
+        let subject = format!("{inputs}-{outputs}");
+        for block in BATCHES.map(Block::for_samples) {
+            let flops = Work::Flops((2 * inputs * outputs * block.samples()) as u64);
+            let setup = || Operands {
+                w: random::floats(inputs * outputs),
+                b: random::floats(outputs),
+                x: random::floats(block.len(inputs)),
+                y: random::floats(block.len(outputs)),
+                scratch: vec![0.0; dense.scratch_len(block)],
+            };
+            kernel(criterion, "dense/forward", &subject, block, flops, setup, |o| {
+                dense.forward(block, &o.w, Some(&o.b), &o.x, &mut o.y, &mut o.scratch);
+            });
+            kernel(criterion, "dense/weight-gradient", &subject, block, flops, setup, |o| {
+                dense.backward_params(block, &o.x, &o.y, &mut o.w, Some(&mut o.b), &mut o.scratch);
+            });
+            if needs_dx {
+                kernel(criterion, "dense/input-gradient", &subject, block, flops, setup, |o| {
+                    dense.backward_input(block, &o.w, &o.y, &mut o.x, &mut o.scratch);
+                });
+            }
+        }
+    }
+}
+
+/// No network here averages: average pooling is measured at the shapes of max pooling.
+fn pools(criterion: &mut Criterion<FlopRate>, networks: &[Network<f32>]) {
+    for Shape { kernel: pool, .. } in shapes(networks, "pool", pool_of) {
+        let Pool2d { c, h_in, w_in, window, .. } = pool;
+        let subject = format!("{c}x{h_in}x{w_in}-{}x{}", window[0], window[1]);
+        for block in BATCHES.map(Block::for_samples) {
+            let (inputs, outputs) = (block.len(pool.inputs()), block.len(pool.outputs()));
+            let setup = || {
+                let x = random::floats(inputs);
+                let (mut y, mut tape) = (vec![0.0; outputs], vec![0.0; outputs]);
+                pool.max_forward(block, &x, &mut y, &mut tape);
+                (x, y, tape)
+            };
+            let (max, avg) = (Work::floats(inputs + 2 * outputs), Work::floats(inputs + outputs));
+            kernel(criterion, "maxpool/forward", &subject, block, max, setup, |(x, y, tape)| {
+                pool.max_forward(block, x, y, tape);
+            });
+            kernel(criterion, "maxpool/backward", &subject, block, max, setup, |(dx, dy, tape)| {
+                pool.max_backward(block, dy, tape, dx);
+            });
+            kernel(criterion, "avgpool/forward", &subject, block, avg, setup, |(x, y, _)| {
+                pool.avg_forward(block, x, y);
+            });
+            kernel(criterion, "avgpool/backward", &subject, block, avg, setup, |(dx, dy, _)| {
+                pool.avg_backward(block, dy, dx);
+            });
+        }
+    }
+}
+
+/// At the sizes of `lenet`: its first feature maps and its hidden layer.
+fn activations(criterion: &mut Criterion<FlopRate>) {
+    type Forward = fn(&[f32], &mut [f32]);
+    type Backward = fn(&[f32], &[f32], &mut [f32]);
+    const ALL: [(&str, Forward, &str, Backward); 3] = [
+        ("relu/forward", activation::relu, "relu/backward", activation::relu_backward),
+        ("tanh/forward", activation::tanh, "tanh/backward", activation::tanh_backward),
+        ("sigmoid/forward", activation::sigmoid, "sigmoid/backward", activation::sigmoid_backward),
+    ];
+    for (subject, features) in [("8x24x24", 8 * 24 * 24), ("256", 256)] {
+        for block in BATCHES.map(Block::for_samples) {
+            let len = block.len(features);
+            let setup = || [1, 2, 3].map(|_| random::floats(len));
+            for (forward, f, backward, df) in ALL {
+                kernel(criterion, forward, subject, block, Work::floats(2 * len), setup, |[x, y, _]| f(x, y));
+                kernel(criterion, backward, subject, block, Work::floats(3 * len), setup, |[y, dy, dx]| {
+                    df(y, dy, dx);
+                });
+            }
+        }
+    }
+}
+
+fn softmaxes(criterion: &mut Criterion<FlopRate>) {
+    const CLASSES: usize = 10;
+    for block in BATCHES.map(Block::for_samples) {
+        let (len, rows) = (block.len(CLASSES), block.len(1));
+        let setup = || (random::floats(len), vec![0.0; len], vec![0.0; rows]);
+        kernel(criterion, "softmax/softmax", "10", block, Work::floats(2 * len), setup, |(x, y, _)| {
+            softmax::softmax(block, CLASSES, x, y);
+        });
+        kernel(
+            criterion,
+            "softmax/log-sum-exp",
+            "10",
+            block,
+            Work::floats(len + rows),
+            setup,
+            |(x, _, out)| {
+                softmax::log_sum_exp(block, CLASSES, x, out);
+            },
+        );
+    }
+}
+
+/// What a layer with parameters computes with; in a backward pass `y` is `dy`, and the result `dx` or `dw` and `db` lands
+/// in the operand it belongs to.
+struct Operands {
+    w: Vec<f32>,
+    b: Vec<f32>,
+    x: Vec<f32>,
+    y: Vec<f32>,
+    scratch: Vec<f32>,
+}
+
+fn kernel<S>(
+    criterion: &mut Criterion<FlopRate>,
+    operation: &'static str,
+    subject: &str,
+    block: Block,
+    work: Work,
+    setup: impl FnOnce() -> S,
+    mut call: impl FnMut(&mut S),
+) {
+    let layout = if block.lanes() == 1 { "single" } else { "tiled" };
+    let case = Case {
+        operation,
+        subject: subject.to_string(),
+        circumstances: format!("{layout}{}", block.samples()),
+        batch: block.samples(),
+        threads: 1,
+        work,
+    };
+    bench(criterion, &case, setup, |operands, stopwatch: &mut Stopwatch| {
+        stopwatch.time(|| call(black_box(operands)));
+    });
+}
+
+/// A kernel's geometry in some network.
+struct Shape<K> {
+    kernel: K,
+    /// Whether a network needs its input gradient: all but the first layer do.
+    needs_dx: bool,
+}
+
+/// Every geometry that the layers of this name have, once.
+fn shapes<K: PartialEq>(
+    networks: &[Network<f32>],
+    name: &str,
+    kernel_of: fn(&dyn Layer<f32>) -> K,
+) -> Vec<Shape<K>> {
+    let mut shapes: Vec<Shape<K>> = Vec::new();
+    for network in networks {
+        let working: Vec<&Arc<dyn Layer<f32>>> =
+            network.layers().iter().filter(|layer| !layer.is_identity()).collect();
+        for (place, layer) in working.iter().enumerate().filter(|(_, layer)| layer.name() == name) {
+            let kernel = kernel_of(&***layer);
+            match shapes.iter_mut().find(|shape| shape.kernel == kernel) {
+                Some(shape) => shape.needs_dx |= place > 0,
+                None => shapes.push(Shape { kernel, needs_dx: place > 0 }),
+            }
+        }
+    }
+    shapes
+}
+
+/// From what the layer says of itself; no network here has a stride.
+fn conv_of(layer: &dyn Layer<f32>) -> Conv2d {
+    let (x, y) = (layer.input(), layer.output());
+    let [c_out, _, kh, kw] = layer.params()[0].shape[..] else {
+        unreachable!("a convolution's weight has four axes")
+    };
+    let pad = [(y.h + kh - 1 - x.h) / 2, (y.w + kw - 1 - x.w) / 2];
+    let conv =
+        Conv2d::new([x.c, x.h, x.w], c_out, [kh, kw], [1, 1], pad).expect("a layer's geometry is sound");
+    assert_eq!((conv.h_out(), conv.w_out()), (y.h, y.w), "{} has a stride: measure it too", layer.spec());
+    conv
+}
+
+fn dense_of(layer: &dyn Layer<f32>) -> Dense {
+    Dense::new(layer.input().features(), layer.output().features()).expect("a layer's geometry is sound")
+}
+
+fn pool_of(layer: &dyn Layer<f32>) -> Pool2d {
+    let (x, y) = (layer.input(), layer.output());
+    let window = [x.h / y.h, x.w / y.w];
+    let pool = Pool2d::new([x.c, x.h, x.w], window, window).expect("a layer's geometry is sound");
+    assert_eq!((pool.h_out(), pool.w_out()), (y.h, y.w), "{} overlaps: measure it too", layer.spec());
+    pool
+}

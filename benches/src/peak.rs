@@ -1,0 +1,71 @@
+//! The machine's peak: fused multiply-adds in registers, on as many threads as the benchmark uses.
+
+use byhand_tensor::peak::fma_burst;
+use std::hint::black_box;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Instant;
+
+/// Bursts for one figure, the best of which counts: some are interrupted.
+pub(crate) const BURSTS: usize = 4;
+
+/// GFLOP/s. Of several threads, from the first one's start to the last one's end.
+pub(crate) fn peak_gflops(threads: usize) -> f64 {
+    let here = || (0..BURSTS).map(|_| burst()).collect();
+    let all = if threads == 1 { vec![here()] } else { together(threads) };
+    let rate = |round: usize| {
+        let bursts = || all.iter().map(|bursts: &Vec<Burst>| &bursts[round]);
+        let start = bursts().map(|burst| burst.start).min().expect("at least one thread");
+        let end = bursts().map(|burst| burst.end).max().expect("at least one thread");
+        bursts().map(|burst| burst.flops).sum::<u64>() as f64 / (end - start).as_secs_f64() / 1e9
+    };
+    (0..BURSTS).map(rate).fold(0.0, f64::max)
+}
+
+/// The bursts of each thread. They spin until all have arrived: waking a sleeping thread takes as long as a burst.
+fn together(threads: usize) -> Vec<Vec<Burst>> {
+    let arrived = AtomicUsize::new(0);
+    let wait = |all: usize| {
+        arrived.fetch_add(1, Ordering::AcqRel);
+        while arrived.load(Ordering::Acquire) < all {
+            thread::yield_now();
+        }
+    };
+    let bursts = || {
+        let round = |round: usize| {
+            wait(round * threads);
+            burst()
+        };
+        (1..=BURSTS).map(round).collect()
+    };
+    thread::scope(|scope| {
+        let running: Vec<_> = (0..threads).map(|_| scope.spawn(bursts)).collect();
+        running.into_iter().map(|thread| thread.join().expect("arithmetic does not panic")).collect()
+    })
+}
+
+struct Burst {
+    start: Instant,
+    end: Instant,
+    flops: u64,
+}
+
+/// About a tenth of a millisecond of multiply-adds.
+fn burst() -> Burst {
+    const ROUNDS: u64 = 50_000;
+    let start = Instant::now();
+    let (flops, value) = fma_burst(ROUNDS);
+    black_box(value);
+    Burst { start, end: Instant::now(), flops }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn any_number_of_threads_has_a_peak() {
+        for threads in [1, 2, 5] {
+            let peak = super::peak_gflops(threads);
+            assert!(peak.is_finite() && peak > 0.1, "{threads} threads: {peak} GFLOP/s");
+        }
+    }
+}

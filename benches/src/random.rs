@@ -1,0 +1,24 @@
+//! Random operands, the same in every run.
+
+use ndarray::Array2;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+/// Numbers in [-1, 1).
+pub fn floats(len: usize) -> Vec<f32> {
+    let mut random = ChaCha8Rng::seed_from_u64(len as u64);
+    (0..len).map(|_| 2.0 * fraction(&mut random) - 1.0).collect()
+}
+
+/// A minibatch: pixels in [0, 1), `[samples, features]`, and labels.
+pub fn minibatch(samples: usize, features: usize, classes: usize) -> (Array2<f32>, Vec<u8>) {
+    let mut random = ChaCha8Rng::seed_from_u64(0);
+    let x = Array2::from_shape_simple_fn((samples, features), || fraction(&mut random));
+    let labels = (0..samples).map(|_| (random.next_u32() as usize % classes) as u8).collect();
+    (x, labels)
+}
+
+/// In [0, 1), every value of 24 bits.
+fn fraction(random: &mut ChaCha8Rng) -> f32 {
+    (random.next_u32() >> 8) as f32 / (1 << 24) as f32
+}
