@@ -85,8 +85,8 @@ kernels! {
     pack(block::Pack<'_, Self>);
     correlation(conv::correlation::RunCorrelation<'_, Self>);
     weight_gradient(conv::gradient::WeightGradient<'_, Self>);
-    conv_pool_forward(conv_pool::Forward<'_, Self>);
-    conv_pool_backward(conv_pool::Backward<'_, Self>);
+    conv_pool_forward(conv_pool::forward::Forward<'_, Self>);
+    conv_pool_backward(conv_pool::backward::Backward<'_, Self>);
     dense_forward(dense::Forward<'_, Self>);
     dense_backward_input(dense::BackwardInput<'_, Self>);
     dense_backward_params(dense::BackwardParams<'_, Self>);

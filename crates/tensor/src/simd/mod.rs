@@ -13,6 +13,7 @@ pub(crate) use portable::Wide;
 
 use crate::Isa;
 use crate::Scalar;
+use crate::conv_pool::forward::Windows;
 use crate::micro::Tile;
 
 /// A register's worth of numbers.
@@ -34,6 +35,13 @@ pub(crate) trait Vector: Copy {
     /// # Safety
     /// As [`Tile::at`].
     unsafe fn shape(tile: &impl Tile<Self>, shape: (usize, usize), r: usize, c: usize, fresh: (usize, usize));
+
+    /// Runs row `i` of the windows of as many channels from `o` on as have their four sums in registers at once, or of one
+    /// channel if there are fewer `left`; returns how many.
+    ///
+    /// # Safety
+    /// As [`Windows::row`].
+    unsafe fn windows(windows: &Windows<'_, Self::Elem>, o: usize, left: usize, i: usize) -> usize;
 
     /// All lanes the same.
     fn splat(value: Self::Elem) -> Self;
@@ -59,12 +67,20 @@ pub(crate) trait Vector: Copy {
     fn mul_add(self, b: Self, c: Self) -> Self;
     /// `self > b`; false where either is NaN.
     fn gt(self, b: Self) -> Self::Mask;
+    /// `self >= b`; false where either is NaN.
+    fn ge(self, b: Self) -> Self::Mask;
     /// `self == b`; false where either is NaN.
     fn eq(self, b: Self) -> Self::Mask;
+    /// Where either is NaN.
+    fn unordered(a: Self, b: Self) -> Self::Mask;
     /// Where the lane is NaN.
     fn is_nan(self) -> Self::Mask;
     /// Lane-wise or.
     fn or(a: Self::Mask, b: Self::Mask) -> Self::Mask;
+    /// Whether the mask is set in any lane.
+    fn any(mask: Self::Mask) -> bool;
+    /// `self` where the mask is set, 0 elsewhere.
+    fn keep(self, mask: Self::Mask) -> Self;
     /// `yes` where the mask is set, `no` elsewhere.
     fn select(mask: Self::Mask, yes: Self, no: Self) -> Self;
     /// `2^self` for integers in -126..=127; anything for other numbers. Only `f32` vectors have it.
@@ -138,9 +154,9 @@ pub(crate) trait Kernel<T: Scalar> {
     fn run<V: Vector<Elem = T>>(self) -> Self::Output;
 }
 
-/// Implements the register tiles of a vector type.
+/// Implements the register tiles of a vector type, and the channels of a tile of windows.
 macro_rules! shapes {
-    ($($rows:literal x $columns:literal),*) => {
+    ($($rows:literal x $columns:literal),*; windows of $channels:literal) => {
         const SHAPES: &[(usize, usize)] = &[$(($rows, $columns)),*];
 
         #[inline(always)]
@@ -150,6 +166,18 @@ macro_rules! shapes {
                 match shape {
                     $(($rows, $columns) => tile.at::<$rows, $columns>(r, c, fresh),)*
                     _ => tile.at::<1, 1>(r, c, fresh),
+                }
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn windows(windows: &Windows<'_, Self::Elem>, o: usize, left: usize, i: usize) -> usize {
+            // SAFETY: the caller vouches for the channels.
+            unsafe {
+                if left >= $channels {
+                    windows.row::<Self, $channels>(o, i)
+                } else {
+                    windows.row::<Self, 1>(o, i)
                 }
             }
         }

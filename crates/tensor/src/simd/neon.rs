@@ -1,6 +1,7 @@
 //! Four lanes for 64-bit Arm.
 
 use super::{Kernel, Vector, Wide, shapes};
+use crate::conv_pool::forward::Windows;
 use crate::math;
 use crate::micro::Tile;
 use std::arch::aarch64::*;
@@ -24,7 +25,7 @@ impl Vector for F32x4 {
     type One = Wide<f32, 1, true>;
     const LANES: usize = 4;
     // At most 24 accumulators, 4 held operands and 2 in flight: 30 of 32 registers.
-    shapes!(6 x 4, 4 x 6, 4 x 5, 8 x 3, 1 x 12, 4 x 1, 2 x 2);
+    shapes!(6 x 4, 4 x 6, 4 x 5, 8 x 3, 1 x 12, 4 x 1, 2 x 2; windows of 4);
 
     #[inline(always)]
     fn splat(value: f32) -> Self {
@@ -70,6 +71,25 @@ impl Vector for F32x4 {
     fn gt(self, b: Self) -> uint32x4_t {
         // SAFETY: see above.
         unsafe { vcgtq_f32(self.0, b.0) }
+    }
+    #[inline(always)]
+    fn ge(self, b: Self) -> uint32x4_t {
+        // SAFETY: see above.
+        unsafe { vcgeq_f32(self.0, b.0) }
+    }
+    #[inline(always)]
+    fn unordered(a: Self, b: Self) -> uint32x4_t {
+        Self::or(a.is_nan(), b.is_nan())
+    }
+    #[inline(always)]
+    fn any(mask: uint32x4_t) -> bool {
+        // SAFETY: see above.
+        unsafe { vmaxvq_u32(mask) != 0 }
+    }
+    #[inline(always)]
+    fn keep(self, mask: uint32x4_t) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(self.0), mask)) })
     }
     #[inline(always)]
     fn eq(self, b: Self) -> uint32x4_t {

@@ -2,6 +2,7 @@
 
 use super::{Vector, shapes};
 use crate::Scalar;
+use crate::conv_pool::forward::Windows;
 use crate::micro::Tile;
 
 /// `N` numbers side by side. `FUSED` says whether `mul_add` rounds once: true only where the hardware does that fast.
@@ -28,7 +29,7 @@ impl<T: Scalar, const N: usize, const FUSED: bool> Vector for Wide<T, N, FUSED> 
     const LANES: usize = N;
 
     // Arrays are for correctness, not speed: one shape.
-    shapes!(4 x 1);
+    shapes!(4 x 1; windows of 1);
 
     #[inline(always)]
     fn splat(value: T) -> Self {
@@ -71,8 +72,16 @@ impl<T: Scalar, const N: usize, const FUSED: bool> Vector for Wide<T, N, FUSED> 
         std::array::from_fn(|i| self.0[i] > b.0[i])
     }
     #[inline(always)]
+    fn ge(self, b: Self) -> [bool; N] {
+        std::array::from_fn(|i| self.0[i] >= b.0[i])
+    }
+    #[inline(always)]
     fn eq(self, b: Self) -> [bool; N] {
         std::array::from_fn(|i| self.0[i] == b.0[i])
+    }
+    #[inline(always)]
+    fn unordered(a: Self, b: Self) -> [bool; N] {
+        Self::or(a.is_nan(), b.is_nan())
     }
     #[inline(always)]
     fn is_nan(self) -> [bool; N] {
@@ -81,6 +90,14 @@ impl<T: Scalar, const N: usize, const FUSED: bool> Vector for Wide<T, N, FUSED> 
     #[inline(always)]
     fn or(a: [bool; N], b: [bool; N]) -> [bool; N] {
         std::array::from_fn(|i| a[i] | b[i])
+    }
+    #[inline(always)]
+    fn any(mask: [bool; N]) -> bool {
+        mask.contains(&true)
+    }
+    #[inline(always)]
+    fn keep(self, mask: [bool; N]) -> Self {
+        Self::select(mask, self, Self::splat(T::ZERO))
     }
     #[inline(always)]
     fn select(mask: [bool; N], yes: Self, no: Self) -> Self {

@@ -1,6 +1,7 @@
 //! Eight lanes for AVX2 with FMA, sixteen for AVX-512.
 
 use super::{Kernel, Vector, Wide, shapes};
+use crate::conv_pool::forward::Windows;
 use crate::math;
 use crate::micro::Tile;
 use std::arch::x86_64::*;
@@ -41,7 +42,7 @@ impl Vector for F32x8 {
     const LANES: usize = 8;
     // At most 12 accumulators, 2 held operands and 2 in flight: all 16 registers. 8 independent sums keep two
     // multiply-add units of 4 cycles busy, so none of the larger shapes is slower than another.
-    shapes!(6 x 2, 2 x 6, 2 x 5, 3 x 3, 8 x 1, 1 x 8, 4 x 1, 2 x 2);
+    shapes!(6 x 2, 2 x 6, 2 x 5, 3 x 3, 8 x 1, 1 x 8, 4 x 1, 2 x 2; windows of 2);
 
     #[inline(always)]
     fn splat(value: f32) -> Self {
@@ -87,6 +88,26 @@ impl Vector for F32x8 {
     fn gt(self, b: Self) -> __m256 {
         // SAFETY: see above.
         unsafe { _mm256_cmp_ps::<_CMP_GT_OQ>(self.0, b.0) }
+    }
+    #[inline(always)]
+    fn ge(self, b: Self) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_cmp_ps::<_CMP_GE_OQ>(self.0, b.0) }
+    }
+    #[inline(always)]
+    fn unordered(a: Self, b: Self) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_cmp_ps::<_CMP_UNORD_Q>(a.0, b.0) }
+    }
+    #[inline(always)]
+    fn any(mask: __m256) -> bool {
+        // SAFETY: see above.
+        unsafe { _mm256_movemask_ps(mask) != 0 }
+    }
+    #[inline(always)]
+    fn keep(self, mask: __m256) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm256_and_ps(self.0, mask) })
     }
     #[inline(always)]
     fn eq(self, b: Self) -> __m256 {
@@ -153,7 +174,7 @@ impl Vector for F32x16 {
     type One = Wide<f32, 1, true>;
     const LANES: usize = 16;
     // At most 24 accumulators, 4 held operands and 2 in flight: 30 of 32 registers.
-    shapes!(4 x 6, 8 x 3, 4 x 5, 24 x 1, 8 x 1, 1 x 12, 4 x 1, 2 x 2);
+    shapes!(4 x 6, 8 x 3, 4 x 5, 24 x 1, 8 x 1, 1 x 12, 4 x 1, 2 x 2; windows of 4);
 
     #[inline(always)]
     fn splat(value: f32) -> Self {
@@ -199,6 +220,25 @@ impl Vector for F32x16 {
     fn gt(self, b: Self) -> __mmask16 {
         // SAFETY: see above.
         unsafe { _mm512_cmp_ps_mask::<_CMP_GT_OQ>(self.0, b.0) }
+    }
+    #[inline(always)]
+    fn ge(self, b: Self) -> __mmask16 {
+        // SAFETY: see above.
+        unsafe { _mm512_cmp_ps_mask::<_CMP_GE_OQ>(self.0, b.0) }
+    }
+    #[inline(always)]
+    fn unordered(a: Self, b: Self) -> __mmask16 {
+        // SAFETY: see above.
+        unsafe { _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a.0, b.0) }
+    }
+    #[inline(always)]
+    fn any(mask: __mmask16) -> bool {
+        mask != 0
+    }
+    #[inline(always)]
+    fn keep(self, mask: __mmask16) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm512_maskz_mov_ps(mask, self.0) })
     }
     #[inline(always)]
     fn eq(self, b: Self) -> __mmask16 {

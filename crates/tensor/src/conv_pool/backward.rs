@@ -1,0 +1,324 @@
+//! The backward pass of the chain over tiles: the gradient of each window goes to its place on the tape.
+
+use super::ConvPool2d;
+use crate::conv::correlation::{Correlation, Lay, correlate};
+use crate::conv::gradient::{Gradient, add_sums, gradient};
+use crate::micro::{Tile, best_shape};
+use crate::simd::{Kernel, Vector, sum16};
+use crate::{Block, Conv2d, LANES, Pool2d, Scalar};
+use std::ops::Range;
+
+/// Columns of a window whose gradient is masked in registers.
+const COLUMNS: usize = 2;
+
+/// Input channels for which masking the gradient again costs less than spreading it in memory: those of a first layer.
+pub(super) const FEW: usize = 3;
+
+pub(crate) struct Backward<'a, T> {
+    pub(super) chain: ConvPool2d,
+    pub(super) block: Block,
+    pub(super) w: &'a [T],
+    pub(super) x: &'a [T],
+    pub(super) tape: &'a [T],
+    pub(super) dy: &'a [T],
+    pub(super) dx: Option<&'a mut [T]>,
+    pub(super) dw: &'a mut [T],
+    pub(super) db: Option<&'a mut [T]>,
+    pub(super) scratch: &'a mut [T],
+}
+
+impl<T: Scalar> Kernel<T> for Backward<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<Elem = T>>(self) {
+        if self.block.lanes() == LANES {
+            self.tiles::<V>()
+        } else if self.is_sparse() {
+            self.places::<V>()
+        } else {
+            self.planes()
+        }
+    }
+}
+
+impl<T: Scalar> Backward<'_, T> {
+    #[inline(always)]
+    fn tiles<V: Vector<Elem = T>>(self) {
+        let Self { chain: ConvPool2d { conv, pool, .. }, block, w, x, tape, dy, mut dx, dw, db, scratch } =
+            self;
+        let (sums, rest) = scratch.split_at_mut(conv.weight_len() * LANES);
+        let (bias_sums, spread) = rest.split_at_mut(conv.c_out * LANES);
+        sums.fill(T::ZERO);
+        bias_sums.fill(T::ZERO);
+        let masks = conv.pad == [0, 0] && pool.window[1] == COLUMNS && conv.c_in <= FEW;
+        for t in 0..block.tiles() {
+            let x = &x[t * conv.inputs() * LANES..][..conv.inputs() * LANES];
+            let tile = t * pool.outputs() * LANES..(t + 1) * pool.outputs() * LANES;
+            let (tape, dy, live) = (&tape[tile.clone()], &dy[tile], block.live(t));
+            let sums = (sums.as_mut_ptr(), bias_sums.as_mut_ptr());
+            // SAFETY: backward checked every length against the geometry; scratch holds what the windows cover.
+            unsafe {
+                match &mut dx {
+                    // What is spread serves both gradients, and the second looks at neighbouring rows: all at once.
+                    Some(dx) => {
+                        let dx = &mut dx[t * conv.inputs() * LANES..][..conv.inputs() * LANES];
+                        spread_all::<V>(&conv, &pool, live, x, tape, dy, spread, sums);
+                        input_gradient::<V>(&conv, &pool, live, w, spread, dx);
+                    }
+                    None if masks => direct::<V>(&conv, &pool, live, x, tape, dy, sums),
+                    None => spread_all::<V>(&conv, &pool, live, x, tape, dy, spread, sums),
+                }
+            }
+        }
+        add_sums::<V>(sums, dw);
+        if let Some(db) = db {
+            for (db, sums) in db.iter_mut().zip(bias_sums.chunks_exact(LANES)) {
+                // SAFETY: a row holds 16 numbers.
+                *db += unsafe { sum16(sums.as_ptr()) };
+            }
+        }
+    }
+}
+
+/// Adds the parameter gradients of one tile to the sums of weights and of biases; the gradient is masked in registers on
+/// its way from the windows to the weights.
+///
+/// # Safety
+/// The slices must have the lengths of one tile, the sums a row of lanes for each weight and each bias; there must be no
+/// padding, and windows of [`COLUMNS`].
+#[inline(always)]
+unsafe fn direct<V: Vector>(
+    conv: &Conv2d,
+    pool: &Pool2d,
+    live: usize,
+    x: &[V::Elem],
+    tape: &[V::Elem],
+    dy: &[V::Elem],
+    (sums, bias_sums): (*mut V::Elem, *mut V::Elem),
+) {
+    let [kh, kw] = conv.kernel;
+    let shape @ (height, width) = best_shape::<V>(kh, kw);
+    // Windows of all channels that fit half of the first cache, with their places.
+    let rows = (128 / (conv.c_out * pool.w_out())).max(1);
+    for first in (0..pool.h_out()).step_by(rows) {
+        let rows = first..(first + rows).min(pool.h_out());
+        let mut lane = 0;
+        while lane < live {
+            for o in 0..conv.c_out {
+                for c in 0..conv.c_in {
+                    // SAFETY: the caller vouches for the slices; the shape fits and begins early enough to end in time.
+                    unsafe {
+                        let taps = WindowTaps {
+                            conv,
+                            pool,
+                            rows: rows.clone(),
+                            x: x.as_ptr().add(lane),
+                            tape: tape.as_ptr().add(lane),
+                            dy: dy.as_ptr().add(lane),
+                            sums: sums.add(lane),
+                            bias_sums: bias_sums.add(lane),
+                            o,
+                            c,
+                        };
+                        for u in (0..kh).step_by(height) {
+                            for v in (0..kw).step_by(width) {
+                                V::shape(&taps, shape, u.min(kh - height), v.min(kw - width), (u, v));
+                            }
+                        }
+                    }
+                }
+            }
+            lane += V::LANES;
+        }
+    }
+}
+
+/// The kernel of output channel `o` and input channel `c`: tiles of its rows x its columns.
+struct WindowTaps<'a, T> {
+    conv: &'a Conv2d,
+    pool: &'a Pool2d,
+    /// Rows of windows.
+    rows: Range<usize>,
+    x: *const T,
+    tape: *const T,
+    dy: *const T,
+    sums: *mut T,
+    bias_sums: *mut T,
+    o: usize,
+    c: usize,
+}
+
+impl<V: Vector> Tile<V> for WindowTaps<'_, V::Elem> {
+    /// `R` rows from `u` x `C` columns from `v` of the kernel, over the windows. The pixels of a row of windows come row by
+    /// row, as in the plain chain.
+    #[inline(always)]
+    unsafe fn at<const R: usize, const C: usize>(&self, u: usize, v: usize, fresh: (usize, usize)) {
+        let Self { conv, pool, ref rows, x, tape, dy, sums, bias_sums, o, c } = *self;
+        let [sh, sw] = conv.stride;
+        let kh = pool.window[0];
+        let (h_pool, w_pool) = (pool.h_out(), pool.w_out());
+        let mut acc = [[V::splat(V::Elem::ZERO); C]; R];
+        // SAFETY: the caller vouches for the taps; without padding every tap of every pixel of a window lies in x.
+        unsafe {
+            let sums = sums.add((o * conv.taps() + (c * conv.kernel[0] + u) * conv.kernel[1] + v) * LANES);
+            let bias_sums = bias_sums.add(o * LANES);
+            let at = |r: usize, k: usize| (r * conv.kernel[1] + k) * LANES;
+            for r in 0..R {
+                for k in 0..C {
+                    acc[r][k] = V::load(sums.add(at(r, k)));
+                }
+            }
+            let mut bias = V::load(bias_sums);
+            for i in rows.clone() {
+                let windows = (o * h_pool + i) * w_pool * LANES;
+                for p in 0..kh {
+                    let row = (c * conv.h_in + (i * kh + p) * sh + u) * conv.w_in + v;
+                    let mut x = x.add(row * LANES);
+                    for j in 0..w_pool {
+                        let d = V::load(dy.add(windows + j * LANES));
+                        let place = V::load(tape.add(windows + j * LANES));
+                        for q in 0..COLUMNS {
+                            let here = V::splat(V::Elem::from_f64((p * COLUMNS + q) as f64));
+                            let d = d.keep(place.eq(here));
+                            bias = bias.add(d);
+                            for r in 0..R {
+                                for k in 0..C {
+                                    let x = V::load(x.add((r * conv.w_in + k) * LANES));
+                                    acc[r][k] = d.mul_add(x, acc[r][k]);
+                                }
+                            }
+                            x = x.add(sw * LANES);
+                        }
+                    }
+                }
+            }
+            for r in 0..R {
+                for k in 0..C {
+                    if u + r >= fresh.0 && v + k >= fresh.1 {
+                        acc[r][k].store(sums.add(at(r, k)));
+                    }
+                }
+            }
+            if c == 0 && u == 0 && v == 0 {
+                bias.store(bias_sums);
+            }
+        }
+    }
+}
+
+/// Spreads the gradient of one tile over all that its windows cover, `[channel][row][column][16]`, and adds the parameter
+/// gradients to the sums of weights and of biases.
+///
+/// # Safety
+/// As [`direct`], with any padding; `spread` must hold it all.
+#[inline(always)]
+unsafe fn spread_all<V: Vector>(
+    conv: &Conv2d,
+    pool: &Pool2d,
+    live: usize,
+    x: &[V::Elem],
+    tape: &[V::Elem],
+    dy: &[V::Elem],
+    spread: &mut [V::Elem],
+    (sums, bias_sums): (*mut V::Elem, *mut V::Elem),
+) {
+    let (rows, columns) = (pool.h_out() * pool.window[0], pool.w_out() * pool.window[1]);
+    let plan = Gradient::tiled(*conv, rows, columns);
+    let mut lane = 0;
+    while lane < live {
+        // SAFETY: the caller vouches for the slices and the sums.
+        unsafe {
+            let to = spread.as_mut_ptr().add(lane);
+            spread_windows::<V>(pool, tape.as_ptr().add(lane), dy.as_ptr().add(lane), to);
+            gradient::<V>(&plan, 0..rows, x.as_ptr().add(lane), to, sums.add(lane));
+            add_rows::<V>(conv.c_out, rows * columns, to, bias_sums.add(lane));
+        }
+        lane += V::LANES;
+    }
+}
+
+/// Overwrites one tile of `dx` with the input gradient of what was spread.
+///
+/// # Safety
+/// The slices must have the lengths of one tile.
+#[inline(always)]
+unsafe fn input_gradient<V: Vector>(
+    conv: &Conv2d,
+    pool: &Pool2d,
+    live: usize,
+    w: &[V::Elem],
+    spread: &[V::Elem],
+    dx: &mut [V::Elem],
+) {
+    let (rows, columns) = (pool.h_out() * pool.window[0], pool.w_out() * pool.window[1]);
+    for plan in conv.input_gradient_plans() {
+        // The source is what the windows cover; the rest has no gradient.
+        let plan = Correlation { source: [rows, columns], ..plan };
+        let (lay, none) = (Lay::tiled(columns), std::ptr::null());
+        // SAFETY: the caller vouches for the slices.
+        unsafe { correlate::<V>(&plan, lay, w.as_ptr(), none, spread.as_ptr(), dx.as_mut_ptr(), live) };
+    }
+}
+
+/// The gradient of all windows at the places on the tape, zeros elsewhere: `[channel][row][column][16]`; one vector of lanes.
+///
+/// # Safety
+/// All windows must exist.
+#[inline(always)]
+unsafe fn spread_windows<V: Vector>(
+    pool: &Pool2d,
+    tape: *const V::Elem,
+    dy: *const V::Elem,
+    to: *mut V::Elem,
+) {
+    let [kh, kw] = pool.window;
+    let w_pool = pool.w_out();
+    for row in 0..pool.c * pool.h_out() {
+        for j in 0..w_pool {
+            // SAFETY: the caller vouches for the windows.
+            unsafe {
+                let from = (row * w_pool + j) * LANES;
+                let (d, place) = (V::load(dy.add(from)), V::load(tape.add(from)));
+                let mut here = V::Elem::ZERO;
+                for u in 0..kh {
+                    let to = to.add(((row * kh + u) * w_pool + j) * kw * LANES);
+                    for v in 0..kw {
+                        d.keep(place.eq(V::splat(here))).store(to.add(v * LANES));
+                        here += V::Elem::ONE;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `sums[channel][lane] += ` the sum of the channel's pixels, in order; one vector of lanes, eight channels side by side.
+///
+/// # Safety
+/// `d` must hold `pixels` rows of lanes for each channel, `sums` one.
+#[inline(always)]
+unsafe fn add_rows<V: Vector>(channels: usize, pixels: usize, d: *const V::Elem, sums: *mut V::Elem) {
+    const AT_ONCE: usize = 8;
+    let mut c = 0;
+    while c < channels {
+        let count = AT_ONCE.min(channels - c);
+        let mut acc = [V::splat(V::Elem::ZERO); AT_ONCE];
+        // SAFETY: the caller vouches for channels and pixels; of a short last group the last channel is read again.
+        unsafe {
+            for k in 0..count {
+                acc[k] = V::load(sums.add((c + k) * LANES));
+            }
+            for p in 0..pixels {
+                for k in 0..AT_ONCE {
+                    let channel = c + k.min(count - 1);
+                    acc[k] = acc[k].add(V::load(d.add((channel * pixels + p) * LANES)));
+                }
+            }
+            for k in 0..count {
+                acc[k].store(sums.add((c + k) * LANES));
+            }
+        }
+        c += count;
+    }
+}

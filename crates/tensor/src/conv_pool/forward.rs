@@ -1,0 +1,387 @@
+//! The forward pass of the chain: windows pooled straight from the registers they were convolved in, or row by row.
+
+use super::ConvPool2d;
+use crate::conv::correlation::{Correlation, Lay, Padded, Rows, Targets};
+use crate::simd::{Kernel, Vector};
+use crate::{Block, Conv2d, LANES, Scalar};
+
+/// Channels convolved before they are pooled, where rows are: two rows of eight channels fit half of the first cache.
+const CHANNELS: usize = 8;
+
+pub(crate) struct Forward<'a, T> {
+    pub(super) chain: ConvPool2d,
+    pub(super) block: Block,
+    pub(super) w: &'a [T],
+    pub(super) b: Option<&'a [T]>,
+    pub(super) x: &'a [T],
+    pub(super) y: &'a mut [T],
+    pub(super) tape: &'a mut [T],
+    pub(super) scratch: &'a mut [T],
+}
+
+impl<T: Scalar> Kernel<T> for Forward<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<Elem = T>>(self) {
+        let Conv2d { stride, pad, .. } = self.chain.conv;
+        // Two rows by two vectors of neighbouring pixels hold a window of each lane, when a vector's windows lie in a row.
+        let fits = self.block.lanes() == LANES || self.chain.pool.w_out() >= V::LANES;
+        if self.chain.pool.window == [2, 2] && stride == [1, 1] && pad == [0, 0] && fits {
+            self.in_registers::<V>();
+        } else {
+            self.by_rows::<V>();
+        }
+    }
+}
+
+impl<T: Scalar> Forward<'_, T> {
+    #[inline(always)]
+    fn in_registers<V: Vector<Elem = T>>(self) {
+        let Self { chain: ConvPool2d { conv, pool, relu }, block, w, b, x, y, tape, .. } = self;
+        let lanes = block.lanes();
+        let b = b.map_or(std::ptr::null(), |b| b.as_ptr());
+        for t in 0..block.tiles() {
+            let live = block.live(t);
+            for i in 0..pool.h_out() {
+                let mut lane = 0;
+                while lane < live {
+                    // SAFETY: forward checked every length against the geometry; a vector of lanes begins inside a tile.
+                    unsafe {
+                        let windows = Windows {
+                            conv: &conv,
+                            w: w.as_ptr(),
+                            b,
+                            x: x.as_ptr().add(t * conv.inputs() * lanes + lane),
+                            lanes,
+                            to: Pooled {
+                                y: y.as_mut_ptr().add(t * pool.outputs() * lanes + lane),
+                                tape: tape.as_mut_ptr().add(t * pool.outputs() * lanes + lane),
+                                kh: 2,
+                                kw: 2,
+                                relu,
+                            },
+                            h_pool: pool.h_out(),
+                            w_pool: pool.w_out(),
+                        };
+                        let mut o = 0;
+                        while o < conv.c_out {
+                            o += V::windows(&windows, o, conv.c_out - o, i);
+                        }
+                    }
+                    lane += if lanes == LANES { V::LANES } else { 1 };
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn by_rows<V: Vector<Elem = T>>(self) {
+        let Self { chain: ConvPool2d { conv, pool, relu }, block, w, b, x, y, tape, scratch } = self;
+        let plan = conv.forward_plan();
+        let [kh, kw] = pool.window;
+        let (h_pool, w_pool) = (pool.h_out(), pool.w_out());
+        let tiled = block.lanes() == LANES;
+        // Of one sample, a vector is neighbouring pixels: stride 1 only. Otherwise one number after the other.
+        let in_rows = !tiled && conv.stride[1] == 1;
+        let pitch = Padded::pitch(conv.w_in, conv.kernel[1]);
+        for t in 0..block.tiles() {
+            let (x, plan, rest) = if in_rows {
+                let (copy, rest) = scratch.split_at_mut(conv.c_in * conv.h_in * pitch);
+                let x = &x[t * conv.inputs()..][..conv.inputs()];
+                Padded::copy(x, conv.w_in, conv.pad[1], conv.kernel[1], copy);
+                let offset = [plan.offset[0], plan.offset[1] + conv.pad[1] as isize];
+                (copy.as_ptr(), Correlation { offset, source: [conv.h_in, pitch], ..plan }, rest)
+            } else {
+                (x[t * conv.inputs() * block.lanes()..].as_ptr(), plan, &mut *scratch)
+            };
+            let y = y[t * pool.outputs() * block.lanes()..].as_mut_ptr();
+            let tape = tape[t * pool.outputs() * block.lanes()..].as_mut_ptr();
+            let to = Pooled { y, tape, kh, kw, relu };
+            let live = if tiled { block.live(t) } else { 1 };
+            for i in 0..h_pool {
+                let mut lane = 0;
+                while lane < live {
+                    for c in (0..conv.c_out).step_by(CHANNELS) {
+                        let plan = Correlation { groups: CHANNELS.min(conv.c_out - c), ..plan };
+                        let place = |g: usize| ((c + g) * h_pool + i) * w_pool;
+                        // SAFETY: forward checked every length against the geometry; c is a channel, i a row of windows.
+                        unsafe {
+                            let w = w.as_ptr().offset(c as isize * plan.w_group);
+                            let b = b.map_or(std::ptr::null(), |b| b.as_ptr().add(c));
+                            let rows = rest.as_mut_ptr();
+                            if tiled {
+                                let row = conv.w_out() * LANES;
+                                let lay = Lay::tiled(conv.w_in);
+                                convolve::<V>(&plan, lay, i * kh, kh, row, w, b, x.add(lane), rows);
+                                for g in 0..plan.groups {
+                                    for j in 0..w_pool {
+                                        let rows = rows.add(g * kh * row + j * kw * LANES);
+                                        to.window::<V>(rows, row, LANES, (place(g) + j) * LANES + lane);
+                                    }
+                                }
+                            } else if in_rows {
+                                let row = Padded::pitch(conv.w_out(), 1);
+                                let lay = Lay { pixel: V::LANES, tap: 1, pitch, unit: V::LANES, lanes: 1 };
+                                convolve::<V>(&plan, lay, i * kh, kh, row, w, b, x, rows);
+                                for g in 0..plan.groups {
+                                    to.row::<V>(rows.add(g * kh * row), row, w_pool, place(g));
+                                }
+                            } else {
+                                let row = conv.w_out();
+                                let lay = Lay { pixel: 1, tap: 1, pitch: conv.w_in, unit: 1, lanes: 1 };
+                                convolve::<V::One>(&plan, lay, i * kh, kh, row, w, b, x, rows);
+                                for g in 0..plan.groups {
+                                    for j in 0..w_pool {
+                                        let rows = rows.add(g * kh * row + j * kw);
+                                        to.window::<V::One>(rows, row, 1, place(g) + j);
+                                    }
+                                }
+                            }
+                        }
+                    }
+                    lane += V::LANES;
+                }
+            }
+        }
+    }
+}
+
+/// Windows of 2 x 2 of a convolution of stride 1 without padding: the four places of a vector of windows are four sums in
+/// registers, for one or more channels at a time.
+///
+/// A vector is the lanes of one window of a tile, or neighbouring windows of one sample. Then the four are two rows of two
+/// vectors of neighbouring pixels, even and odd ones to be parted.
+pub(crate) struct Windows<'a, T> {
+    conv: &'a Conv2d,
+    w: *const T,
+    b: *const T,
+    x: *const T,
+    lanes: usize,
+    to: Pooled<T>,
+    h_pool: usize,
+    w_pool: usize,
+}
+
+impl<T: Scalar> Windows<'_, T> {
+    /// Row `i` of the windows of `R` channels from `o` on; returns `R`.
+    ///
+    /// # Safety
+    /// The channels and the row must exist.
+    #[inline(always)]
+    pub(crate) unsafe fn row<V: Vector<Elem = T>, const R: usize>(&self, o: usize, i: usize) -> usize {
+        let step = if self.lanes == LANES { 1 } else { V::LANES };
+        let mut j = 0;
+        while j < self.w_pool {
+            // The last vector begins early enough to end in time, and pools some windows twice.
+            // SAFETY: the caller vouches for channels and row; a row has at least `step` windows.
+            unsafe { self.at::<V, R>(o, i, j.min(self.w_pool - step)) };
+            j += step;
+        }
+        R
+    }
+
+    /// The vector of windows that begins with window `j` of row `i`, for `R` channels from `o` on.
+    ///
+    /// # Safety
+    /// Channels and windows must exist.
+    #[inline(always)]
+    unsafe fn at<V: Vector<Elem = T>, const R: usize>(&self, o: usize, i: usize, j: usize) {
+        let Self { conv, w, b, x, lanes, ref to, h_pool, w_pool } = *self;
+        let [kh, kw] = conv.kernel;
+        let taps = conv.taps();
+        let pitch = conv.w_in * lanes;
+        let across = if lanes == LANES { LANES } else { V::LANES };
+        let places = [0, across, pitch, pitch + across];
+        let zero = V::splat(T::ZERO);
+        let mut acc = [[zero; 4]; R];
+        // SAFETY: every tap of every place of a window lies in its plane, since there is no padding.
+        unsafe {
+            if !b.is_null() {
+                for r in 0..R {
+                    acc[r] = [V::splat(*b.add(o + r)); 4];
+                }
+            }
+            let mut w = w.add(o * taps);
+            for c in 0..conv.c_in {
+                for u in 0..kh {
+                    let mut x = x.add((c * conv.h_in + 2 * i + u) * pitch + 2 * j * lanes);
+                    for _ in 0..kw {
+                        let mut ws = [zero; R];
+                        for r in 0..R {
+                            ws[r] = V::splat(*w.add(r * taps));
+                        }
+                        for p in 0..4 {
+                            let xp = V::load(x.add(places[p]));
+                            for r in 0..R {
+                                acc[r][p] = ws[r].mul_add(xp, acc[r][p]);
+                            }
+                        }
+                        x = x.add(lanes);
+                        w = w.add(1);
+                    }
+                }
+            }
+            for r in 0..R {
+                let [a, b, c, d] = acc[r];
+                let four = if lanes == LANES {
+                    [a, b, c, d]
+                } else {
+                    let ((a, b), (c, d)) = (V::unzip(a, b), V::unzip(c, d));
+                    [a, b, c, d]
+                };
+                to.four::<V>(four, (((o + r) * h_pool + i) * w_pool + j) * lanes);
+            }
+        }
+    }
+}
+
+/// Computes rows `first..first + count` of the plan's groups into `rows`, `[group][row][pitch]`; one vector of lanes.
+///
+/// # Safety
+/// As [`correlate`](crate::conv::correlation::correlate); `rows` must hold them all.
+#[inline(always)]
+unsafe fn convolve<V: Vector>(
+    plan: &Correlation,
+    lay: Lay,
+    first: usize,
+    count: usize,
+    pitch: usize,
+    w: *const V::Elem,
+    b: *const V::Elem,
+    x: *const V::Elem,
+    rows: *mut V::Elem,
+) {
+    let prepared = Rows::new::<V>(plan, lay);
+    for r in 0..count {
+        // SAFETY: the caller vouches for the rows. Whole vectors are written: the pitch leaves room for them.
+        unsafe {
+            let to = Targets {
+                y: rows.add(r * pitch),
+                plane: count * pitch,
+                step: lay.unit * lay.lanes,
+                end: if lay.unit == 1 { plan.target[1] } else { pitch },
+            };
+            prepared.run::<V>(first + r, w, b, x, to, 1);
+        }
+    }
+}
+
+/// Where pooled numbers go.
+struct Pooled<T> {
+    y: *mut T,
+    tape: *mut T,
+    kh: usize,
+    kw: usize,
+    relu: bool,
+}
+
+impl<T: Scalar> Pooled<T> {
+    /// Pools the window whose rows begin `pitch` apart and whose columns are `step` apart, into place `at`.
+    ///
+    /// # Safety
+    /// The window and the place must exist.
+    #[inline(always)]
+    unsafe fn window<V: Vector<Elem = T>>(&self, rows: *const T, pitch: usize, step: usize, at: usize) {
+        // SAFETY: the caller vouches for the window and the place.
+        unsafe {
+            let mut best = V::load(rows);
+            let mut place = V::splat(T::ZERO);
+            let mut here = T::ZERO;
+            for u in 0..self.kh {
+                for v in 0..self.kw {
+                    better::<V>(V::load(rows.add(u * pitch + v * step)), here, &mut best, &mut place);
+                    here += T::ONE;
+                }
+            }
+            let (best, place) = self.rectified(best, place);
+            best.store(self.y.add(at));
+            place.store(self.tape.add(at));
+        }
+    }
+
+    /// Pools windows of 2 x 2, whose places are given in row order, into place `at`.
+    ///
+    /// # Safety
+    /// The place must exist.
+    #[inline(always)]
+    unsafe fn four<V: Vector<Elem = T>>(&self, four: [V; 4], at: usize) {
+        let (best, place) = self.best_of_four(four);
+        // SAFETY: the caller vouches for the place.
+        unsafe {
+            best.store(self.y.add(at));
+            place.store(self.tape.add(at));
+        }
+    }
+
+    /// The first maximum of each window, as a tournament of three comparisons; and where it is.
+    #[inline(always)]
+    fn best_of_four<V: Vector<Elem = T>>(&self, [a, b, c, d]: [V; 4]) -> (V, V) {
+        let one = V::splat(T::ONE);
+        let (right, lower_right) = (b.gt(a), d.gt(c));
+        let (upper, lower) = (V::select(right, b, a), V::select(lower_right, d, c));
+        let below = lower.gt(upper);
+        let mut best = V::select(below, lower, upper);
+        let mut place =
+            V::select(below, one.keep(lower_right).add(V::splat(T::ONE + T::ONE)), one.keep(right));
+        if V::any(V::or(V::unordered(a, b), V::unordered(c, d))) {
+            // The place of the last NaN, as one after the other would find it.
+            (best, place) = (a, V::splat(T::ZERO));
+            let mut here = T::ZERO;
+            for candidate in [a, b, c, d] {
+                better::<V>(candidate, here, &mut best, &mut place);
+                here += T::ONE;
+            }
+        }
+        self.rectified(best, place)
+    }
+
+    /// Pools a row of `count` windows of one sample into places `at..`.
+    ///
+    /// # Safety
+    /// The rows, with a vector's overhang, and the places must exist.
+    #[inline(always)]
+    unsafe fn row<V: Vector<Elem = T>>(&self, rows: *const T, pitch: usize, count: usize, at: usize) {
+        // SAFETY: the caller vouches for rows and places.
+        unsafe {
+            if self.kh != 2 || self.kw != 2 {
+                for j in 0..count {
+                    self.window::<V::One>(rows.add(j * self.kw), pitch, 1, at + j);
+                }
+                return;
+            }
+            let mut j = 0;
+            while j < count {
+                let upper = rows.add(2 * j);
+                let lower = upper.add(pitch);
+                let (a, b) = V::unzip(V::load(upper), V::load(upper.add(V::LANES)));
+                let (c, d) = V::unzip(V::load(lower), V::load(lower.add(V::LANES)));
+                let (best, place) = self.best_of_four([a, b, c, d]);
+                let n = V::LANES.min(count - j);
+                best.store_first(self.y.add(at + j), n);
+                place.store_first(self.tape.add(at + j), n);
+                j += V::LANES;
+            }
+        }
+    }
+
+    /// The ReLU, if there is one: where it lets nothing through, the place is the number of places.
+    #[inline(always)]
+    fn rectified<V: Vector<Elem = T>>(&self, best: V, place: V) -> (V, V) {
+        if !self.relu {
+            return (best, place);
+        }
+        // NaN is not closed.
+        let closed = V::splat(T::ZERO).ge(best);
+        let none = V::splat(T::from_f64((self.kh * self.kw) as f64));
+        (V::select(closed, V::splat(T::ZERO), best), V::select(closed, none, place))
+    }
+}
+
+/// Takes the candidate if it is larger, or NaN.
+#[inline(always)]
+fn better<V: Vector>(candidate: V, here: V::Elem, best: &mut V, place: &mut V) {
+    let take = V::or(candidate.gt(*best), candidate.is_nan());
+    *best = V::select(take, candidate, *best);
+    *place = V::select(take, V::splat(here), *place);
+}
