@@ -194,6 +194,21 @@ pub trait Layer<T: Scalar>: Describe {
         dtheta: &mut [T],
         scratch: &mut [T],
     );
+
+    /// The layer's shortcut for plain gradient descent, if it has one for such blocks.
+    fn as_descend(&self, _block: Block) -> Option<&dyn Descend<T>> {
+        None
+    }
+}
+
+/// A layer whose parameters can take a step of plain gradient descent without their gradient ever being stored: where one
+/// block is the whole minibatch and there are many parameters, writing and reading the gradient is most of the work.
+pub trait Descend<T: Scalar> {
+    /// `dx = (df/dx)^T dy`: the half of [`Layer::backward`] that leaves the parameters alone, with the same bits.
+    fn backward_input(&self, pass: &Pass, theta: &[T], dy: &[T], dx: &mut [T], scratch: &mut [T]);
+
+    /// `theta -= rate * (df/dtheta)^T dy`, with the bits of [`Layer::backward`] into zeros and a step apart.
+    fn descend(&self, pass: &Pass, rate: T, theta: &mut [T], x: &[T], dy: &[T], scratch: &mut [T]);
 }
 
 /// A layer's range of `theta`, split into its tensors.

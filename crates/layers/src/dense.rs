@@ -1,8 +1,8 @@
 //! The fully connected layer.
 
-use crate::contract::{Describe, Kind, Layer, ParamSpec, Params, ParamsMut, Pass, Saved};
+use crate::contract::{Descend, Describe, Kind, Layer, ParamSpec, Params, ParamsMut, Pass, Saved};
 use crate::{LayerError, Shape};
-use byhand_tensor::{self as tensor, Block, Scalar};
+use byhand_tensor::{self as tensor, Block, LANES, Scalar};
 
 /// The fully connected layer: every output is a weighted sum of all inputs.
 ///
@@ -95,6 +95,21 @@ impl<T: Scalar> Layer<T> for Dense {
         if let Some(dx) = dx {
             self.kernel.backward_input(pass.block, w, dy, dx, scratch);
         }
+    }
+
+    fn as_descend(&self, block: Block) -> Option<&dyn Descend<T>> {
+        (block.lanes() == LANES || block.samples() == 1).then_some(self)
+    }
+}
+
+impl<T: Scalar> Descend<T> for Dense {
+    fn backward_input(&self, pass: &Pass, theta: &[T], dy: &[T], dx: &mut [T], scratch: &mut [T]) {
+        self.kernel.backward_input(pass.block, self.split(theta).weight, dy, dx, scratch);
+    }
+
+    fn descend(&self, pass: &Pass, rate: T, theta: &mut [T], x: &[T], dy: &[T], scratch: &mut [T]) {
+        let ParamsMut { weight: w, bias: b } = self.split_mut(theta);
+        self.kernel.descend(pass.block, rate, x, dy, w, b, scratch);
     }
 }
 

@@ -225,6 +225,77 @@ impl<T: Scalar> Network<T> {
         }
     }
 
+    /// [`backward`](Self::backward) for a minibatch that is this one block, with plain gradient descent to follow: layers that
+    /// can [`descend`](Self::descend) add nothing to `dtheta`; their `dy` is kept in the workspace.
+    ///
+    /// # Panics
+    /// As [`backward`](Self::backward); the workspace must be [one for descent](Workspace::for_descent).
+    #[track_caller]
+    pub fn backward_for_descent(&self, pass: &Pass, theta: &[T], dtheta: &mut [T], ws: &mut Workspace<T>) {
+        self.assert_fits(pass, theta, ws);
+        assert_eq!(dtheta.len(), self.param_len, "network: length of dtheta");
+        assert_eq!(ws.kept.len(), self.plan.len(), "network: a workspace for descent");
+        let block = pass.block;
+        let [dy, dx] = &mut ws.gradients;
+        let (mut dy, mut dx) = (dy, dx);
+        for (place, node) in self.plan.iter().enumerate().rev() {
+            let Dimensions { x_len, y_len, tape_len, scratch_len } = node.dimensions(block);
+            let (theta, dy_now) = (&theta[node.theta.clone()], dy.first(y_len));
+            let wanted_dx = (place > 0).then(|| dx.first_mut(x_len));
+            let scratch = ws.scratch.first_mut(scratch_len);
+            if let Some(layer) = node.layer.as_descend(block) {
+                ws.kept[place].first_mut(y_len).copy_from_slice(dy_now);
+                if let Some(dx) = wanted_dx {
+                    layer.backward_input(&node.pass(pass), theta, dy_now, dx, scratch);
+                }
+            } else {
+                let saved = Saved {
+                    x: ws.activations[place].first(x_len),
+                    y: ws.activations[place + 1].first(y_len),
+                    tape: ws.tapes[place].first(tape_len),
+                };
+                let dtheta = &mut dtheta[node.theta.clone()];
+                node.layer.backward(&node.pass(pass), theta, saved, dy_now, wanted_dx, dtheta, scratch);
+            }
+            std::mem::swap(&mut dy, &mut dx);
+        }
+    }
+
+    /// The parameters whose gradient [`backward_for_descent`](Self::backward_for_descent) leaves in `dtheta`, layer by layer.
+    pub fn stored_in_descent(&self, block: Block) -> impl Iterator<Item = Range<usize>> {
+        let stored = self.plan.iter().filter(move |node| node.layer.as_descend(block).is_none());
+        stored.map(|node| node.theta.clone()).filter(|range| !range.is_empty())
+    }
+
+    /// What the gradients of the layers that descend are products of, after
+    /// [`backward_for_descent`](Self::backward_for_descent): `x` and `dy` of each.
+    pub fn descent_operands<'a>(&'a self, ws: &'a Workspace<T>) -> impl Iterator<Item = [&'a [T]; 2]> {
+        let descending = self.plan.iter().enumerate();
+        let descending = descending.filter(|(_, node)| node.layer.as_descend(ws.block()).is_some());
+        descending.map(|(place, node)| {
+            let Dimensions { x_len, y_len, .. } = node.dimensions(ws.block());
+            [ws.activations[place].first(x_len), ws.kept[place].first(y_len)]
+        })
+    }
+
+    /// `theta -= rate * dtheta` for the layers that left no gradient in
+    /// [`backward_for_descent`](Self::backward_for_descent).
+    ///
+    /// # Panics
+    /// As there.
+    #[track_caller]
+    pub fn descend(&self, pass: &Pass, rate: T, theta: &mut [T], ws: &mut Workspace<T>) {
+        self.assert_fits(pass, theta, ws);
+        for (place, node) in self.plan.iter().enumerate() {
+            let Dimensions { x_len, y_len, scratch_len, .. } = node.dimensions(pass.block);
+            if let Some(layer) = node.layer.as_descend(pass.block) {
+                let (x, dy) = (ws.activations[place].first(x_len), ws.kept[place].first(y_len));
+                let theta = &mut theta[node.theta.clone()];
+                layer.descend(&node.pass(pass), rate, theta, x, dy, ws.scratch.first_mut(scratch_len));
+            }
+        }
+    }
+
     /// The outputs `[samples, classes]` for inputs `[samples, features]`, in evaluation mode. A convenience: it allocates.
     ///
     /// # Panics

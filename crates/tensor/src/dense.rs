@@ -37,7 +37,8 @@ impl Dense {
     /// Scratch that each of the three passes may use.
     pub fn scratch_len(&self, block: Block) -> usize {
         if block.lanes() == 1 {
-            return 0;
+            // The gradient of the bias, where it is not stored elsewhere.
+            return self.outputs;
         }
         // x with its tiles transposed, or a panel of the weight.
         (block.tiles() * LANES * self.pitch()).max(self.outputs * PANEL)
@@ -99,7 +100,48 @@ impl Dense {
             "dense: bias gradient must hold {} numbers",
             self.outputs
         );
-        T::dense_backward_params(BackwardParams { dense: *self, block, x, dy, dw, db, scratch });
+        T::dense_backward_params(BackwardParams {
+            dense: *self,
+            block,
+            x,
+            dy,
+            rate: None,
+            w: dw,
+            b: db,
+            scratch,
+        });
+    }
+
+    /// `W -= rate * dy x^T` and `b -= rate * dy 1`: a step of plain gradient descent along the gradients of
+    /// [`backward_params`](Self::backward_params), which are never stored; the same bits as with both steps apart, from
+    /// gradients of zero. For tiles, or for one sample.
+    ///
+    /// # Panics
+    /// If a slice has not the length its shape says, or a block that is not tiled has more than one sample.
+    #[track_caller]
+    pub fn descend<T: Scalar>(
+        &self,
+        block: Block,
+        rate: T,
+        x: &[T],
+        dy: &[T],
+        w: &mut [T],
+        b: Option<&mut [T]>,
+        scratch: &mut [T],
+    ) {
+        self.check(block, w.len(), x.len(), dy.len(), scratch.len());
+        assert!(b.as_ref().is_none_or(|b| b.len() == self.outputs), "dense: length of the bias");
+        assert!(block.lanes() == LANES || block.samples() == 1, "dense: descent over {block:?}");
+        T::dense_backward_params(BackwardParams {
+            dense: *self,
+            block,
+            x,
+            dy,
+            rate: Some(rate),
+            w,
+            b,
+            scratch,
+        });
     }
 
     /// Numbers from one sample of a transposed tile to the next: never a power of two, or samples would evict each other.
@@ -375,52 +417,86 @@ pub(crate) struct BackwardParams<'a, T> {
     block: Block,
     x: &'a [T],
     dy: &'a [T],
-    dw: &'a mut [T],
-    db: Option<&'a mut [T]>,
+    /// With a rate `w` and `b` are parameters that descend; without one they are gradients that are added to.
+    rate: Option<T>,
+    w: &'a mut [T],
+    b: Option<&'a mut [T]>,
     scratch: &'a mut [T],
+}
+
+/// What becomes of a parameter, or of its gradient, when the gradient of a block is known.
+#[inline(always)]
+fn moved<V: Vector>(old: V, gradient: V, rate: Option<V::Elem>) -> V {
+    match rate {
+        None => old.add(gradient),
+        Some(rate) => old.sub(V::splat(rate).mul(gradient)),
+    }
 }
 
 impl<T: Scalar> Kernel<T> for BackwardParams<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run<V: Vector<Elem = T>>(self) {
-        let Self { dense: Dense { inputs, outputs }, block, x, dy, dw, db, scratch } = self;
-        if block.lanes() == 1 {
-            for (x, dy) in x.chunks_exact(inputs).zip(dy.chunks_exact(outputs)) {
-                for (dw, &d) in dw.chunks_exact_mut(inputs).zip(dy) {
-                    add_scaled::<V>(d, x, dw);
+    fn run<V: Vector<Elem = T>>(mut self) {
+        if self.block.lanes() == 1 {
+            self.samples::<V>()
+        } else {
+            self.tiles::<V>()
+        }
+        let Self { dense: Dense { outputs, .. }, block, dy, rate, b, scratch, .. } = self;
+        match (b, rate) {
+            (Some(db), None) => bias_gradient::<V>(block, outputs, 1, dy, db),
+            (Some(b), Some(rate)) => {
+                let db = &mut scratch[..outputs];
+                db.fill(T::ZERO);
+                bias_gradient::<V>(block, outputs, 1, dy, db);
+                b.iter_mut().zip(db).for_each(|(b, db)| *b -= rate * *db);
+            }
+            (None, _) => {}
+        }
+    }
+}
+
+impl<T: Scalar> BackwardParams<'_, T> {
+    #[inline(always)]
+    fn samples<V: Vector<Elem = T>>(&mut self) {
+        let Dense { inputs, outputs } = self.dense;
+        for (x, dy) in self.x.chunks_exact(inputs).zip(self.dy.chunks_exact(outputs)) {
+            for (w, &d) in self.w.chunks_exact_mut(inputs).zip(dy) {
+                match self.rate {
+                    None => add_scaled::<V>(d, x, w),
+                    Some(rate) => descend_scaled::<V>(rate, d, x, w),
                 }
             }
-            if let Some(db) = db {
-                bias_gradient::<V>(block, outputs, 1, dy, db);
-            }
-            return;
         }
+    }
+
+    #[inline(always)]
+    fn tiles<V: Vector<Elem = T>>(&mut self) {
+        let Dense { inputs, outputs } = self.dense;
+        let (block, x, scratch) = (self.block, self.x, &mut *self.scratch);
         // Samples as rows: the tiles of x transposed.
         let pitch = self.dense.pitch();
-        let x = {
-            for (x, out) in x.chunks_exact(inputs * LANES).zip(scratch.chunks_exact_mut(pitch * LANES)) {
-                // Whole squares of 16 features; the last is padded with zeros.
-                let squares = x.chunks_exact(LANES * LANES);
-                let rest = squares.remainder();
-                let mut last = [T::ZERO; LANES * LANES];
-                last[..rest.len()].copy_from_slice(rest);
-                let last = (!rest.is_empty()).then_some(&last[..]);
-                for (i, square) in squares.chain(last).enumerate() {
-                    // SAFETY: a square holds 16 x 16 numbers, out 16 rows of pitch >= 16 (i + 1).
-                    unsafe { V::transpose16(square.as_ptr(), out.as_mut_ptr().add(i * LANES), pitch) };
-                }
+        for (x, out) in x.chunks_exact(inputs * LANES).zip(scratch.chunks_exact_mut(pitch * LANES)) {
+            // Whole squares of 16 features; the last is padded with zeros.
+            let squares = x.chunks_exact(LANES * LANES);
+            let rest = squares.remainder();
+            let mut last = [T::ZERO; LANES * LANES];
+            last[..rest.len()].copy_from_slice(rest);
+            let last = (!rest.is_empty()).then_some(&last[..]);
+            for (i, square) in squares.chain(last).enumerate() {
+                // SAFETY: a square holds 16 x 16 numbers, out 16 rows of pitch >= 16 (i + 1).
+                unsafe { V::transpose16(square.as_ptr(), out.as_mut_ptr().add(i * LANES), pitch) };
             }
-            &*scratch
-        };
+        }
         let tile = OuterProducts {
             block,
-            dy: dy.as_ptr(),
+            dy: self.dy.as_ptr(),
             outputs,
-            x: x.as_ptr(),
+            x: scratch.as_ptr(),
             pitch,
-            dw: dw.as_mut_ptr(),
+            rate: self.rate,
+            w: self.w.as_mut_ptr(),
             inputs,
         };
         let columns = inputs.div_ceil(V::LANES);
@@ -435,34 +511,33 @@ impl<T: Scalar> Kernel<T> for BackwardParams<'_, T> {
             unsafe { cover::<V>(&tile, shape, outputs, (from, to)) };
             from = to;
         }
-        if let Some(db) = db {
-            bias_gradient::<V>(block, outputs, 1, dy, db);
-        }
     }
 }
 
-/// `dw[o][i] += sum over samples of dy[o][sample] * x[sample][i]`, samples in order: tiles of outputs x vectors of inputs.
+/// `g[o][i] = sum over samples of dy[o][sample] * x[sample][i]`, samples in order, and what becomes of `w[o][i]`: tiles of
+/// outputs x vectors of inputs.
 struct OuterProducts<T> {
     block: Block,
     dy: *const T,
     outputs: usize,
     x: *const T,
     pitch: usize,
-    dw: *mut T,
+    rate: Option<T>,
+    w: *mut T,
     inputs: usize,
 }
 
 impl<V: Vector> Tile<V> for OuterProducts<V::Elem> {
     #[inline(always)]
     unsafe fn at<const R: usize, const C: usize>(&self, o: usize, c0: usize, fresh: (usize, usize)) {
-        let Self { block, dy, outputs, x, pitch, dw, inputs } = *self;
+        let Self { block, dy, outputs, x, pitch, rate, w, inputs } = *self;
         let i = c0 * V::LANES;
         // The last vector of a row may be short: its rest is not written.
         let left = |c: usize| V::LANES.min(inputs - i - c * V::LANES);
         let mut acc = [[V::splat(V::Elem::ZERO); C]; R];
         // SAFETY: the caller vouches for rows and columns; the slices were checked against the sizes.
         unsafe {
-            let (x, dw) = (x.add(i), dw.add(o * inputs + i));
+            let (x, w) = (x.add(i), w.add(o * inputs + i));
             for t in 0..block.tiles() {
                 let dy = dy.add((t * outputs + o) * LANES);
                 let x = x.add(t * LANES * pitch);
@@ -475,8 +550,8 @@ impl<V: Vector> Tile<V> for OuterProducts<V::Elem> {
             for r in 0..R {
                 for c in 0..C {
                     if o + r >= fresh.0 && c0 + c >= fresh.1 {
-                        let dw = dw.add(r * inputs + c * V::LANES);
-                        V::load_first(dw, left(c)).add(acc[r][c]).store_first(dw, left(c));
+                        let w = w.add(r * inputs + c * V::LANES);
+                        moved(V::load_first(w, left(c)), acc[r][c], rate).store_first(w, left(c));
                     }
                 }
             }
@@ -501,6 +576,24 @@ fn add_scaled<V: Vector>(a: V::Elem, x: &[V::Elem], y: &mut [V::Elem]) {
         if i < len {
             let n = len - i;
             a_all.mul_add(V::load_first(x.add(i), n), V::load_first(y.add(i), n)).store_first(y.add(i), n);
+        }
+    }
+}
+
+/// `y -= rate * (a x)`.
+#[inline(always)]
+fn descend_scaled<V: Vector>(rate: V::Elem, a: V::Elem, x: &[V::Elem], y: &mut [V::Elem]) {
+    let len = x.len().min(y.len());
+    let a_all = V::splat(a);
+    let mut i = 0;
+    // SAFETY: i + n <= len.
+    unsafe {
+        let (x, y) = (x.as_ptr(), y.as_mut_ptr());
+        while i < len {
+            let n = V::LANES.min(len - i);
+            let gradient = a_all.mul(V::load_first(x.add(i), n));
+            moved(V::load_first(y.add(i), n), gradient, Some(rate)).store_first(y.add(i), n);
+            i += n;
         }
     }
 }

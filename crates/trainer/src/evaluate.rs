@@ -3,7 +3,6 @@
 use std::sync::Mutex;
 
 use byhand_datasets::Dataset;
-use byhand_layers::Block;
 use byhand_layers::loss::Loss;
 use byhand_layers::{Network, Pass, Shape};
 
@@ -12,7 +11,7 @@ use crate::metrics::{Confusion, argmax};
 use crate::objective::Objective;
 use crate::step::crew::Crew;
 use crate::step::worker::{Worker, lock};
-use crate::step::{ImageBatch, Preprocess, plan_for};
+use crate::step::{ImageBatch, Preprocess, ShardPlan, plan_for};
 
 /// How good a network is on a data set.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,20 +59,22 @@ pub fn evaluate(
 #[derive(Debug)]
 pub(crate) struct Evaluator {
     loss: Box<dyn Loss<f32>>,
+    plan: ShardPlan,
     chunk: usize,
     workers: Vec<Mutex<EvaluationWorker>>,
 }
 
 impl Evaluator {
     pub(crate) fn new(network: &Network<f32>, objective: Objective, threads: usize) -> Evaluator {
-        let chunk = plan_for(network, CHUNK).largest_block().samples().min(CHUNK);
+        let plan = plan_for(network, CHUNK);
+        let chunk = plan.largest_block().samples().min(CHUNK);
         let worker = || {
             Mutex::new(EvaluationWorker {
-                worker: Worker::new(network, Block::tiled(chunk)),
+                worker: Worker::new(network, plan.block(chunk)),
                 confusion: Confusion::new(network.classes()),
             })
         };
-        Evaluator { loss: objective.loss(), chunk, workers: (0..threads).map(|_| worker()).collect() }
+        Evaluator { loss: objective.loss(), plan, chunk, workers: (0..threads).map(|_| worker()).collect() }
     }
 
     /// Evaluates inside the crew.
@@ -93,7 +94,7 @@ impl Evaluator {
         let evaluate = |chunk: usize, loss: &mut f64| {
             let start = chunk * self.chunk;
             let samples = start..(start + self.chunk).min(dataset.len());
-            let block = Block::tiled(samples.len());
+            let block = self.plan.block(samples.len());
             let batch = ImageBatch::new(dataset, &order, *preprocess);
             let mut guard = lock(&self.workers[crew.thread() % self.workers.len()]);
             let EvaluationWorker { worker, confusion } = &mut *guard;

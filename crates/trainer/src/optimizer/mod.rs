@@ -46,6 +46,11 @@ impl Optimizer {
         }
     }
 
+    /// Whether an update is `theta -= lr * gradient` and nothing else.
+    pub fn is_plain_descent(&self) -> bool {
+        matches!(self, Optimizer::Sgd(Sgd { momentum: 0.0, weight_decay: 0.0, .. }))
+    }
+
     /// Moves `theta` once along `gradient`.
     ///
     /// `step` counts from 0 (Adam's bias correction needs it); `learning_rate` is that of this step. `theta`,

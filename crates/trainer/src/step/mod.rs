@@ -101,6 +101,9 @@ pub struct Trainer {
     state: OptimizerState<f32>,
     shards: Vec<Shard>,
     workers: Vec<Mutex<Worker>>,
+    /// The optimiser is plain gradient descent and a minibatch may be one block: then layers may
+    /// [descend](Network::descend) by themselves.
+    descends: bool,
     /// Bytes of scratch that every worker has.
     scratch_len: usize,
     steps: u64,
@@ -124,6 +127,7 @@ impl Trainer {
         let crew = Arc::new(Crew::new(config.threads));
         let shards = plan.shards(config.batch_size);
         let threads_used = if shards > 1 || param_len >= SHARED_UPDATE { crew.threads() } else { 1 };
+        let descends = config.optimizer.is_plain_descent() && plan.is_one_block(config.batch_size);
         if threads_used > 1 {
             crew.start()?;
         }
@@ -136,8 +140,13 @@ impl Trainer {
             state: OptimizerState::new(&config.optimizer, param_len),
             shards: (0..shards).map(|_| Shard::new(param_len)).collect(),
             workers: (0..threads_used)
-                .map(|_| Mutex::new(Worker::new(network, plan.largest_block())))
+                .map(|_| {
+                    let block = plan.largest_block();
+                    let new = if descends { Worker::for_descent } else { Worker::new };
+                    Mutex::new(new(network, block))
+                })
                 .collect(),
+            descends,
             crew,
             theta,
             scratch_len: 0,
@@ -214,12 +223,17 @@ impl Trainer {
         &self.crew
     }
 
-    fn step_inside(&mut self, learning_rate: f64, batch: &impl BatchSource) -> Result<StepStats, Diverged> {
+    fn step_inside(&mut self, learning_rate: f64, batch: &dyn BatchSource) -> Result<StepStats, Diverged> {
         let samples = batch.len();
         if batch.scratch_len() > self.scratch_len {
             self.scratch_len = batch.scratch_len();
             // Now, and not when a thread is first needed, which may be many steps later.
             self.workers.iter().for_each(|worker| lock(worker).reserve(self.scratch_len));
+        }
+        if self.descends
+            && let Some(stats) = self.descend(learning_rate, batch)
+        {
+            return Ok(stats);
         }
         let active = self.plan.shards(samples);
         let (theta, shards) = (&self.theta, &mut self.shards[..active]);
@@ -267,6 +281,33 @@ impl Trainer {
         }
         self.steps += 1;
         Ok(StepStats { loss: stats.loss / samples as f64, correct: stats.correct, samples })
+    }
+
+    /// A step of plain gradient descent on one block, in which layers that can move their parameters without storing a
+    /// gradient do so. The same bits as an ordinary step; none, with nothing changed, if a gradient may not be finite.
+    fn descend(&mut self, learning_rate: f64, batch: &dyn BatchSource) -> Option<StepStats> {
+        let samples = batch.len();
+        let block = self.plan.block(samples);
+        let pass = Pass::train(block, self.config.seed, self.steps, 0);
+        let (worker, dtheta) = (&mut *lock(&self.workers[0]), &mut self.shards[0].dtheta);
+        let scale = 1.0 / samples as f32;
+        let stats = worker.forward(&self.network, &*self.loss, &self.theta, &pass, batch, 0..samples, scale);
+        let theta = &mut self.theta;
+        let is_sound = stats.loss.is_finite()
+            && worker.backward_for_descent(&self.network, theta, &pass, dtheta, LARGEST_GRADIENT);
+        if !is_sound {
+            dtheta.fill(0.0);
+            return None;
+        }
+        worker.descend(&self.network, &pass, learning_rate as f32, theta);
+        let update = Update { optimizer: self.config.optimizer, step: self.steps, learning_rate, active: 1 };
+        for range in self.network.stored_in_descent(block) {
+            let mut shards: [&mut [f32]; MAX_SHARDS] = Default::default();
+            shards[0] = &mut dtheta[range.clone()];
+            update.apply(Part { theta: &mut theta[range], dtheta: shards, state: self.state.as_mut() });
+        }
+        self.steps += 1;
+        Some(StepStats { loss: stats.loss / samples as f64, correct: stats.correct, samples })
     }
 
     /// Says what diverged, and leaves the gradients at zero, as a step begins.

@@ -10,11 +10,16 @@ pub const MAX_SHARDS: usize = 16;
 /// Work a shard must have at least, in FLOPs, to be worth a hand-off to another thread.
 const MIN_SHARD_FLOPS: u64 = 1_000_000;
 
-/// What merging the gradient of one parameter of one shard costs, in FLOPs of the kernels: memory traffic, mostly.
-const MERGE_FLOPS: u64 = 60;
+/// What merging the gradient of one parameter of one shard costs, in FLOPs of the kernels: memory traffic, by where the
+/// gradients of all shards fit.
+const MERGE_FLOPS: [(usize, u64); 3] = [(1 << 20, 24), (8 << 20, 60), (usize::MAX, 120)];
 
 /// Bytes of activations that a block of tiles may have, so that they stay in a core's cache from layer to layer.
 const BLOCK_BYTES: usize = 512 << 10;
+
+/// Bytes of activations of one sample from which on a tile of them leaves even the last cache, layer by layer: samples then
+/// come one after the other, and each stays in a core's cache.
+const LARGE_SAMPLE: usize = 256 << 10;
 
 /// The most tiles a block has.
 const MAX_BLOCK_TILES: usize = 8;
@@ -23,7 +28,7 @@ const MAX_BLOCK_TILES: usize = 8;
 ///
 /// A *shard* is a run of samples with a gradient of its own; shards may be computed at the same time. A *block* is the
 /// run of tiles that layers are handed at once; the blocks of a shard are computed one after the other. Borders of both
-/// lie on borders of tiles (16 samples). Everything here is a function of the batch size and the network alone, so the
+/// lie on borders of tiles (16 samples, or one where samples come one after the other). Everything here is a function of the batch size and the network alone, so the
 /// sums, and with them the bits, are the same for any number of threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShardPlan {
@@ -39,21 +44,27 @@ impl ShardPlan {
     /// - `param_len`: number of parameters.
     /// - `sample_bytes`: activations and gradients of one sample, in bytes.
     ///
-    /// The number of shards is a power of two, at most the number of tiles and [`MAX_SHARDS`], such that merging the
-    /// shards' gradients stays below a quarter of the work and a shard has at least a million FLOPs; otherwise one.
+    /// The number of shards is a power of two, at most the number of tiles and [`MAX_SHARDS`], such that a shard has at least
+    /// a million FLOPs and merging the gradients of `n` shards is at most an `n`-th of the work: twice as many shards are
+    /// worth ever less.
     pub fn new(batch_size: usize, flops_per_sample: u64, param_len: usize, sample_bytes: usize) -> ShardPlan {
-        let block = Block::for_samples(batch_size);
+        let block = match sample_bytes < LARGE_SAMPLE {
+            true => Block::for_samples(batch_size),
+            false => Block::single(batch_size),
+        };
         let work = (batch_size as u64).saturating_mul(flops_per_sample);
-        let merge = MERGE_FLOPS.saturating_mul(param_len as u64);
+        let merge = |shards: usize| {
+            let bytes = shards * param_len * size_of::<f32>();
+            let fits = MERGE_FLOPS.iter().find(|(room, _)| bytes <= *room);
+            fits.map_or(0, |(_, flops)| flops * (shards * param_len) as u64)
+        };
         let pays = |shards: usize| {
             let n = shards as u64;
-            shards <= block.tiles() && merge.saturating_mul(n) <= work / 4 && work / n >= MIN_SHARD_FLOPS
+            shards <= block.tiles() && merge(shards) <= work / n && work / n >= MIN_SHARD_FLOPS
         };
         let mut max_shards = 1;
-        if block.lanes() == LANES {
-            while max_shards < MAX_SHARDS && pays(2 * max_shards) {
-                max_shards *= 2;
-            }
+        while max_shards < MAX_SHARDS && pays(2 * max_shards) {
+            max_shards *= 2;
         }
         // A block re-reads all weights, so its activations may take as much room as they do.
         let room = BLOCK_BYTES.max(4 * param_len);
@@ -72,6 +83,11 @@ impl ShardPlan {
         let (tiles, shards) = (self.tiles(samples), self.shards(samples));
         let border = |shard: usize| (shard * tiles / shards * self.lanes).min(samples);
         border(shard)..border(shard + 1)
+    }
+
+    /// Whether a minibatch of `samples` is one block.
+    pub fn is_one_block(&self, samples: usize) -> bool {
+        self.shards(samples) == 1 && self.tiles(samples) <= self.block_tiles
     }
 
     /// The blocks of a shard, in order.
@@ -130,10 +146,13 @@ mod tests {
     fn the_number_of_shards_follows_the_work() {
         // lenet: 2.1 MFLOP and 72,000 parameters.
         let shards = |batch: usize| ShardPlan::new(batch, 2_100_000, 72_000, 100_000).shards(batch);
-        assert_eq!([1, 8, 16, 32, 128, 1000].map(shards), [1, 1, 1, 2, 8, 16]);
+        assert_eq!([1, 8, 16, 32, 128, 1000].map(shards), [1, 1, 1, 2, 4, 16]);
         // A large dense network: merging is dear.
         let shards = |batch: usize| ShardPlan::new(batch, 3_200_000, 670_000, 10_000).shards(batch);
         assert_eq!([16, 128, 1000].map(shards), [1, 2, 16]);
+        // A large convolutional network: samples one after the other, so that even eight can be shared.
+        let plan = ShardPlan::new(8, 112_000_000, 466_000, 1 << 20);
+        assert_eq!((plan.lanes, plan.shards(8)), (1, 8));
         // A tiny one: too little work to share.
         assert_eq!(ShardPlan::new(128, 13_000, 3_000, 2_000).shards(128), 1);
     }
