@@ -17,7 +17,7 @@ use byhand_tensor::Isa;
 use clap::{Parser, Subcommand, error::ErrorKind};
 
 use commands::{
-    arch, bench_report, ci, data, evaluate, gradcheck, predict, seeds, summary, throughput, train,
+    arch, bench_report, ci, data, evaluate, gradcheck, parity, predict, seeds, summary, throughput, train,
 };
 use output::Output;
 
@@ -62,6 +62,8 @@ enum Command {
     Gradcheck(gradcheck::Options),
     /// Time the training step: images a second, GFLOP/s, percent of the machine's peak
     Throughput(throughput::Options),
+    /// The same training in PyTorch, held against ours step by step
+    Parity(parity::Options),
     /// Run the benchmarks and write their table, with machine and commit, into docs/results.md
     BenchReport(bench_report::Options),
     /// Fetch, examine and show data sets
@@ -102,6 +104,7 @@ fn run(command: &Command, output: &Output) -> anyhow::Result<()> {
         Command::Summary(options) => summary::run(options, output),
         Command::Gradcheck(options) => gradcheck::run(options, output),
         Command::Throughput(options) => throughput::run(options, output),
+        Command::Parity(options) => parity::run(options, output),
         Command::BenchReport(options) => bench_report::run(options, output),
         Command::Data(options) => data::run(options, output),
         Command::Seeds(options) => seeds::run(options, output),

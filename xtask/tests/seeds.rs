@@ -76,6 +76,14 @@ fn a_preset_of_ones_own_is_run_in_both_versions_with_a_report() {
     }
     let page = fs::read_to_string(report.join("index.html")).unwrap();
     assert!(page.contains("<svg"), "no picture");
+    for part in [
+        "<b>pool-index-without-stride</b>",
+        "<h3>written</h3>",
+        "<h3>repaired</h3>",
+        "Filters before training",
+    ] {
+        assert!(page.contains(part), "{part} is missing");
+    }
     let reached: Vec<usize> =
         page.split(" of 676 places").filter_map(|before| before.rsplit(' ').next()?.parse().ok()).collect();
     // The top left 14x14 of the map at most; and more than that once the stride is in the index.

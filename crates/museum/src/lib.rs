@@ -5,7 +5,7 @@
 //! * [`PIECES`] is the register: every piece with its notebook, its wrong line in words, its symptom and the checks that
 //!   find it. [`find`] looks one up by name.
 //! * One piece a file; see the types below.
-//! * [`Mutant`] makes wrong layers of any right one: signs flipped, numbers scaled, zeroed, transposed, one element off.
+//! * [`Mutant`] and [`MutantLoss`] make wrong layers and losses of any right one: signs flipped, numbers scaled, zeroed, transposed, one element off.
 
 mod geometry;
 mod mutant;
@@ -53,7 +53,7 @@ pub use dropout_new_mask::DropoutNewMask;
 pub use labels_broadcast::LabelsBroadcast;
 pub use loss_counts_samples::LossCountsSamples;
 pub use loss_not_averaged::LossNotAveraged;
-pub use mutant::{Gradient, Mutant, Mutation, mutants};
+pub use mutant::{Gradient, Mutant, MutantLoss, Mutation, mutants};
 pub use piece::{Check, Finding, Piece, Replaced};
 pub use pool_all_ties::PoolAllTies;
 pub use pool_assigns::PoolAssigns;

@@ -1,7 +1,8 @@
-//! Wrong layers made of right ones: one gradient of a layer changed after it was computed.
+//! Wrong layers and losses made of right ones: one gradient changed after it was computed.
 
 use std::sync::Arc;
 
+use byhand_layers::loss::{Loss, LossStats, Target};
 use byhand_layers::{Block, Describe, Kind, Layer, ParamSpec, Pass, Saved, Scalar, Shape};
 
 /// A layer whose backward pass is `layer`'s with one gradient changed by a mutation.
@@ -26,6 +27,25 @@ pub struct Mutant<L: ?Sized> {
     /// Which of its gradients is changed.
     pub gradient: Gradient,
     /// How.
+    pub mutation: Mutation,
+}
+
+/// A loss whose gradient is `loss`'s changed by a mutation.
+///
+/// ```
+/// use byhand_layers::check::{Options, check_loss};
+/// use byhand_layers::loss::SquaredError;
+/// use byhand_museum::{Mutation, MutantLoss};
+///
+/// let mutant = MutantLoss { loss: SquaredError, mutation: Mutation::Scaled };
+/// assert!(check_loss(&SquaredError, 3, &Options::quick()).passed());
+/// assert!(!check_loss(&mutant, 3, &Options::quick()).passed());
+/// ```
+#[derive(Debug)]
+pub struct MutantLoss<L> {
+    /// The right loss.
+    pub loss: L,
+    /// How its gradient is changed. A gradient of logits has no axes to transpose: that one changes nothing.
     pub mutation: Mutation,
 }
 
@@ -139,6 +159,29 @@ impl<T: Scalar, L: Layer<T> + ?Sized> Layer<T> for Mutant<L> {
             }
         }
         dtheta.iter_mut().zip(added).for_each(|(d, added)| *d += added);
+    }
+}
+
+impl<T: Scalar, L: Loss<T>> Loss<T> for MutantLoss<L> {
+    fn value_and_gradient(
+        &self,
+        block: Block,
+        logits: &[T],
+        target: Target<'_, T>,
+        scale: T,
+        dlogits: &mut [T],
+    ) -> LossStats {
+        let stats = self.loss.value_and_gradient(block, logits, target, scale, dlogits);
+        let classes = dlogits.len() / block.len(1);
+        let scaled = |factor: f64| move |d: &mut T| *d *= T::from_f64(factor);
+        match self.mutation {
+            Mutation::Negated => dlogits.iter_mut().for_each(scaled(-1.0)),
+            Mutation::Scaled => dlogits.iter_mut().for_each(scaled(1.001)),
+            Mutation::Zeroed => dlogits.fill(T::ZERO),
+            Mutation::Transposed => {}
+            Mutation::OneElementOff => dlogits[block.index(classes, 0, classes / 2)] += T::from_f64(0.125),
+        }
+        stats
     }
 }
 

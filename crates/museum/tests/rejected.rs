@@ -1,9 +1,10 @@
-//! Every piece, and every mutant of every right layer, is rejected by at least two independent checks.
+//! Every piece, and every mutant of every right layer and loss, is rejected by at least two independent checks.
 
 use std::sync::Arc;
 
-use byhand_layers::check::{Checked, Clause, Options, catalogue, check_layer};
-use byhand_museum::{Check, PIECES, mutants};
+use byhand_layers::check::{Checked, Clause, Options, catalogue, check_layer, check_loss};
+use byhand_layers::loss::{Loss, SoftmaxCrossEntropy, SquaredError};
+use byhand_museum::{Check, MutantLoss, Mutation, PIECES, mutants};
 
 #[test]
 fn every_piece_is_rejected_by_the_checks_it_names() {
@@ -53,6 +54,23 @@ fn every_mutant_of_every_layer_is_rejected_twice() {
         }
     }
     assert!(rejected > 150, "only {rejected} mutants were made");
+}
+
+#[test]
+fn every_mutant_of_every_loss_is_rejected_twice() {
+    reject_mutants(SoftmaxCrossEntropy::default());
+    reject_mutants(SoftmaxCrossEntropy { label_smoothing: 0.1 });
+    reject_mutants(SquaredError);
+}
+
+fn reject_mutants<L: Loss<f32> + Loss<f64> + Copy>(loss: L) {
+    for mutation in Mutation::ALL.into_iter().filter(|&mutation| mutation != Mutation::Transposed) {
+        let report = check_loss(&MutantLoss { loss, mutation }, 5, &Options::quick());
+        let found = report.failed_clauses();
+        for clause in [Clause::CentralDifference, Clause::FourPointDifference] {
+            assert!(found.contains(&clause), "{loss:?}: {mutation:?} was found by {found:?} only");
+        }
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ pub mod ci;
 pub mod data;
 pub mod evaluate;
 pub mod gradcheck;
+pub mod parity;
 pub mod predict;
 pub mod seeds;
 pub mod summary;

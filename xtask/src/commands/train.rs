@@ -287,17 +287,17 @@ impl Watcher {
 }
 
 /// The data of a run, cut and split as the recipe says.
-struct Prepared {
-    name: String,
-    train: Dataset,
-    validation: Option<Dataset>,
-    test: Dataset,
-    input: Shape,
-    preprocessing: Preprocessing,
+pub struct Prepared {
+    pub name: String,
+    pub train: Dataset,
+    pub validation: Option<Dataset>,
+    pub test: Dataset,
+    pub input: Shape,
+    pub preprocessing: Preprocessing,
 }
 
 /// Loads and cuts the data. When the built-in digits stand in for what was asked, the recipe says so from here on.
-fn prepared_data(recipe: &mut Recipe, output: &Output) -> Result<Prepared> {
+pub fn prepared_data(recipe: &mut Recipe, output: &Output) -> Result<Prepared> {
     let limit = recipe.train_limit.map(NonZeroUsize::get);
     let test_limit = recipe.test_limit.map(NonZeroUsize::get);
     // How many digits must be drawn to keep so many of some classes is not known before.
@@ -356,7 +356,7 @@ fn promised(recipe: &Recipe) -> Option<(Shape, usize)> {
 
 /// The network for this data. A named model is made for as many classes as the data has; a network of the user's own
 /// must have them.
-fn network_for(recipe: &Recipe, input: Shape, classes: usize) -> Result<(Spec, Network<f32>)> {
+pub fn network_for(recipe: &Recipe, input: Shape, classes: usize) -> Result<(Spec, Network<f32>)> {
     let spec = if recipe.preset.is_some() {
         recipe.layers.with_classes(classes).map_err(usage)?
     } else {

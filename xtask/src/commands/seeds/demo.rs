@@ -27,6 +27,16 @@ pub fn show(table: &Table, prepared: &Prepared, alone: bool, output: &Output) ->
     Ok(())
 }
 
+/// The first pool of a network that begins with a convolution, and perhaps a ReLU, before it.
+pub fn first_pool(network: &Network<f32>) -> Option<usize> {
+    let names: Vec<&str> = network.layers().iter().take(3).map(|layer| layer.name()).collect();
+    match names[..] {
+        ["conv", "pool", ..] => Some(1),
+        ["conv", "relu", "pool"] => Some(2),
+        _ => None,
+    }
+}
+
 /// Activations of the first layers of a network for one image: the convolution's output and the pool's.
 pub struct Maps {
     pub image: Vec<f32>,
@@ -34,7 +44,7 @@ pub struct Maps {
     pub pool: (Shape, Vec<f32>),
 }
 
-/// Image 0 of the test set through the first two layers.
+/// Image 0 of the test set through the first convolution and the pool behind it.
 pub fn maps(row: &Row, part: &Part, theta: &[f32], pixels: Pixels) -> Result<Maps> {
     let (h, w) = part.test.image_size();
     let whole = network(row, Shape::new(1, h, w))?;
@@ -54,7 +64,8 @@ pub fn maps(row: &Row, part: &Part, theta: &[f32], pixels: Pixels) -> Result<Map
         }
         Ok((shape, x))
     };
-    Ok(Maps { conv: through(1)?, pool: through(2)?, image })
+    let pool = first_pool(&whole).map_or(1, |index| index + 1);
+    Ok(Maps { conv: through(1)?, pool: through(pool)?, image })
 }
 
 /// Where each layer's parameters begin in `theta`.

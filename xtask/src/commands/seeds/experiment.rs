@@ -370,7 +370,7 @@ fn cut(name: &str, train: &Dataset, test: &Dataset, choice: &DataChoice) -> Resu
 }
 
 /// Random images with the labels that a random network gives them: the first of the networks drawn that says no class more often
-/// than [`MOST`] of the time, once its biases are set. Many random networks say nearly always the same.
+/// than `MOST` of the time, once its biases are set. Many random networks say nearly always the same.
 fn taught(teacher: &Teacher, choice: &DataChoice, seed: u64) -> Result<Part> {
     // The teacher's weights and the images come from streams that the student's seed does not draw from.
     const TEACHERS_SEED: u64 = 0x7EAC_4E12;

@@ -1,0 +1,193 @@
+//! Layers and losses in f64 against what PyTorch computes, stored in `golden/vectors.safetensors` by `golden/make.py`.
+//!
+//! `make.py` names the versions it ran with, and says where PyTorch's conventions are not those of this crate. Relative error: the
+//! difference over the larger of the expected number and the root mean square of its tensor.
+
+use std::collections::BTreeSet;
+use std::sync::OnceLock;
+
+use byhand_layers::loss::{Labels, Loss, OneHot, SoftmaxCrossEntropy, SquaredError};
+use byhand_layers::{
+    AvgPool2d, Block, Conv2d, ConvOptions, Dense, Layer, MaxPool2d, Pass, Relu, Saved, Shape, Sigmoid, Tanh,
+};
+use safetensors::{Dtype, SafeTensors};
+
+/// The largest relative error of any number.
+const LIMIT: f64 = 1e-12;
+
+#[test]
+fn layers_agree_with_pytorch() {
+    for layer in layers() {
+        let case = format!("{} of {}", layer.spec(), layer.input());
+        let x = numbers(&format!("{case}/x"));
+        let samples = x.len() / layer.input().features();
+        for block in [Block::tiled(samples), Block::single(samples)] {
+            let found = run(&*layer, block, &case);
+            for (name, found) in ["y", "dx", "dw", "db"].iter().zip(found) {
+                assert_close(&found, &format!("{case}/{name}"), block);
+            }
+        }
+    }
+}
+
+#[test]
+fn losses_agree_with_pytorch() {
+    let plain = SoftmaxCrossEntropy::default();
+    let smoothed = SoftmaxCrossEntropy { label_smoothing: 0.1 };
+    let losses: [(&str, &dyn Loss<f64>); 6] = [
+        ("cross-entropy of 5", &plain),
+        ("cross-entropy of 10", &plain),
+        ("cross-entropy, smoothing 0.1 of 5", &smoothed),
+        ("cross-entropy on rows of 5", &plain),
+        ("cross-entropy on rows, smoothing 0.1 of 5", &smoothed),
+        ("squared error on rows of 5", &SquaredError),
+    ];
+    for (case, loss) in losses {
+        let (y, target) = (numbers(&format!("{case}/y")), numbers(&format!("{case}/target")));
+        let labels: Vec<u8> = target.iter().map(|&label| label as u8).collect();
+        let on_rows = target.len() == y.len();
+        let samples = if on_rows { y.len() / 5 } else { labels.len() };
+        let classes = y.len() / samples;
+        for block in [Block::tiled(samples), Block::single(samples)] {
+            let target = if on_rows { OneHot(&target).into() } else { Labels(&labels).into() };
+            let mut dy = vec![f64::NAN; block.len(classes)];
+            let scale = 1.0 / samples as f64;
+            let stats = loss.value_and_gradient(block, &laid(&y, block, classes), target, scale, &mut dy);
+            assert_close(&[stats.loss * scale], &format!("{case}/loss"), block);
+            assert_close(&rows(&dy, block, classes), &format!("{case}/dy"), block);
+        }
+    }
+}
+
+/// A file with a case that no test reads would prove less than it seems to.
+#[test]
+fn every_stored_case_is_read() {
+    let stored: BTreeSet<String> = vectors().names().iter().map(|name| case(name)).collect();
+    let layers: BTreeSet<String> =
+        layers().iter().map(|layer| format!("{} of {}", layer.spec(), layer.input())).collect();
+    let losses = stored.iter().filter(|case| case.contains("entropy") || case.contains("squared")).count();
+    assert!(layers.is_subset(&stored), "not stored: {:?}", layers.difference(&stored));
+    assert_eq!(stored.len(), layers.len() + losses, "{stored:?}");
+    assert_eq!(losses, 6);
+}
+
+/// The cases of `make.py`: each layer's spec and input shape name its tensors.
+fn layers() -> Vec<Box<dyn Layer<f64>>> {
+    let conv = |input, channels, kernel, stride, pad, bias| -> Box<dyn Layer<f64>> {
+        Box::new(Conv2d::new(input, channels, ConvOptions { kernel, stride, pad, bias }).unwrap())
+    };
+    let max = |input, window, stride| -> Box<dyn Layer<f64>> {
+        Box::new(MaxPool2d::new(input, window, stride).unwrap())
+    };
+    let avg = |input, window, stride| -> Box<dyn Layer<f64>> {
+        Box::new(AvgPool2d::new(input, window, stride).unwrap())
+    };
+    let dense = |inputs, outputs, bias| -> Box<dyn Layer<f64>> {
+        Box::new(Dense::new(inputs, outputs, bias).unwrap())
+    };
+    let shape = Shape::new;
+    vec![
+        conv(shape(1, 6, 6), 3, [3, 3], [1, 1], [0, 0], true),
+        conv(shape(2, 5, 7), 4, [3, 3], [1, 1], [1, 1], true),
+        conv(shape(3, 7, 5), 2, [3, 2], [2, 1], [1, 0], true),
+        conv(shape(2, 9, 6), 2, [2, 3], [3, 2], [1, 2], true),
+        conv(shape(2, 8, 6), 2, [5, 5], [1, 1], [0, 0], false),
+        conv(shape(3, 2, 3), 17, [1, 1], [1, 1], [0, 0], true),
+        conv(shape(1, 3, 4), 2, [2, 2], [1, 1], [0, 0], true),
+        max(shape(2, 6, 4), [2, 2], [2, 2]),
+        max(shape(1, 5, 7), [2, 2], [2, 2]),
+        max(shape(2, 7, 6), [3, 3], [2, 1]),
+        max(shape(1, 5, 8), [2, 3], [1, 2]),
+        max(shape(3, 4, 4), [2, 2], [2, 2]),
+        max(shape(1, 7, 9), [3, 3], [2, 2]),
+        avg(shape(2, 6, 4), [2, 2], [2, 2]),
+        avg(shape(2, 7, 5), [3, 2], [3, 2]),
+        avg(shape(1, 7, 6), [3, 3], [2, 1]),
+        dense(7, 5, true),
+        dense(18, 20, true),
+        dense(33, 4, false),
+        dense(4, 3, true),
+        Box::new(Relu::new(shape(2, 3, 4))),
+        Box::new(Tanh::new(shape(2, 3, 4))),
+        Box::new(Tanh::new(shape(3, 5, 2))),
+        Box::new(Sigmoid::new(shape(2, 3, 4))),
+        Box::new(Sigmoid::new(shape(3, 5, 2))),
+    ]
+}
+
+/// y, dx, dw and db of a case, sample after sample; the last two as far as the layer has them.
+fn run(layer: &dyn Layer<f64>, block: Block, case: &str) -> Vec<Vec<f64>> {
+    let named = |name: &str| numbers(&format!("{case}/{name}"));
+    let (inputs, outputs) = (layer.input().features(), layer.output().features());
+    let params = layer.params();
+    let theta: Vec<f64> = params.iter().flat_map(|param| named(&param.name[..1])).collect();
+    let (x, dy) = (laid(&named("x"), block, inputs), laid(&named("dy"), block, outputs));
+    let mut y = vec![f64::NAN; block.len(outputs)];
+    let mut dx = vec![f64::NAN; block.len(inputs)];
+    let mut dtheta = vec![0.0; theta.len()];
+    let mut tape = vec![f64::NAN; layer.tape_len(block)];
+    let mut scratch = vec![f64::NAN; layer.scratch_len(block)];
+    let pass = Pass::eval(block);
+    layer.forward(&pass, &theta, &x, &mut y, &mut tape, &mut scratch);
+    let saved = Saved { x: &x, y: &y, tape: &tape };
+    layer.backward(&pass, &theta, saved, &dy, Some(&mut dx), &mut dtheta, &mut scratch);
+    let mut found = vec![rows(&y, block, outputs), rows(&dx, block, inputs)];
+    let mut rest = &dtheta[..];
+    for param in params {
+        let (own, others) = rest.split_at(param.len());
+        found.push(own.to_vec());
+        rest = others;
+    }
+    found
+}
+
+/// Numbers sample after sample in the layout of a block, with zero in lanes without a sample.
+fn laid(rows: &[f64], block: Block, features: usize) -> Vec<f64> {
+    let mut out = vec![0.0; block.len(features)];
+    for (i, &value) in rows.iter().enumerate() {
+        out[block.index(features, i / features, i % features)] = value;
+    }
+    out
+}
+
+/// The way back.
+fn rows(laid: &[f64], block: Block, features: usize) -> Vec<f64> {
+    let n = block.samples() * features;
+    (0..n).map(|i| laid[block.index(features, i / features, i % features)]).collect()
+}
+
+#[track_caller]
+fn assert_close(found: &[f64], name: &str, block: Block) {
+    let expected = numbers(name);
+    assert_eq!(found.len(), expected.len(), "{name}: how many numbers");
+    let typical = (expected.iter().map(|e| e * e).sum::<f64>() / expected.len() as f64).sqrt();
+    for (i, (&found, &expected)) in found.iter().zip(&expected).enumerate() {
+        let error = (found - expected).abs() / expected.abs().max(typical).max(f64::MIN_POSITIVE);
+        assert!(
+            error <= LIMIT,
+            "{name}[{i}], {block:?}: expected {expected:e}, found {found:e}, relative error {error:e}"
+        );
+    }
+}
+
+fn vectors() -> &'static SafeTensors<'static> {
+    static VECTORS: OnceLock<SafeTensors<'static>> = OnceLock::new();
+    VECTORS.get_or_init(|| SafeTensors::deserialize(include_bytes!("golden/vectors.safetensors")).unwrap())
+}
+
+/// A stored tensor, flat; labels as numbers.
+#[track_caller]
+fn numbers(name: &str) -> Vec<f64> {
+    let tensor = vectors().tensor(name).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let words = tensor.data().chunks_exact(8).map(|word| word.try_into().unwrap());
+    match tensor.dtype() {
+        Dtype::F64 => words.map(f64::from_le_bytes).collect(),
+        Dtype::I64 => words.map(|word| i64::from_le_bytes(word) as f64).collect(),
+        other => panic!("{name}: {other:?}, expected F64 or I64"),
+    }
+}
+
+/// The part of a tensor's name before its last slash.
+fn case(name: &str) -> String {
+    name.rsplit_once('/').unwrap().0.to_owned()
+}
