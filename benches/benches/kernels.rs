@@ -2,7 +2,7 @@
 
 use byhand_benches::{Case, FlopRate, Stopwatch, Work, bench, criterion, networks, random};
 use byhand_layers::{Layer, Network};
-use byhand_tensor::{Block, Conv2d, Dense, Pool2d, activation, softmax};
+use byhand_tensor::{Block, Conv2d, ConvPool2d, Dense, Pool2d, activation, softmax};
 use criterion::Criterion;
 use std::hint::black_box;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ fn main() {
     let criterion = &mut criterion();
     let networks: Vec<_> = networks::all().into_iter().map(|(_, network)| network).collect();
     convolutions(criterion, &networks);
+    chains(criterion, &networks);
     denses(criterion, &networks);
     pools(criterion, &networks);
     activations(criterion);
@@ -46,6 +47,62 @@ fn convolutions(criterion: &mut Criterion<FlopRate>, networks: &[Network<f32>]) 
                     conv.backward_input(block, &o.w, &o.y, &mut o.x, &mut o.scratch);
                 });
             }
+        }
+    }
+}
+
+/// Convolution, ReLU and pooling by 2 x 2 in one pass, as the plans of the networks run them.
+fn chains(criterion: &mut Criterion<FlopRate>, networks: &[Network<f32>]) {
+    for Shape { kernel: conv, needs_dx } in shapes(networks, "conv", conv_of) {
+        let pooled = ConvPool2d::new(conv, [2, 2], true).expect("every output here holds a window");
+        let Conv2d { c_in, h_in, w_in, c_out, kernel: [kh, kw], pad, .. } = conv;
+        let padded = if pad == [0, 0] { String::new() } else { format!("p{}x{}", pad[0], pad[1]) };
+        let subject = format!("{c_in}x{h_in}x{w_in}-{c_out}x{kh}x{kw}{padded}-pool2");
+        for block in BATCHES.map(Block::for_samples) {
+            let outputs = conv.h_out() * conv.w_out();
+            let flops = (2 * conv.weight_len() * outputs * block.samples()) as u64;
+            let setup = || {
+                let mut operands = Operands {
+                    w: random::floats(conv.weight_len()),
+                    b: random::floats(c_out),
+                    x: random::floats(block.len(conv.inputs())),
+                    y: random::floats(block.len(pooled.pool().outputs())),
+                    scratch: vec![0.0; pooled.scratch_len(block)],
+                };
+                let mut tape = vec![0.0; pooled.tape_len(block)];
+                let Operands { w, b, x, y, scratch } = &mut operands;
+                pooled.forward(block, w, Some(b), x, y, &mut tape, scratch);
+                (operands, tape)
+            };
+            kernel(
+                criterion,
+                "conv-relu-pool/forward",
+                &subject,
+                block,
+                Work::Flops(flops),
+                setup,
+                |(o, tape)| {
+                    pooled.forward(block, &o.w, Some(&o.b), &o.x, &mut o.y, tape, &mut o.scratch);
+                },
+            );
+            let passes = if needs_dx { 2 } else { 1 };
+            let flops = Work::Flops(passes * flops);
+            let setup = || {
+                let (operands, tape) = setup();
+                (random::floats(conv.weight_len()), vec![0.0; block.len(conv.inputs())], operands, tape)
+            };
+            kernel(
+                criterion,
+                "conv-relu-pool/backward",
+                &subject,
+                block,
+                flops,
+                setup,
+                |(dw, dx, o, tape)| {
+                    let dx = needs_dx.then_some(&mut dx[..]);
+                    pooled.backward(block, &o.w, &o.x, tape, &o.y, dx, dw, Some(&mut o.b), &mut o.scratch);
+                },
+            );
         }
     }
 }

@@ -5,10 +5,12 @@
 //! * [`PIECES`] is the register: every piece with its notebook, its wrong line in words, its symptom and the checks that
 //!   find it. [`find`] looks one up by name.
 //! * One piece a file; see the types below.
+//! * [`NotebookStep`] trains as the notebooks do.
 //! * [`Mutant`] and [`MutantLoss`] make wrong layers and losses of any right one: signs flipped, numbers scaled, zeroed, transposed, one element off.
 
 mod geometry;
 mod mutant;
+mod notebook_step;
 mod piece;
 mod register;
 mod twin;
@@ -54,6 +56,7 @@ pub use labels_broadcast::LabelsBroadcast;
 pub use loss_counts_samples::LossCountsSamples;
 pub use loss_not_averaged::LossNotAveraged;
 pub use mutant::{Gradient, Mutant, MutantLoss, Mutation, mutants};
+pub use notebook_step::NotebookStep;
 pub use piece::{Check, Finding, Piece, Replaced};
 pub use pool_all_ties::PoolAllTies;
 pub use pool_assigns::PoolAssigns;

@@ -10,7 +10,8 @@ use byhand_datasets::{Augment, Normalize};
 use byhand_layers::loss::{Labels, Loss, SoftmaxCrossEntropy};
 use byhand_layers::{Block, Mode, Network, Pass, Workspace, pack};
 use byhand_trainer::{
-    BatchSource, ImageBatch, Preprocess, Rows, StepConfig, Trainer, TrainerError, weights_sha256,
+    BatchSource, DivergenceCause, ImageBatch, Preprocess, Rows, StepConfig, Trainer, TrainerError,
+    weights_sha256,
 };
 use common::{cnn, mlp, theta, train};
 use ndarray::Array2;
@@ -60,6 +61,52 @@ fn one_step_of_sgd_is_the_naive_one() {
             );
         }
     }
+}
+
+#[test]
+fn a_step_that_stores_no_gradient_has_the_bits_of_one_that_does() {
+    const RATE: f64 = 0.3;
+    for (name, network) in [("cnn", cnn()), ("mlp", mlp())] {
+        // One sample alone, a part of a tile, a tile: one block each. The last minibatch is smaller.
+        for n in [1, 7, 16] {
+            let mut trainer = trainer(&network, n, 1);
+            let mut theta = theta(&network);
+            for (step, n) in [n, n, n.div_ceil(2)].into_iter().enumerate() {
+                let (x, labels) = rows(&epoch_order(2, step as u64, train().len())[..n]);
+                let block = trainer.plan().block(n);
+                let pass = Pass::train(block, 0, step as u64, 0);
+                let mut workspace = Workspace::new(&network, block);
+                pack(x.view(), block, workspace.input_mut());
+                network.forward(&pass, &theta, &mut workspace);
+                let (logits, dlogits) = workspace.output_and_grad_mut();
+                let loss = SoftmaxCrossEntropy::default();
+                loss.value_and_gradient(block, logits, Labels(&labels).into(), 1.0 / n as f32, dlogits);
+                let mut dtheta = vec![0.0; theta.len()];
+                network.backward(&pass, &theta, &mut dtheta, &mut workspace);
+                theta.iter_mut().zip(&dtheta).for_each(|(theta, g)| *theta -= RATE as f32 * g);
+
+                trainer.step(RATE, &Rows::new(x.view(), &labels)).unwrap();
+                let differ = trainer.theta().iter().zip(&theta).filter(|(a, b)| a.to_bits() != b.to_bits());
+                assert_eq!(differ.count(), 0, "{name}, {n} samples, step {step}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_gradient_too_large_is_found_before_anything_moves() {
+    // Activations and loss are finite, since the first weights are zero; their gradient, dy times a huge x, is not.
+    let network = mlp();
+    let mut weights = theta(&network);
+    weights[..784 * 64].fill(0.0);
+    weights[784 * 64..][..64].fill(1.0);
+    let config = StepConfig { batch_size: 1, threads: 1, ..StepConfig::default() };
+    let mut trainer = Trainer::new(&network, weights.clone(), config).unwrap();
+    let x = Array2::from_elem((1, 784), f32::MAX);
+    let diverged = trainer.step(0.1, &Rows::new(x.view(), &[3])).unwrap_err();
+    assert_eq!(diverged.cause, DivergenceCause::Gradient);
+    assert_eq!(diverged.tensor.as_deref(), Some("1.weight (dense)"));
+    assert_eq!((trainer.theta(), trainer.steps()), (&weights[..], 0));
 }
 
 #[test]

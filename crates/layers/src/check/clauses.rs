@@ -13,12 +13,13 @@ use byhand_tensor::{Block, Isa, Scalar};
 type Check<L> = fn(&L, &Options, &mut Report);
 
 /// Every clause of a layer with its check.
-pub(super) fn all<L: Checked + ?Sized>() -> [(Clause, Check<L>); 15] {
+pub(super) fn all<L: Checked + ?Sized>() -> [(Clause, Check<L>); 16] {
     [
         (Clause::Lengths, lengths),
         (Clause::Overwrite, overwrite),
         (Clause::Accumulate, accumulate),
         (Clause::WithoutDx, without_dx),
+        (Clause::Descent, descent),
         (Clause::SampleIndependence, sample_independence),
         (Clause::DeadLanes, dead_lanes),
         (Clause::Layouts, layouts),
@@ -190,6 +191,28 @@ fn without_dx<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Re
                 .dtheta
         };
         same_bits(report, Clause::WithoutDx, Some(isa), "dtheta without dx", block, &run(true), &run(false));
+    });
+}
+
+fn descent<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report) {
+    const RATE: f32 = 0.3;
+    each(options, |isa, block| {
+        let Some(shortcut) = Layer::<f32>::as_descend(layer, block) else { return };
+        let data = reals(layer, block.samples(), &mut rng(options.seed + 12));
+        let pass = train(block);
+        let x: Vec<f32> = lay(block, layer.input().features(), &data.x);
+        let dy: Vec<f32> = lay_gradient(block, layer.output().features(), &data.dy);
+        let mut theta: Vec<f32> = numbers(&data.theta);
+        let expected = run::<f32, L>(layer, pass, &data);
+        let stepped: Vec<f32> =
+            theta.iter().zip(&expected.dtheta).map(|(theta, dtheta)| theta - RATE * dtheta).collect();
+        let mut dx = vec![f32::NAN; x.len()];
+        let mut scratch = vec![f32::NAN; layer.scratch_len(block)];
+        shortcut.backward_input(&pass, &theta, &dy, &mut dx, &mut scratch);
+        shortcut.descend(&pass, RATE, &mut theta, &x, &dy, &mut scratch);
+        same_bits(report, Clause::Descent, Some(isa), "theta", block, &stepped, &theta);
+        let live = |dx: &[f32]| numbers::<f32>(&rows(block, layer.input().features(), dx));
+        same_bits(report, Clause::Descent, Some(isa), "dx", block, &live(&expected.dx), &live(&dx));
     });
 }
 

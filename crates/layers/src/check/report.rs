@@ -16,6 +16,8 @@ pub enum Clause {
     Accumulate,
     /// `dtheta` has the same bits when no `dx` is asked for.
     WithoutDx,
+    /// Where a layer can [`descend`](crate::Descend): `dx` and the moved `theta` have the bits of backward and a step apart.
+    Descent,
     /// A sample's `y` and `dx` depend on that sample alone, and not on its place.
     SampleIndependence,
     /// Lanes without a sample change nothing.
@@ -48,11 +50,12 @@ pub enum Clause {
 
 impl Clause {
     /// The clauses of layers, in the order in which they are checked.
-    pub const OF_LAYERS: [Self; 16] = [
+    pub const OF_LAYERS: [Self; 17] = [
         Self::Lengths,
         Self::Overwrite,
         Self::Accumulate,
         Self::WithoutDx,
+        Self::Descent,
         Self::SampleIndependence,
         Self::DeadLanes,
         Self::Layouts,
@@ -74,6 +77,7 @@ impl Clause {
             Self::Overwrite => "overwrite",
             Self::Accumulate => "accumulate",
             Self::WithoutDx => "without dx",
+            Self::Descent => "descent",
             Self::SampleIndependence => "sample independence",
             Self::DeadLanes => "dead lanes",
             Self::Layouts => "layouts",

@@ -149,10 +149,10 @@ mod tests {
         assert_eq!([1, 8, 16, 32, 128, 1000].map(shards), [1, 1, 1, 2, 4, 16]);
         // A large dense network: merging is dear.
         let shards = |batch: usize| ShardPlan::new(batch, 3_200_000, 670_000, 10_000).shards(batch);
-        assert_eq!([16, 128, 1000].map(shards), [1, 2, 16]);
+        assert_eq!([16, 128, 1000].map(shards), [1, 2, 4]);
         // A large convolutional network: samples one after the other, so that even eight can be shared.
         let plan = ShardPlan::new(8, 112_000_000, 466_000, 1 << 20);
-        assert_eq!((plan.lanes, plan.shards(8)), (1, 8));
+        assert_eq!((plan.lanes, plan.shards(8)), (1, 4));
         // A tiny one: too little work to share.
         assert_eq!(ShardPlan::new(128, 13_000, 3_000, 2_000).shards(128), 1);
     }

@@ -11,8 +11,9 @@ use byhand_datasets::{
 use byhand_layers::{
     Block, Network, Pass, Shape, Workspace,
     init::{Init, init_network_with},
-    loss::{Labels, Loss},
+    loss::Loss,
 };
+use byhand_museum::NotebookStep;
 use byhand_trainer::{
     BatchSource, Event, Fit, FitConfig, FitError, ImageBatch, Objective, Preprocess, Progress, Sampling,
     evaluate,
@@ -276,8 +277,8 @@ fn as_the_notebook_does(
     let steps_per_epoch = train.len() / batch;
     let steps = row.steps.unwrap_or(row.epochs.unwrap_or(1) * steps_per_epoch as u64);
     let block = Block::for_samples(batch);
-    let mut ws = Workspace::new(network, block);
-    let (mut theta, mut dtheta) = (theta.to_vec(), vec![0.0; theta.len()]);
+    let workspace = Workspace::new(network, block);
+    let mut notebook = NotebookStep::new(workspace, theta.to_vec(), row.rate as f32, row.second_forward);
     let mut order = match row.sampling {
         Order::Shuffled => vec![0; train.len()],
         Order::WithReplacement => vec![0; batch],
@@ -302,20 +303,8 @@ fn as_the_notebook_does(
             }
         };
         let images = ImageBatch::new(train, &order[first..first + batch], preprocess);
-        images.fill(0..batch, block, ws.input_mut(), &mut labels, &mut []);
-        let pass = Pass::train(block, seed, step, 0);
-        if row.second_forward {
-            network.forward(&pass, &theta, &mut ws);
-        }
-        network.forward(&pass, &theta, &mut ws);
-        let (logits, dlogits) = ws.output_and_grad_mut();
-        let stats =
-            loss.value_and_gradient(block, logits, Labels(&labels).into(), 1.0 / batch as f32, dlogits);
-        dtheta.fill(0.0);
-        network.backward(&pass, &theta, &mut dtheta, &mut ws);
-        for (theta, dtheta) in theta.iter_mut().zip(&dtheta) {
-            *theta -= row.rate as f32 * dtheta;
-        }
+        images.fill(0..batch, block, notebook.input_mut(), &mut labels, &mut []);
+        let stats = notebook.step(network, &*loss, &Pass::train(block, seed, step, 0), &labels);
         window_loss += stats.loss;
         window_correct += stats.correct;
         window_samples += batch;
@@ -323,9 +312,10 @@ fn as_the_notebook_does(
             let watched = Instant::now();
             let samples = window_samples as f64;
             let validation = match &part.validation {
-                Some(set) => {
-                    Some(evaluate(network, &theta, set, &preprocess, Objective::default(), 1)?.accuracy())
-                }
+                Some(set) => Some(
+                    evaluate(network, notebook.theta(), set, &preprocess, Objective::default(), 1)?
+                        .accuracy(),
+                ),
                 None => None,
             };
             curve.push(Point {
@@ -339,7 +329,7 @@ fn as_the_notebook_does(
         }
     }
     let seconds = began.elapsed().as_secs_f64() - watching;
-    Ok(Trained { theta, seconds, images: steps * batch as u64, curve })
+    Ok(Trained { theta: notebook.into_theta(), seconds, images: steps * batch as u64, curve })
 }
 
 fn museum(name: &str) -> Result<&'static byhand_museum::Piece> {

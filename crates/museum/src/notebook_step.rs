@@ -1,0 +1,66 @@
+//! A training step as the notebooks take it, with no thought of speed.
+
+use byhand_layers::loss::{Labels, Loss, LossStats};
+use byhand_layers::{Network, Pass, Workspace};
+
+/// Forward (twice, where the loss cost the notebook a second pass), loss, backward, `theta -= rate * dtheta`: on one block,
+/// for better or worse, for a loss that is not finite does not stop it.
+#[derive(Debug)]
+pub struct NotebookStep {
+    workspace: Workspace<f32>,
+    theta: Vec<f32>,
+    dtheta: Vec<f32>,
+    /// The learning rate.
+    pub rate: f32,
+    /// Whether each step runs the network forward twice.
+    pub second_forward: bool,
+}
+
+impl NotebookStep {
+    /// Training of `network` from `theta`, with the memory of `workspace`.
+    pub fn new(workspace: Workspace<f32>, theta: Vec<f32>, rate: f32, second_forward: bool) -> Self {
+        Self { workspace, dtheta: vec![0.0; theta.len()], theta, rate, second_forward }
+    }
+
+    /// The network's input, to be written before a step.
+    pub fn input_mut(&mut self) -> &mut [f32] {
+        self.workspace.input_mut()
+    }
+
+    /// The weights.
+    pub fn theta(&self) -> &[f32] {
+        &self.theta
+    }
+
+    /// The weights, when training is over.
+    pub fn into_theta(self) -> Vec<f32> {
+        self.theta
+    }
+
+    /// One step on what was written to [`input_mut`](Self::input_mut), with one label a sample.
+    ///
+    /// # Panics
+    /// As [`Network::forward`] and [`Loss::value_and_gradient`].
+    #[track_caller]
+    pub fn step(
+        &mut self,
+        network: &Network<f32>,
+        loss: &dyn Loss<f32>,
+        pass: &Pass,
+        labels: &[u8],
+    ) -> LossStats {
+        let Self { workspace, theta, dtheta, rate, second_forward } = self;
+        for _ in 0..1 + usize::from(*second_forward) {
+            network.forward(pass, theta, workspace);
+        }
+        let (logits, dlogits) = workspace.output_and_grad_mut();
+        let scale = 1.0 / pass.block.samples() as f32;
+        let stats = loss.value_and_gradient(pass.block, logits, Labels(labels).into(), scale, dlogits);
+        dtheta.fill(0.0);
+        network.backward(pass, theta, dtheta, workspace);
+        for (theta, dtheta) in theta.iter_mut().zip(dtheta) {
+            *theta -= *rate * *dtheta;
+        }
+        stats
+    }
+}
