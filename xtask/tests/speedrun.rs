@@ -1,9 +1,10 @@
 //! `speedrun` from outside: its fields, its exit codes, equal bits; on real MNIST where that is at hand.
 
-use std::process::Output;
+use std::{fs, process::Output};
 
 use assert_cmd::Command;
 use serde_json::Value;
+use tempfile::TempDir;
 
 fn speedrun(arguments: &[&str]) -> Output {
     let mut command = Command::cargo_bin("xtask").unwrap();
@@ -61,6 +62,39 @@ fn below_the_target_is_a_failure() {
 }
 
 #[test]
+fn another_recipe() {
+    let built_in = include_str!("../src/commands/speedrun.toml");
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("recipe.toml");
+    let run = |text: String| {
+        fs::write(&path, text).unwrap();
+        speedrun(&[&SMALL[..], &["--target", "0", "--recipe", path.to_str().unwrap()]].concat())
+    };
+    let same = events(&run(built_in.to_string()));
+    assert_eq!(
+        same[0]["weights_sha256"],
+        events(&speedrun(&[&SMALL[..], &["--target", "0"]].concat()))[0]["weights_sha256"]
+    );
+    let other = events(&run(built_in.replace("batch_size = 128", "batch_size = 64")));
+    assert_ne!(same[0]["weights_sha256"], other[0]["weights_sha256"]);
+    for (from, to, said) in [
+        ("std = 0.5", "std = 0", "an std above 0, found 0"),
+        ("epochs = [1.0,", "epochs = [", "expected epochs = [1.0, ...]"),
+        ("adam(", "adma(", "expected one of sgd, adam, adamw, found `adma`"),
+        ("crop = 24", "crop = 4", "found a window of 5 rows in an input of 4 rows"),
+        ("batch_size = 128", "batch_size = 0", "expected a batch_size of 1"),
+        ("crop = 24", "", "missing field `crop`"),
+    ] {
+        let output = run(built_in.replace(from, to));
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.code() == Some(2) && stderr.contains(said) && stderr.lines().count() == 1,
+            "{to}: {stderr}"
+        );
+    }
+}
+
+#[test]
 fn one_digest_for_any_number_of_threads() {
     let digest = |threads: &str| {
         let output = speedrun(&[&SMALL[..], &["--target", "0", "--quiet", "--threads", threads]].concat());
@@ -73,9 +107,11 @@ fn one_digest_for_any_number_of_threads() {
 }
 
 #[test]
+#[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn real_mnist_where_it_is_at_hand() {
     let Some(folder) = std::env::var_os("BYHAND_DATA") else {
-        return eprintln!("skipped: BYHAND_DATA names no folder with MNIST");
+        eprintln!("skipped: BYHAND_DATA names no folder with MNIST");
+        return;
     };
     let folder = folder.to_str().unwrap();
     let output = speedrun(&["--data-dir", folder, "--seeds", "1", "--target", "0.985", "--json", "--quiet"]);

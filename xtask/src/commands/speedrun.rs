@@ -4,9 +4,9 @@
 //! and stops when the weights are final: building and initialising the network, starting the threads, ordering, unpacking
 //! and training are inside; evaluation is not.
 
-use std::{path::PathBuf, time::Instant};
+use std::{fmt::Display, fs, path::PathBuf, str::FromStr, time::Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail, ensure};
 use byhand_datasets::{Crop, Data, Dataset, Normalize};
 use byhand_layers::{
     Network, Shape,
@@ -18,11 +18,11 @@ use byhand_trainer::{
     Diverged, Hardest, ImageBatch, Objective, Optimizer, Preprocess, Schedule, StepConfig, Trainer, evaluate,
 };
 use clap::Args;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error};
 use serde_json::json;
 
 use crate::{
-    exit::{DIVERGED, INTERRUPTED, coded},
+    exit::{DIVERGED, INTERRUPTED, coded, usage},
     interrupt::Interrupt,
     loading::{data_name, load_data},
     output::Output,
@@ -57,6 +57,9 @@ pub struct Options {
     /// Use only the first N test images
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     test_limit: Option<u32>,
+    /// Another recipe than the built-in one, xtask/src/commands/speedrun.toml
+    #[arg(long, value_name = "FILE")]
+    recipe: Option<PathBuf>,
     /// Threads, 0 for all cores; no influence on the weights
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=1024))]
     threads: u16,
@@ -78,11 +81,18 @@ struct Recipe {
     std: f32,
     layers: String,
     label_smoothing: f64,
-    optimizer: String,
+    #[serde(deserialize_with = "spec")]
+    optimizer: Optimizer,
     learning_rate: f64,
-    schedule: String,
+    #[serde(deserialize_with = "spec")]
+    schedule: Schedule,
     batch_size: usize,
     epochs: Vec<f64>,
+}
+
+/// A value that is written as text.
+fn spec<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(from: D) -> Result<T, D::Error> {
+    String::deserialize(from)?.parse().map_err(D::Error::custom)
 }
 
 const RECIPE: &str = include_str!("speedrun.toml");
@@ -90,7 +100,16 @@ const RECIPE: &str = include_str!("speedrun.toml");
 /// Trains from every seed and prints.
 pub fn run(options: &Options, output: &Output) -> Result<()> {
     let interrupt = Interrupt::listen()?;
-    let recipe: Recipe = toml::from_str(RECIPE)?;
+    let (text, name) = match &options.recipe {
+        Some(path) => {
+            let name = path.display().to_string();
+            let text = fs::read_to_string(path)
+                .map_err(|error| usage(format!("{name}: {error}; expected a recipe like speedrun.toml")))?;
+            (text, name)
+        }
+        None => (RECIPE.to_string(), "speedrun.toml".to_string()),
+    };
+    let recipe = Recipe::parse(&text).map_err(|error| usage(format!("{name}: {error:#}")))?;
     let start = Instant::now();
     let limits = [options.train_limit, options.test_limit].map(|limit| limit.map(|n| n as usize));
     let loaded = load_data(&options.data, options.data_dir.as_deref(), limits.into(), output)?;
@@ -156,7 +175,7 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
         "test_images": test.len(),
         "layers": recipe.layers,
         "epochs": recipe.epochs,
-        "recipe": RECIPE,
+        "recipe": text,
     }));
     if !reached {
         bail!(
@@ -179,16 +198,46 @@ struct Trained {
 }
 
 impl Recipe {
+    /// Reads a recipe and checks that it can be trained.
+    fn parse(text: &str) -> Result<Recipe> {
+        let recipe: Recipe = toml::from_str(text).map_err(|error| {
+            let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+            anyhow!("line {line}: {}", error.message().replace('\n', " "))
+        })?;
+        let Recipe { std, label_smoothing, learning_rate, batch_size, epochs, .. } = &recipe;
+        ensure!(
+            *std > 0.0 && recipe.mean.is_finite(),
+            "expected a finite mean and an std above 0, found {std}"
+        );
+        ensure!(
+            (0.0..1.0).contains(label_smoothing),
+            "expected a label_smoothing of at least 0 and below 1, found {label_smoothing}"
+        );
+        ensure!(
+            *learning_rate >= 0.0 && learning_rate.is_finite(),
+            "expected a learning_rate of at least 0, found {learning_rate}"
+        );
+        ensure!((1..=1 << 20).contains(batch_size), "expected a batch_size of 1 to 2^20, found {batch_size}");
+        ensure!(
+            epochs.first() == Some(&1.0) && epochs.iter().all(|share| (0.0..=1.0).contains(share)),
+            "expected epochs = [1.0, ...], then shares from 0 to 1"
+        );
+        recipe.network()?;
+        Ok(recipe)
+    }
+
+    fn network(&self) -> Result<Network> {
+        Ok(self.layers.parse::<Spec>()?.build::<f32>(Shape::new(1, self.crop, self.crop))?)
+    }
+
     /// One run of the recipe.
     fn train(&self, images: &Dataset, seed: u64, threads: usize) -> Result<Trained> {
         let crop = Some(Crop::center(images.image_size(), self.crop, self.crop));
         let preprocess = Preprocess { normalize: Normalize::mean_std(self.mean, self.std), crop };
-        let network = self.layers.parse::<Spec>()?.build::<f32>(Shape::new(1, self.crop, self.crop))?;
+        let network = self.network()?;
         let theta = init_network(&network, Init::HeNormal, seed);
         let objective = Objective::SoftmaxCrossEntropy { label_smoothing: self.label_smoothing };
-        let optimizer: Optimizer = self.optimizer.parse()?;
-        let schedule: Schedule = self.schedule.parse()?;
-        let batch_size = self.batch_size;
+        let Recipe { optimizer, schedule, batch_size, .. } = *self;
         let config = StepConfig { optimizer, objective, batch_size, threads, seed };
         let mut trainer = Trainer::new(&network, theta, config)?;
         let mut hardest = Hardest::new(seed, images.len());
