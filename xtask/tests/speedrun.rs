@@ -78,7 +78,7 @@ fn another_recipe() {
     let other = events(&run(built_in.replace("batch_size = 128", "batch_size = 64")));
     assert_ne!(same[0]["weights_sha256"], other[0]["weights_sha256"]);
     for (from, to, said) in [
-        ("std = 0.5", "std = 0", "an std above 0, found 0"),
+        ("label_smoothing = 0.15", "label_smoothing = 1", "below 1, found 1"),
         ("epochs = [1.0,", "epochs = [", "expected epochs = [1.0, ...]"),
         ("adam(", "adma(", "expected one of sgd, adam, adamw, found `adma`"),
         ("crop = 24", "crop = 4", "found a window of 5 rows in an input of 4 rows"),

@@ -77,8 +77,6 @@ fn share(text: &str) -> Result<f64, String> {
 #[serde(deny_unknown_fields)]
 struct Recipe {
     crop: usize,
-    mean: f32,
-    std: f32,
     layers: String,
     label_smoothing: f64,
     #[serde(deserialize_with = "spec")]
@@ -204,11 +202,7 @@ impl Recipe {
             let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
             anyhow!("line {line}: {}", error.message().replace('\n', " "))
         })?;
-        let Recipe { std, label_smoothing, learning_rate, batch_size, epochs, .. } = &recipe;
-        ensure!(
-            *std > 0.0 && recipe.mean.is_finite(),
-            "expected a finite mean and an std above 0, found {std}"
-        );
+        let Recipe { label_smoothing, learning_rate, batch_size, epochs, .. } = &recipe;
         ensure!(
             (0.0..1.0).contains(label_smoothing),
             "expected a label_smoothing of at least 0 and below 1, found {label_smoothing}"
@@ -233,7 +227,7 @@ impl Recipe {
     /// One run of the recipe.
     fn train(&self, images: &Dataset, seed: u64, threads: usize) -> Result<Trained> {
         let crop = Some(Crop::center(images.image_size(), self.crop, self.crop));
-        let preprocess = Preprocess { normalize: Normalize::mean_std(self.mean, self.std), crop };
+        let preprocess = Preprocess { normalize: Normalize::unit(), crop };
         let network = self.network()?;
         let theta = init_network(&network, Init::HeNormal, seed);
         let objective = Objective::SoftmaxCrossEntropy { label_smoothing: self.label_smoothing };
