@@ -6,6 +6,7 @@
 //! |---|---|
 //! | one step of training, on any number of threads with equal bits | [`Trainer`], [`ShardPlan`], [`BatchSource`] |
 //! | epochs over a data set, with observers, evaluation, stop and resume | [`Fit`], [`FitConfig`], [`Observer`], [`Event`] |
+//! | which samples to go on with | [`Hardest`] |
 //! | optimisers and learning rates | [`Optimizer`], [`Schedule`], [`Objective`] |
 //! | how good a network is | [`evaluate`], [`Evaluation`], [`Confusion`], [`metrics`] |
 //! | a fit on disk | [`Checkpoint`], [`weights_sha256`] |
@@ -21,6 +22,7 @@ mod error;
 mod evaluate;
 mod event;
 mod fit;
+mod hardest;
 pub mod metrics;
 mod objective;
 mod optimizer;
@@ -33,6 +35,7 @@ pub use error::{Diverged, DivergenceCause, FitError, SpecError, TrainerError};
 pub use evaluate::{Evaluation, evaluate};
 pub use event::{Event, Observer, Silent};
 pub use fit::{Fit, FitConfig, Progress, Sampling};
+pub use hardest::Hardest;
 pub use metrics::Confusion;
 pub use objective::Objective;
 pub use optimizer::{Adam, AdamW, Optimizer, OptimizerState, Sgd, StateMut};

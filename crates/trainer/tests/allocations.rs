@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use byhand_datasets::Augment;
 use byhand_datasets::batches::epoch_order_into;
-use byhand_trainer::{ImageBatch, Preprocess, StepConfig, Trainer};
+use byhand_trainer::{Hardest, ImageBatch, Preprocess, StepConfig, Trainer};
 use common::{cnn, mlp, theta, train};
 
 struct Counting;
@@ -50,6 +50,7 @@ fn steps_allocate_nothing() {
                         };
                         let mut trainer = Trainer::new(&network, theta(&network), config).unwrap();
                         let mut order = vec![0; train().len()];
+                        let mut hardest = Hardest::new(1, train().len());
                         let allocations = trainer.session(|trainer| {
                             let mut before = 0;
                             for step in 0..12 {
@@ -58,6 +59,8 @@ fn steps_allocate_nothing() {
                                 let size = if step == 11 { batch_size.div_ceil(2) } else { batch_size };
                                 let batch = ImageBatch::new(train(), &order[..size], Preprocess::default());
                                 trainer.step(1e-3, &batch.augmented(&augment, 1, step)).unwrap();
+                                hardest.record(&order[..size], trainer.residuals());
+                                assert!(!hardest.epoch(step, 0.5).is_empty());
                                 if step == 1 {
                                     before = ALLOCATIONS.load(Ordering::SeqCst);
                                 }

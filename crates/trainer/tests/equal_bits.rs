@@ -7,7 +7,8 @@ use std::ops::ControlFlow;
 use byhand_datasets::Augment;
 use byhand_layers::Network;
 use byhand_trainer::{
-    Checkpoint, Event, Fit, FitConfig, Progress, Sampling, Silent, evaluate, weights_sha256,
+    Checkpoint, Event, Fit, FitConfig, Hardest, ImageBatch, Preprocess, Progress, Sampling, Silent,
+    StepConfig, Trainer, evaluate, weights_sha256,
 };
 use common::{cnn, mlp, test, theta, train};
 
@@ -47,6 +48,29 @@ fn any_number_of_threads_and_ten_repeats() {
             );
         }
         assert_ne!(digest(&network, FitConfig { seed: 6, ..config() }), one, "{name}, another seed");
+    }
+}
+
+#[test]
+fn the_hardest_samples_are_the_same_for_any_number_of_threads() {
+    let network = cnn();
+    let run = |threads| {
+        let config = StepConfig { batch_size: 96, threads, ..StepConfig::default() };
+        let mut trainer = Trainer::new(&network, theta(&network), config).unwrap();
+        let mut hardest = Hardest::new(1, train().len());
+        for (epoch, share) in [(0, 1.0), (1, 0.3), (2, 0.2)] {
+            let order = hardest.epoch(epoch, share).to_vec();
+            for samples in order.chunks(96) {
+                let batch = ImageBatch::new(train(), samples, Preprocess::default());
+                trainer.step(0.05, &batch).unwrap();
+                hardest.record(samples, trainer.residuals());
+            }
+        }
+        (hardest.epoch(3, 0.1).to_vec(), weights_sha256(trainer.theta()))
+    };
+    let one = run(1);
+    for threads in [2, 3, 7] {
+        assert_eq!(run(threads), one, "{threads} threads");
     }
 }
 

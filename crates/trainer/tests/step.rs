@@ -146,6 +146,34 @@ fn in_and_out_of_a_session_from_rows_and_from_images() {
 }
 
 #[test]
+fn residuals_are_what_the_softmax_leaves_of_the_class() {
+    // 200 samples are several shards, each of tiles; a smaller minibatch has other borders; 2 samples lie one after the other.
+    let network = cnn();
+    for threads in [1, 2] {
+        for sizes in [&[200, 170, 200][..], &[2, 1]] {
+            let mut trainer = trainer(&network, sizes[0], threads);
+            assert_eq!(trainer.residuals().count(), 0, "before the first step");
+            for &size in sizes {
+                let indices: Vec<u32> = (0..size as u32).map(|i| 3 * i).collect();
+                let (x, labels) = rows(&indices);
+                let mut expected = network.predict(trainer.theta(), x.view());
+                for (mut logits, &label) in expected.outer_iter_mut().zip(&labels) {
+                    logits.mapv_inplace(f32::exp);
+                    let p = logits[usize::from(label)] / logits.sum();
+                    logits[0] = 1.0 - p;
+                }
+                trainer.step(0.05, &Rows::new(x.view(), &labels)).unwrap();
+                let found: Vec<f32> = trainer.residuals().collect();
+                assert_eq!(found.len(), size);
+                for (i, (found, expected)) in found.iter().zip(expected.column(0)).enumerate() {
+                    assert!((found - expected).abs() < 1e-4, "sample {i} of {size}: {found}, {expected}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn augmentation_is_the_same_in_both_layouts() {
     // Two samples lie one after the other, three side by side; sample i of a step is moved alike in both.
     let augment = Augment { shift: 3, rotate: 0.2, scale: 0.1, shear: 0.1 };

@@ -9,6 +9,7 @@ pub mod gradcheck;
 pub mod parity;
 pub mod predict;
 pub mod seeds;
+pub mod speedrun;
 pub mod summary;
 pub mod throughput;
 pub mod train;

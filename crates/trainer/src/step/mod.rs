@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 
 use byhand_layers::Block;
 use byhand_layers::loss::{Loss, LossStats};
-use byhand_layers::{Loop, NamedParam, Network, Pass, Workspace, vectorised};
+use byhand_layers::{LANES, Loop, NamedParam, Network, Pass, Workspace, vectorised};
 
 use self::crew::Crew;
 pub use self::plan::{MAX_SHARDS, ShardPlan};
@@ -100,6 +100,8 @@ pub struct Trainer {
     theta: Vec<f32>,
     state: OptimizerState<f32>,
     shards: Vec<Shard>,
+    /// Shards of the last step.
+    active: usize,
     workers: Vec<Mutex<Worker>>,
     /// The optimiser is plain gradient descent and a minibatch may be one block: then layers may
     /// [descend](Network::descend) by themselves.
@@ -126,6 +128,7 @@ impl Trainer {
         let plan = plan_for(network, config.batch_size);
         let crew = Arc::new(Crew::new(config.threads));
         let shards = plan.shards(config.batch_size);
+        let largest_shard = config.batch_size.div_ceil(LANES).div_ceil(shards) * LANES;
         let threads_used = if shards > 1 || param_len >= SHARED_UPDATE { crew.threads() } else { 1 };
         let descends = config.optimizer.is_plain_descent() && plan.is_one_block(config.batch_size);
         if threads_used > 1 {
@@ -138,7 +141,8 @@ impl Trainer {
             plan,
             flops: network.flops(),
             state: OptimizerState::new(&config.optimizer, param_len),
-            shards: (0..shards).map(|_| Shard::new(param_len)).collect(),
+            shards: (0..shards).map(|_| Shard::new(param_len, largest_shard)).collect(),
+            active: 0,
             workers: (0..threads_used)
                 .map(|_| {
                     let block = plan.largest_block();
@@ -197,6 +201,13 @@ impl Trainer {
         &self.state
     }
 
+    /// Of each sample of the last step, in order: how much more its loss wanted of the output of its class, which is minus
+    /// the gradient of the sample's loss by that output. For softmax cross-entropy without smoothing it is 1 - p, with
+    /// the probability p that the network gave to the class; the larger, the harder the sample.
+    pub fn residuals(&self) -> impl Iterator<Item = f32> {
+        self.shards[..self.active].iter().flat_map(|shard| &shard.residuals[..shard.samples.len()]).copied()
+    }
+
     /// Steps done.
     pub fn steps(&self) -> u64 {
         self.steps
@@ -236,6 +247,7 @@ impl Trainer {
             return Ok(stats);
         }
         let active = self.plan.shards(samples);
+        self.active = active;
         let (theta, shards) = (&self.theta, &mut self.shards[..active]);
         for (i, shard) in shards.iter_mut().enumerate() {
             shard.samples = self.plan.shard(samples, i);
@@ -249,11 +261,14 @@ impl Trainer {
         let accumulate = |shard: &mut Shard| {
             let mut worker = lock(&self.workers[self.crew.thread() % self.workers.len()]);
             shard.stats = LossStats::default();
+            let mut offset = 0;
             for samples in self.plan.blocks(shard.samples.clone()) {
                 let block = self.plan.block(samples.len());
                 let pass = Pass::train(block, self.config.seed, self.steps, samples.start as u64);
                 let stats = worker.forward(&self.network, &*self.loss, theta, &pass, batch, samples, scale);
                 shard.stats += stats;
+                worker.residuals(block, scale, &mut shard.residuals[offset..]);
+                offset += block.samples();
                 worker.backward(&self.network, theta, &pass, &mut shard.dtheta);
             }
             shard.is_sound = all_below(&shard.dtheta, LARGEST_GRADIENT);
@@ -289,9 +304,13 @@ impl Trainer {
         let samples = batch.len();
         let block = self.plan.block(samples);
         let pass = Pass::train(block, self.config.seed, self.steps, 0);
-        let (worker, dtheta) = (&mut *lock(&self.workers[0]), &mut self.shards[0].dtheta);
+        self.active = 1;
+        let Shard { samples: all, dtheta, residuals, .. } = &mut self.shards[0];
+        *all = 0..samples;
+        let worker = &mut *lock(&self.workers[0]);
         let scale = 1.0 / samples as f32;
         let stats = worker.forward(&self.network, &*self.loss, &self.theta, &pass, batch, 0..samples, scale);
+        worker.residuals(block, scale, residuals);
         let theta = &mut self.theta;
         let is_sound = stats.loss.is_finite()
             && worker.backward_for_descent(&self.network, theta, &pass, dtheta, LARGEST_GRADIENT);
@@ -369,13 +388,20 @@ const LARGEST_GRADIENT: f32 = f32::MAX / MAX_SHARDS as f32;
 struct Shard {
     samples: Range<usize>,
     dtheta: Vec<f32>,
+    residuals: Vec<f32>,
     stats: LossStats,
     is_sound: bool,
 }
 
 impl Shard {
-    fn new(param_len: usize) -> Shard {
-        Shard { samples: 0..0, dtheta: vec![0.0; param_len], stats: LossStats::default(), is_sound: true }
+    fn new(param_len: usize, samples: usize) -> Shard {
+        Shard {
+            samples: 0..0,
+            dtheta: vec![0.0; param_len],
+            residuals: vec![0.0; samples],
+            stats: LossStats::default(),
+            is_sound: true,
+        }
     }
 }
 

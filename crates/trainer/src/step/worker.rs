@@ -98,6 +98,16 @@ impl Worker {
         network.descend(pass, rate, theta, &mut self.workspace);
     }
 
+    /// Writes what [`Trainer::residuals`](super::Trainer::residuals) says of each sample of the last block, whose loss was
+    /// scaled by `scale`.
+    pub(crate) fn residuals(&mut self, block: Block, scale: f32, out: &mut [f32]) {
+        let (logits, dlogits) = self.workspace.output_and_grad_mut();
+        let classes = logits.len() / block.len(1);
+        for (sample, (out, &label)) in out.iter_mut().zip(&self.labels[..block.samples()]).enumerate() {
+            *out = -dlogits[block.index(classes, sample, label.into())] / scale;
+        }
+    }
+
     /// The outputs of the last block, laid out as the block says.
     pub(crate) fn logits(&self) -> &[f32] {
         self.workspace.output()
