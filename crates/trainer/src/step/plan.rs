@@ -45,8 +45,8 @@ impl ShardPlan {
     /// - `sample_bytes`: activations and gradients of one sample, in bytes.
     ///
     /// The number of shards is a power of two, at most the number of tiles and [`MAX_SHARDS`], such that a shard has at least
-    /// a million FLOPs and merging the gradients of `n` shards is at most an `n`-th of the work: twice as many shards are
-    /// worth ever less.
+    /// a million FLOPs, and the work is `n * n / 2` times that of merging the gradients of `n` shards: twice as many are worth
+    /// ever less.
     pub fn new(batch_size: usize, flops_per_sample: u64, param_len: usize, sample_bytes: usize) -> ShardPlan {
         let block = match sample_bytes < LARGE_SAMPLE {
             true => Block::for_samples(batch_size),
@@ -60,7 +60,7 @@ impl ShardPlan {
         };
         let pays = |shards: usize| {
             let n = shards as u64;
-            shards <= block.tiles() && merge(shards) <= work / n && work / n >= MIN_SHARD_FLOPS
+            shards <= block.tiles() && merge(shards) <= 2 * work / (n * n) && work / n >= MIN_SHARD_FLOPS
         };
         let mut max_shards = 1;
         while max_shards < MAX_SHARDS && pays(2 * max_shards) {
@@ -146,7 +146,7 @@ mod tests {
     fn the_number_of_shards_follows_the_work() {
         // lenet: 2.1 MFLOP and 72,000 parameters.
         let shards = |batch: usize| ShardPlan::new(batch, 2_100_000, 72_000, 100_000).shards(batch);
-        assert_eq!([1, 8, 16, 32, 128, 1000].map(shards), [1, 1, 1, 2, 4, 16]);
+        assert_eq!([1, 8, 16, 32, 128, 1000].map(shards), [1, 1, 1, 2, 4, 8]);
         // A large dense network: merging is dear.
         let shards = |batch: usize| ShardPlan::new(batch, 3_200_000, 670_000, 10_000).shards(batch);
         assert_eq!([16, 128, 1000].map(shards), [1, 2, 4]);
