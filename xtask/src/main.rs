@@ -142,7 +142,7 @@ fn wrong_usage(error: &clap::Error) -> ExitCode {
     let text = error.render().to_string();
     let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
     let told: Vec<&str> = lines.filter(|line| !line.is_empty() && !line.starts_with("For more")).collect();
-    let message = told.join("; ").trim_start_matches("error: ").to_string();
+    let message = told.join("; ").replace(":; ", ": ").trim_start_matches("error: ").to_string();
     let json = std::env::args().any(|argument| argument == "--json");
     Output::new(json).error(&exit::usage(format!("{message} (see `cargo xtask --help`)")), exit::USAGE);
     ExitCode::from(exit::USAGE)

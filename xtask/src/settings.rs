@@ -35,10 +35,10 @@ pub struct Settings {
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// Train on the first N images only
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true)]
     pub train_limit: Option<NonZeroUsize>,
     /// Evaluate on the first N test images only
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true)]
     pub test_limit: Option<NonZeroUsize>,
     /// Keep the last N training images (after --train-limit) for validation after each epoch
     #[arg(long, value_name = "N")]
@@ -60,17 +60,17 @@ pub struct Settings {
     #[serde(default, with = "text")]
     pub init: Option<Init>,
     /// Passes over the training images
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true)]
     pub epochs: Option<NonZeroUsize>,
     /// Images in a step
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true)]
     pub batch_size: Option<NonZeroUsize>,
     /// sgd, sgd(momentum=0.9,nesterov,weight_decay=1e-4), adam, adam(beta1=0.9,beta2=0.99), adamw(weight_decay=0.01)
     #[arg(long)]
     #[serde(default, with = "text")]
     pub optimizer: Option<Optimizer>,
     /// Learning rate: the schedule's peak
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub lr: Option<f64>,
     /// constant, step(parts=3,factor=0.1), cosine, linear, one-cycle(rise=0.3); each may have warmup=STEPS
     #[arg(long)]
@@ -81,8 +81,12 @@ pub struct Settings {
     #[serde(default, with = "text")]
     pub loss: Option<Objective>,
     /// Seed of everything random: equal seeds give equal bits
-    #[arg(long, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    #[arg(long, allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     pub seed: Option<u64>,
+}
+
+fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| format!("expected a whole number of at least 1, found {text}"))
 }
 
 /// How bytes become numbers.

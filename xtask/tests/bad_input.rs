@@ -158,7 +158,14 @@ fn a_last_layer_of_another_width() {
 
 #[test]
 fn batch_size_zero() {
-    fails(xtask().args(["train-cnn", "--batch-size", "0"]), 2, &["--batch-size", "0"]);
+    fails(xtask().args(["train-cnn", "--batch-size", "0"]), 2, &["--batch-size", "at least 1", "found 0"]);
+}
+
+#[test]
+fn numbers_below_zero() {
+    fails(xtask().args(["train-cnn", "--epochs", "-1"]), 2, &["--epochs", "at least 1", "found -1"]);
+    fails(xtask().args(["train-cnn", "--lr", "-1"]), 2, &["--lr", "above 0", "found -1"]);
+    fails(xtask().args(["train-cnn", "--seed", "-1"]), 2, &["--seed", "-1"]);
 }
 
 #[test]
@@ -214,6 +221,19 @@ fn resume_without_a_checkpoint() {
     fails(xtask().args(["train", "--resume", "nowhere"]), 2, &["nowhere", "checkpoint"]);
 }
 
+/// And the refused setting leaves no trace: the run goes on without it.
+#[test]
+fn resume_with_another_setting() {
+    let folder = Folder::good();
+    assert!(folder.train().output().unwrap().status.success());
+    let run = folder.0.path().join("run");
+    let config = fs::read(run.join("config.toml")).unwrap();
+    let mut resume = xtask();
+    resume.args(["train", "--lr", "0.5", "--quiet", "--resume"]).arg(&run);
+    fails(&mut resume, 2, &["cannot resume", "learning rate", "0.5"]);
+    assert_eq!(fs::read(run.join("config.toml")).unwrap(), config);
+}
+
 #[test]
 fn model_that_is_not_there() {
     fails(xtask().args(["evaluate", "nowhere"]), 2, &["nowhere", "model.safetensors"]);
@@ -256,6 +276,22 @@ fn picture_of_the_wrong_size() {
     let picture = png(folder.0.path(), 20, 30);
     let run = folder.0.path().join("run");
     fails(xtask().arg("predict").arg(run).arg(picture), 1, &["picture.png", "28x28", "30x20"]);
+}
+
+#[test]
+fn picture_that_is_none() {
+    let folder = Folder::good();
+    assert!(folder.train().output().unwrap().status.success());
+    let run = folder.0.path().join("run");
+    let picture = folder.0.path().join("picture.png");
+    for (bytes, words) in [
+        (&b"\x89PNG\r\n\x1a\nrubbish"[..], ["picture.png", "whole PNG file"]),
+        (b"rubbish of another kind", ["picture.png", "file of images"]),
+    ] {
+        fs::write(&picture, bytes).unwrap();
+        fails(xtask().arg("predict").arg(&run).arg(&picture), 1, &words);
+    }
+    fails(xtask().arg("predict").arg(&run).arg("nowhere.png"), 1, &["nowhere.png", "PNG or IDX"]);
 }
 
 fn png(folder: &Path, width: u32, height: u32) -> PathBuf {

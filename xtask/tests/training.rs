@@ -212,10 +212,14 @@ fn summary_of_a_spec() {
 
 #[test]
 fn gradcheck_of_one_layer() {
-    let events = events(&mut xtask(&["gradcheck", "--only", "relu", "--json"]));
-    let result = events.last().unwrap();
-    assert_eq!((result["event"].as_str(), result["failures"].as_u64()), (Some("result"), Some(0)));
-    assert!(result["checks"].as_u64().unwrap() > 100);
+    for only in ["relu", "cross-entropy"] {
+        let events = events(&mut xtask(&["gradcheck", "--only", only, "--json"]));
+        let (result, checks) = events.split_last().unwrap();
+        assert_eq!((result["event"].as_str(), result["failures"].as_u64()), (Some("result"), Some(0)));
+        assert!(result["checks"].as_u64().unwrap() > 100);
+        // What is shown is what was asked for.
+        assert!(checks.iter().all(|check| check["layer"].as_str().unwrap().contains(only)));
+    }
 }
 
 #[test]

@@ -247,6 +247,13 @@ fn the_doctor_says_what_files_are() {
     assert!(text.contains("expected 20 labels, one an image of"), "{text}");
     assert!(text.contains("photo-idx3-ubyte: at byte 0: expected an IDX file"), "{text}");
 
+    // Images and labels exchanged: good files, badly named.
+    let swapped = tempdir().unwrap();
+    write_file(swapped.path(), NAMES[0], &[&[0, 0, 8, 1, 0, 0, 0, 2][..], &[0; 2]].concat(), false);
+    let report = source::doctor(swapped.path()).unwrap();
+    assert!(!report.is_healthy());
+    assert!(report.to_string().contains("expected images, as it is called, found labels 2"), "{report}");
+
     let empty = tempdir().unwrap();
     assert!(!source::doctor(empty.path()).unwrap().is_healthy());
     assert!(matches!(source::doctor(&empty.path().join("nowhere")), Err(Error::Io { .. })));

@@ -59,7 +59,7 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
         ("squared error", check::check_loss(&SquaredError, 10, &settings)),
     ] {
         if wanted(name) {
-            total.add(&report, &isas, output);
+            total.add(&Report { layer: name.to_string(), ..report }, &isas, output);
         }
     }
     if total.reports == 0 {

@@ -53,7 +53,7 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
     let network = model.network()?;
     let mut count = 0;
     for file in &options.images {
-        let mut images = read_images(file, options.limit).with_context(|| file.display().to_string())?;
+        let mut images = read_images(file, options.limit)?;
         if options.invert {
             images.mapv_inplace(|p| 255 - p);
         }
@@ -83,14 +83,16 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
 
 /// One image (PNG) or many (IDX), told apart by the first bytes.
 fn read_images(path: &Path, limit: usize) -> Result<Array3<u8>> {
-    let mut file = BufReader::new(File::open(path)?);
+    let name = path.display().to_string();
+    let cannot_read = || format!("{name}: expected a PNG or IDX file of images");
+    let mut file = BufReader::new(File::open(path).with_context(cannot_read)?);
     let mut magic = [0; 4];
-    let read = file.read(&mut magic)?;
-    file.rewind()?;
+    let read = file.read(&mut magic).with_context(cannot_read)?;
+    file.rewind().with_context(cannot_read)?;
     if magic[..read] == *b"\x89PNG" {
-        return read_png(file);
+        return read_png(file).with_context(|| format!("{name}: expected a whole PNG file"));
     }
-    let images = idx::read_images(file, &path.display().to_string(), u64::MAX)?;
+    let images = idx::read_images(file, &name, u64::MAX)?;
     let n = images.len_of(Axis(0)).min(limit);
     Ok(images.slice_move(ndarray::s![..n, .., ..]))
 }

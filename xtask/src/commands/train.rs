@@ -69,7 +69,6 @@ pub fn run(command: &str, options: &Options, output: &Output) -> Result<()> {
     if resumed.is_none() && folder.is_used() {
         output.warn(format!("{} holds an earlier run: its files are replaced", folder.path().display()));
     }
-    write_config(&recipe, &folder)?;
 
     let config = fit_config(&recipe, &data, options.threads);
     let watched = data.validation.as_ref().unwrap_or(&data.test);
@@ -80,6 +79,8 @@ pub fn run(command: &str, options: &Options, output: &Output) -> Result<()> {
         let theta = init_network::<f32>(&network, recipe.init, recipe.seed);
         Fit::new(&network, theta, &data.train, Some(watched), config).map_err(usage)?
     };
+    // Not before the checkpoint took these settings: a refused change must not stay in the folder.
+    write_config(&recipe, &folder)?;
     let mut watcher = Watcher {
         output: *output,
         validation: data.validation.is_some(),

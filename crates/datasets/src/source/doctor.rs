@@ -63,6 +63,7 @@ pub fn doctor(path: &Path) -> Result<Report, Error> {
         );
     }
     let files = paths.into_iter().map(examine).collect::<Result<Vec<_>, Error>>()?;
+    problems.extend(files.iter().filter_map(misnamed));
     problems.extend(files.iter().filter_map(|images| count_mismatch(images, &files)));
     Ok(Report { path: path.to_path_buf(), files, problems })
 }
@@ -172,6 +173,17 @@ fn content(idx: &Idx, file_sha256: &str) -> Content {
         histogram[usize::from(value)] += 1;
     }
     Content { gzipped: idx.gzipped, dims: idx.dims.clone(), sha256, published, histogram }
+}
+
+/// Images that are called labels, or the other way round.
+fn misnamed(file: &FileReport) -> Option<String> {
+    let content = file.content.as_ref().ok()?;
+    let name = file.path.file_name()?.to_str()?;
+    let expected = ["images", "labels"].into_iter().find(|kind| name.contains(kind))?;
+    (content.kind() != expected).then(|| {
+        let (path, dims) = (file.path.display(), idx::dims_text(&content.dims));
+        format!("{path}: expected {expected}, as it is called, found {} {dims}", content.kind())
+    })
 }
 
 /// Labels beside images that are not as many as those.

@@ -115,8 +115,7 @@ impl Trainer {
     /// A trainer of `network` (shared, not copied) that starts from the weights `theta`.
     ///
     /// # Errors
-    /// When there are not as many weights as the network has, a batch size of 0, a network with fewer than 1 or more
-    /// than 256 outputs, or the threads cannot be started.
+    /// When there are not as many weights as the network has, a batch size of 0, or the threads cannot be started.
     pub fn new(network: &Network<f32>, theta: Vec<f32>, config: StepConfig) -> Result<Trainer, TrainerError> {
         if config.batch_size == 0 {
             return Err(TrainerError::setting("batch size", "at least 1", "0"));
