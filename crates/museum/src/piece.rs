@@ -102,7 +102,8 @@ pub(crate) fn examine_layer(
             unreachable!("the geometry a piece is examined with is refused: {error}")
         }
     };
-    let mut findings = of_report(check_layer(&wrong, options));
+    // One checker for all pieces: compiled for each, it would be most of this crate.
+    let mut findings = of_report(check_layer(&wrong as &dyn Checked, options));
     let detail = twin::compare_layers(&wrong, &right, options.seed);
     findings.extend(detail.map(|detail| Finding { check: Check::Twin, detail }));
     findings
