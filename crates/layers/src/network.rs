@@ -201,28 +201,7 @@ impl<T: Scalar> Network<T> {
     /// As [`forward`](Self::forward); `dtheta` must be as long as `theta`.
     #[track_caller]
     pub fn backward(&self, pass: &Pass, theta: &[T], dtheta: &mut [T], ws: &mut Workspace<T>) {
-        self.assert_fits(pass, theta, ws);
-        assert_eq!(dtheta.len(), self.param_len, "network: length of dtheta");
-        let [dy, dx] = &mut ws.gradients;
-        let (mut dy, mut dx) = (dy, dx);
-        for (place, node) in self.plan.iter().enumerate().rev() {
-            let Dimensions { x_len, y_len, tape_len, scratch_len } = node.dimensions(pass.block);
-            let saved = Saved {
-                x: ws.activations[place].first(x_len),
-                y: ws.activations[place + 1].first(y_len),
-                tape: ws.tapes[place].first(tape_len),
-            };
-            node.layer.backward(
-                &node.pass(pass),
-                &theta[node.theta.clone()],
-                saved,
-                dy.first(y_len),
-                (place > 0).then(|| dx.first_mut(x_len)),
-                &mut dtheta[node.theta.clone()],
-                ws.scratch.first_mut(scratch_len),
-            );
-            std::mem::swap(&mut dy, &mut dx);
-        }
+        self.walk_back(pass, theta, dtheta, ws, false);
     }
 
     /// [`backward`](Self::backward) for a minibatch that is this one block, with plain gradient descent to follow: layers that
@@ -232,33 +211,8 @@ impl<T: Scalar> Network<T> {
     /// As [`backward`](Self::backward); the workspace must be [one for descent](Workspace::for_descent).
     #[track_caller]
     pub fn backward_for_descent(&self, pass: &Pass, theta: &[T], dtheta: &mut [T], ws: &mut Workspace<T>) {
-        self.assert_fits(pass, theta, ws);
-        assert_eq!(dtheta.len(), self.param_len, "network: length of dtheta");
         assert_eq!(ws.kept.len(), self.plan.len(), "network: a workspace for descent");
-        let block = pass.block;
-        let [dy, dx] = &mut ws.gradients;
-        let (mut dy, mut dx) = (dy, dx);
-        for (place, node) in self.plan.iter().enumerate().rev() {
-            let Dimensions { x_len, y_len, tape_len, scratch_len } = node.dimensions(block);
-            let (theta, dy_now) = (&theta[node.theta.clone()], dy.first(y_len));
-            let wanted_dx = (place > 0).then(|| dx.first_mut(x_len));
-            let scratch = ws.scratch.first_mut(scratch_len);
-            if let Some(layer) = node.layer.as_descend(block) {
-                ws.kept[place].first_mut(y_len).copy_from_slice(dy_now);
-                if let Some(dx) = wanted_dx {
-                    layer.backward_input(&node.pass(pass), theta, dy_now, dx, scratch);
-                }
-            } else {
-                let saved = Saved {
-                    x: ws.activations[place].first(x_len),
-                    y: ws.activations[place + 1].first(y_len),
-                    tape: ws.tapes[place].first(tape_len),
-                };
-                let dtheta = &mut dtheta[node.theta.clone()];
-                node.layer.backward(&node.pass(pass), theta, saved, dy_now, wanted_dx, dtheta, scratch);
-            }
-            std::mem::swap(&mut dy, &mut dx);
-        }
+        self.walk_back(pass, theta, dtheta, ws, true);
     }
 
     /// The parameters whose gradient [`backward_for_descent`](Self::backward_for_descent) leaves in `dtheta`, layer by layer.
@@ -325,6 +279,36 @@ impl<T: Scalar> Network<T> {
     /// The first parameter tensor in which `values` (a `theta` or `dtheta`) is not finite.
     pub fn first_non_finite(&self, values: &[T]) -> Option<&NamedParam> {
         self.params.iter().find(|param| values[param.range.clone()].iter().any(|value| !value.is_finite()))
+    }
+
+    /// Both backward passes. With `keep`, a layer that can descend leaves `dtheta` alone, and its `dy` is kept.
+    #[track_caller]
+    fn walk_back(&self, pass: &Pass, theta: &[T], dtheta: &mut [T], ws: &mut Workspace<T>, keep: bool) {
+        self.assert_fits(pass, theta, ws);
+        assert_eq!(dtheta.len(), self.param_len, "network: length of dtheta");
+        let [dy, dx] = &mut ws.gradients;
+        let (mut dy, mut dx) = (dy, dx);
+        for (place, node) in self.plan.iter().enumerate().rev() {
+            let Dimensions { x_len, y_len, tape_len, scratch_len } = node.dimensions(pass.block);
+            let (theta, dy_now) = (&theta[node.theta.clone()], dy.first(y_len));
+            let wanted_dx = (place > 0).then(|| dx.first_mut(x_len));
+            let scratch = ws.scratch.first_mut(scratch_len);
+            if let Some(layer) = node.layer.as_descend(pass.block).filter(|_| keep) {
+                ws.kept[place].first_mut(y_len).copy_from_slice(dy_now);
+                if let Some(dx) = wanted_dx {
+                    layer.backward_input(&node.pass(pass), theta, dy_now, dx, scratch);
+                }
+            } else {
+                let saved = Saved {
+                    x: ws.activations[place].first(x_len),
+                    y: ws.activations[place + 1].first(y_len),
+                    tape: ws.tapes[place].first(tape_len),
+                };
+                let dtheta = &mut dtheta[node.theta.clone()];
+                node.layer.backward(&node.pass(pass), theta, saved, dy_now, wanted_dx, dtheta, scratch);
+            }
+            std::mem::swap(&mut dy, &mut dx);
+        }
     }
 
     pub(crate) fn nodes(&self) -> &[Node<T>] {
