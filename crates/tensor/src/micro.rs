@@ -21,16 +21,21 @@ pub(crate) trait Tile<V: Vector> {
 /// The shape that covers `rows` x `columns` results in the fewest cycles.
 #[inline(always)]
 pub(crate) fn best_shape<V: Vector>(rows: usize, columns: usize) -> (usize, usize) {
-    // Half-cycles a step: two multiply-adds, or two loads, or the latency of one of 8 sums in flight.
-    let step = |(r, c): (usize, usize)| (r * c).max(r + c).max(8) + 1;
-    let cost = |(r, c): (usize, usize)| rows.div_ceil(r) * columns.div_ceil(c) * step((r, c));
     let mut best = (1, 1);
     for &(r, c) in V::SHAPES {
-        if r <= rows && c <= columns && cost((r, c)) < cost(best) {
+        if r <= rows && c <= columns && cost((r, c), rows, columns) < cost(best, rows, columns) {
             best = (r, c);
         }
     }
     best
+}
+
+/// What covering `rows` x `columns` results with a shape costs, in half-cycles for each step of the sum.
+#[inline(always)]
+pub(crate) fn cost((r, c): (usize, usize), rows: usize, columns: usize) -> usize {
+    // Two multiply-adds, or two loads, or the latency of one of 8 sums in flight.
+    let step = (r * c).max(r + c).max(8) + 1;
+    rows.div_ceil(r) * columns.div_ceil(c) * step
 }
 
 /// Covers `rows` x columns `from..to` of results with tiles of one shape. A last tile that would stick out begins earlier

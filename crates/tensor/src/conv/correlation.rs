@@ -87,7 +87,8 @@ impl<T: Scalar> Kernel<T> for RunCorrelation<'_, T> {
                     correlate::<V>(&plan, lay, w.as_ptr(), b, x, y, block.live(t));
                 } else if plan.source_step[1] == 1 && plan.target_step[1] == 1 {
                     let (left, taps) = ((-plan.offset[1]).max(0) as usize, plan.taps[1]);
-                    let pitch = Padded::copy(&x[t * x_len..][..x_len], plan.source[1], left, taps, scratch);
+                    let pitch =
+                        Padded::copy::<V>(&x[t * x_len..][..x_len], plan.source[1], left, taps, scratch);
                     // Columns now start `left` to the right, and every tap of every column meets the copy.
                     let plan = Correlation {
                         offset: [plan.offset[0], plan.offset[1] + left as isize],
@@ -371,14 +372,30 @@ impl Padded {
         (columns + 2 * (taps - 1)).next_multiple_of(LANES) + LANES
     }
 
-    /// Copies rows of `columns` numbers, each behind `left` zeros; returns the pitch.
+    /// Copies rows of `columns` numbers, each behind `left < taps` zeros; returns the pitch.
     #[inline(always)]
-    pub(crate) fn copy<T: Scalar>(x: &[T], columns: usize, left: usize, taps: usize, to: &mut [T]) -> usize {
+    pub(crate) fn copy<V: Vector>(
+        x: &[V::Elem],
+        columns: usize,
+        left: usize,
+        taps: usize,
+        to: &mut [V::Elem],
+    ) -> usize {
         let pitch = Self::pitch(columns, taps.max(1));
         for (row, to) in x.chunks_exact(columns).zip(to.chunks_exact_mut(pitch)) {
-            to[..left].fill(T::ZERO);
-            to[left..left + columns].copy_from_slice(row);
-            to[left + columns..].fill(T::ZERO);
+            let (row, to) = (row.as_ptr(), to.as_mut_ptr());
+            // SAFETY: pitch is a number of whole vectors, and no less than left + columns.
+            unsafe {
+                for i in (0..pitch).step_by(V::LANES) {
+                    V::splat(V::Elem::ZERO).store(to.add(i));
+                }
+                // The last vector begins earlier, so that it is whole.
+                let n = V::LANES.min(columns);
+                for i in (0..columns).step_by(V::LANES) {
+                    let i = i.min(columns - n);
+                    V::load_first(row.add(i), n).store_first(to.add(left + i), n);
+                }
+            }
         }
         pitch
     }

@@ -1,7 +1,8 @@
 //! The kernel of the parameter gradient.
 
 use super::Conv2d;
-use crate::micro::{Tile, best_shape, cover};
+use super::side_by_side::{Plane, channels_side_by_side};
+use crate::micro::{Tile, best_shape};
 use crate::simd::{Kernel, Vector, sum16};
 use crate::{Block, LANES, Scalar};
 use std::ops::Range;
@@ -22,41 +23,39 @@ impl<T: Scalar> Kernel<T> for WeightGradient<'_, T> {
     /// Sixteen partial sums a weight, one a lane (or one a column modulo 16), added up in a fixed tree at the end.
     #[inline(always)]
     fn run<V: Vector<Elem = T>>(self) {
-        let Self { conv, block, x, dy, dw, db, scratch } = self;
-        let (sums, rest) = if block.lanes() == LANES {
-            scratch.split_at_mut(conv.weight_len() * LANES)
-        } else {
-            scratch.split_at_mut(0)
-        };
-        sums.fill(T::ZERO);
+        let Self { conv, block, x, dy, dw, mut db, scratch } = self;
         let (inputs, outputs) = (conv.inputs(), conv.outputs());
+        let (h_out, w_out) = (conv.h_out(), conv.w_out());
+        if block.lanes() == 1 {
+            for (x, dy) in x.chunks_exact(inputs).zip(dy.chunks_exact(outputs)) {
+                let plane = Plane { dy, pixels: h_out * w_out };
+                // SAFETY: backward_params checked every length against the geometry.
+                unsafe { channels_side_by_side::<V>(&conv, x, &plane, dw, db.as_deref_mut(), scratch) };
+            }
+            return;
+        }
+        let sums = &mut scratch[..conv.weight_len() * LANES];
+        sums.fill(T::ZERO);
+        let plan = Gradient::tiled(conv, h_out, w_out);
+        let rows = plan.rows_at_once();
         for t in 0..block.tiles() {
-            let (x, dy) = (&x[t * inputs * block.lanes()..], &dy[t * outputs * block.lanes()..]);
-            let (h_out, w_out) = (conv.h_out(), conv.w_out());
-            // SAFETY: backward_params checked every length against the geometry.
-            unsafe {
-                if block.lanes() == LANES {
-                    let plan = Gradient::tiled(conv, h_out, w_out);
-                    let rows = plan.rows_at_once();
-                    for i in (0..h_out).step_by(rows) {
-                        let mut lane = 0;
-                        while lane < block.live(t) {
-                            let dy = dy.as_ptr().add(i * plan.dy_pitch + lane);
-                            let (x, rows) = (x.as_ptr().add(lane), i..(i + rows).min(h_out));
-                            gradient::<V>(&plan, rows, x, dy, sums.as_mut_ptr().add(lane));
-                            lane += V::LANES;
-                        }
+            let (x, dy) = (&x[t * inputs * LANES..], &dy[t * outputs * LANES..]);
+            for i in (0..h_out).step_by(rows) {
+                let mut lane = 0;
+                while lane < block.live(t) {
+                    // SAFETY: backward_params checked every length against the geometry.
+                    unsafe {
+                        let dy = dy.as_ptr().add(i * plan.dy_pitch + lane);
+                        let (x, rows) = (x.as_ptr().add(lane), i..(i + rows).min(h_out));
+                        gradient::<V>(&plan, rows, x, dy, sums.as_mut_ptr().add(lane));
                     }
-                } else {
-                    channels_side_by_side::<V>(&conv, &x[..inputs], &dy[..outputs], dw, rest);
+                    lane += V::LANES;
                 }
             }
         }
-        if block.lanes() == LANES {
-            add_sums::<V>(sums, dw);
-        }
+        add_sums::<V>(sums, dw);
         if let Some(db) = db {
-            bias_gradient::<V>(block, conv.c_out, conv.h_out() * conv.w_out(), dy, db);
+            bias_gradient::<V>(block, conv.c_out, h_out * w_out, dy, db);
         }
     }
 }
@@ -91,121 +90,6 @@ pub(crate) fn add_sums<V: Vector>(sums: &[V::Elem], to: &mut [V::Elem]) {
     for (to, sums) in targets.into_remainder().iter_mut().zip(blocks.remainder().chunks_exact(LANES)) {
         // SAFETY: a row holds 16 numbers.
         *to += unsafe { sum16(sums.as_ptr()) };
-    }
-}
-
-/// The weight gradient of one sample: sixteen output channels side by side, pixels in order.
-///
-/// `[taps x 16] = [taps x pixels] * [pixels x 16]` for each sixteen channels: the first factor is x, read at the place of
-/// each tap, the second dy transposed. A plane of x copied with its padding has every tap of every pixel inside.
-///
-/// # Safety
-/// The slices must have the lengths of the geometry, `scratch` that of [`Conv2d::scratch_len`].
-#[inline(always)]
-unsafe fn channels_side_by_side<V: Vector>(
-    conv: &Conv2d,
-    x: &[V::Elem],
-    dy: &[V::Elem],
-    dw: &mut [V::Elem],
-    scratch: &mut [V::Elem],
-) {
-    let zero = V::Elem::ZERO;
-    let (pixels, taps) = (conv.h_out() * conv.w_out(), conv.taps());
-    let (h, w) = (conv.h_in + 2 * conv.pad[0], conv.w_in + 2 * conv.pad[1]);
-    let padded_pixels = pixels.next_multiple_of(LANES);
-    let (x_copy, rest) = scratch.split_at_mut(conv.c_in * h * w);
-    let (dy_t, rest) = rest.split_at_mut(padded_pixels * LANES);
-    let dw_t = &mut rest[..taps.next_multiple_of(LANES) * LANES];
-    let x = if conv.pad == [0, 0] {
-        x
-    } else {
-        x_copy.fill(zero);
-        for (row, x) in x.chunks_exact(conv.w_in).enumerate() {
-            let (c, p) = (row / conv.h_in, row % conv.h_in);
-            x_copy[(c * h + p + conv.pad[0]) * w + conv.pad[1]..][..conv.w_in].copy_from_slice(x);
-        }
-        &*x_copy
-    };
-    for o in (0..conv.c_out).step_by(LANES) {
-        let channels = LANES.min(conv.c_out - o);
-        let mut square = [zero; LANES * LANES];
-        for first in (0..pixels).step_by(LANES) {
-            let count = LANES.min(pixels - first);
-            for r in 0..channels {
-                square[r * LANES..][..count].copy_from_slice(&dy[(o + r) * pixels + first..][..count]);
-            }
-            // SAFETY: dy_t holds a row of sixteen for each pixel of the last square too.
-            unsafe { V::transpose16(square.as_ptr(), dy_t.as_mut_ptr().add(first * LANES), LANES) };
-        }
-        let tile = TapsByChannels {
-            conv,
-            x: x.as_ptr(),
-            plane: h * w,
-            pitch: w,
-            dy: dy_t.as_ptr(),
-            dw: dw_t.as_mut_ptr(),
-        };
-        let vectors = channels.div_ceil(V::LANES);
-        // SAFETY: every tap of every pixel lies in x, dw_t holds a row for each tap.
-        unsafe { cover::<V>(&tile, best_shape::<V>(taps, vectors), taps, (0, vectors)) };
-        for first in (0..taps).step_by(LANES) {
-            let count = LANES.min(taps - first);
-            // SAFETY: dw_t holds whole squares.
-            unsafe { V::transpose16(dw_t.as_ptr().add(first * LANES), square.as_mut_ptr(), LANES) };
-            for r in 0..channels {
-                let dw = &mut dw[(o + r) * taps + first..][..count];
-                dw.iter_mut().zip(&square[r * LANES..]).for_each(|(dw, &sum)| *dw += sum);
-            }
-        }
-    }
-}
-
-/// `dw[tap][channel] = sum over pixels of x[tap, pixel] * dy[pixel][channel]`: tiles of taps x vectors of channels.
-struct TapsByChannels<'a, T> {
-    conv: &'a Conv2d,
-    x: *const T,
-    plane: usize,
-    pitch: usize,
-    dy: *const T,
-    dw: *mut T,
-}
-
-impl<V: Vector> Tile<V> for TapsByChannels<'_, V::Elem> {
-    #[inline(always)]
-    unsafe fn at<const R: usize, const C: usize>(&self, tap: usize, c0: usize, _fresh: (usize, usize)) {
-        let Self { conv, x, plane, pitch, dy, dw } = *self;
-        let [kh, kw] = conv.kernel;
-        let [sh, sw] = conv.stride;
-        let mut acc = [[V::splat(V::Elem::ZERO); C]; R];
-        // SAFETY: as the caller vouches.
-        unsafe {
-            let mut at = [x; R];
-            for r in 0..R {
-                let (c, u, v) = ((tap + r) / (kh * kw), (tap + r) / kw % kh, (tap + r) % kw);
-                at[r] = x.add(c * plane + u * pitch + v);
-            }
-            let mut dy = dy.add(c0 * V::LANES);
-            for i in 0..conv.h_out() {
-                for j in 0..conv.w_out() {
-                    let mut ds = [V::splat(V::Elem::ZERO); C];
-                    for c in 0..C {
-                        ds[c] = V::load(dy.add(c * V::LANES));
-                    }
-                    for r in 0..R {
-                        let xr = V::splat(*at[r].add(i * sh * pitch + j * sw));
-                        for c in 0..C {
-                            acc[r][c] = xr.mul_add(ds[c], acc[r][c]);
-                        }
-                    }
-                    dy = dy.add(LANES);
-                }
-            }
-            for r in 0..R {
-                for c in 0..C {
-                    acc[r][c].store(dw.add((tap + r) * LANES + (c0 + c) * V::LANES));
-                }
-            }
-        }
     }
 }
 

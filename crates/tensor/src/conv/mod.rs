@@ -6,6 +6,7 @@
 
 pub(crate) mod correlation;
 pub(crate) mod gradient;
+pub(crate) mod side_by_side;
 
 use crate::error::checked_product;
 use crate::geometry::{check_input, check_window, windows};
@@ -94,12 +95,10 @@ impl Conv2d {
         if block.lanes() == LANES {
             return self.weight_len() * LANES;
         }
-        // Rows of x or dy between zeros; or x with its padding, and dy and dw transposed.
+        // Rows of x or dy between zeros; or what the parameter gradient lays side by side.
         let x = self.c_in * self.h_in * Padded::pitch(self.w_in, self.kernel[1]);
         let dy = self.c_out * self.h_out() * Padded::pitch(self.w_out(), self.kernel[1]);
-        let padded = self.c_in * (self.h_in + 2 * self.pad[0]) * (self.w_in + 2 * self.pad[1]);
-        let pixels = (self.h_out() * self.w_out()).next_multiple_of(LANES);
-        x.max(dy).max(padded + (pixels + self.taps().next_multiple_of(LANES)) * LANES)
+        x.max(dy).max(side_by_side::scratch_len(self))
     }
 
     /// `y = conv(x, w) + b`: `[c_out, h_out, w_out]` from `[c_in, h_in, w_in]`, each a row of lanes. Overwrites `y`.

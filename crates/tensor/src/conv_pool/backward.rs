@@ -12,7 +12,7 @@ use std::ops::Range;
 const COLUMNS: usize = 2;
 
 /// Input channels for which masking the gradient again costs less than spreading it in memory: those of a first layer.
-pub(super) const FEW: usize = 3;
+const FEW: usize = 3;
 
 pub(crate) struct Backward<'a, T> {
     pub(super) chain: ConvPool2d,
@@ -32,13 +32,7 @@ impl<T: Scalar> Kernel<T> for Backward<'_, T> {
 
     #[inline(always)]
     fn run<V: Vector<Elem = T>>(self) {
-        if self.block.lanes() == LANES {
-            self.tiles::<V>()
-        } else if self.is_sparse() {
-            self.places::<V>()
-        } else {
-            self.planes()
-        }
+        if self.block.lanes() == LANES { self.tiles::<V>() } else { self.samples::<V>() }
     }
 }
 

@@ -89,7 +89,7 @@ impl<T: Scalar> Forward<'_, T> {
             let (x, plan, rest) = if in_rows {
                 let (copy, rest) = scratch.split_at_mut(conv.c_in * conv.h_in * pitch);
                 let x = &x[t * conv.inputs()..][..conv.inputs()];
-                Padded::copy(x, conv.w_in, conv.pad[1], conv.kernel[1], copy);
+                Padded::copy::<V>(x, conv.w_in, conv.pad[1], conv.kernel[1], copy);
                 let offset = [plan.offset[0], plan.offset[1] + conv.pad[1] as isize];
                 (copy.as_ptr(), Correlation { offset, source: [conv.h_in, pitch], ..plan }, rest)
             } else {
