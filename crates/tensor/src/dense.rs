@@ -37,8 +37,7 @@ impl Dense {
     /// Scratch that each of the three passes may use.
     pub fn scratch_len(&self, block: Block) -> usize {
         if block.lanes() == 1 {
-            // The gradient of the bias, where it is not stored elsewhere.
-            return self.outputs;
+            return 0;
         }
         // x with its tiles transposed, or a panel of the weight.
         (block.tiles() * LANES * self.pitch()).max(self.outputs * PANEL)
@@ -277,37 +276,40 @@ unsafe fn matrix_vector<V: Vector>(w: &[V::Elem], b: Option<&[V::Elem]>, x: &[V:
     const R: usize = 4;
     let (inputs, outputs) = (x.len(), y.len());
     let whole = inputs / LANES * LANES;
+    let parts = LANES / V::LANES;
     let mut o = 0;
     while o < outputs {
         let rows = R.min(outputs - o);
+        // A short last group repeats its last row, whose sum is then written more than once.
+        let row = |r: usize| (o + r.min(rows - 1)) * inputs;
+        let mut acc = [[V::splat(V::Elem::ZERO); LANES]; R];
         let mut sums = [[V::Elem::ZERO; LANES]; R];
-        let mut lane = 0;
-        while lane < LANES {
-            let mut acc = [V::splat(V::Elem::ZERO); R];
-            // A short last group repeats its last row, whose sum is then written more than once.
-            let row = |r: usize| (o + r.min(rows - 1)) * inputs + lane;
+        // SAFETY: whole vectors end at `whole` <= inputs, what is left holds inputs - whole numbers.
+        unsafe {
             let mut i = 0;
-            // SAFETY: i + lane + V::LANES <= whole <= inputs in the loop, the rest is read number by number.
-            unsafe {
-                while i < whole {
-                    let x = V::load(x.as_ptr().add(i + lane));
+            while i < whole {
+                for p in 0..parts {
+                    let x = V::load(x.as_ptr().add(i + p * V::LANES));
                     for r in 0..R {
-                        acc[r] = V::load(w.as_ptr().add(row(r) + i)).mul_add(x, acc[r]);
+                        let w = V::load(w.as_ptr().add(row(r) + i + p * V::LANES));
+                        acc[r][p] = w.mul_add(x, acc[r][p]);
                     }
-                    i += LANES;
                 }
-                if whole + lane < inputs {
-                    let n = V::LANES.min(inputs - whole - lane);
-                    let x = V::load_first(x.as_ptr().add(whole + lane), n);
+                i += LANES;
+            }
+            for p in 0..parts {
+                let i = whole + p * V::LANES;
+                if i < inputs {
+                    let n = V::LANES.min(inputs - i);
+                    let x = V::load_first(x.as_ptr().add(i), n);
                     for r in 0..R {
-                        acc[r] = V::load_first(w.as_ptr().add(row(r) + whole), n).mul_add(x, acc[r]);
+                        acc[r][p] = V::load_first(w.as_ptr().add(row(r) + i), n).mul_add(x, acc[r][p]);
                     }
                 }
                 for r in 0..R {
-                    acc[r].store(sums[r].as_mut_ptr().add(lane));
+                    acc[r][p].store(sums[r].as_mut_ptr().add(p * V::LANES));
                 }
             }
-            lane += V::LANES;
         }
         for r in 0..rows {
             // SAFETY: a row of sums holds 16 numbers.
@@ -439,10 +441,9 @@ impl<T: Scalar> Kernel<T> for BackwardParams<'_, T> {
     #[inline(always)]
     fn run<V: Vector<Elem = T>>(mut self) {
         if self.block.lanes() == 1 {
-            self.samples::<V>()
-        } else {
-            self.tiles::<V>()
+            return self.samples::<V>();
         }
+        self.tiles::<V>();
         let Self { dense: Dense { outputs, .. }, block, dy, rate, b, scratch, .. } = self;
         match (b, rate) {
             (Some(db), None) => bias_gradient::<V>(block, outputs, 1, dy, db),
@@ -459,14 +460,14 @@ impl<T: Scalar> Kernel<T> for BackwardParams<'_, T> {
 
 impl<T: Scalar> BackwardParams<'_, T> {
     #[inline(always)]
-    fn samples<V: Vector<Elem = T>>(&mut self) {
-        let Dense { inputs, outputs } = self.dense;
-        for (x, dy) in self.x.chunks_exact(inputs).zip(self.dy.chunks_exact(outputs)) {
-            for (w, &d) in self.w.chunks_exact_mut(inputs).zip(dy) {
-                match self.rate {
-                    None => add_scaled::<V>(d, x, w),
-                    Some(rate) => descend_scaled::<V>(rate, d, x, w),
-                }
+    fn samples<V: Vector<Elem = T>>(self) {
+        let Self { dense: Dense { inputs, outputs }, x, dy, rate, w, mut b, .. } = self;
+        for (x, dy) in x.chunks_exact(inputs).zip(dy.chunks_exact(outputs)) {
+            for (w, &d) in w.chunks_exact_mut(inputs).zip(dy) {
+                move_along::<V>(rate, d, x, w);
+            }
+            if let Some(b) = &mut b {
+                move_along::<V>(rate, T::ONE, dy, b);
             }
         }
     }
@@ -559,41 +560,49 @@ impl<V: Vector> Tile<V> for OuterProducts<V::Elem> {
     }
 }
 
-/// `y += a x`.
+/// `y += a x`, or with a rate `y -= rate * (a x)`.
 #[inline(always)]
-fn add_scaled<V: Vector>(a: V::Elem, x: &[V::Elem], y: &mut [V::Elem]) {
+fn move_along<V: Vector>(rate: Option<V::Elem>, a: V::Elem, x: &[V::Elem], y: &mut [V::Elem]) {
+    /// Vectors at a time.
+    const UNROLL: usize = 4;
     let len = x.len().min(y.len());
-    let whole = len / V::LANES * V::LANES;
-    let a_all = V::splat(a);
+    let (x, y) = (x.as_ptr(), y.as_mut_ptr());
     let mut i = 0;
-    // SAFETY: i + LANES <= whole <= len in the loop, the rest is len - whole numbers.
+    // SAFETY: no more than len numbers are read or written.
     unsafe {
-        let (x, y) = (x.as_ptr(), y.as_mut_ptr());
-        while i < whole {
-            a_all.mul_add(V::load(x.add(i)), V::load(y.add(i))).store(y.add(i));
-            i += V::LANES;
+        while i + UNROLL * V::LANES <= len {
+            for k in 0..UNROLL {
+                move_vector::<V>(rate, a, x.add(i + k * V::LANES), y.add(i + k * V::LANES), V::LANES);
+            }
+            i += UNROLL * V::LANES;
         }
-        if i < len {
-            let n = len - i;
-            a_all.mul_add(V::load_first(x.add(i), n), V::load_first(y.add(i), n)).store_first(y.add(i), n);
+        while i < len {
+            let n = V::LANES.min(len - i);
+            move_vector::<V>(rate, a, x.add(i), y.add(i), n);
+            i += n;
         }
     }
 }
 
-/// `y -= rate * (a x)`.
+/// The first `n` numbers of [`move_along`].
+///
+/// # Safety
+/// Both pointers must be valid for `n <= LANES` numbers.
 #[inline(always)]
-fn descend_scaled<V: Vector>(rate: V::Elem, a: V::Elem, x: &[V::Elem], y: &mut [V::Elem]) {
-    let len = x.len().min(y.len());
-    let a_all = V::splat(a);
-    let mut i = 0;
-    // SAFETY: i + n <= len.
+unsafe fn move_vector<V: Vector>(
+    rate: Option<V::Elem>,
+    a: V::Elem,
+    x: *const V::Elem,
+    y: *mut V::Elem,
+    n: usize,
+) {
+    // SAFETY: as the caller vouches.
     unsafe {
-        let (x, y) = (x.as_ptr(), y.as_mut_ptr());
-        while i < len {
-            let n = V::LANES.min(len - i);
-            let gradient = a_all.mul(V::load_first(x.add(i), n));
-            moved(V::load_first(y.add(i), n), gradient, Some(rate)).store_first(y.add(i), n);
-            i += n;
-        }
+        let (a, x, old) = (V::splat(a), V::load_first(x, n), V::load_first(y, n));
+        let new = match rate {
+            None => a.mul_add(x, old),
+            Some(_) => moved(old, a.mul(x), rate),
+        };
+        new.store_first(y, n);
     }
 }

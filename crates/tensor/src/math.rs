@@ -46,25 +46,14 @@ pub(crate) fn tanh<V: Vector<Elem = f32>>(x: V) -> V {
 }
 
 /// The natural logarithm of one number: `x = 2^e m` with `m` in `[sqrt(1/2), sqrt(2))`, then a polynomial in `m - 1`.
+#[inline]
 pub(crate) fn ln(x: f32) -> f32 {
-    if x.is_nan() || x < 0.0 {
-        return f32::NAN;
-    }
-    if x == 0.0 {
-        return f32::NEG_INFINITY;
-    }
-    if x == f32::INFINITY {
-        return x;
-    }
     // Subnormal numbers are scaled into the normal range first.
-    let (x, shift) = if x < f32::MIN_POSITIVE { (x * 8_388_608.0, 23) } else { (x, 0) };
-    let bits = x.to_bits();
-    let mut e = (bits >> 23) as i32 - 126 - shift;
-    let mut m = f32::from_bits((bits & 0x007f_ffff) | 0x3f00_0000);
-    if m < std::f32::consts::FRAC_1_SQRT_2 {
-        e -= 1;
-        m += m;
-    }
+    let (scaled, shift) = if x < f32::MIN_POSITIVE { (x * 8_388_608.0, 23) } else { (x, 0) };
+    let bits = scaled.to_bits();
+    let e = (bits >> 23) as i32 - 126 - shift;
+    let m = f32::from_bits((bits & 0x007f_ffff) | 0x3f00_0000);
+    let (m, e) = if m < std::f32::consts::FRAC_1_SQRT_2 { (m + m, e - 1) } else { (m, e) };
     let r = m - 1.0;
     let z = r * r;
     let mut p = 7.037_683_6e-2_f32;
@@ -82,7 +71,16 @@ pub(crate) fn ln(x: f32) -> f32 {
     }
     let e = e as f32;
     let y = p * r * z + e * -2.121_944_4e-4 - 0.5 * z;
-    r + y + e * 0.693_359_4
+    // Special cases last, as choices between results: a loop over this has no branch.
+    if x > 0.0 && x < f32::INFINITY {
+        r + y + e * 0.693_359_4
+    } else if x == 0.0 {
+        f32::NEG_INFINITY
+    } else if x > 0.0 {
+        x
+    } else {
+        f32::NAN
+    }
 }
 
 #[cfg(test)]

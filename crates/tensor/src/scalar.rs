@@ -125,6 +125,7 @@ impl Scalar for f32 {
     fn exp(self) -> Self {
         math::exp(Wide::<f32, 1, false>([self])).0[0]
     }
+    #[inline]
     fn ln(self) -> Self {
         math::ln(self)
     }

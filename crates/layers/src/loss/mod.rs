@@ -6,9 +6,9 @@ mod squared_error;
 pub use softmax_cross_entropy::SoftmaxCrossEntropy;
 pub use squared_error::SquaredError;
 
-use byhand_tensor::{Block, Scalar};
+use byhand_tensor::{Block, LANES, Scalar};
 use std::fmt::Debug;
-use std::ops::AddAssign;
+use std::ops::{AddAssign, Range};
 
 /// Integer labels: the class of each live sample of a block.
 #[derive(Clone, Copy, Debug)]
@@ -117,6 +117,14 @@ impl<T: Scalar> Target<'_, T> {
         }
     }
 
+    /// The classes of the row of `sample` outside which it is 0.
+    fn support(&self, sample: usize, classes: usize) -> Range<usize> {
+        match self {
+            Self::Labels(Labels(labels)) => usize::from(labels[sample])..usize::from(labels[sample]) + 1,
+            Self::OneHot(_) => 0..classes,
+        }
+    }
+
     /// The class with the largest entry, the first among equals.
     fn class(&self, sample: usize, classes: usize) -> usize {
         match self {
@@ -129,6 +137,21 @@ impl<T: Scalar> Target<'_, T> {
 /// Index of the largest of `n` numbers, the first among equals; NaN is never larger.
 fn first_maximum<T: Scalar>(n: usize, at: impl Fn(usize) -> T) -> usize {
     (1..n).fold(0, |best, i| if at(i) > at(best) { i } else { best })
+}
+
+/// [`first_maximum`] of the `classes` outputs of each lane of a tile, all lanes at once.
+fn maxima<T: Scalar>(block: Block, tile: usize, classes: usize, outputs: &[T]) -> [usize; LANES] {
+    let lanes = block.lanes();
+    let rows = &outputs[tile * classes * lanes..][..classes * lanes];
+    let mut largest = [T::ZERO; LANES];
+    largest[..lanes].copy_from_slice(&rows[..lanes]);
+    let mut at = [0u32; LANES];
+    for (class, row) in rows.chunks_exact(lanes).enumerate() {
+        for ((largest, at), &y) in largest.iter_mut().zip(&mut at).zip(row) {
+            (*largest, *at) = if y > *largest { (y, class as u32) } else { (*largest, *at) };
+        }
+    }
+    at.map(|class| class as usize)
 }
 
 /// Writes 0 into the lanes of the last tile that hold no sample.

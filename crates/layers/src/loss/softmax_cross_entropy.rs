@@ -1,6 +1,6 @@
 //! Softmax and cross-entropy, together, on logits.
 
-use super::{Loss, LossStats, Target, clear_dead_lanes, first_maximum};
+use super::{Loss, LossStats, Target, clear_dead_lanes, maxima};
 use byhand_tensor::{Block, Scalar, softmax};
 
 /// Cross-entropy between a target and the softmax of the network's outputs (its logits `z`).
@@ -57,21 +57,25 @@ impl<T: Scalar> Loss<T> for SoftmaxCrossEntropy {
         let spread = T::from_f64(self.label_smoothing / classes as f64);
         softmax::softmax(block, classes, logits, dlogits);
         let mut stats = LossStats::default();
-        for sample in 0..block.samples() {
-            let at = |class| block.index(classes, sample, class);
-            let best = first_maximum(classes, |class| logits[at(class)]);
-            let m = logits[at(best)].to_f64();
-            let mut loss = -dlogits[at(best)].ln().to_f64();
-            for class in 0..classes {
-                let q = keep * target.at(sample, class, classes) + spread;
-                if q != T::ZERO {
-                    loss += q.to_f64() * (m - logits[at(class)].to_f64());
+        for tile in 0..block.tiles() {
+            let best = maxima(block, tile, classes, logits);
+            for (lane, &best) in best.iter().enumerate().take(block.live(tile)) {
+                let sample = tile * block.lanes() + lane;
+                let at = |class| block.index(classes, sample, class);
+                let m = logits[at(best)].to_f64();
+                let mut loss = -dlogits[at(best)].ln().to_f64();
+                let smooth = spread != T::ZERO;
+                for class in if smooth { 0..classes } else { target.support(sample, classes) } {
+                    let q = keep * target.at(sample, class, classes) + spread;
+                    if q != T::ZERO {
+                        loss += q.to_f64() * (m - logits[at(class)].to_f64());
+                        dlogits[at(class)] -= q;
+                    }
                 }
-                let p = dlogits[at(class)];
-                dlogits[at(class)] = scale * (p - q);
+                stats += LossStats { loss, correct: usize::from(best == target.class(sample, classes)) };
             }
-            stats += LossStats { loss, correct: usize::from(best == target.class(sample, classes)) };
         }
+        dlogits.iter_mut().for_each(|d| *d = scale * *d);
         clear_dead_lanes(block, dlogits, classes);
         stats
     }

@@ -60,6 +60,20 @@ impl Vector for F32x8 {
         unsafe { _mm256_storeu_ps(to, self.0) }
     }
     #[inline(always)]
+    unsafe fn load_first(from: *const f32, n: usize) -> Self {
+        if n == Self::LANES {
+            // SAFETY: the caller vouches for n = LANES numbers.
+            return unsafe { Self::load(from) };
+        }
+        // SAFETY: see above; what the mask leaves out is not read.
+        Self(unsafe { _mm256_maskload_ps(from, first(n)) })
+    }
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, n: usize) {
+        // SAFETY: see above; what the mask leaves out is not written. A whole vector is stored several times as fast.
+        unsafe { if n == Self::LANES { self.store(to) } else { _mm256_maskstore_ps(to, first(n), self.0) } }
+    }
+    #[inline(always)]
     fn add(self, b: Self) -> Self {
         // SAFETY: see above.
         Self(unsafe { _mm256_add_ps(self.0, b.0) })
@@ -192,6 +206,16 @@ impl Vector for F32x16 {
         unsafe { _mm512_storeu_ps(to, self.0) }
     }
     #[inline(always)]
+    unsafe fn load_first(from: *const f32, n: usize) -> Self {
+        // SAFETY: see above; what the mask leaves out is not read.
+        Self(unsafe { _mm512_maskz_loadu_ps(((1u32 << n) - 1) as u16, from) })
+    }
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, n: usize) {
+        // SAFETY: see above; what the mask leaves out is not written.
+        unsafe { _mm512_mask_storeu_ps(to, ((1u32 << n) - 1) as u16, self.0) }
+    }
+    #[inline(always)]
     fn add(self, b: Self) -> Self {
         // SAFETY: see above.
         Self(unsafe { _mm512_add_ps(self.0, b.0) })
@@ -293,6 +317,18 @@ impl Vector for F32x16 {
     fn tanh(self) -> Self {
         math::tanh(self)
     }
+}
+
+/// A mask of the first `n <= 8` lanes.
+///
+/// # Safety
+/// AVX must be there.
+#[inline(always)]
+unsafe fn first(n: usize) -> __m256i {
+    const MASKS: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+    debug_assert!(n <= 8);
+    // SAFETY: 8 - n + 8 <= 16; the caller vouches for the instructions.
+    unsafe { _mm256_loadu_si256(MASKS.as_ptr().add(8 - n).cast()) }
 }
 
 /// `to[i * pitch + j] = from[j * 16 + i]` for `i, j < 8`: pairs, then fours, then halves change places.
