@@ -15,9 +15,10 @@
 //! 7. NaN travels: an output that depends on an input that is NaN is NaN.
 
 use crate::Shape;
-use byhand_tensor::{Block, Scalar};
+use byhand_tensor::{Block, Kept, Scalar};
 use std::any::Any;
 use std::fmt::Debug;
+use std::ops::Range;
 
 /// Whether a pass is for training, and then which random numbers it draws.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -195,20 +196,35 @@ pub trait Layer<T: Scalar>: Describe {
         scratch: &mut [T],
     );
 
-    /// The layer's shortcut for plain gradient descent, if it has one for such blocks.
-    fn as_descend(&self, _block: Block) -> Option<&dyn Descend<T>> {
+    /// The layer as one whose parameter gradient can wait, if it is one.
+    fn as_deferred(&self) -> Option<&dyn Deferred<T>> {
         None
     }
 }
 
-/// A layer whose parameters can take a step of plain gradient descent without their gradient ever being stored: where one
-/// block is the whole minibatch and there are many parameters, writing and reading the gradient is most of the work.
-pub trait Descend<T: Scalar> {
+/// A layer whose parameter gradient is a product of its `x` and its `dy` over the samples, and better made once for a whole
+/// minibatch than block by block: long sums are fast sums, threads share its rows instead of adding up gradients of their own,
+/// and for plain gradient descent it is never stored at all.
+pub trait Deferred<T: Scalar>: Layer<T> {
     /// `dx = (df/dx)^T dy`: the half of [`Layer::backward`] that leaves the parameters alone, with the same bits.
     fn backward_input(&self, pass: &Pass, theta: &[T], dy: &[T], dx: &mut [T], scratch: &mut [T]);
 
-    /// `theta -= rate * (df/dtheta)^T dy`, with the bits of [`Layer::backward`] into zeros and a step apart.
-    fn descend(&self, pass: &Pass, rate: T, theta: &mut [T], x: &[T], dy: &[T], scratch: &mut [T]);
+    /// Numbers that [`keep`](Self::keep) needs for blocks that make up such a one.
+    fn kept_len(&self, block: Block) -> usize;
+
+    /// Keeps `x` and `dy` of a block as the samples from `first` on of `kept`.
+    fn keep(&self, block: Block, x: &[T], dy: &[T], first: usize, kept: &mut [T]);
+
+    /// Rows of the weight, one an output: each can be moved by itself.
+    fn rows(&self) -> usize;
+
+    /// Moves rows `rows`, which are all that `params` holds, by the gradient of all samples that were kept: without a rate
+    /// they are those of a gradient, and it is added, to the bits of [`Layer::backward`] for one block of these samples; with
+    /// one they are parameters, and `theta -= rate * dtheta`, to the bits of both steps apart.
+    fn move_rows(&self, rows: Range<usize>, kept: &[Kept<'_, T>], rate: Option<T>, params: ParamsMut<'_, T>);
+
+    /// A range of `theta` or of `dtheta`, split into its tensors.
+    fn tensors<'a>(&self, theta: &'a mut [T]) -> ParamsMut<'a, T>;
 }
 
 /// A layer's range of `theta`, split into its tensors.
@@ -239,6 +255,13 @@ impl<'a, T> Params<'a, T> {
 }
 
 impl<'a, T> ParamsMut<'a, T> {
+    /// The first `mid` of `rows` rows of the weight, each with its bias, and the others.
+    pub fn split_rows(self, mid: usize, rows: usize) -> (Self, Self) {
+        let (weight, weight_rest) = self.weight.split_at_mut(self.weight.len() / rows * mid);
+        let (bias, bias_rest) = self.bias.map(|bias| bias.split_at_mut(mid)).unzip();
+        (Self { weight, bias }, Self { weight: weight_rest, bias: bias_rest })
+    }
+
     #[track_caller]
     pub(crate) fn split(dtheta: &'a mut [T], weight_len: usize, bias_len: Option<usize>) -> Self {
         assert_eq!(dtheta.len(), weight_len + bias_len.unwrap_or(0), "length of a layer's range of dtheta");

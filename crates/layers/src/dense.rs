@@ -1,8 +1,9 @@
 //! The fully connected layer.
 
-use crate::contract::{Descend, Describe, Kind, Layer, ParamSpec, Params, ParamsMut, Pass, Saved};
+use crate::contract::{Deferred, Describe, Kind, Layer, ParamSpec, Params, ParamsMut, Pass, Saved};
 use crate::{LayerError, Shape};
-use byhand_tensor::{self as tensor, Block, LANES, Scalar};
+use byhand_tensor::{self as tensor, Block, Kept, Scalar};
+use std::ops::Range;
 
 /// The fully connected layer: every output is a weighted sum of all inputs.
 ///
@@ -97,19 +98,34 @@ impl<T: Scalar> Layer<T> for Dense {
         }
     }
 
-    fn as_descend(&self, block: Block) -> Option<&dyn Descend<T>> {
-        (block.lanes() == LANES || block.samples() == 1).then_some(self)
+    fn as_deferred(&self) -> Option<&dyn Deferred<T>> {
+        Some(self)
     }
 }
 
-impl<T: Scalar> Descend<T> for Dense {
+impl<T: Scalar> Deferred<T> for Dense {
     fn backward_input(&self, pass: &Pass, theta: &[T], dy: &[T], dx: &mut [T], scratch: &mut [T]) {
         self.kernel.backward_input(pass.block, self.split(theta).weight, dy, dx, scratch);
     }
 
-    fn descend(&self, pass: &Pass, rate: T, theta: &mut [T], x: &[T], dy: &[T], scratch: &mut [T]) {
-        let ParamsMut { weight: w, bias: b } = self.split_mut(theta);
-        self.kernel.descend(pass.block, rate, x, dy, w, b, scratch);
+    fn kept_len(&self, block: Block) -> usize {
+        self.kernel.kept_len(block)
+    }
+
+    fn keep(&self, block: Block, x: &[T], dy: &[T], first: usize, kept: &mut [T]) {
+        self.kernel.keep(block, x, dy, first, kept);
+    }
+
+    fn rows(&self) -> usize {
+        self.kernel.outputs
+    }
+
+    fn move_rows(&self, rows: Range<usize>, kept: &[Kept<'_, T>], rate: Option<T>, params: ParamsMut<'_, T>) {
+        self.kernel.move_rows(rows, kept, rate, params.weight, params.bias);
+    }
+
+    fn tensors<'a>(&self, theta: &'a mut [T]) -> ParamsMut<'a, T> {
+        self.split_mut(theta)
     }
 }
 

@@ -30,7 +30,7 @@ mod tanh;
 mod workspace;
 
 pub use avg_pool2d::AvgPool2d;
-pub use contract::{Descend, Describe, Kind, Layer, Mode, ParamSpec, Params, ParamsMut, Pass, Saved};
+pub use contract::{Deferred, Describe, Kind, Layer, Mode, ParamSpec, Params, ParamsMut, Pass, Saved};
 pub use conv2d::{Conv2d, ConvOptions};
 pub use dense::Dense;
 pub use dropout::Dropout;
@@ -38,14 +38,16 @@ pub use error::{InitError, LayerError, ShapeError};
 pub use flatten::Flatten;
 pub use linear::Linear;
 pub use max_pool2d::MaxPool2d;
-pub use network::{NamedParam, Network, Summary, SummaryRow};
+pub use network::{Keep, NamedParam, Network, Summary, SummaryRow};
 pub use relu::Relu;
 pub use shape::Shape;
 pub use sigmoid::Sigmoid;
 pub use tanh::Tanh;
 pub use workspace::Workspace;
 
-pub use byhand_tensor::{Block, Dual, GeometryError, Isa, LANES, Loop, Scalar, pack, unpack, vectorised};
+pub use byhand_tensor::{
+    Block, Dual, GeometryError, Isa, Kept, LANES, Loop, Scalar, pack, unpack, vectorised,
+};
 
 /// The registry: the name of every layer. [`check::catalogue`] has at least one configuration of each.
 pub const LAYERS: &[&str] =

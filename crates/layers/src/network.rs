@@ -1,6 +1,6 @@
 //! A chain of layers, its parameters in one flat vector, and the plan that runs it.
 
-use crate::contract::{Layer, Pass, Saved};
+use crate::contract::{Deferred, Layer, Pass, Saved};
 use crate::conv_pool2d::ConvPool2d;
 use crate::workspace::Workspace;
 use crate::{LayerError, Shape};
@@ -9,6 +9,9 @@ use ndarray::{Array2, ArrayView2, Axis, s};
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+
+/// Keeps the operands of a deferred layer, or says that it does not: see [`Network::backward_keeping`].
+pub type Keep<'a, T> = dyn FnMut(usize, &dyn Deferred<T>, &[T], &[T]) -> bool + 'a;
 
 /// A chain of layers. It holds no parameters and no state: one network serves any number of threads.
 ///
@@ -201,53 +204,30 @@ impl<T: Scalar> Network<T> {
     /// As [`forward`](Self::forward); `dtheta` must be as long as `theta`.
     #[track_caller]
     pub fn backward(&self, pass: &Pass, theta: &[T], dtheta: &mut [T], ws: &mut Workspace<T>) {
-        self.walk_back(pass, theta, dtheta, ws, false);
+        self.walk_back(pass, theta, dtheta, ws, None);
     }
 
-    /// [`backward`](Self::backward) for a minibatch that is this one block, with plain gradient descent to follow: layers that
-    /// can [`descend`](Self::descend) add nothing to `dtheta`; their `dy` is kept in the workspace.
+    /// [`backward`](Self::backward) for a block that is a part of a minibatch. For each [deferred](Self::deferred) layer, last one
+    /// first, `keep` is called with its place among them, the layer, its `x` and its `dy`; where it says that it kept them, the
+    /// layer adds nothing to `dtheta`.
     ///
     /// # Panics
-    /// As [`backward`](Self::backward); the workspace must be [one for descent](Workspace::for_descent).
+    /// As [`backward`](Self::backward).
     #[track_caller]
-    pub fn backward_for_descent(&self, pass: &Pass, theta: &[T], dtheta: &mut [T], ws: &mut Workspace<T>) {
-        assert_eq!(ws.kept.len(), self.plan.len(), "network: a workspace for descent");
-        self.walk_back(pass, theta, dtheta, ws, true);
+    pub fn backward_keeping(
+        &self,
+        pass: &Pass,
+        theta: &[T],
+        dtheta: &mut [T],
+        ws: &mut Workspace<T>,
+        keep: &mut Keep<'_, T>,
+    ) {
+        self.walk_back(pass, theta, dtheta, ws, Some(keep));
     }
 
-    /// The parameters whose gradient [`backward_for_descent`](Self::backward_for_descent) leaves in `dtheta`, layer by layer.
-    pub fn stored_in_descent(&self, block: Block) -> impl Iterator<Item = Range<usize>> {
-        let stored = self.plan.iter().filter(move |node| node.layer.as_descend(block).is_none());
-        stored.map(|node| node.theta.clone()).filter(|range| !range.is_empty())
-    }
-
-    /// What the gradients of the layers that descend are products of, after
-    /// [`backward_for_descent`](Self::backward_for_descent): `x` and `dy` of each.
-    pub fn descent_operands<'a>(&'a self, ws: &'a Workspace<T>) -> impl Iterator<Item = [&'a [T]; 2]> {
-        let descending = self.plan.iter().enumerate();
-        let descending = descending.filter(|(_, node)| node.layer.as_descend(ws.block()).is_some());
-        descending.map(|(place, node)| {
-            let Dimensions { x_len, y_len, .. } = node.dimensions(ws.block());
-            [ws.activations[place].first(x_len), ws.kept[place].first(y_len)]
-        })
-    }
-
-    /// `theta -= rate * dtheta` for the layers that left no gradient in
-    /// [`backward_for_descent`](Self::backward_for_descent).
-    ///
-    /// # Panics
-    /// As there.
-    #[track_caller]
-    pub fn descend(&self, pass: &Pass, rate: T, theta: &mut [T], ws: &mut Workspace<T>) {
-        self.assert_fits(pass, theta, ws);
-        for (place, node) in self.plan.iter().enumerate() {
-            let Dimensions { x_len, y_len, scratch_len, .. } = node.dimensions(pass.block);
-            if let Some(layer) = node.layer.as_descend(pass.block) {
-                let (x, dy) = (ws.activations[place].first(x_len), ws.kept[place].first(y_len));
-                let theta = &mut theta[node.theta.clone()];
-                layer.descend(&node.pass(pass), rate, theta, x, dy, ws.scratch.first_mut(scratch_len));
-            }
-        }
+    /// The layers whose parameter gradient can wait for a whole minibatch, in order, each with its range of `theta`.
+    pub fn deferred(&self) -> impl Iterator<Item = (Range<usize>, &dyn Deferred<T>)> {
+        self.plan.iter().filter_map(|node| Some((node.theta.clone(), node.layer.as_deferred()?)))
     }
 
     /// The outputs `[samples, classes]` for inputs `[samples, features]`, in evaluation mode. A convenience: it allocates.
@@ -281,26 +261,41 @@ impl<T: Scalar> Network<T> {
         self.params.iter().find(|param| values[param.range.clone()].iter().any(|value| !value.is_finite()))
     }
 
-    /// Both backward passes. With `keep`, a layer that can descend leaves `dtheta` alone, and its `dy` is kept.
+    /// Both backward passes.
     #[track_caller]
-    fn walk_back(&self, pass: &Pass, theta: &[T], dtheta: &mut [T], ws: &mut Workspace<T>, keep: bool) {
+    fn walk_back(
+        &self,
+        pass: &Pass,
+        theta: &[T],
+        dtheta: &mut [T],
+        ws: &mut Workspace<T>,
+        mut keep: Option<&mut Keep<'_, T>>,
+    ) {
         self.assert_fits(pass, theta, ws);
         assert_eq!(dtheta.len(), self.param_len, "network: length of dtheta");
         let [dy, dx] = &mut ws.gradients;
         let (mut dy, mut dx) = (dy, dx);
+        let mut deferred = if keep.is_some() { self.deferred().count() } else { 0 };
         for (place, node) in self.plan.iter().enumerate().rev() {
             let Dimensions { x_len, y_len, tape_len, scratch_len } = node.dimensions(pass.block);
             let (theta, dy_now) = (&theta[node.theta.clone()], dy.first(y_len));
             let wanted_dx = (place > 0).then(|| dx.first_mut(x_len));
             let scratch = ws.scratch.first_mut(scratch_len);
-            if let Some(layer) = node.layer.as_descend(pass.block).filter(|_| keep) {
-                ws.kept[place].first_mut(y_len).copy_from_slice(dy_now);
+            let x = ws.activations[place].first(x_len);
+            let kept = match (&mut keep, node.layer.as_deferred()) {
+                (Some(keep), Some(layer)) => {
+                    deferred -= 1;
+                    keep(deferred, layer, x, dy_now).then_some(layer)
+                }
+                _ => None,
+            };
+            if let Some(layer) = kept {
                 if let Some(dx) = wanted_dx {
                     layer.backward_input(&node.pass(pass), theta, dy_now, dx, scratch);
                 }
             } else {
                 let saved = Saved {
-                    x: ws.activations[place].first(x_len),
+                    x,
                     y: ws.activations[place + 1].first(y_len),
                     tape: ws.tapes[place].first(tape_len),
                 };

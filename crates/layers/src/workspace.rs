@@ -1,6 +1,6 @@
 //! All the memory a network computes in, allocated once.
 
-use crate::network::{Network, Node};
+use crate::network::Network;
 use byhand_tensor::{Block, Scalar};
 
 /// The memory one thread needs to run a [`Network`] forward and backward over a block of samples: activations, tapes, scratch
@@ -28,8 +28,6 @@ pub struct Workspace<T: Scalar = f32> {
     pub(crate) scratch: Buffer<T>,
     /// `dy` and `dx` of the layer at work, in turns. The output's gradient is in the first.
     pub(crate) gradients: [Buffer<T>; 2],
-    /// `dy` of each layer that descends; empty unless the workspace is for descent.
-    pub(crate) kept: Vec<Buffer<T>>,
 }
 
 impl<T: Scalar> Workspace<T> {
@@ -47,20 +45,8 @@ impl<T: Scalar> Workspace<T> {
             tapes: nodes.iter().map(|node| Buffer::new(node.layer.tape_len(block))).collect(),
             scratch: Buffer::new(scratch),
             gradients: [Buffer::new(block.len(widest)), Buffer::new(block.len(widest))],
-            kept: Vec::new(),
             features,
         }
-    }
-
-    /// The same, with room for what [`Network::backward_for_descent`] keeps.
-    pub fn for_descent(network: &Network<T>, block: Block) -> Self {
-        // A later block may be a smaller one, of a single sample.
-        let one = if block.lanes() == 1 { Block::single(1) } else { Block::tiled(1) };
-        let kept = |node: &Node<T>| {
-            let descends = node.layer.as_descend(block).or(node.layer.as_descend(one)).is_some();
-            Buffer::new(if descends { block.len(node.layer.output().features()) } else { 0 })
-        };
-        Self { kept: network.nodes().iter().map(kept).collect(), ..Self::new(network, block) }
     }
 
     /// The block in use.
@@ -82,7 +68,7 @@ impl<T: Scalar> Workspace<T> {
 
     /// Bytes of memory held.
     pub fn bytes(&self) -> usize {
-        let buffers = self.activations.iter().chain(&self.tapes).chain(&self.gradients).chain(&self.kept);
+        let buffers = self.activations.iter().chain(&self.tapes).chain(&self.gradients);
         buffers.chain([&self.scratch]).map(|buffer| buffer.numbers.len() * size_of::<T>()).sum()
     }
 

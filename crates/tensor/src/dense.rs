@@ -1,13 +1,36 @@
 //! The dense (fully connected) layer's products: forward, input gradient, parameter gradient.
 
-use crate::conv::gradient::bias_gradient;
 use crate::error::checked_product;
 use crate::micro::{Tile, best_shape, cover, product};
 use crate::simd::{Kernel, Vector, sum16};
 use crate::{Block, GeometryError, LANES, Scalar};
+use std::ops::Range;
 
 /// Columns of the weight that the input gradient copies side by side: a multiple of every register tile's rows.
 const PANEL: usize = 24;
+
+/// What [`Dense::keep`] kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Kept<'a, T> {
+    /// The samples, as if they were one block.
+    block: Block,
+    /// Samples that fit.
+    room: usize,
+    numbers: &'a [T],
+}
+
+impl<'a, T> Kept<'a, T> {
+    /// The samples of `block` in a buffer with the [length](Dense::kept_len) for `largest`.
+    pub fn new(block: Block, largest: Block, numbers: &'a [T]) -> Self {
+        Self { block, room: largest.tiles() * largest.lanes(), numbers }
+    }
+}
+
+impl<T> Default for Kept<'_, T> {
+    fn default() -> Self {
+        Self::new(Block::tiled(0), Block::tiled(0), &[])
+    }
+}
 
 /// The sizes of a dense layer and its kernels: `y = W x + b`, `W` is `[outputs, inputs]`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,11 +59,9 @@ impl Dense {
 
     /// Scratch that each of the three passes may use.
     pub fn scratch_len(&self, block: Block) -> usize {
-        if block.lanes() == 1 {
-            return 0;
-        }
-        // x with its tiles transposed, or a panel of the weight.
-        (block.tiles() * LANES * self.pitch()).max(self.outputs * PANEL)
+        // The operands of the parameter gradient, or a panel of the weight.
+        let panel = if block.lanes() == 1 { 0 } else { self.outputs * PANEL };
+        self.kept_len(block).max(panel)
     }
 
     /// `y = W x + b`: `[outputs x 16] = [outputs x inputs] * [inputs x 16]` for each tile. Overwrites `y`.
@@ -94,58 +115,60 @@ impl Dense {
         scratch: &mut [T],
     ) {
         self.check(block, dw.len(), x.len(), dy.len(), scratch.len());
-        assert!(
-            db.as_ref().is_none_or(|db| db.len() == self.outputs),
-            "dense: bias gradient must hold {} numbers",
-            self.outputs
-        );
-        T::dense_backward_params(BackwardParams {
-            dense: *self,
-            block,
-            x,
-            dy,
-            rate: None,
-            w: dw,
-            b: db,
-            scratch,
-        });
+        let kept = &mut scratch[..self.kept_len(block)];
+        self.keep(block, x, dy, 0, kept);
+        self.move_rows(0..self.outputs, &[Kept::new(block, block, kept)], None, dw, db);
     }
 
-    /// `W -= rate * dy x^T` and `b -= rate * dy 1`: a step of plain gradient descent along the gradients of
-    /// [`backward_params`](Self::backward_params), which are never stored; the same bits as with both steps apart, from
-    /// gradients of zero. For tiles, or for one sample.
+    /// Numbers that [`keep`](Self::keep) fills for a block, or for several that make up such a one.
+    pub fn kept_len(&self, block: Block) -> usize {
+        block.tiles() * block.lanes() * self.kept_features()
+    }
+
+    /// Keeps the operands of the parameter gradient of a block, for [`move_rows`](Self::move_rows): they become the samples
+    /// from `first` on of `kept`, which has the [length](Self::kept_len) for all samples that are to be kept. There lie x in
+    /// panels of sixteen inputs, `[panel][sample][16]`, and dy in columns, `[output][sample]`: the order in which their
+    /// products walk through them, however many blocks they come from.
     ///
     /// # Panics
-    /// If a slice has not the length its shape says, or a block that is not tiled has more than one sample.
+    /// If a slice has not the length its shape says, or `kept` no room.
     #[track_caller]
-    pub fn descend<T: Scalar>(
-        &self,
-        block: Block,
-        rate: T,
-        x: &[T],
-        dy: &[T],
-        w: &mut [T],
-        b: Option<&mut [T]>,
-        scratch: &mut [T],
-    ) {
-        self.check(block, w.len(), x.len(), dy.len(), scratch.len());
-        assert!(b.as_ref().is_none_or(|b| b.len() == self.outputs), "dense: length of the bias");
-        assert!(block.lanes() == LANES || block.samples() == 1, "dense: descent over {block:?}");
-        T::dense_backward_params(BackwardParams {
-            dense: *self,
-            block,
-            x,
-            dy,
-            rate: Some(rate),
-            w,
-            b,
-            scratch,
-        });
+    pub fn keep<T: Scalar>(&self, block: Block, x: &[T], dy: &[T], first: usize, kept: &mut [T]) {
+        assert_eq!(x.len(), block.len(self.inputs), "dense: length of x for {block:?}");
+        assert_eq!(dy.len(), block.len(self.outputs), "dense: length of dy for {block:?}");
+        let room = kept.len() / self.kept_features();
+        assert!(first + block.tiles() * block.lanes() <= room, "dense: {block:?} from {first} on of {room}");
+        T::dense_keep(Keep { dense: *self, block, x, dy, first, room, kept });
     }
 
-    /// Numbers from one sample of a transposed tile to the next: never a power of two, or samples would evict each other.
-    fn pitch(&self) -> usize {
-        self.inputs.next_multiple_of(LANES) + LANES
+    /// What becomes of rows `rows` of a parameter by the gradient of all kept samples, `G = dy x^T` and `g = dy 1`: with a rate
+    /// `W -= rate * G` and `b -= rate * g`, a step of plain gradient descent whose gradient is never stored; without one
+    /// `W += G` and `b += g`. `w` and `b` are those rows. Each number is summed over the samples in order.
+    ///
+    /// # Panics
+    /// If there are not such rows, or a slice has not the length its shape says.
+    #[track_caller]
+    pub fn move_rows<T: Scalar>(
+        &self,
+        rows: Range<usize>,
+        kept: &[Kept<'_, T>],
+        rate: Option<T>,
+        w: &mut [T],
+        b: Option<&mut [T]>,
+    ) {
+        assert!(rows.start <= rows.end && rows.end <= self.outputs, "dense: rows {rows:?}");
+        assert_eq!(w.len(), rows.len() * self.inputs, "dense: length of the rows");
+        assert!(b.as_ref().is_none_or(|b| b.len() == rows.len()), "dense: length of the rows of the bias");
+        for Kept { block, room, numbers } in kept {
+            assert!(block.samples() <= *room, "dense: {block:?} in a buffer for {room}");
+            assert_eq!(numbers.len(), room * self.kept_features(), "dense: length of what was kept");
+        }
+        T::dense_move_rows(MoveRows { dense: *self, rows, kept, rate, w, b });
+    }
+
+    /// Kept numbers of a sample.
+    fn kept_features(&self) -> usize {
+        self.inputs.next_multiple_of(LANES) + self.outputs
     }
 
     #[track_caller]
@@ -414,19 +437,76 @@ unsafe fn transposed_matrix_vector<V: Vector>(w: &[V::Elem], dy: &[V::Elem], dx:
     }
 }
 
-pub(crate) struct BackwardParams<'a, T> {
+pub(crate) struct Keep<'a, T> {
     dense: Dense,
     block: Block,
     x: &'a [T],
     dy: &'a [T],
-    /// With a rate `w` and `b` are parameters that descend; without one they are gradients that are added to.
+    first: usize,
+    /// Samples that fit into `kept`.
+    room: usize,
+    kept: &'a mut [T],
+}
+
+impl<T: Scalar> Kernel<T> for Keep<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<Elem = T>>(self) {
+        let Self { dense, block, x, dy, first, room, kept } = self;
+        let (Dense { inputs, outputs }, lanes) = (dense, block.lanes());
+        let (panels, columns) = kept.split_at_mut(inputs.next_multiple_of(LANES) * room);
+        if room == 1 {
+            // One sample: its panels are a row, its columns another.
+            let (row, rest) = panels.split_at_mut(inputs);
+            row.copy_from_slice(x);
+            rest.fill(T::ZERO);
+            return columns.copy_from_slice(dy);
+        }
+        for (t, x) in x.chunks_exact(inputs * lanes).enumerate() {
+            let first = first + t * lanes;
+            for (x, panel) in x.chunks(LANES * lanes).zip(panels.chunks_exact_mut(room * LANES)) {
+                let to = &mut panel[first * LANES..][..lanes * LANES];
+                if lanes == 1 {
+                    to[..x.len()].copy_from_slice(x);
+                    to[x.len()..].fill(T::ZERO);
+                } else {
+                    // Sixteen features; of the last panel fewer, padded with zeros.
+                    // SAFETY: both squares hold 16 x 16 numbers.
+                    unsafe {
+                        if x.len() == LANES * LANES {
+                            V::transpose16(x.as_ptr(), to.as_mut_ptr(), LANES);
+                        } else {
+                            let mut square = [T::ZERO; LANES * LANES];
+                            square[..x.len()].copy_from_slice(x);
+                            V::transpose16(square.as_ptr(), to.as_mut_ptr(), LANES);
+                        }
+                    }
+                }
+            }
+        }
+        for (t, dy) in dy.chunks_exact(outputs * lanes).enumerate() {
+            for (column, dy) in columns.chunks_exact_mut(room).zip(dy.chunks_exact(lanes)) {
+                let column = &mut column[first + t * lanes..];
+                match (dy.first_chunk::<LANES>(), column.first_chunk_mut::<LANES>()) {
+                    (Some(dy), Some(column)) => *column = *dy,
+                    _ => column[0] = dy[0],
+                }
+            }
+        }
+    }
+}
+
+pub(crate) struct MoveRows<'a, T> {
+    dense: Dense,
+    rows: Range<usize>,
+    kept: &'a [Kept<'a, T>],
     rate: Option<T>,
     w: &'a mut [T],
     b: Option<&'a mut [T]>,
-    scratch: &'a mut [T],
 }
 
-/// What becomes of a parameter, or of its gradient, when the gradient of a block is known.
+/// What becomes of a parameter, or of its gradient, when the gradient of all samples is known.
 #[inline(always)]
 fn moved<V: Vector>(old: V, gradient: V, rate: Option<V::Elem>) -> V {
     match rate {
@@ -435,118 +515,125 @@ fn moved<V: Vector>(old: V, gradient: V, rate: Option<V::Elem>) -> V {
     }
 }
 
-impl<T: Scalar> Kernel<T> for BackwardParams<'_, T> {
+impl<T: Scalar> Kernel<T> for MoveRows<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run<V: Vector<Elem = T>>(mut self) {
-        if self.block.lanes() == 1 {
-            return self.samples::<V>();
-        }
-        self.tiles::<V>();
-        let Self { dense: Dense { outputs, .. }, block, dy, rate, b, scratch, .. } = self;
-        match (b, rate) {
-            (Some(db), None) => bias_gradient::<V>(block, outputs, 1, dy, db),
-            (Some(b), Some(rate)) => {
-                let db = &mut scratch[..outputs];
-                db.fill(T::ZERO);
-                bias_gradient::<V>(block, outputs, 1, dy, db);
-                b.iter_mut().zip(db).for_each(|(b, db)| *b -= rate * *db);
-            }
-            (None, _) => {}
-        }
-    }
-}
-
-impl<T: Scalar> BackwardParams<'_, T> {
-    #[inline(always)]
-    fn samples<V: Vector<Elem = T>>(self) {
-        let Self { dense: Dense { inputs, outputs }, x, dy, rate, w, mut b, .. } = self;
-        for (x, dy) in x.chunks_exact(inputs).zip(dy.chunks_exact(outputs)) {
-            for (w, &d) in w.chunks_exact_mut(inputs).zip(dy) {
+    fn run<V: Vector<Elem = T>>(self) {
+        let Self { dense, rows, kept, rate, w, b } = self;
+        let inputs = dense.inputs;
+        let samples: usize = kept.iter().map(|kept| kept.block.samples()).sum();
+        if samples == 1
+            && let [kept] = kept
+            && kept.room == 1
+        {
+            // One sample: its weight is best walked through as it lies.
+            let (x, dy) = (&kept.numbers[..inputs], &kept.numbers[inputs.next_multiple_of(LANES)..][rows]);
+            for (&d, w) in dy.iter().zip(w.chunks_exact_mut(inputs)) {
                 move_along::<V>(rate, d, x, w);
             }
-            if let Some(b) = &mut b {
+            if let Some(b) = b {
                 move_along::<V>(rate, T::ONE, dy, b);
             }
+            return;
         }
-    }
-
-    #[inline(always)]
-    fn tiles<V: Vector<Elem = T>>(&mut self) {
-        let Dense { inputs, outputs } = self.dense;
-        let (block, x, scratch) = (self.block, self.x, &mut *self.scratch);
-        // Samples as rows: the tiles of x transposed.
-        let pitch = self.dense.pitch();
-        for (x, out) in x.chunks_exact(inputs * LANES).zip(scratch.chunks_exact_mut(pitch * LANES)) {
-            // Whole squares of 16 features; the last is padded with zeros.
-            let squares = x.chunks_exact(LANES * LANES);
-            let rest = squares.remainder();
-            let mut last = [T::ZERO; LANES * LANES];
-            last[..rest.len()].copy_from_slice(rest);
-            let last = (!rest.is_empty()).then_some(&last[..]);
-            for (i, square) in squares.chain(last).enumerate() {
-                // SAFETY: a square holds 16 x 16 numbers, out 16 rows of pitch >= 16 (i + 1).
-                unsafe { V::transpose16(square.as_ptr(), out.as_mut_ptr().add(i * LANES), pitch) };
+        if let Some(b) = b {
+            for (o, b) in rows.clone().zip(b) {
+                let gradient = dense.sum_of_column::<V>(o, kept);
+                match rate {
+                    None => *b += gradient,
+                    Some(rate) => *b -= rate * gradient,
+                }
             }
         }
-        let tile = OuterProducts {
-            block,
-            dy: self.dy.as_ptr(),
-            outputs,
-            x: scratch.as_ptr(),
-            pitch,
-            rate: self.rate,
-            w: self.w.as_mut_ptr(),
-            inputs,
-        };
+        let tile = OuterProducts { dense, first: rows.start, kept, rate, w: w.as_mut_ptr() };
         let columns = inputs.div_ceil(V::LANES);
-        let shape @ (_, width) = best_shape::<V>(outputs, columns);
-        // A strip of x that fits into half of the first cache stays there while all rows of dW pass.
-        let strip = (4096 / block.samples().max(1) / V::LANES).max(1).next_multiple_of(width);
+        let shape @ (_, width) = best_shape::<V>(rows.len(), columns);
+        // A strip of x that fits into half of the first cache stays there while all rows of W pass; where not even a panel
+        // does, one that leaves room in the second.
+        let vectors = |numbers: usize| numbers / (samples.max(1) * V::LANES);
+        let strip = if vectors(4096) >= LANES / V::LANES { vectors(4096) } else { vectors(32768) };
+        let strip = strip.max(1).next_multiple_of(width);
         let mut from = 0;
-        while from < columns {
+        while from < columns && !rows.is_empty() {
             // The last strip takes what is left, so that every strip is at least a tile wide.
             let to = if from + strip + width > columns { columns } else { from + strip };
             // SAFETY: the lengths were checked against the sizes; the shape fits every strip.
-            unsafe { cover::<V>(&tile, shape, outputs, (from, to)) };
+            unsafe { cover::<V>(&tile, shape, rows.len(), (from, to)) };
             from = to;
         }
     }
 }
 
-/// `g[o][i] = sum over samples of dy[o][sample] * x[sample][i]`, samples in order, and what becomes of `w[o][i]`: tiles of
-/// outputs x vectors of inputs.
-struct OuterProducts<T> {
-    block: Block,
-    dy: *const T,
-    outputs: usize,
-    x: *const T,
-    pitch: usize,
-    rate: Option<T>,
-    w: *mut T,
-    inputs: usize,
+impl Dense {
+    /// The sum of the gradient of output `o` over the kept samples: of tiles sixteen partial sums and then their tree, of single
+    /// samples one after the other.
+    #[inline(always)]
+    fn sum_of_column<V: Vector>(&self, o: usize, kept: &[Kept<'_, V::Elem>]) -> V::Elem {
+        let column = |kept: &Kept<'_, V::Elem>| {
+            // SAFETY: the lengths were checked against the sizes; o is an output.
+            unsafe { kept.numbers.as_ptr().add((self.inputs.next_multiple_of(LANES) + o) * kept.room) }
+        };
+        if kept.iter().all(|kept| kept.block.lanes() == 1) {
+            let mut sum = V::Elem::ZERO;
+            for kept in kept {
+                for s in 0..kept.block.samples() {
+                    // SAFETY: a column holds all samples.
+                    sum += unsafe { *column(kept).add(s) };
+                }
+            }
+            return sum;
+        }
+        let mut sums = [V::Elem::ZERO; LANES];
+        for part in (0..LANES).step_by(V::LANES) {
+            let mut acc = V::splat(V::Elem::ZERO);
+            // SAFETY: a column holds all samples, sums 16 numbers.
+            unsafe {
+                for kept in kept {
+                    for s in (part..kept.block.samples()).step_by(LANES) {
+                        let n = V::LANES.min(kept.block.samples() - s);
+                        acc = acc.add(V::load_first(column(kept).add(s), n));
+                    }
+                }
+                acc.store(sums.as_mut_ptr().add(part));
+            }
+        }
+        // SAFETY: sums holds 16 numbers.
+        unsafe { sum16(sums.as_ptr()) }
+    }
 }
 
-impl<V: Vector> Tile<V> for OuterProducts<V::Elem> {
+/// `G[o][i] = sum over samples of dy[o][sample] * x[sample][i]`, samples in order, and what becomes of `w[o][i]`: tiles of
+/// outputs x vectors of inputs.
+struct OuterProducts<'a, T> {
+    dense: Dense,
+    /// The output that row 0 belongs to.
+    first: usize,
+    kept: &'a [Kept<'a, T>],
+    rate: Option<T>,
+    w: *mut T,
+}
+
+impl<V: Vector> Tile<V> for OuterProducts<'_, V::Elem> {
     #[inline(always)]
     unsafe fn at<const R: usize, const C: usize>(&self, o: usize, c0: usize, fresh: (usize, usize)) {
-        let Self { block, dy, outputs, x, pitch, rate, w, inputs } = *self;
-        let i = c0 * V::LANES;
+        let Self { dense, first, kept, rate, w } = *self;
+        let (inputs, i) = (dense.inputs, c0 * V::LANES);
         // The last vector of a row may be short: its rest is not written.
         let left = |c: usize| V::LANES.min(inputs - i - c * V::LANES);
         let mut acc = [[V::splat(V::Elem::ZERO); C]; R];
         // SAFETY: the caller vouches for rows and columns; the slices were checked against the sizes.
         unsafe {
-            let (x, w) = (x.add(i), w.add(o * inputs + i));
-            for t in 0..block.tiles() {
-                let dy = dy.add((t * outputs + o) * LANES);
-                let x = x.add(t * LANES * pitch);
+            let w = w.add(o * inputs + i);
+            for &Kept { block, room, numbers } in kept {
+                let (x, room_16) = (numbers.as_ptr(), room * LANES);
+                let dy = x.add(inputs.next_multiple_of(LANES) * room + (first + o) * room);
                 let mut b = [x; C];
                 for c in 0..C {
-                    b[c] = x.add(c * V::LANES);
+                    let i = i + c * V::LANES;
+                    b[c] = x.add(i / LANES * room_16 + i % LANES);
                 }
-                product::<V, R, C>(&mut acc, dy, LANES, 1, b, pitch, block.live(t));
+                product::<V, R, C>(&mut acc, dy, room, 1, b, LANES, block.samples());
             }
             for r in 0..R {
                 for c in 0..C {

@@ -35,7 +35,7 @@ mod vectorised;
 pub use block::{Block, LANES, pack, unpack};
 pub use conv::Conv2d;
 pub use conv_pool::ConvPool2d;
-pub use dense::Dense;
+pub use dense::{Dense, Kept};
 pub use dual::Dual;
 pub use error::GeometryError;
 pub use isa::Isa;

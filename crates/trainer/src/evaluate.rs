@@ -66,7 +66,7 @@ pub(crate) struct Evaluator {
 
 impl Evaluator {
     pub(crate) fn new(network: &Network<f32>, objective: Objective, threads: usize) -> Evaluator {
-        let plan = plan_for(network, CHUNK);
+        let plan = plan_for(network, CHUNK, 0);
         let chunk = plan.largest_block().samples().min(CHUNK);
         let worker = || {
             Mutex::new(EvaluationWorker {

@@ -7,7 +7,7 @@ use super::run::{
 };
 use super::{Checked, Options, gradients};
 use crate::contract::{Describe, Kind, Layer, Mode, Pass};
-use byhand_tensor::{Block, Isa, Scalar};
+use byhand_tensor::{Block, Isa, Kept, Scalar};
 
 /// One clause's check.
 type Check<L> = fn(&L, &Options, &mut Report);
@@ -19,7 +19,7 @@ pub(super) fn all<L: Checked + ?Sized>() -> [(Clause, Check<L>); 16] {
         (Clause::Overwrite, overwrite),
         (Clause::Accumulate, accumulate),
         (Clause::WithoutDx, without_dx),
-        (Clause::Descent, descent),
+        (Clause::Deferral, deferral),
         (Clause::SampleIndependence, sample_independence),
         (Clause::DeadLanes, dead_lanes),
         (Clause::Layouts, layouts),
@@ -194,25 +194,56 @@ fn without_dx<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Re
     });
 }
 
-fn descent<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report) {
+fn deferral<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report) {
     const RATE: f32 = 0.3;
+    let Some(deferred) = Layer::<f32>::as_deferred(layer) else { return };
+    let (inputs, outputs, rows_in_all) =
+        (layer.input().features(), layer.output().features(), deferred.rows());
     each(options, |isa, block| {
-        let Some(shortcut) = Layer::<f32>::as_descend(layer, block) else { return };
         let data = reals(layer, block.samples(), &mut rng(options.seed + 12));
         let pass = train(block);
-        let x: Vec<f32> = lay(block, layer.input().features(), &data.x);
-        let dy: Vec<f32> = lay_gradient(block, layer.output().features(), &data.dy);
-        let mut theta: Vec<f32> = numbers(&data.theta);
+        let x: Vec<f32> = lay(block, inputs, &data.x);
+        let dy: Vec<f32> = lay_gradient(block, outputs, &data.dy);
+        let theta: Vec<f32> = numbers(&data.theta);
         let expected = run::<f32, L>(layer, pass, &data);
-        let stepped: Vec<f32> =
-            theta.iter().zip(&expected.dtheta).map(|(theta, dtheta)| theta - RATE * dtheta).collect();
+        // The same samples as one block, and tile by tile: all in a buffer, and each in a buffer of its own.
+        let tiles = |t: usize| match block.lanes() {
+            1 => Block::single(1),
+            _ => Block::tiled(block.live(t)),
+        };
+        let of_tile =
+            |t: usize, features: usize| t * features * block.lanes()..(t + 1) * features * block.lanes();
+        let mut whole = vec![f32::NAN; deferred.kept_len(block)];
+        deferred.keep(block, &x, &dy, 0, &mut whole);
+        let mut in_turn = vec![f32::NAN; deferred.kept_len(block)];
+        let mut apart = vec![vec![f32::NAN; deferred.kept_len(block)]; block.tiles()];
+        for (t, apart) in apart.iter_mut().enumerate() {
+            let (x, dy) = (&x[of_tile(t, inputs)], &dy[of_tile(t, outputs)]);
+            deferred.keep(tiles(t), x, dy, t * block.lanes(), &mut in_turn);
+            deferred.keep(tiles(t), x, dy, 0, apart);
+        }
+        let apart: Vec<Kept<'_, f32>> =
+            apart.iter().enumerate().map(|(t, apart)| Kept::new(tiles(t), block, apart)).collect();
+        let one = |kept| vec![Kept::new(block, block, kept)];
+        for (how, kept) in [("as one", one(&whole)), ("in turn", one(&in_turn)), ("apart", apart)] {
+            for rate in [None, Some(RATE)] {
+                let mut moved = if rate.is_some() { theta.clone() } else { vec![0.0; theta.len()] };
+                let stepped = theta.iter().zip(&expected.dtheta).map(|(theta, dtheta)| theta - RATE * dtheta);
+                let wanted: Vec<f32> =
+                    if rate.is_some() { stepped.collect() } else { expected.dtheta.clone() };
+                let mid = rows_in_all / 2;
+                let (first, rest) = deferred.tensors(&mut moved).split_rows(mid, rows_in_all);
+                deferred.move_rows(0..mid, &kept, rate, first);
+                deferred.move_rows(mid..rows_in_all, &kept, rate, rest);
+                let what = format!("{}, kept {how}", if rate.is_some() { "theta" } else { "dtheta" });
+                same_bits(report, Clause::Deferral, Some(isa), &what, block, &wanted, &moved);
+            }
+        }
         let mut dx = vec![f32::NAN; x.len()];
         let mut scratch = vec![f32::NAN; layer.scratch_len(block)];
-        shortcut.backward_input(&pass, &theta, &dy, &mut dx, &mut scratch);
-        shortcut.descend(&pass, RATE, &mut theta, &x, &dy, &mut scratch);
-        same_bits(report, Clause::Descent, Some(isa), "theta", block, &stepped, &theta);
-        let live = |dx: &[f32]| numbers::<f32>(&rows(block, layer.input().features(), dx));
-        same_bits(report, Clause::Descent, Some(isa), "dx", block, &live(&expected.dx), &live(&dx));
+        deferred.backward_input(&pass, &theta, &dy, &mut dx, &mut scratch);
+        let live = |dx: &[f32]| numbers::<f32>(&rows(block, inputs, dx));
+        same_bits(report, Clause::Deferral, Some(isa), "dx", block, &live(&expected.dx), &live(&dx));
     });
 }
 

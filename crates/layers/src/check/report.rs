@@ -16,8 +16,9 @@ pub enum Clause {
     Accumulate,
     /// `dtheta` has the same bits when no `dx` is asked for.
     WithoutDx,
-    /// Where a layer can [`descend`](crate::Descend): `dx` and the moved `theta` have the bits of backward and a step apart.
-    Descent,
+    /// Of a [deferred](crate::Deferred) layer: the gradient made at once of what many blocks kept has the bits of backward over
+    /// one block, row by row too; so have `dx` and a step of gradient descent.
+    Deferral,
     /// A sample's `y` and `dx` depend on that sample alone, and not on its place.
     SampleIndependence,
     /// Lanes without a sample change nothing.
@@ -55,7 +56,7 @@ impl Clause {
         Self::Overwrite,
         Self::Accumulate,
         Self::WithoutDx,
-        Self::Descent,
+        Self::Deferral,
         Self::SampleIndependence,
         Self::DeadLanes,
         Self::Layouts,
@@ -77,7 +78,7 @@ impl Clause {
             Self::Overwrite => "overwrite",
             Self::Accumulate => "accumulate",
             Self::WithoutDx => "without dx",
-            Self::Descent => "descent",
+            Self::Deferral => "deferral",
             Self::SampleIndependence => "sample independence",
             Self::DeadLanes => "dead lanes",
             Self::Layouts => "layouts",

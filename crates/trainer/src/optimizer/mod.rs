@@ -9,6 +9,7 @@ mod adam;
 mod sgd;
 
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
 use byhand_layers::Scalar;
@@ -152,6 +153,11 @@ impl<'a, T> StateMut<'a, T> {
         let (first, first_rest) = first.split_at_mut(mid.min(first.len()));
         let (second, second_rest) = second.split_at_mut(mid.min(second.len()));
         (StateMut { slots: [first, second] }, StateMut { slots: [first_rest, second_rest] })
+    }
+
+    /// The state of parameters `range`.
+    pub fn range(self, range: Range<usize>) -> StateMut<'a, T> {
+        self.split_at(range.start).1.split_at(range.len()).0
     }
 
     /// The same range, borrowed for less long.

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 
 use byhand_layers::Block;
 use byhand_layers::loss::{Loss, LossStats};
-use byhand_layers::{LANES, Loop, NamedParam, Network, Pass, Workspace, vectorised};
+use byhand_layers::{Deferred, Kept, Loop, NamedParam, Network, ParamsMut, Pass, Workspace, vectorised};
 
 use self::crew::Crew;
 pub use self::plan::{MAX_SHARDS, ShardPlan};
@@ -103,8 +103,13 @@ pub struct Trainer {
     /// Shards of the last step.
     active: usize,
     workers: Vec<Mutex<Worker>>,
-    /// The optimiser is plain gradient descent and a minibatch may be one block: then layers may
-    /// [descend](Network::descend) by themselves.
+    /// Which of the network's deferred layers keep their operands.
+    keeps: Vec<bool>,
+    /// The parameters of all other layers.
+    stored: Vec<Range<usize>>,
+    /// Gradients of the layers that keep, where they are stored; zero between two steps.
+    gradient: Vec<f32>,
+    /// The optimiser is plain gradient descent: then layers that keep move their parameters without storing a gradient.
     descends: bool,
     /// Bytes of scratch that every worker has.
     scratch_len: usize,
@@ -124,12 +129,21 @@ impl Trainer {
         if theta.len() != param_len {
             return Err(TrainerError::Weights { expected: param_len, found: theta.len() });
         }
-        let plan = plan_for(network, config.batch_size);
+        let keeps = keeps(network, config.batch_size);
+        let stored = stored(network, &keeps);
+        let plan = plan_for(network, config.batch_size, stored.iter().map(Range::len).sum());
         let crew = Arc::new(Crew::new(config.threads));
         let shards = plan.shards(config.batch_size);
-        let largest_shard = config.batch_size.div_ceil(LANES).div_ceil(shards) * LANES;
-        let threads_used = if shards > 1 || param_len >= SHARED_UPDATE { crew.threads() } else { 1 };
-        let descends = config.optimizer.is_plain_descent() && plan.is_one_block(config.batch_size);
+        let largest_shard = plan.largest_shard(config.batch_size);
+        let descends = config.optimizer.is_plain_descent();
+        let is_shared = shards > 1
+            || !descends && param_len >= SHARED_UPDATE
+            || stored.iter().any(|range| range.len() >= SHARED_UPDATE)
+            || kept_layers(network, &keeps).any(|(_, range, layer)| {
+                MoveRows::middle(0..layer.rows(), least_rows(range.len(), layer.rows(), config.batch_size))
+                    .is_some()
+            });
+        let threads_used = if is_shared { crew.threads() } else { 1 };
         if threads_used > 1 {
             crew.start()?;
         }
@@ -140,15 +154,14 @@ impl Trainer {
             plan,
             flops: network.flops(),
             state: OptimizerState::new(&config.optimizer, param_len),
-            shards: (0..shards).map(|_| Shard::new(param_len, largest_shard)).collect(),
+            shards: (0..shards).map(|_| Shard::new(network, &keeps, largest_shard)).collect(),
             active: 0,
             workers: (0..threads_used)
-                .map(|_| {
-                    let block = plan.largest_block();
-                    let new = if descends { Worker::for_descent } else { Worker::new };
-                    Mutex::new(new(network, block))
-                })
+                .map(|_| Mutex::new(Worker::new(network, plan.largest_block())))
                 .collect(),
+            gradient: vec![0.0; param_len],
+            keeps,
+            stored,
             descends,
             crew,
             theta,
@@ -240,37 +253,40 @@ impl Trainer {
             // Now, and not when a thread is first needed, which may be many steps later.
             self.workers.iter().for_each(|worker| lock(worker).reserve(self.scratch_len));
         }
-        if self.descends
-            && let Some(stats) = self.descend(learning_rate, batch)
-        {
-            return Ok(stats);
-        }
         let active = self.plan.shards(samples);
         self.active = active;
+        if active > 1 {
+            self.call_helpers(samples as u64 * self.flops);
+        }
         let (theta, shards) = (&self.theta, &mut self.shards[..active]);
         for (i, shard) in shards.iter_mut().enumerate() {
             shard.samples = self.plan.shard(samples, i);
         }
-        let shared_update = self.workers.len() > 1 && theta.len() >= SHARED_UPDATE;
-        let parts = if shared_update { MAX_SHARDS } else { active };
-        let work = samples as u64 * self.flops + theta.len() as u64;
-        self.crew.call(parts.min(self.workers.len()) - 1, (USELESS_CALL / work.max(1)).min(255) as u32);
 
         let scale = 1.0 / samples as f32;
+        // A gradient is a sum of as many products as there are samples.
+        let largest_factor = (LARGEST_GRADIENT / samples as f32).sqrt() / 2.0;
         let accumulate = |shard: &mut Shard| {
             let mut worker = lock(&self.workers[self.crew.thread() % self.workers.len()]);
-            shard.stats = LossStats::default();
-            let mut offset = 0;
-            for samples in self.plan.blocks(shard.samples.clone()) {
+            let Shard { samples, dtheta, kept, residuals, stats, is_sound, is_bounded, .. } = shard;
+            (*stats, *is_bounded) = (LossStats::default(), self.descends);
+            let mut first = 0;
+            for samples in self.plan.blocks(samples.clone()) {
                 let block = self.plan.block(samples.len());
                 let pass = Pass::train(block, self.config.seed, self.steps, samples.start as u64);
-                let stats = worker.forward(&self.network, &*self.loss, theta, &pass, batch, samples, scale);
-                shard.stats += stats;
-                worker.residuals(block, scale, &mut shard.residuals[offset..]);
-                offset += block.samples();
-                worker.backward(&self.network, theta, &pass, &mut shard.dtheta);
+                *stats += worker.forward(&self.network, &*self.loss, theta, &pass, batch, samples, scale);
+                worker.residuals(block, scale, &mut residuals[first..]);
+                worker.backward(&self.network, theta, &pass, dtheta, &mut |place, layer, x, dy| {
+                    if self.keeps[place] {
+                        layer.keep(block, x, dy, first, &mut kept[place]);
+                        *is_bounded =
+                            *is_bounded && all_below(x, largest_factor) && all_below(dy, largest_factor);
+                    }
+                    self.keeps[place]
+                });
+                first += block.samples();
             }
-            shard.is_sound = all_below(&shard.dtheta, LARGEST_GRADIENT);
+            *is_sound = self.stored.iter().all(|range| all_below(&dtheta[range.clone()], LARGEST_GRADIENT));
         };
         for_each_shard(&self.crew, shards, &accumulate);
 
@@ -278,63 +294,86 @@ impl Trainer {
         for shard in shards.iter() {
             stats += shard.stats;
         }
-        if !stats.loss.is_finite() || shards.iter().any(|shard| !shard.is_sound) {
-            return Err(self.diverged(active, learning_rate, stats.loss));
+        let is_sound = stats.loss.is_finite() && shards.iter().all(|shard| shard.is_sound);
+        // Parameters may be moved without a look at their gradient if its factors are known to be small.
+        let descends = is_sound && shards.iter().all(|shard| shard.is_bounded);
+        if !descends {
+            self.move_kept(None);
+            let mut kept = kept_layers(&self.network, &self.keeps);
+            if !is_sound || !kept.all(|(_, range, _)| all_below(&self.gradient[range], LARGEST_GRADIENT)) {
+                drop(kept);
+                return Err(self.diverged(learning_rate, stats.loss));
+            }
         }
-
-        let update = Update { optimizer: self.config.optimizer, step: self.steps, learning_rate, active };
-        let mut dtheta: [&mut [f32]; MAX_SHARDS] = Default::default();
-        for (dtheta, shard) in dtheta.iter_mut().zip(shards) {
-            *dtheta = &mut shard.dtheta;
-        }
-        let part = Part { theta: &mut self.theta, dtheta, state: self.state.as_mut() };
-        if shared_update {
-            update.share(&self.crew, part);
-        } else {
-            update.apply(part);
-        }
+        self.update(learning_rate, descends);
         self.steps += 1;
         Ok(StepStats { loss: stats.loss / samples as f64, correct: stats.correct, samples })
     }
 
-    /// A step of plain gradient descent on one block, in which layers that can move their parameters without storing a
-    /// gradient do so. The same bits as an ordinary step; none, with nothing changed, if a gradient may not be finite.
-    fn descend(&mut self, learning_rate: f64, batch: &dyn BatchSource) -> Option<StepStats> {
-        let samples = batch.len();
-        let block = self.plan.block(samples);
-        let pass = Pass::train(block, self.config.seed, self.steps, 0);
-        self.active = 1;
-        let Shard { samples: all, dtheta, residuals, .. } = &mut self.shards[0];
-        *all = 0..samples;
-        let worker = &mut *lock(&self.workers[0]);
-        let scale = 1.0 / samples as f32;
-        let stats = worker.forward(&self.network, &*self.loss, &self.theta, &pass, batch, 0..samples, scale);
-        worker.residuals(block, scale, residuals);
-        let theta = &mut self.theta;
-        let is_sound = stats.loss.is_finite()
-            && worker.backward_for_descent(&self.network, theta, &pass, dtheta, LARGEST_GRADIENT);
-        if !is_sound {
-            dtheta.fill(0.0);
-            return None;
+    /// Wakes the other threads for work that is about to come.
+    fn call_helpers(&self, flops: u64) {
+        let most_left_out = (USELESS_CALL / flops.max(1)).min(255) as u32;
+        self.crew.call(self.workers.len() - 1, most_left_out);
+    }
+
+    /// Moves the parameters of the layers that keep along what the shards kept, or adds that to their gradient, without a rate.
+    fn move_kept(&mut self, rate: Option<f32>) {
+        if self.active == 1 {
+            // Nobody was needed until now.
+            let samples = self.shards[0].samples.len();
+            let layers = kept_layers(&self.network, &self.keeps);
+            let work: u64 = layers.map(|(_, range, _)| rows_flops(range.len(), samples)).sum();
+            if work >= USELESS_CALL {
+                self.call_helpers(work);
+            }
         }
-        worker.descend(&self.network, &pass, learning_rate as f32, theta);
-        let update = Update { optimizer: self.config.optimizer, step: self.steps, learning_rate, active: 1 };
-        for range in self.network.stored_in_descent(block) {
-            let mut shards: [&mut [f32]; MAX_SHARDS] = Default::default();
-            shards[0] = &mut dtheta[range.clone()];
-            update.apply(Part { theta: &mut theta[range], dtheta: shards, state: self.state.as_mut() });
+        let moved = if rate.is_some() { &mut self.theta } else { &mut self.gradient };
+        let shards = &self.shards[..self.active];
+        for (place, range, layer) in kept_layers(&self.network, &self.keeps) {
+            let mut kept = [Kept::default(); MAX_SHARDS];
+            for (kept, shard) in kept.iter_mut().zip(shards) {
+                *kept = Kept::new(self.plan.block(shard.samples.len()), shard.largest, &shard.kept[place]);
+            }
+            let samples = shards.iter().map(|shard| shard.samples.len()).sum();
+            let least = least_rows(range.len(), layer.rows(), samples);
+            let rows = MoveRows { layer, kept: &kept[..shards.len()], rate, least };
+            rows.share(&self.crew, 0..layer.rows(), layer.tensors(&mut moved[range]));
         }
-        self.steps += 1;
-        Some(StepStats { loss: stats.loss / samples as f64, correct: stats.correct, samples })
+    }
+
+    /// Moves all parameters; those of layers that keep without a stored gradient if they descend.
+    fn update(&mut self, learning_rate: f64, descends: bool) {
+        let update = Update { optimizer: self.config.optimizer, step: self.steps, learning_rate };
+        let is_shared = |range: &Range<usize>| self.workers.len() > 1 && range.len() >= SHARED_UPDATE;
+        for range in &self.stored {
+            let mut dtheta: [&mut [f32]; MAX_SHARDS] = Default::default();
+            for (dtheta, shard) in dtheta.iter_mut().zip(&mut self.shards[..self.active]) {
+                *dtheta = &mut shard.dtheta[range.clone()];
+            }
+            let (theta, state) = (&mut self.theta[range.clone()], self.state.as_mut().range(range.clone()));
+            update.run(
+                is_shared(range).then_some(&self.crew),
+                Part { theta, dtheta, state, active: self.active },
+            );
+        }
+        if descends {
+            return self.move_kept(Some(learning_rate as f32));
+        }
+        for (_, range, _) in kept_layers(&self.network, &self.keeps) {
+            let mut dtheta: [&mut [f32]; MAX_SHARDS] = Default::default();
+            dtheta[0] = &mut self.gradient[range.clone()];
+            let (theta, state) = (&mut self.theta[range.clone()], self.state.as_mut().range(range.clone()));
+            update.run(is_shared(&range).then_some(&self.crew), Part { theta, dtheta, state, active: 1 });
+        }
     }
 
     /// Says what diverged, and leaves the gradients at zero, as a step begins.
     #[cold]
-    fn diverged(&mut self, active: usize, learning_rate: f64, loss: f64) -> Diverged {
+    fn diverged(&mut self, learning_rate: f64, loss: f64) -> Diverged {
         let mut dtheta = vec![0.0; self.theta.len()];
-        for shard in &mut self.shards[..active] {
-            add(&mut dtheta, &shard.dtheta);
-            shard.dtheta.fill(0.0);
+        for gradient in self.shards.iter_mut().map(|shard| &mut shard.dtheta).chain([&mut self.gradient]) {
+            add(&mut dtheta, gradient);
+            gradient.fill(0.0);
         }
         let name = |param: &NamedParam| format!("{} ({})", param.name, param.layer_name);
         let bad_gradient =
@@ -348,11 +387,40 @@ impl Trainer {
     }
 }
 
-/// The plan of a network for minibatches of up to `batch_size`.
-pub(crate) fn plan_for(network: &Network<f32>, batch_size: usize) -> ShardPlan {
+/// The plan of a network for minibatches of up to `batch_size`, if each shard has a gradient of `merged_len` parameters.
+pub(crate) fn plan_for(network: &Network<f32>, batch_size: usize, merged_len: usize) -> ShardPlan {
     let tile = Block::tiled(1);
     let sample_bytes = Workspace::new(network, tile).bytes() / tile.lanes();
-    ShardPlan::new(batch_size, network.flops(), network.param_len(), sample_bytes)
+    ShardPlan::new(batch_size, network.flops(), network.param_len(), merged_len, sample_bytes)
+}
+
+/// Which of the deferred layers keep their operands: those for which that is at most four times the numbers of their
+/// parameters. Else adding block by block to a gradient, which stays in a core's cache, moves less memory.
+fn keeps(network: &Network<f32>, batch_size: usize) -> Vec<bool> {
+    let all = Block::single(batch_size);
+    network.deferred().map(|(range, layer)| layer.kept_len(all) <= 4 * range.len()).collect()
+}
+
+/// The layers that keep: the place of each among the deferred ones, its parameters, the layer.
+fn kept_layers<'a>(
+    network: &'a Network<f32>,
+    keeps: &'a [bool],
+) -> impl Iterator<Item = (usize, Range<usize>, &'a dyn Deferred<f32>)> {
+    let all = network.deferred().enumerate().filter(|(place, _)| keeps[*place]);
+    all.map(|(place, (range, layer))| (place, range, layer))
+}
+
+/// The parameters of all other layers, layer by layer.
+fn stored(network: &Network<f32>, keeps: &[bool]) -> Vec<Range<usize>> {
+    let mut stored = Vec::new();
+    let mut start = 0;
+    for (_, kept, _) in kept_layers(network, keeps) {
+        stored.push(start..kept.start);
+        start = kept.end;
+    }
+    stored.push(start..network.param_len());
+    stored.retain(|range| !range.is_empty());
+    stored
 }
 
 /// Runs `work` on every shard; any thread may take any.
@@ -382,25 +450,80 @@ const SLICE: usize = 512;
 /// Gradients of a shard must stay below this: the sum over all shards is then finite.
 const LARGEST_GRADIENT: f32 = f32::MAX / MAX_SHARDS as f32;
 
+/// FLOPs of a gradient's rows that are worth a hand-off to another thread.
+const MIN_ROWS_FLOPS: u64 = 1_000_000;
+
+/// Rows are dealt out in multiples of this: of the rows of every register tile.
+const ROWS: usize = 24;
+
+/// What moving so many parameters costs, in FLOPs: of few samples it is reading and writing them that takes the time.
+fn rows_flops(params: usize, samples: usize) -> u64 {
+    2 * (params * samples.max(20)) as u64
+}
+
+/// The fewest rows of a weight worth a hand-off.
+fn least_rows(params: usize, rows: usize, samples: usize) -> usize {
+    MIN_ROWS_FLOPS.div_ceil(rows_flops(params.div_ceil(rows), samples)) as usize
+}
+
 /// A part of a minibatch, with the gradient of its samples.
 #[derive(Debug)]
 struct Shard {
     samples: Range<usize>,
+    /// As one block, of the largest minibatch.
+    largest: Block,
+    /// Gradients of the layers that do not keep.
     dtheta: Vec<f32>,
+    /// What the others keep.
+    kept: Vec<Vec<f32>>,
     residuals: Vec<f32>,
     stats: LossStats,
+    /// All of `dtheta` is finite.
     is_sound: bool,
+    /// All that is kept is so small that its products are finite.
+    is_bounded: bool,
 }
 
 impl Shard {
-    fn new(param_len: usize, samples: usize) -> Shard {
+    fn new(network: &Network<f32>, keeps: &[bool], largest: Block) -> Shard {
+        let room = network.deferred().zip(keeps).map(|((_, layer), &keeps)| (layer.kept_len(largest), keeps));
+        let kept = room.map(|(len, keeps)| vec![0.0; if keeps { len } else { 0 }]).collect();
         Shard {
             samples: 0..0,
-            dtheta: vec![0.0; param_len],
-            residuals: vec![0.0; samples],
+            largest,
+            dtheta: vec![0.0; network.param_len()],
+            kept,
+            residuals: vec![0.0; largest.tiles() * largest.lanes()],
             stats: LossStats::default(),
             is_sound: true,
+            is_bounded: false,
         }
+    }
+}
+
+/// Moves the rows of a layer along what all shards kept.
+#[derive(Clone, Copy)]
+struct MoveRows<'a> {
+    layer: &'a dyn Deferred<f32>,
+    kept: &'a [Kept<'a, f32>],
+    rate: Option<f32>,
+    least: usize,
+}
+
+impl MoveRows<'_> {
+    /// Any thread may take any rows: each is summed by itself.
+    fn share(self, crew: &Crew, rows: Range<usize>, params: ParamsMut<'_, f32>) {
+        let Some(middle) = Self::middle(rows.clone(), self.least) else {
+            return self.layer.move_rows(rows, self.kept, self.rate, params);
+        };
+        let (a, b) = params.split_rows(middle - rows.start, rows.len());
+        crew.join(|| self.share(crew, rows.start..middle, a), || self.share(crew, middle..rows.end, b));
+    }
+
+    /// Where rows are cut in two, if both halves have at least so many.
+    fn middle(rows: Range<usize>, least: usize) -> Option<usize> {
+        let half = (rows.len() / 2).next_multiple_of(ROWS);
+        (half >= least && half + least.max(1) <= rows.len()).then_some(rows.start + half)
     }
 }
 
@@ -409,6 +532,8 @@ struct Part<'a> {
     theta: &'a mut [f32],
     dtheta: [&'a mut [f32]; MAX_SHARDS],
     state: StateMut<'a, f32>,
+    /// Gradients that there are.
+    active: usize,
 }
 
 impl<'a> Part<'a> {
@@ -417,13 +542,14 @@ impl<'a> Part<'a> {
     fn split_at(self, mid: usize) -> (Part<'a>, Part<'a>) {
         let (theta, theta_rest) = self.theta.split_at_mut(mid);
         let (state, state_rest) = self.state.split_at(mid);
-        let mut dtheta = self.dtheta;
+        let (mut dtheta, active) = (self.dtheta, self.active);
         let mut dtheta_rest: [&mut [f32]; MAX_SHARDS] = Default::default();
         for (dtheta, rest) in dtheta.iter_mut().zip(&mut dtheta_rest) {
             let all = std::mem::take(dtheta);
             (*dtheta, *rest) = all.split_at_mut(mid.min(all.len()));
         }
-        (Part { theta, dtheta, state }, Part { theta: theta_rest, dtheta: dtheta_rest, state: state_rest })
+        let rest = Part { theta: theta_rest, dtheta: dtheta_rest, state: state_rest, active };
+        (Part { theta, dtheta, state, active }, rest)
     }
 }
 
@@ -433,10 +559,17 @@ struct Update {
     optimizer: Optimizer,
     step: u64,
     learning_rate: f64,
-    active: usize,
 }
 
 impl Update {
+    /// Updates a part, with the threads of `crew` if there is one.
+    fn run(self, crew: Option<&Arc<Crew>>, part: Part<'_>) {
+        match crew {
+            Some(crew) => self.share(crew, part),
+            None => self.apply(part),
+        }
+    }
+
     /// Any thread may take any chunk: every operation is elementwise.
     fn share(self, crew: &Crew, part: Part<'_>) {
         if part.theta.len() <= CHUNK {
@@ -457,8 +590,8 @@ impl Update {
             let slice;
             let len = part.theta.len().min(SLICE);
             (slice, part) = part.split_at(len);
-            let Part { theta, mut dtheta, state } = slice;
-            let dtheta = &mut dtheta[..self.active];
+            let Part { theta, mut dtheta, state, active } = slice;
+            let dtheta = &mut dtheta[..active];
             // The tree: neighbours, then neighbouring pairs, ...
             let mut distance = 1;
             while distance < dtheta.len() {

@@ -7,7 +7,7 @@ use byhand_layers::{Block, LANES};
 /// The most shards a minibatch is cut into.
 pub const MAX_SHARDS: usize = 16;
 
-/// Work a shard must have at least, in FLOPs, to be worth a hand-off to another thread.
+/// Work that two shards must have for each of them, in FLOPs, to be worth a hand-off to another thread.
 const MIN_SHARD_FLOPS: u64 = 1_000_000;
 
 /// What merging the gradient of one parameter of one shard costs, in FLOPs of the kernels: memory traffic, by where the
@@ -42,25 +42,31 @@ impl ShardPlan {
     ///
     /// - `flops_per_sample`: of a training step ([`Network::flops`](byhand_layers::Network::flops)).
     /// - `param_len`: number of parameters.
+    /// - `merged_len`: number of those whose gradient each shard has of its own.
     /// - `sample_bytes`: activations and gradients of one sample, in bytes.
     ///
-    /// The number of shards is a power of two, at most the number of tiles and [`MAX_SHARDS`], such that a shard has at least
-    /// a million FLOPs, and the work is `n * n / 2` times that of merging the gradients of `n` shards: twice as many are worth
-    /// ever less.
-    pub fn new(batch_size: usize, flops_per_sample: u64, param_len: usize, sample_bytes: usize) -> ShardPlan {
+    /// The number of shards is a power of two, at most the number of tiles and [`MAX_SHARDS`]. Twice as many are worth ever less:
+    /// for `n` shards the work must be `n * n / 2` times a million FLOPs, and `n * n / 2` times that of merging their gradients.
+    pub fn new(
+        batch_size: usize,
+        flops_per_sample: u64,
+        param_len: usize,
+        merged_len: usize,
+        sample_bytes: usize,
+    ) -> ShardPlan {
         let block = match sample_bytes < LARGE_SAMPLE {
             true => Block::for_samples(batch_size),
             false => Block::single(batch_size),
         };
         let work = (batch_size as u64).saturating_mul(flops_per_sample);
         let merge = |shards: usize| {
-            let bytes = shards * param_len * size_of::<f32>();
+            let bytes = shards * merged_len * size_of::<f32>();
             let fits = MERGE_FLOPS.iter().find(|(room, _)| bytes <= *room);
-            fits.map_or(0, |(_, flops)| flops * (shards * param_len) as u64)
+            fits.map_or(0, |(_, flops)| flops * (shards * merged_len) as u64)
         };
         let pays = |shards: usize| {
             let n = shards as u64;
-            shards <= block.tiles() && merge(shards) <= 2 * work / (n * n) && work / n >= MIN_SHARD_FLOPS
+            shards <= block.tiles() && merge(shards).max(MIN_SHARD_FLOPS) <= 2 * work / (n * n)
         };
         let mut max_shards = 1;
         while max_shards < MAX_SHARDS && pays(2 * max_shards) {
@@ -85,9 +91,10 @@ impl ShardPlan {
         border(shard)..border(shard + 1)
     }
 
-    /// Whether a minibatch of `samples` is one block.
-    pub fn is_one_block(&self, samples: usize) -> bool {
-        self.shards(samples) == 1 && self.tiles(samples) <= self.block_tiles
+    /// The samples of the largest shard there is, as one block.
+    pub fn largest_shard(&self, batch_size: usize) -> Block {
+        let tiles = self.tiles(batch_size).div_ceil(self.shards(batch_size));
+        self.block((tiles * self.lanes).min(batch_size))
     }
 
     /// The blocks of a shard, in order.
@@ -121,7 +128,8 @@ mod tests {
             for (flops, params, bytes) in
                 [(2_100_000, 72_000, 100_000), (13_000, 3_000, 2_000), (1 << 40, 10, 1)]
             {
-                let plan = ShardPlan::new(batch_size, flops, params, bytes);
+                let plan = ShardPlan::new(batch_size, flops, params, params, bytes);
+                assert!(plan.largest_shard(batch_size).samples() >= plan.shard(batch_size, 0).len());
                 for samples in [1, batch_size / 2, batch_size.saturating_sub(1), batch_size] {
                     let mut next = 0;
                     for shard in 0..plan.shards(samples) {
@@ -144,16 +152,19 @@ mod tests {
 
     #[test]
     fn the_number_of_shards_follows_the_work() {
-        // lenet: 2.1 MFLOP and 72,000 parameters.
-        let shards = |batch: usize| ShardPlan::new(batch, 2_100_000, 72_000, 100_000).shards(batch);
+        // lenet: 2.1 MFLOP and 72,000 parameters, 3,424 of them in convolutions.
+        let shards = |batch: usize| ShardPlan::new(batch, 2_100_000, 72_000, 3_424, 100_000).shards(batch);
+        assert_eq!([1, 8, 16, 32, 128, 1000].map(shards), [1, 1, 1, 2, 8, 16]);
+        // The same, if every shard had a gradient of all of them: merging is dear.
+        let shards = |batch: usize| ShardPlan::new(batch, 2_100_000, 72_000, 72_000, 100_000).shards(batch);
         assert_eq!([1, 8, 16, 32, 128, 1000].map(shards), [1, 1, 1, 2, 4, 8]);
-        // A large dense network: merging is dear.
-        let shards = |batch: usize| ShardPlan::new(batch, 3_200_000, 670_000, 10_000).shards(batch);
-        assert_eq!([16, 128, 1000].map(shards), [1, 2, 4]);
+        // A large dense network: nothing to merge.
+        let shards = |batch: usize| ShardPlan::new(batch, 3_200_000, 670_000, 0, 10_000).shards(batch);
+        assert_eq!([16, 128, 1000].map(shards), [1, 8, 16]);
         // A large convolutional network: samples one after the other, so that even eight can be shared.
-        let plan = ShardPlan::new(8, 112_000_000, 466_000, 1 << 20);
+        let plan = ShardPlan::new(8, 112_000_000, 466_000, 65_000, 1 << 20);
         assert_eq!((plan.lanes, plan.shards(8)), (1, 4));
         // A tiny one: too little work to share.
-        assert_eq!(ShardPlan::new(128, 13_000, 3_000, 2_000).shards(128), 1);
+        assert_eq!(ShardPlan::new(128, 13_000, 3_000, 0, 2_000).shards(128), 1);
     }
 }

@@ -5,9 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use byhand_layers::Block;
 use byhand_layers::loss::{Labels, Loss, LossStats};
-use byhand_layers::{Network, Pass, Workspace};
+use byhand_layers::{Keep, Network, Pass, Workspace};
 
-use super::all_below;
 use super::source::BatchSource;
 
 /// The memory of one thread, re-used from block to block.
@@ -21,17 +20,8 @@ pub(crate) struct Worker {
 impl Worker {
     /// Memory for blocks of at most `block.tiles()` tiles.
     pub(crate) fn new(network: &Network<f32>, block: Block) -> Worker {
-        Self::with(Workspace::new(network, block))
-    }
-
-    /// The same, for [`descend`](Worker::descend) too.
-    pub(crate) fn for_descent(network: &Network<f32>, block: Block) -> Worker {
-        Self::with(Workspace::for_descent(network, block))
-    }
-
-    fn with(workspace: Workspace<f32>) -> Worker {
-        let block = workspace.block();
-        Worker { workspace, labels: vec![0; block.tiles() * block.lanes()], scratch: Vec::new() }
+        let labels = vec![0; block.tiles() * block.lanes()];
+        Worker { workspace: Workspace::new(network, block), labels, scratch: Vec::new() }
     }
 
     /// Makes room for `scratch_len` bytes of scratch.
@@ -63,39 +53,17 @@ impl Worker {
         loss.value_and_gradient(block, logits, Labels(labels).into(), scale, dlogits)
     }
 
-    /// Adds the gradient of the block that [`forward`](Worker::forward) was given last to `dtheta`.
+    /// Adds the gradient of the block that [`forward`](Worker::forward) was given last to `dtheta`, but for what `keep`
+    /// keeps: see [`Network::backward_keeping`].
     pub(crate) fn backward(
         &mut self,
         network: &Network<f32>,
         theta: &[f32],
         pass: &Pass,
         dtheta: &mut [f32],
+        keep: &mut Keep<'_, f32>,
     ) {
-        network.backward(pass, theta, dtheta, &mut self.workspace);
-    }
-
-    /// [`Network::backward_for_descent`] of the block that [`forward`](Worker::forward) was given last. Whether every gradient
-    /// is sure to be smaller in size than `limit`: those in `dtheta` are looked at, and the factors of the others.
-    pub(crate) fn backward_for_descent(
-        &mut self,
-        network: &Network<f32>,
-        theta: &[f32],
-        pass: &Pass,
-        dtheta: &mut [f32],
-        limit: f32,
-    ) -> bool {
-        network.backward_for_descent(pass, theta, dtheta, &mut self.workspace);
-        // A gradient is a sum of as many products as there are samples.
-        let factor_limit = (limit / pass.block.samples() as f32).sqrt() / 2.0;
-        network.stored_in_descent(pass.block).all(|range| all_below(&dtheta[range], limit))
-            && network
-                .descent_operands(&self.workspace)
-                .all(|factors| factors.iter().all(|factor| all_below(factor, factor_limit)))
-    }
-
-    /// The second half: moves the parameters whose gradients were not stored.
-    pub(crate) fn descend(&mut self, network: &Network<f32>, pass: &Pass, rate: f32, theta: &mut [f32]) {
-        network.descend(pass, rate, theta, &mut self.workspace);
+        network.backward_keeping(pass, theta, dtheta, &mut self.workspace, keep);
     }
 
     /// Writes what [`Trainer::residuals`](super::Trainer::residuals) says of each sample of the last block, whose loss was
