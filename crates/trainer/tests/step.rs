@@ -10,8 +10,8 @@ use byhand_datasets::{Augment, Normalize};
 use byhand_layers::loss::{Labels, Loss, SoftmaxCrossEntropy};
 use byhand_layers::{Block, Mode, Network, Pass, Workspace, pack};
 use byhand_trainer::{
-    BatchSource, DivergenceCause, ImageBatch, Preprocess, Rows, StepConfig, Trainer, TrainerError,
-    weights_sha256,
+    BatchSource, DivergenceCause, ImageBatch, Optimizer, Preprocess, Rows, Sgd, StepConfig, Trainer,
+    TrainerError, weights_sha256,
 };
 use common::{cnn, mlp, theta, train};
 use ndarray::Array2;
@@ -89,6 +89,26 @@ fn a_step_that_stores_no_gradient_has_the_bits_of_one_that_does() {
                 let differ = trainer.theta().iter().zip(&theta).filter(|(a, b)| a.to_bits() != b.to_bits());
                 assert_eq!(differ.count(), 0, "{name}, {n} samples, step {step}");
             }
+        }
+    }
+}
+
+#[test]
+fn the_first_step_with_momentum_has_the_bits_of_plain_descent() {
+    // The velocity is then the gradient: stored for one, for the other only where a layer does not keep its operands.
+    for (name, network) in [("cnn", cnn()), ("mlp", mlp())] {
+        for n in [1, 7, 33, 200, 1000] {
+            let (x, labels) = rows(&epoch_order(2, 0, train().len())[..n]);
+            let step = |momentum| {
+                let optimizer = Optimizer::Sgd(Sgd { momentum, ..Sgd::default() });
+                let config = StepConfig { optimizer, batch_size: n, threads: 2, ..StepConfig::default() };
+                let mut trainer = Trainer::new(&network, theta(&network), config).unwrap();
+                trainer.step(0.3, &Rows::new(x.view(), &labels)).unwrap();
+                trainer.into_theta()
+            };
+            let (plain, with_momentum) = (step(0.0), step(0.9));
+            let differ = plain.iter().zip(&with_momentum).filter(|(a, b)| a.to_bits() != b.to_bits());
+            assert_eq!(differ.count(), 0, "{name}, {n} samples");
         }
     }
 }

@@ -6,7 +6,7 @@
 
 pub(crate) mod backward;
 pub(crate) mod forward;
-mod sparse;
+mod samples;
 
 use crate::conv::correlation::Padded;
 use crate::error::checked_product;
@@ -56,7 +56,7 @@ impl ConvPool2d {
             let plane = conv.outputs() * LANES;
             return conv.scratch_len(block) + conv.c_out * LANES + plane.max(window_row * LANES);
         }
-        (conv.scratch_len(block) + window_row).max(sparse::scratch_len(conv))
+        (conv.scratch_len(block) + window_row).max(samples::scratch_len(conv))
     }
 
     /// Forward. Overwrites `y` and `tape`, which receives the place of the first maximum in its window,

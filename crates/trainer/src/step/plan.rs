@@ -14,6 +14,9 @@ const MIN_SHARD_FLOPS: u64 = 1_000_000;
 /// gradients of all shards fit.
 const MERGE_FLOPS: [(usize, u64); 3] = [(1 << 20, 24), (8 << 20, 60), (usize::MAX, 120)];
 
+/// What it costs, in FLOPs, that each shard reads each parameter forward and backward.
+const READ_FLOPS: u64 = 10;
+
 /// Bytes of activations that a block of tiles may have, so that they stay in a core's cache from layer to layer.
 const BLOCK_BYTES: usize = 512 << 10;
 
@@ -46,7 +49,8 @@ impl ShardPlan {
     /// - `sample_bytes`: activations and gradients of one sample, in bytes.
     ///
     /// The number of shards is a power of two, at most the number of tiles and [`MAX_SHARDS`]. Twice as many are worth ever less:
-    /// for `n` shards the work must be `n * n / 2` times a million FLOPs, and `n * n / 2` times that of merging their gradients.
+    /// for `n` shards the work must be `n * n / 2` times a million FLOPs, and `n * n / 2` times that of reading
+    /// the parameters for each and merging their gradients.
     pub fn new(
         batch_size: usize,
         flops_per_sample: u64,
@@ -59,14 +63,15 @@ impl ShardPlan {
             false => Block::single(batch_size),
         };
         let work = (batch_size as u64).saturating_mul(flops_per_sample);
-        let merge = |shards: usize| {
+        let price = |shards: usize| {
             let bytes = shards * merged_len * size_of::<f32>();
             let fits = MERGE_FLOPS.iter().find(|(room, _)| bytes <= *room);
-            fits.map_or(0, |(_, flops)| flops * (shards * merged_len) as u64)
+            let merge = fits.map_or(0, |(_, flops)| flops * (shards * merged_len) as u64);
+            merge + READ_FLOPS * (shards * param_len) as u64
         };
         let pays = |shards: usize| {
             let n = shards as u64;
-            shards <= block.tiles() && merge(shards).max(MIN_SHARD_FLOPS) <= 2 * work / (n * n)
+            shards <= block.tiles() && price(shards).max(MIN_SHARD_FLOPS) <= 2 * work / (n * n)
         };
         let mut max_shards = 1;
         while max_shards < MAX_SHARDS && pays(2 * max_shards) {
@@ -158,9 +163,9 @@ mod tests {
         // The same, if every shard had a gradient of all of them: merging is dear.
         let shards = |batch: usize| ShardPlan::new(batch, 2_100_000, 72_000, 72_000, 100_000).shards(batch);
         assert_eq!([1, 8, 16, 32, 128, 1000].map(shards), [1, 1, 1, 2, 4, 8]);
-        // A large dense network: nothing to merge.
+        // A large dense network: nothing to merge, but much to read.
         let shards = |batch: usize| ShardPlan::new(batch, 3_200_000, 670_000, 0, 10_000).shards(batch);
-        assert_eq!([16, 128, 1000].map(shards), [1, 8, 16]);
+        assert_eq!([16, 128, 1000].map(shards), [1, 4, 8]);
         // A large convolutional network: samples one after the other, so that even eight can be shared.
         let plan = ShardPlan::new(8, 112_000_000, 466_000, 65_000, 1 << 20);
         assert_eq!((plan.lanes, plan.shards(8)), (1, 4));
