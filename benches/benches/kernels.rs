@@ -21,12 +21,21 @@ fn main() {
     criterion.final_summary();
 }
 
+/// As a layer computes them; and directly, where single samples are computed by Winograd's filtering. Both count the
+/// operations of the formula.
 fn convolutions(criterion: &mut Criterion<FlopRate>, networks: &[Network<f32>]) {
-    for Shape { kernel: conv, needs_dx } in shapes(networks, "conv", conv_of) {
+    let twins = |shape: Shape<Conv2d>| {
+        let direct = Shape { kernel: shape.kernel.direct(), needs_dx: shape.needs_dx };
+        [Some(("", shape)), shape.kernel.is_winograd().then_some(("-direct", direct))]
+    };
+    let shapes = shapes(networks, "conv", conv_of).into_iter().flat_map(twins).flatten();
+    for (twin, Shape { kernel: conv, needs_dx }) in shapes {
         let Conv2d { c_in, h_in, w_in, c_out, kernel: [kh, kw], pad, .. } = conv;
         let padded = if pad == [0, 0] { String::new() } else { format!("p{}x{}", pad[0], pad[1]) };
-        let subject = format!("{c_in}x{h_in}x{w_in}-{c_out}x{kh}x{kw}{padded}");
-        for block in BATCHES.map(Block::for_samples) {
+        let subject = format!("{c_in}x{h_in}x{w_in}-{c_out}x{kh}x{kw}{padded}{twin}");
+        let blocks = BATCHES.map(Block::for_samples);
+        // Tiles are always convolved directly.
+        for block in blocks.into_iter().filter(|block| twin.is_empty() || block.lanes() == 1) {
             let outputs = conv.h_out() * conv.w_out();
             let flops = Work::Flops((2 * conv.weight_len() * outputs * block.samples()) as u64);
             let setup = || Operands {
@@ -244,6 +253,7 @@ fn kernel<S>(
 }
 
 /// A kernel's geometry in some network.
+#[derive(Clone, Copy)]
 struct Shape<K> {
     kernel: K,
     /// Whether a network needs its input gradient: all but the first layer do.

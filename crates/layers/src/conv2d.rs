@@ -22,12 +22,16 @@ use byhand_tensor::{self as tensor, Block, Scalar};
 /// ```
 /// For stride 1 the last line is a convolution of `dy` with the kernel turned by 180 degrees in its two spatial axes.
 ///
+/// Kernels of 3 x 3 with stride 1 and 16 channels or more on both sides compute single samples by Winograd's minimal filtering:
+/// the same function from four ninths of the multiplications, rounded otherwise.
+///
 /// # Memory
 /// No tape. Scratch as the kernel states it.
 ///
 /// # Reference
 /// LeCun, Bottou, Bengio, Haffner, "Gradient-based learning applied to document recognition", 1998; Dumoulin and Visin, "A
-/// guide to convolution arithmetic for deep learning", 2016.
+/// guide to convolution arithmetic for deep learning", 2016; Lavin and Gray, "Fast algorithms for convolutional neural
+/// networks", 2015.
 ///
 /// ```
 /// use byhand_layers::{Conv2d, ConvOptions, Describe, Shape};
@@ -238,6 +242,14 @@ mod tests {
     #[test]
     fn one_by_one_kernel() {
         check(Shape::new(17, 2, 3), 18, [1, 1], [1, 1], [0, 0], true);
+    }
+
+    /// Single samples by Winograd's filtering: last tiles that stick out, channels that fill no vector.
+    #[test]
+    fn many_channels() {
+        check(Shape::new(17, 5, 7), 18, [3, 3], [1, 1], [1, 1], true);
+        check(Shape::new(16, 6, 6), 16, [3, 3], [1, 1], [0, 0], true);
+        check(Shape::new(18, 4, 3), 17, [3, 3], [1, 1], [2, 2], false);
     }
 
     #[test]

@@ -34,8 +34,19 @@ pub(crate) struct ConvPool2d {
 }
 
 impl ConvPool2d {
-    /// The chain that `layers` begin with, and how many of them it takes.
+    /// The chain that `layers` begin with, if it is faster in one pass, and how many of them it takes.
+    ///
+    /// Padded convolutions lose a little in one pass (rows are pooled through memory, the border is walked again for each);
+    /// and Winograd's filtering of single samples gains more than pooling in registers, with bits of its own.
     pub(crate) fn beginning<T: Scalar>(layers: &[Arc<dyn Layer<T>>]) -> Option<(Self, usize)> {
+        Self::chain(layers).filter(|(chain, _)| {
+            let conv = chain.conv.kernel();
+            conv.pad == [0, 0] && !conv.is_winograd()
+        })
+    }
+
+    /// The chain that `layers` begin with, and how many of them it takes.
+    fn chain<T: Scalar>(layers: &[Arc<dyn Layer<T>>]) -> Option<(Self, usize)> {
         fn is<L: 'static, T: Scalar>(layer: Option<&Arc<dyn Layer<T>>>) -> Option<&L> {
             let layer: &dyn Any = &**layer?;
             layer.downcast_ref()
@@ -170,7 +181,7 @@ mod tests {
                 layers.push(Arc::new(Relu::new(output)));
             }
             layers.push(Arc::new(MaxPool2d::new(output, window, window).unwrap()));
-            let (chain, _) = ConvPool2d::beginning(&layers).unwrap();
+            let (chain, _) = ConvPool2d::chain(&layers).unwrap();
             // Dual numbers take the branch that the numbers take; a difference may step over a kink. The rounding bound is
             // the plain layers', whose bits these are.
             let others = [Clause::CentralDifference, Clause::FourPointDifference, Clause::Oracle];
@@ -191,22 +202,28 @@ mod tests {
             (Shape::new(3, 16, 40), options([1, 5], [0, 2]), [2, 2], true),
         ];
         for (input, first, window, relu) in chains {
-            let mut layers: Vec<Box<dyn Layer<f32>>> = Vec::new();
+            let mut plain: Vec<Box<dyn Layer<f32>>> = Vec::new();
+            let mut fused: Vec<Box<dyn Layer<f32>>> = Vec::new();
             let mut shape = input;
             for (channels, options) in [(9, first), (5, options([2, 3], [1, 0]))] {
                 let conv = Conv2d::new(shape, channels, options).unwrap();
-                shape = conv.output();
-                layers.push(Box::new(conv));
-                if relu {
-                    layers.push(Box::new(Relu::new(shape)));
-                }
-                let pool = MaxPool2d::new(shape, window, window).unwrap();
+                let rectifier = relu.then(|| Relu::new(conv.output()));
+                let pool = MaxPool2d::new(conv.output(), window, window).unwrap();
                 shape = pool.output();
-                layers.push(Box::new(pool));
+                let mut layers: Vec<Arc<dyn Layer<f32>>> = vec![Arc::new(conv.clone())];
+                plain.push(Box::new(conv));
+                if let Some(rectifier) = rectifier {
+                    layers.push(Arc::new(rectifier.clone()));
+                    plain.push(Box::new(rectifier));
+                }
+                layers.push(Arc::new(pool.clone()));
+                plain.push(Box::new(pool));
+                let (chain, count) = ConvPool2d::chain(&layers).unwrap();
+                assert_eq!(count, layers.len());
+                fused.push(Box::new(chain));
             }
-            let fused: Network = Network::new(layers).unwrap();
-            let plain = fused.unfused();
-            assert!(fused.nodes().len() < plain.nodes().len(), "the chain is fused");
+            let fused: Network = Network::new(fused).unwrap();
+            let plain = Network::new(plain).unwrap().unfused();
             for isa in Isa::available() {
                 for block in [Block::tiled(1), Block::tiled(21), Block::single(1), Block::single(3)] {
                     isa.with(|| {
@@ -215,5 +232,22 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn networks_take_the_chains_that_gain() {
+        let nodes = |channels, pad| {
+            let conv = Conv2d::new(
+                Shape::new(16, 8, 8),
+                channels,
+                ConvOptions { pad: [pad, pad], ..ConvOptions::square(3) },
+            )
+            .unwrap();
+            let pool = MaxPool2d::new(conv.output(), [2, 2], [2, 2]).unwrap();
+            Network::<f32>::new(vec![Box::new(conv), Box::new(pool)]).unwrap().nodes().len()
+        };
+        assert_eq!(nodes(8, 0), 1);
+        assert_eq!(nodes(8, 1), 2, "padded");
+        assert_eq!(nodes(16, 0), 2, "by Winograd's filtering");
     }
 }

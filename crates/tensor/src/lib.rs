@@ -31,6 +31,7 @@ mod scalar;
 mod simd;
 pub mod softmax;
 mod vectorised;
+mod winograd;
 
 pub use block::{Block, LANES, pack, unpack};
 pub use conv::Conv2d;

@@ -1,7 +1,7 @@
 //! The numbers kernels compute with: `f32` in production, `f64` and dual numbers in proofs.
 
 use crate::simd::{Kernel, Wide, run_f32};
-use crate::{Dual, activation, block, conv, conv_pool, dense, math, pool, softmax};
+use crate::{Dual, activation, block, conv, conv_pool, dense, math, pool, softmax, winograd};
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 
@@ -85,6 +85,11 @@ kernels! {
     pack(block::Pack<'_, Self>);
     correlation(conv::correlation::RunCorrelation<'_, Self>);
     weight_gradient(conv::gradient::WeightGradient<'_, Self>);
+    bias_gradient(conv::gradient::BiasGradient<'_, Self>);
+    winograd(winograd::Pass<'_, Self>);
+    transpose(winograd::Transpose<'_, Self>);
+    winograd_transform(winograd::Transform<'_, Self>);
+    winograd_products(winograd::Products<'_, Self>);
     conv_pool_forward(conv_pool::forward::Forward<'_, Self>);
     conv_pool_backward(conv_pool::backward::Backward<'_, Self>);
     dense_forward(dense::Forward<'_, Self>);

@@ -62,6 +62,11 @@ fn convolution() {
         ([1, 8, 8], 2, [2, 2], [3, 3], [0, 0]),
         ([4, 14, 14], 6, [3, 3], [1, 1], [1, 1]),
         ([1, 3, 40], 4, [3, 7], [1, 1], [2, 6]),
+        // By Winograd's filtering, where samples are single: odd sizes, every padding, fewer pixels than lanes.
+        ([17, 5, 7], 18, [3, 3], [1, 1], [1, 1]),
+        ([16, 9, 6], 33, [3, 3], [1, 1], [0, 2]),
+        ([18, 3, 3], 16, [3, 3], [1, 1], [0, 0]),
+        ([16, 1, 2], 17, [3, 3], [1, 1], [2, 1]),
     ];
     for (input, c_out, kernel, stride, pad) in shapes {
         let conv = Conv2d::new(input, c_out, kernel, stride, pad).unwrap();
@@ -236,9 +241,11 @@ fn activations_softmax_and_log_sum_exp() {
 
 #[test]
 fn instruction_sets_with_fused_multiply_add_give_equal_bits() {
-    let conv = Conv2d::new([3, 11, 13], 6, [3, 5], [1, 1], [1, 2]).unwrap();
+    let direct = Conv2d::new([3, 11, 13], 6, [3, 5], [1, 1], [1, 2]).unwrap();
+    let winograd = Conv2d::new([17, 11, 13], 20, [3, 3], [1, 1], [1, 2]).unwrap();
     let dense = Dense::new(83, 21).unwrap();
-    for block in [Block::tiled(37), Block::tiled(7), Block::single(2)] {
+    let blocks = [Block::tiled(37), Block::tiled(7), Block::single(2)];
+    for (conv, block) in [direct, winograd].into_iter().flat_map(|conv| blocks.map(|block| (conv, block))) {
         let bits = |isa: Isa| {
             isa.with(|| {
                 let rng = &mut ChaCha8Rng::seed_from_u64(3);
@@ -278,6 +285,80 @@ fn instruction_sets_with_fused_multiply_add_give_equal_bits() {
         let fused: Vec<Isa> = Isa::available().into_iter().filter(|isa| isa.is_fused()).collect();
         for pair in fused.windows(2) {
             assert_eq!(bits(pair[0]), bits(pair[1]), "{} and {} on {block:?}", pair[0], pair[1]);
+        }
+    }
+}
+
+/// What the three passes of a convolution make of random numbers: y, dx, dw and db.
+fn passes<T: Scalar>(conv: &Conv2d, block: Block, seed: u64) -> [Vec<f64>; 4] {
+    let rng = &mut ChaCha8Rng::seed_from_u64(seed);
+    let mut random = |len| -> Vec<T> {
+        (0..len).map(|_| T::from_f64(f64::from(rng.random_range(-1.0f32..1.0)))).collect()
+    };
+    let (w, b) = (random(conv.weight_len()), random(conv.c_out));
+    let (x, dy) = (random(block.len(conv.inputs())), random(block.len(conv.outputs())));
+    let nan = |len| vec![T::from_f64(f64::NAN); len];
+    let mut scratch = nan(conv.scratch_len(block));
+    let (mut y, mut dx) = (nan(dy.len()), nan(x.len()));
+    let (mut dw, mut db) = (vec![T::ZERO; w.len()], vec![T::ZERO; b.len()]);
+    conv.forward(block, &w, Some(&b), &x, &mut y, &mut scratch);
+    conv.backward_input(block, &w, &dy, &mut dx, &mut scratch);
+    conv.backward_params(block, &x, &dy, &mut dw, Some(&mut db), &mut scratch);
+    [y, dx, dw, db].map(|values| values.into_iter().map(Scalar::to_f64).collect())
+}
+
+/// The largest difference, relative to the largest number.
+fn distance(found: &[f64], expected: &[f64]) -> f64 {
+    let largest = expected.iter().fold(0.0f64, |largest, value| largest.max(value.abs()));
+    found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max) / largest
+}
+
+#[test]
+fn winograd_is_the_direct_convolution() {
+    let block = Block::single(2);
+    for (input, c_out, pad) in [
+        ([17, 5, 7], 18, [1, 1]),
+        ([16, 8, 8], 16, [0, 0]),
+        ([40, 6, 3], 20, [2, 1]),
+        // More tiles than a band has.
+        ([32, 28, 28], 32, [1, 1]),
+    ] {
+        let conv = Conv2d::new(input, c_out, [3, 3], [1, 1], pad).unwrap();
+        assert!(conv.is_winograd() && !conv.direct().is_winograd());
+        let exact = passes::<f64>(&conv.direct(), block, 7);
+        for (what, (found, exact)) in
+            ["y", "dx", "dw", "db"].into_iter().zip(passes::<f64>(&conv, block, 7).iter().zip(&exact))
+        {
+            let error = distance(found, exact);
+            assert!(error < 1e-14, "{what} of {conv:?} in f64: {error:e}");
+        }
+        for isa in Isa::available() {
+            let found = isa.with(|| passes::<f32>(&conv, block, 7));
+            for (what, (found, exact)) in ["y", "dx", "dw", "db"].into_iter().zip(found.iter().zip(&exact)) {
+                // A few units in the last place of the largest number.
+                let error = distance(found, exact);
+                assert!(error < 2e-6, "{what} of {conv:?} on {isa}: {error:e}");
+            }
+        }
+    }
+}
+
+#[test]
+fn winograd_lets_nan_travel() {
+    let conv = Conv2d::new([16, 5, 7], 16, [3, 3], [1, 1], [1, 1]).unwrap();
+    let block = Block::single(1);
+    let (w, mut x) = (vec![1.0f32; conv.weight_len()], vec![1.0; conv.inputs()]);
+    x[2 * 7 + 3] = f32::NAN;
+    for isa in Isa::available() {
+        let mut y = vec![0.0; conv.outputs()];
+        let mut scratch = vec![0.0; conv.scratch_len(block)];
+        isa.with(|| conv.forward(block, &w, None, &x, &mut y, &mut scratch));
+        for (i, j) in (0..5).flat_map(|i| (0..7).map(move |j| (i, j))) {
+            let reached = (1..=3).contains(&i) && (2..=4).contains(&j);
+            // The tiles of 2x2 that the nine outputs lie in, and no further.
+            let spread = (0..=3).contains(&i) && (2..=5).contains(&j);
+            let nan = y[i * 7 + j].is_nan();
+            assert!((nan || !reached) && (!nan || spread), "{i}, {j} on {isa}");
         }
     }
 }

@@ -93,6 +93,23 @@ pub(crate) fn add_sums<V: Vector>(sums: &[V::Elem], to: &mut [V::Elem]) {
     }
 }
 
+/// The gradient of the bias alone.
+pub(crate) struct BiasGradient<'a, T> {
+    pub(super) block: Block,
+    pub(super) plane: usize,
+    pub(super) dy: &'a [T],
+    pub(super) db: &'a mut [T],
+}
+
+impl<T: Scalar> Kernel<T> for BiasGradient<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<Elem = T>>(self) {
+        bias_gradient::<V>(self.block, self.db.len(), self.plane, self.dy, self.db);
+    }
+}
+
 /// `db[o] += sum of dy[o, ..]`, sixteen partial sums and then their tree: of all tiles together, of single samples one by
 /// one.
 #[inline(always)]
@@ -112,14 +129,33 @@ pub(crate) fn bias_gradient<V: Vector>(
                 let dy = &dy[((group + t) * channels + o) * row..][..row];
                 // Dead lanes may hold anything: they are left out.
                 let live = if block.lanes() == LANES { block.live(t) } else { LANES };
-                for chunk in dy.chunks(LANES) {
-                    for (sum, &d) in sums[..live].iter_mut().zip(chunk) {
-                        *sum += d;
+                if live == LANES {
+                    let (chunks, rest) = dy.as_chunks::<LANES>();
+                    add_chunks::<V>(chunks, &mut sums);
+                    sums.iter_mut().zip(rest).for_each(|(sum, &d)| *sum += d);
+                } else {
+                    for chunk in dy.chunks(LANES) {
+                        sums[..live].iter_mut().zip(chunk).for_each(|(sum, &d)| *sum += d);
                     }
                 }
             }
             // SAFETY: sums holds 16 numbers.
             *db += unsafe { sum16(sums.as_ptr()) };
+        }
+    }
+}
+
+/// `sums += d`, chunk by chunk.
+#[inline(always)]
+fn add_chunks<V: Vector>(d: &[[V::Elem; LANES]], sums: &mut [V::Elem; LANES]) {
+    for i in (0..LANES).step_by(V::LANES) {
+        // SAFETY: sixteen numbers are a whole number of vectors.
+        unsafe {
+            let mut sum = V::load(sums.as_ptr().add(i));
+            for d in d {
+                sum = sum.add(V::load(d.as_ptr().add(i)));
+            }
+            sum.store(sums.as_mut_ptr().add(i));
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! The forward pass and the input gradient are one kernel, a correlation with weights walked forwards or backwards
 //! ([`correlation`]); the parameter gradient is the other ([`gradient`]). Both vectorise over sixteen samples of one pixel
-//! (tiled blocks); of one sample alone, over neighbouring pixels and over channels.
+//! (tiled blocks); of one sample alone, over neighbouring pixels and over channels. With many channels, 3x3 on single samples
+//! goes another way: [`winograd`].
 
 pub(crate) mod correlation;
 pub(crate) mod gradient;
@@ -10,9 +11,10 @@ pub(crate) mod side_by_side;
 
 use crate::error::checked_product;
 use crate::geometry::{check_input, check_window, windows};
+use crate::winograd::{self, Operands};
 use crate::{Block, GeometryError, LANES, Scalar};
 use correlation::{Correlation, MAX_TAPS, Padded};
-use gradient::WeightGradient;
+use gradient::{BiasGradient, WeightGradient};
 
 /// The geometry of a 2-D convolution (cross-correlation, as in every framework) and its kernels.
 ///
@@ -33,6 +35,8 @@ pub struct Conv2d {
     pub stride: [usize; 2],
     /// Zeros added on each side, along rows and columns.
     pub pad: [usize; 2],
+    /// Whether every pass multiplies each pixel by each tap, as the formula reads.
+    direct: bool,
 }
 
 impl Conv2d {
@@ -60,9 +64,20 @@ impl Conv2d {
         if kernel[0] * kernel[1] > MAX_TAPS {
             return Err(GeometryError::TooLarge { kernel: NAME, what: "a kernel", limit: MAX_TAPS });
         }
-        let conv = Self { c_in, h_in, w_in, c_out, kernel, stride, pad };
+        let conv = Self { c_in, h_in, w_in, c_out, kernel, stride, pad, direct: false };
         checked_product(NAME, "the output", &[c_out, conv.h_out(), conv.w_out()])?;
         Ok(conv)
+    }
+
+    /// The same convolution by its direct kernels, never by Winograd's: to compare with, and where its bits are wanted.
+    #[must_use]
+    pub fn direct(self) -> Self {
+        Self { direct: true, ..self }
+    }
+
+    /// Whether blocks of single samples are convolved by Winograd's minimal filtering: kernels of 3x3, stride 1, many channels.
+    pub fn is_winograd(&self) -> bool {
+        !self.direct && winograd::suits(self)
     }
 
     /// Output rows.
@@ -95,6 +110,9 @@ impl Conv2d {
         if block.lanes() == LANES {
             return self.weight_len() * LANES;
         }
+        if self.is_winograd() {
+            return winograd::scratch_len(self);
+        }
         // Rows of x or dy between zeros; or what the parameter gradient lays side by side.
         let x = self.c_in * self.h_in * Padded::pitch(self.w_in, self.kernel[1]);
         let dy = self.c_out * self.h_out() * Padded::pitch(self.w_out(), self.kernel[1]);
@@ -117,6 +135,9 @@ impl Conv2d {
     ) {
         self.check(block, w.len(), x.len(), y.len(), scratch.len(), "y");
         assert!(b.is_none_or(|b| b.len() == self.c_out), "conv: bias must hold {} numbers", self.c_out);
+        if self.takes_winograd(block) {
+            return self.winograd(Operands::Forward { w, b, x, y }, scratch);
+        }
         self.forward_plan().run(block, w, b, x, y, scratch);
     }
 
@@ -138,6 +159,9 @@ impl Conv2d {
         scratch: &mut [T],
     ) {
         self.check(block, w.len(), dx.len(), dy.len(), scratch.len(), "dy");
+        if self.takes_winograd(block) {
+            return self.winograd(Operands::BackwardInput { w, dy, dx }, scratch);
+        }
         for plan in self.input_gradient_plans() {
             plan.run(block, w, None, dy, dx, scratch);
         }
@@ -164,7 +188,22 @@ impl Conv2d {
             "conv: bias gradient must hold {} numbers",
             self.c_out
         );
+        if self.takes_winograd(block) {
+            self.winograd(Operands::BackwardWeight { x, dy, dw }, scratch);
+            if let Some(db) = db {
+                T::bias_gradient(BiasGradient { block, plane: self.h_out() * self.w_out(), dy, db });
+            }
+            return;
+        }
         T::weight_gradient(WeightGradient { conv: *self, block, x, dy, dw, db, scratch });
+    }
+
+    fn takes_winograd(&self, block: Block) -> bool {
+        block.lanes() == 1 && self.is_winograd()
+    }
+
+    fn winograd<T: Scalar>(&self, operands: Operands<'_, T>, scratch: &mut [T]) {
+        T::winograd(winograd::Pass { conv: self, operands, scratch });
     }
 
     /// The forward pass as a correlation.

@@ -30,7 +30,8 @@ impl ConvPool2d {
     pub fn new(conv: Conv2d, window: [usize; 2], relu: bool) -> Result<Self, GeometryError> {
         let pool = Pool2d::new([conv.c_out, conv.h_out(), conv.w_out()], window, window)?;
         checked_product("conv and pool", "a window", &window)?;
-        Ok(Self { conv, pool, relu })
+        // The chain rewrites the direct kernels, and has their bits.
+        Ok(Self { conv: conv.direct(), pool, relu })
     }
 
     /// The convolution.
