@@ -635,6 +635,16 @@ impl<V: Vector> Tile<V> for OuterProducts<'_, V::Elem> {
                 }
                 product::<V, R, C>(&mut acc, dy, room, 1, b, LANES, block.samples());
             }
+            if fresh == (o, c0) && i + C * V::LANES <= inputs {
+                // Nearly always: nothing done before, no short vector.
+                for r in 0..R {
+                    for c in 0..C {
+                        let w = w.add(r * inputs + c * V::LANES);
+                        moved(V::load(w), acc[r][c], rate).store(w);
+                    }
+                }
+                return;
+            }
             for r in 0..R {
                 for c in 0..C {
                     if o + r >= fresh.0 && c0 + c >= fresh.1 {

@@ -8,6 +8,9 @@ use crate::{Block, Conv2d, LANES, Scalar};
 /// Channels convolved before they are pooled, where rows are: two rows of eight channels fit half of the first cache.
 const CHANNELS: usize = 8;
 
+/// Numbers that may be read behind the end of planes: two vectors.
+pub(super) const OVERHANG: usize = 2 * LANES;
+
 pub(crate) struct Forward<'a, T> {
     pub(super) chain: ConvPool2d,
     pub(super) block: Block,
@@ -27,7 +30,9 @@ impl<T: Scalar> Kernel<T> for Forward<'_, T> {
         let Conv2d { stride, pad, .. } = self.chain.conv;
         // Two rows by two vectors of neighbouring pixels hold a window of each lane, when a vector's windows lie in a row.
         let fits = self.block.lanes() == LANES || self.chain.pool.w_out() >= V::LANES;
-        if self.chain.pool.window == [2, 2] && stride == [1, 1] && pad == [0, 0] && fits {
+        if self.block.lanes() == 1 && self.chain.conv.is_winograd() {
+            self.of_planes::<V>();
+        } else if self.chain.pool.window == [2, 2] && stride == [1, 1] && pad == [0, 0] && fits {
             self.in_registers::<V>();
         } else {
             self.by_rows::<V>();
@@ -71,6 +76,24 @@ impl<T: Scalar> Forward<'_, T> {
                     }
                     lane += if lanes == LANES { V::LANES } else { 1 };
                 }
+            }
+        }
+    }
+
+    /// The plain convolution of single samples is the faster one; its planes are pooled in scratch.
+    #[inline(always)]
+    fn of_planes<V: Vector<Elem = T>>(self) {
+        let Self { chain: ConvPool2d { conv, pool, relu }, block, w, b, x, y, tape, scratch } = self;
+        let (planes, rest) = scratch.split_at_mut(block.len(conv.outputs()) + OVERHANG);
+        conv.forward(block, w, b, x, &mut planes[..block.len(conv.outputs())], rest);
+        let [kh, kw] = pool.window;
+        let to = Pooled { y: y.as_mut_ptr(), tape: tape.as_mut_ptr(), kh, kw, relu };
+        for plane in 0..block.samples() * conv.c_out {
+            for i in 0..pool.h_out() {
+                let row = (plane * conv.h_out() + i * kh) * conv.w_out();
+                let at = (plane * pool.h_out() + i) * pool.w_out();
+                // SAFETY: forward checked every length against the geometry; planes have an overhang of two vectors.
+                unsafe { to.row::<V>(planes.as_ptr().add(row), conv.w_out(), pool.w_out(), at) };
             }
         }
     }

@@ -12,7 +12,7 @@ use crate::conv::correlation::Padded;
 use crate::error::checked_product;
 use crate::{Block, Conv2d, GeometryError, LANES, Pool2d, Scalar};
 use backward::Backward;
-use forward::Forward;
+use forward::{Forward, OVERHANG};
 
 /// `y = max_pool(relu(conv(x, w) + b))`, or without the ReLU: the geometry, and the kernels.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,8 +30,7 @@ impl ConvPool2d {
     pub fn new(conv: Conv2d, window: [usize; 2], relu: bool) -> Result<Self, GeometryError> {
         let pool = Pool2d::new([conv.c_out, conv.h_out(), conv.w_out()], window, window)?;
         checked_product("conv and pool", "a window", &window)?;
-        // The chain rewrites the direct kernels, and has their bits.
-        Ok(Self { conv: conv.direct(), pool, relu })
+        Ok(Self { conv, pool, relu })
     }
 
     /// The convolution.
@@ -57,7 +56,7 @@ impl ConvPool2d {
             let plane = conv.outputs() * LANES;
             return conv.scratch_len(block) + conv.c_out * LANES + plane.max(window_row * LANES);
         }
-        (conv.scratch_len(block) + window_row).max(samples::scratch_len(conv))
+        conv.scratch_len(block) + window_row.max(block.len(conv.outputs()) + OVERHANG)
     }
 
     /// Forward. Overwrites `y` and `tape`, which receives the place of the first maximum in its window,

@@ -1,40 +1,33 @@
-//! The backward pass of the chain for one sample. The gradient of the windows is laid out for the plain kernels: with
-//! channels side by side where only the parameters want it, in planes where the input wants it too.
+//! The backward pass of the chain, one sample after the other. The gradient of the windows is laid out for the plain kernels:
+//! with channels side by side where only the parameters want it, in planes where the input wants it too.
 
 use super::ConvPool2d;
 use super::backward::Backward;
 use crate::conv::side_by_side::{OutputGradient, channels_side_by_side, turn};
 use crate::simd::Vector;
-use crate::{Block, Conv2d, LANES, Pool2d, Scalar};
+use crate::{Conv2d, LANES, Pool2d, Scalar};
 
 impl<T: Scalar> Backward<'_, T> {
-    /// One sample after the other.
     #[inline(always)]
     pub(super) fn samples<V: Vector<Elem = T>>(self) {
-        let Self { chain: ConvPool2d { conv, pool, .. }, w, x, tape, dy, mut dx, dw, mut db, scratch, block } =
+        let Self { chain: ConvPool2d { conv, pool, .. }, w, x, tape, dy, dx, dw, mut db, scratch, block } =
             self;
-        let one = Block::single(1);
-        for s in 0..block.samples() {
-            let x = &x[s * conv.inputs()..][..conv.inputs()];
-            let sample = s * pool.outputs()..(s + 1) * pool.outputs();
-            let (tape, dy, mut db) = (&tape[sample.clone()], &dy[sample], db.as_deref_mut());
-            let Some(dx) = &mut dx else {
+        if dx.is_none() && !conv.is_winograd() {
+            let windows = tape.chunks_exact(pool.outputs()).zip(dy.chunks_exact(pool.outputs()));
+            for (x, (tape, dy)) in x.chunks_exact(conv.inputs()).zip(windows) {
                 let windows = Windows { conv: &conv, pool: &pool, tape, dy };
                 // SAFETY: backward checked every length against the geometry.
-                unsafe { channels_side_by_side::<V>(&conv, x, &windows, dw, db, scratch) };
-                continue;
-            };
-            let (plane, scratch) = scratch.split_at_mut(conv.outputs());
-            pool.max_backward(one, dy, tape, plane);
-            conv.backward_params(one, x, plane, dw, db.as_deref_mut(), scratch);
-            conv.backward_input(one, w, plane, &mut dx[s * conv.inputs()..][..conv.inputs()], scratch);
+                unsafe { channels_side_by_side::<V>(&conv, x, &windows, dw, db.as_deref_mut(), scratch) };
+            }
+            return;
+        }
+        let (planes, scratch) = scratch.split_at_mut(block.len(conv.outputs()));
+        pool.max_backward(block, dy, tape, planes);
+        conv.backward_params(block, x, planes, dw, db, scratch);
+        if let Some(dx) = dx {
+            conv.backward_input(block, w, planes, dx, scratch);
         }
     }
-}
-
-/// Scratch of it.
-pub(super) fn scratch_len(conv: &Conv2d) -> usize {
-    conv.outputs() + conv.scratch_len(Block::single(1))
 }
 
 /// The gradient of the windows of one sample, `[channel][window]`, each for the place on the tape.
