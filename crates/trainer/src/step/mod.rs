@@ -522,8 +522,8 @@ impl MoveRows<'_> {
 
     /// Where rows are cut in two, if both halves have at least so many.
     fn middle(rows: Range<usize>, least: usize) -> Option<usize> {
-        let half = (rows.len() / 2).next_multiple_of(ROWS);
-        (half >= least && half + least.max(1) <= rows.len()).then_some(rows.start + half)
+        let half = (rows.len() + ROWS) / 2 / ROWS * ROWS;
+        (half.min(rows.len().saturating_sub(half)) >= least.max(ROWS / 2)).then_some(rows.start + half)
     }
 }
 
