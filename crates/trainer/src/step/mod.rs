@@ -138,11 +138,7 @@ impl Trainer {
         let descends = config.optimizer.is_plain_descent();
         let is_shared = shards > 1
             || !descends && param_len >= SHARED_UPDATE
-            || stored.iter().any(|range| range.len() >= SHARED_UPDATE)
-            || kept_layers(network, &keeps).any(|(_, range, layer)| {
-                MoveRows::middle(0..layer.rows(), least_rows(range.len(), layer.rows(), config.batch_size))
-                    .is_some()
-            });
+            || stored.iter().any(|range| range.len() >= SHARED_UPDATE);
         let threads_used = if is_shared { crew.threads() } else { 1 };
         if threads_used > 1 {
             crew.start()?;
@@ -255,8 +251,9 @@ impl Trainer {
         }
         let active = self.plan.shards(samples);
         self.active = active;
-        if active > 1 {
-            self.call_helpers(samples as u64 * self.flops);
+        if self.workers.len() > 1 && (active > 1 || !self.descends) {
+            let work = samples as u64 * self.flops + self.theta.len() as u64;
+            self.crew.call(self.workers.len() - 1, (USELESS_CALL / work.max(1)).min(255) as u32);
         }
         let (theta, shards) = (&self.theta, &mut self.shards[..active]);
         for (i, shard) in shards.iter_mut().enumerate() {
@@ -310,23 +307,8 @@ impl Trainer {
         Ok(StepStats { loss: stats.loss / samples as f64, correct: stats.correct, samples })
     }
 
-    /// Wakes the other threads for work that is about to come.
-    fn call_helpers(&self, flops: u64) {
-        let most_left_out = (USELESS_CALL / flops.max(1)).min(255) as u32;
-        self.crew.call(self.workers.len() - 1, most_left_out);
-    }
-
     /// Moves the parameters of the layers that keep along what the shards kept, or adds that to their gradient, without a rate.
     fn move_kept(&mut self, rate: Option<f32>) {
-        if self.active == 1 {
-            // Nobody was needed until now.
-            let samples = self.shards[0].samples.len();
-            let layers = kept_layers(&self.network, &self.keeps);
-            let work: u64 = layers.map(|(_, range, _)| rows_flops(range.len(), samples)).sum();
-            if work >= USELESS_CALL {
-                self.call_helpers(work);
-            }
-        }
         let moved = if rate.is_some() { &mut self.theta } else { &mut self.gradient };
         let shards = &self.shards[..self.active];
         for (place, range, layer) in kept_layers(&self.network, &self.keeps) {
@@ -334,8 +316,10 @@ impl Trainer {
             for (kept, shard) in kept.iter_mut().zip(shards) {
                 *kept = Kept::new(self.plan.block(shard.samples.len()), shard.largest, &shard.kept[place]);
             }
-            let samples = shards.iter().map(|shard| shard.samples.len()).sum();
-            let least = least_rows(range.len(), layer.rows(), samples);
+            // Of one shard there is little to share, and the others are asleep.
+            let samples: usize = shards.iter().map(|shard| shard.samples.len()).sum();
+            let flops_a_row = 2 * range.len() / layer.rows() * samples;
+            let least = if shards.len() > 1 { MIN_ROWS_FLOPS.div_ceil(flops_a_row) } else { usize::MAX };
             let rows = MoveRows { layer, kept: &kept[..shards.len()], rate, least };
             rows.share(&self.crew, 0..layer.rows(), layer.tensors(&mut moved[range]));
         }
@@ -451,20 +435,10 @@ const SLICE: usize = 512;
 const LARGEST_GRADIENT: f32 = f32::MAX / MAX_SHARDS as f32;
 
 /// FLOPs of a gradient's rows that are worth a hand-off to another thread.
-const MIN_ROWS_FLOPS: u64 = 1_000_000;
+const MIN_ROWS_FLOPS: usize = 1_000_000;
 
 /// Rows are dealt out in multiples of this: of the rows of every register tile.
 const ROWS: usize = 24;
-
-/// What moving so many parameters costs, in FLOPs: of few samples it is reading and writing them that takes the time.
-fn rows_flops(params: usize, samples: usize) -> u64 {
-    2 * (params * samples.max(20)) as u64
-}
-
-/// The fewest rows of a weight worth a hand-off.
-fn least_rows(params: usize, rows: usize, samples: usize) -> usize {
-    MIN_ROWS_FLOPS.div_ceil(rows_flops(params.div_ceil(rows), samples)) as usize
-}
 
 /// A part of a minibatch, with the gradient of its samples.
 #[derive(Debug)]
