@@ -94,8 +94,8 @@ kernels! {
     conv_pool_backward(conv_pool::backward::Backward<'_, Self>);
     dense_forward(dense::Forward<'_, Self>);
     dense_backward_input(dense::BackwardInput<'_, Self>);
-    dense_keep(dense::Keep<'_, Self>);
-    dense_move_rows(dense::MoveRows<'_, Self>);
+    dense_keep(dense::gradient::Keep<'_, Self>);
+    dense_move_rows(dense::gradient::MoveRows<'_, Self>);
     max_pool(pool::MaxForward<'_, Self>);
     avg_pool(pool::AvgForward<'_, Self>);
     pool_backward(pool::Spread<'_, Self>);
