@@ -119,7 +119,7 @@ impl<T: Scalar> Kernel<T> for Pack<'_, T> {
                 }
                 if width == LANES {
                     // SAFETY: both squares hold 16 x 16 numbers.
-                    unsafe { V::transpose16(square.as_ptr(), out.as_mut_ptr(), LANES) };
+                    unsafe { V::transpose16(square.as_ptr(), LANES, out.as_mut_ptr(), LANES) };
                 } else {
                     for (feature, out) in out.chunks_exact_mut(LANES).enumerate() {
                         out.iter_mut()

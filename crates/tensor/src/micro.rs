@@ -38,20 +38,30 @@ pub(crate) fn cost((r, c): (usize, usize), rows: usize, columns: usize) -> usize
     rows.div_ceil(r) * columns.div_ceil(c) * step
 }
 
-/// Covers `rows` x columns `from..to` of results with tiles of one shape. A last tile that would stick out begins earlier
-/// and computes some results twice.
+/// The shape for the rows that tiles of `shape` leave over: one of their own, if that costs less than a tile that begins
+/// earlier.
+#[inline(always)]
+pub(crate) fn rest_shape<V: Vector>(shape: (usize, usize), rows: usize, columns: usize) -> (usize, usize) {
+    let left = rows % shape.0;
+    let own = best_shape::<V>(left, columns);
+    if cost(own, left, columns) < cost(shape, left, columns) { own } else { shape }
+}
+
+/// Covers `rows` x columns `from..to` of results with tiles of one shape, and rows that are left over with those of `rest`. A
+/// last tile that would stick out begins earlier and computes some results twice.
 ///
 /// # Safety
-/// The results must exist; the shape must be one of the vector type's and fit.
+/// The results must exist; the shapes must be of the vector type's and fit.
 #[inline(always)]
 pub(crate) unsafe fn cover<V: Vector>(
     tile: &impl Tile<V>,
-    shape @ (height, width): (usize, usize),
+    [shape, rest]: [(usize, usize); 2],
     rows: usize,
     (from, to): (usize, usize),
 ) {
     let mut r = 0;
     while r < rows {
+        let shape @ (height, width) = if r + shape.0 <= rows { shape } else { rest };
         let mut c = from;
         while c < to {
             // SAFETY: the shape fits, and begins early enough to end in time.

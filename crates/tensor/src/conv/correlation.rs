@@ -290,7 +290,7 @@ impl<T: Scalar> CorrelationRow<'_, T> {
         while lane < live {
             // SAFETY: the caller vouches for the columns, lanes come in whole vectors.
             unsafe {
-                cover::<V>(&self, shape, self.plan.groups, columns);
+                cover::<V>(&self, [shape; 2], self.plan.groups, columns);
                 self.x = self.x.wrapping_add(V::LANES);
                 self.to.y = self.to.y.wrapping_add(V::LANES);
             }

@@ -69,7 +69,7 @@ pub(crate) fn add_sums<V: Vector>(sums: &[V::Elem], to: &mut [V::Elem]) {
     for (sums, to) in (&mut blocks).zip(&mut targets) {
         // SAFETY: both squares hold 16 x 16 numbers, to 16.
         unsafe {
-            V::transpose16(sums.as_ptr(), square.as_mut_ptr(), LANES);
+            V::transpose16(sums.as_ptr(), LANES, square.as_mut_ptr(), LANES);
             let mut part = 0;
             while part < LANES {
                 let row = |i: usize| V::load(square.as_ptr().add(i * LANES + part));
@@ -130,9 +130,7 @@ pub(crate) fn bias_gradient<V: Vector>(
                 // Dead lanes may hold anything: they are left out.
                 let live = if block.lanes() == LANES { block.live(t) } else { LANES };
                 if live == LANES {
-                    let (chunks, rest) = dy.as_chunks::<LANES>();
-                    add_chunks::<V>(chunks, &mut sums);
-                    sums.iter_mut().zip(rest).for_each(|(sum, &d)| *sum += d);
+                    add_row::<V>(dy, &mut sums);
                 } else {
                     for chunk in dy.chunks(LANES) {
                         sums[..live].iter_mut().zip(chunk).for_each(|(sum, &d)| *sum += d);
@@ -145,19 +143,21 @@ pub(crate) fn bias_gradient<V: Vector>(
     }
 }
 
-/// `sums += d`, chunk by chunk.
+/// Adds a row of numbers to sixteen sums: number `i` to sum `i mod 16`, in order.
 #[inline(always)]
-fn add_chunks<V: Vector>(d: &[[V::Elem; LANES]], sums: &mut [V::Elem; LANES]) {
+pub(crate) fn add_row<V: Vector>(row: &[V::Elem], sums: &mut [V::Elem; LANES]) {
+    let (chunks, rest) = row.as_chunks::<LANES>();
     for i in (0..LANES).step_by(V::LANES) {
         // SAFETY: sixteen numbers are a whole number of vectors.
         unsafe {
             let mut sum = V::load(sums.as_ptr().add(i));
-            for d in d {
-                sum = sum.add(V::load(d.as_ptr().add(i)));
+            for chunk in chunks {
+                sum = sum.add(V::load(chunk.as_ptr().add(i)));
             }
             sum.store(sums.as_mut_ptr().add(i));
         }
     }
+    sums.iter_mut().zip(rest).for_each(|(sum, &d)| *sum += d);
 }
 
 /// How the operands of a weight gradient lie: units (a pixel of sixteen samples) in a row, and distances.

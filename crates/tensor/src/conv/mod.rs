@@ -69,7 +69,7 @@ impl Conv2d {
         Ok(conv)
     }
 
-    /// The same convolution by its direct kernels, never by Winograd's: to compare with, and where its bits are wanted.
+    /// The same convolution by its direct kernels, never by Winograd's: to compare with.
     #[must_use]
     pub fn direct(self) -> Self {
         Self { direct: true, ..self }
@@ -110,7 +110,7 @@ impl Conv2d {
         if block.lanes() == LANES {
             return self.weight_len() * LANES;
         }
-        if self.is_winograd() {
+        if self.takes_winograd(block) {
             return winograd::scratch_len(self);
         }
         // Rows of x or dy between zeros; or what the parameter gradient lays side by side.
@@ -198,7 +198,8 @@ impl Conv2d {
         T::weight_gradient(WeightGradient { conv: *self, block, x, dy, dw, db, scratch });
     }
 
-    fn takes_winograd(&self, block: Block) -> bool {
+    /// Whether this block is convolved by Winograd's filtering.
+    pub(crate) fn takes_winograd(&self, block: Block) -> bool {
         block.lanes() == 1 && self.is_winograd()
     }
 

@@ -51,7 +51,7 @@ pub(crate) fn turn<V: Vector>(
         }
     }
     // SAFETY: both squares hold 16 x 16 numbers.
-    unsafe { V::transpose16(square.as_ptr(), to.as_mut_ptr(), LANES) };
+    unsafe { V::transpose16(square.as_ptr(), LANES, to.as_mut_ptr(), LANES) };
 }
 
 /// Scratch of [`channels_side_by_side`]: x with its padding, dy and dw transposed.
@@ -107,7 +107,7 @@ pub(crate) unsafe fn channels_side_by_side<V: Vector>(
         let mut square = [V::Elem::ZERO; LANES * LANES];
         for (i, dw_t) in dw_t.chunks_exact(LANES * LANES).enumerate() {
             // SAFETY: both squares hold 16 x 16 numbers.
-            unsafe { V::transpose16(dw_t.as_ptr(), square.as_mut_ptr(), LANES) };
+            unsafe { V::transpose16(dw_t.as_ptr(), LANES, square.as_mut_ptr(), LANES) };
             let count = LANES.min(taps - i * LANES);
             for (r, square) in square.chunks_exact(LANES).take(channels).enumerate() {
                 let dw = &mut dw[(o + r) * taps + i * LANES..][..count];
@@ -175,11 +175,11 @@ impl<T: Scalar> Taps<'_, T> {
         unsafe {
             // Taps of one kernel need few pointers but a vector of dy for each, where any taps share theirs.
             if cost(any, taps, vectors) <= cost(square, kh, kw) * self.conv.c_in * vectors {
-                return cover::<V>(self, any, taps, (0, vectors));
+                return cover::<V>(self, [any; 2], taps, (0, vectors));
             }
             for part in 0..vectors {
                 for c in 0..self.conv.c_in {
-                    cover::<V>(&KernelTaps { taps: self, c, part }, square, kh, (0, kw));
+                    cover::<V>(&KernelTaps { taps: self, c, part }, [square; 2], kh, (0, kw));
                 }
             }
         }

@@ -30,7 +30,7 @@ impl<T: Scalar> Kernel<T> for Forward<'_, T> {
         let Conv2d { stride, pad, .. } = self.chain.conv;
         // Two rows by two vectors of neighbouring pixels hold a window of each lane, when a vector's windows lie in a row.
         let fits = self.block.lanes() == LANES || self.chain.pool.w_out() >= V::LANES;
-        if self.block.lanes() == 1 && self.chain.conv.is_winograd() {
+        if self.chain.conv.takes_winograd(self.block) {
             self.of_planes::<V>();
         } else if self.chain.pool.window == [2, 2] && stride == [1, 1] && pad == [0, 0] && fits {
             self.in_registers::<V>();

@@ -12,7 +12,7 @@ impl<T: Scalar> Backward<'_, T> {
     pub(super) fn samples<V: Vector<Elem = T>>(self) {
         let Self { chain: ConvPool2d { conv, pool, .. }, w, x, tape, dy, dx, dw, mut db, scratch, block } =
             self;
-        if dx.is_none() && !conv.is_winograd() {
+        if dx.is_none() && !conv.takes_winograd(block) {
             let windows = tape.chunks_exact(pool.outputs()).zip(dy.chunks_exact(pool.outputs()));
             for (x, (tape, dy)) in x.chunks_exact(conv.inputs()).zip(windows) {
                 let windows = Windows { conv: &conv, pool: &pool, tape, dy };

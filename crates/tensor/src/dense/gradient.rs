@@ -2,6 +2,7 @@
 //! product walks through them, and the product is made once for all samples.
 
 use super::Dense;
+use crate::conv::gradient::add_row;
 use crate::micro::{Tile, best_shape, cover, product};
 use crate::simd::{Kernel, Vector, sum16};
 use crate::{Block, LANES, Scalar};
@@ -68,11 +69,11 @@ impl<T: Scalar> Kernel<T> for Keep<'_, T> {
                     // SAFETY: both squares hold 16 x 16 numbers.
                     unsafe {
                         if x.len() == LANES * LANES {
-                            V::transpose16(x.as_ptr(), to.as_mut_ptr(), LANES);
+                            V::transpose16(x.as_ptr(), LANES, to.as_mut_ptr(), LANES);
                         } else {
                             let mut square = [T::ZERO; LANES * LANES];
                             square[..x.len()].copy_from_slice(x);
-                            V::transpose16(square.as_ptr(), to.as_mut_ptr(), LANES);
+                            V::transpose16(square.as_ptr(), LANES, to.as_mut_ptr(), LANES);
                         }
                     }
                 }
@@ -152,7 +153,7 @@ impl<T: Scalar> Kernel<T> for MoveRows<'_, T> {
             // The last strip takes what is left, so that every strip is at least a tile wide.
             let to = if from + strip + width > columns { columns } else { from + strip };
             // SAFETY: the lengths were checked against the sizes; the shape fits every strip.
-            unsafe { cover::<V>(&tile, shape, rows.len(), (from, to)) };
+            unsafe { cover::<V>(&tile, [shape; 2], rows.len(), (from, to)) };
             from = to;
         }
     }
@@ -163,32 +164,13 @@ impl Dense {
     /// samples one after the other.
     #[inline(always)]
     fn sum_of_column<V: Vector>(&self, o: usize, kept: &[Kept<'_, V::Elem>]) -> V::Elem {
-        let column = |kept: &Kept<'_, V::Elem>| {
-            // SAFETY: the lengths were checked against the sizes; o is an output.
-            unsafe { kept.numbers.as_ptr().add((self.inputs.next_multiple_of(LANES) + o) * kept.room) }
-        };
-        if kept.iter().all(|kept| kept.block.lanes() == 1) {
-            let mut sum = V::Elem::ZERO;
-            for kept in kept {
-                for s in 0..kept.block.samples() {
-                    // SAFETY: a column holds all samples.
-                    sum += unsafe { *column(kept).add(s) };
-                }
-            }
-            return sum;
-        }
         let mut sums = [V::Elem::ZERO; LANES];
-        for part in (0..LANES).step_by(V::LANES) {
-            let mut acc = V::splat(V::Elem::ZERO);
-            // SAFETY: a column holds all samples, sums 16 numbers.
-            unsafe {
-                for kept in kept {
-                    for s in (part..kept.block.samples()).step_by(LANES) {
-                        let n = V::LANES.min(kept.block.samples() - s);
-                        acc = acc.add(V::load_first(column(kept).add(s), n));
-                    }
-                }
-                acc.store(sums.as_mut_ptr().add(part));
+        for &Kept { block, room, numbers } in kept {
+            let column = &numbers[(self.inputs.next_multiple_of(LANES) + o) * room..][..block.samples()];
+            if block.lanes() == 1 {
+                column.iter().for_each(|&d| sums[0] += d);
+            } else {
+                add_row::<V>(column, &mut sums);
             }
         }
         // SAFETY: sums holds 16 numbers.

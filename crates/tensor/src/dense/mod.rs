@@ -230,7 +230,7 @@ impl<V: Vector> Tile<V> for RowsByLanes<V::Elem> {
 #[inline(always)]
 unsafe fn cover_all<V: Vector>(tile: &impl Tile<V>, rows: usize, columns: usize) {
     // SAFETY: the caller vouches for the results.
-    unsafe { cover::<V>(tile, best_shape::<V>(rows, columns), rows, (0, columns)) }
+    unsafe { cover::<V>(tile, [best_shape::<V>(rows, columns); 2], rows, (0, columns)) }
 }
 
 pub(crate) struct Forward<'a, T> {

@@ -91,16 +91,17 @@ pub(crate) trait Vector: Copy {
     fn tanh(self) -> Self;
     /// The numbers of even place, then those of odd place, of `a` followed by `b`.
     fn unzip(a: Self, b: Self) -> (Self, Self);
-    /// `to[i * pitch + j] = from[j * 16 + i]` for `i, j < 16`.
+    /// `to[i * to_pitch + j] = from[j * from_pitch + i]` for `i, j < 16`.
     ///
     /// # Safety
-    /// `from` must be valid for reading 16 x 16 numbers, `to` for writing 16 rows of 16 that begin `pitch` apart.
+    /// `from` must be valid for reading 16 rows of 16 that begin `from_pitch` apart, `to` for writing 16 that begin `to_pitch`
+    /// apart.
     #[inline(always)]
-    unsafe fn transpose16(from: *const Self::Elem, to: *mut Self::Elem, pitch: usize) {
+    unsafe fn transpose16(from: *const Self::Elem, from_pitch: usize, to: *mut Self::Elem, to_pitch: usize) {
         for i in 0..16 {
             for j in 0..16 {
                 // SAFETY: the caller vouches for both squares.
-                unsafe { *to.add(i * pitch + j) = *from.add(j * 16 + i) };
+                unsafe { *to.add(i * to_pitch + j) = *from.add(j * from_pitch + i) };
             }
         }
     }

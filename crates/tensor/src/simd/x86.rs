@@ -164,11 +164,11 @@ impl Vector for F32x8 {
         })
     }
     #[inline(always)]
-    unsafe fn transpose16(from: *const f32, to: *mut f32, pitch: usize) {
+    unsafe fn transpose16(from: *const f32, from_pitch: usize, to: *mut f32, to_pitch: usize) {
         // SAFETY: see above; four squares of 8 x 8 make one of 16 x 16.
         unsafe {
             for (i, j) in [(0, 0), (0, 8), (8, 0), (8, 8)] {
-                transpose8(from.add(j * 16 + i), to.add(i * pitch + j), pitch);
+                transpose8(from.add(j * from_pitch + i), from_pitch, to.add(i * to_pitch + j), to_pitch);
             }
         }
     }
@@ -301,11 +301,11 @@ impl Vector for F32x16 {
         })
     }
     #[inline(always)]
-    unsafe fn transpose16(from: *const f32, to: *mut f32, pitch: usize) {
+    unsafe fn transpose16(from: *const f32, from_pitch: usize, to: *mut f32, to_pitch: usize) {
         // SAFETY: see above; four squares of 8 x 8 make one of 16 x 16.
         unsafe {
             for (i, j) in [(0, 0), (0, 8), (8, 0), (8, 8)] {
-                transpose8(from.add(j * 16 + i), to.add(i * pitch + j), pitch);
+                transpose8(from.add(j * from_pitch + i), from_pitch, to.add(i * to_pitch + j), to_pitch);
             }
         }
     }
@@ -331,15 +331,15 @@ unsafe fn first(n: usize) -> __m256i {
     unsafe { _mm256_loadu_si256(MASKS.as_ptr().add(8 - n).cast()) }
 }
 
-/// `to[i * pitch + j] = from[j * 16 + i]` for `i, j < 8`: pairs, then fours, then halves change places.
+/// `to[i * to_pitch + j] = from[j * from_pitch + i]` for `i, j < 8`: pairs, then fours, then halves change places.
 ///
 /// # Safety
-/// AVX must be there; `from` must be valid for 8 rows of 8 that begin 16 apart, `to` for 8 rows of 8, `pitch` apart.
+/// AVX must be there; `from` must be valid for 8 rows of 8 that begin `from_pitch` apart, `to` for 8 that begin `to_pitch` apart.
 #[inline(always)]
-unsafe fn transpose8(from: *const f32, to: *mut f32, pitch: usize) {
+unsafe fn transpose8(from: *const f32, from_pitch: usize, to: *mut f32, to_pitch: usize) {
     // SAFETY: the caller vouches for the instructions and both squares.
     unsafe {
-        let r = |j: usize| _mm256_loadu_ps(from.add(j * 16));
+        let r = |j: usize| _mm256_loadu_ps(from.add(j * from_pitch));
         let pair = |a, b| (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
         let four = |a, b| (_mm256_shuffle_ps::<0x44>(a, b), _mm256_shuffle_ps::<0xee>(a, b));
         let ((a0, a1), (a2, a3)) = (pair(r(0), r(1)), pair(r(2), r(3)));
@@ -347,8 +347,8 @@ unsafe fn transpose8(from: *const f32, to: *mut f32, pitch: usize) {
         let ((b0, b1), (b2, b3)) = (four(a0, a2), four(a1, a3));
         let ((b4, b5), (b6, b7)) = (four(a4, a6), four(a5, a7));
         for (i, (low, high)) in [(b0, b4), (b1, b5), (b2, b6), (b3, b7)].into_iter().enumerate() {
-            _mm256_storeu_ps(to.add(i * pitch), _mm256_permute2f128_ps::<0x20>(low, high));
-            _mm256_storeu_ps(to.add((i + 4) * pitch), _mm256_permute2f128_ps::<0x31>(low, high));
+            _mm256_storeu_ps(to.add(i * to_pitch), _mm256_permute2f128_ps::<0x20>(low, high));
+            _mm256_storeu_ps(to.add((i + 4) * to_pitch), _mm256_permute2f128_ps::<0x31>(low, high));
         }
     }
 }

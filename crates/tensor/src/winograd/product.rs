@@ -2,7 +2,7 @@
 
 use super::PLACES;
 use crate::Scalar;
-use crate::micro::{Tile, best_shape, cost, product};
+use crate::micro::{Tile, best_shape, cover, product, rest_shape};
 use crate::simd::{Kernel, Vector};
 use std::ops::Range;
 
@@ -52,11 +52,8 @@ impl<T: Scalar> Products<'_, T> {
         assert!((PLACES - 1) * b.place + (k - 1) * b.row + whole <= b.numbers.len());
         assert!((PLACES - 1) * to.place + (rows - 1) * to.row + whole <= to.numbers.len());
         let vectors = columns.div_ceil(V::LANES);
-        let shape @ (height, _) = best_shape::<V>(rows, vectors);
-        // Rows that are left over have a shape of their own, if that costs less than a tile that begins earlier.
-        let left = rows % height;
-        let last = best_shape::<V>(left, vectors);
-        let last = if cost(last, left, vectors) < cost(shape, left, vectors) { last } else { shape };
+        let shape = best_shape::<V>(rows, vectors);
+        let shapes = [shape, rest_shape::<V>(shape, rows, vectors)];
         for place in 0..PLACES {
             // SAFETY: the last number of the last place of each matrix exists, as was just checked; the shapes fit.
             unsafe {
@@ -70,17 +67,7 @@ impl<T: Scalar> Products<'_, T> {
                     to_row: to.row,
                     add: added_to.contains(&place),
                 };
-                let mut r = 0;
-                while r < rows {
-                    let (height, width) = if r + height <= rows { shape } else { last };
-                    let mut c = 0;
-                    while c < vectors {
-                        let (row, column) = (r.min(rows - height), c.min(vectors - width));
-                        V::shape(&tile, (height, width), row, column, (r, c));
-                        c += width;
-                    }
-                    r += height;
-                }
+                cover::<V>(&tile, shapes, rows, (0, vectors));
             }
         }
     }

@@ -29,7 +29,6 @@ impl<T: Scalar> Kernel<T> for Transpose<'_, T> {
         }
         assert!((rows - 1) * from_pitch + columns <= from.len() && from_pitch >= columns);
         assert!((columns - 1) * to_pitch + rows <= to.len() && to_pitch >= rows);
-        let mut square = [T::ZERO; LANES * LANES];
         for i in (0..rows).step_by(LANES) {
             // A last square that would stick out begins earlier.
             let i = i.min(rows - LANES);
@@ -37,11 +36,8 @@ impl<T: Scalar> Kernel<T> for Transpose<'_, T> {
                 let j = j.min(columns - LANES);
                 // SAFETY: rows i..i + 16 and columns j..j + 16 exist in both matrices, as was just checked.
                 unsafe {
-                    for r in 0..LANES {
-                        let row = from.as_ptr().add((i + r) * from_pitch + j).cast::<[T; LANES]>();
-                        square.as_mut_ptr().add(r * LANES).cast::<[T; LANES]>().write(row.read());
-                    }
-                    V::transpose16(square.as_ptr(), to.as_mut_ptr().add(j * to_pitch + i), to_pitch);
+                    let from = from.as_ptr().add(i * from_pitch + j);
+                    V::transpose16(from, from_pitch, to.as_mut_ptr().add(j * to_pitch + i), to_pitch);
                 }
             }
         }

@@ -2,7 +2,8 @@
 //!
 //! A minibatch is cut into shards ([`ShardPlan`]). Each shard accumulates its samples in order into a gradient of its
 //! own; the gradients are added pairwise in a fixed binary tree, (0+1)+(2+3)+..., in the same pass over memory in which
-//! the optimiser moves the parameters. Which thread does what is settled while running and changes nothing.
+//! the optimiser moves the parameters. Layers with large weights keep their operands instead, and have one gradient, made of
+//! all shards at the end. Which thread does what is settled while running and changes nothing.
 
 pub(crate) mod crew;
 mod plan;
@@ -107,10 +108,10 @@ pub struct Trainer {
     keeps: Vec<bool>,
     /// The parameters of all other layers.
     stored: Vec<Range<usize>>,
-    /// Gradients of the layers that keep, where they are stored; zero between two steps.
-    gradient: Vec<f32>,
     /// The optimiser is plain gradient descent: then layers that keep move their parameters without storing a gradient.
     descends: bool,
+    /// A range of the parameters is large enough for threads to share its update.
+    shares_update: bool,
     /// Bytes of scratch that every worker has.
     scratch_len: usize,
     steps: u64,
@@ -136,10 +137,9 @@ impl Trainer {
         let shards = plan.shards(config.batch_size);
         let largest_shard = plan.largest_shard(config.batch_size);
         let descends = config.optimizer.is_plain_descent();
-        let is_shared = shards > 1
-            || !descends && param_len >= SHARED_UPDATE
-            || stored.iter().any(|range| range.len() >= SHARED_UPDATE);
-        let threads_used = if is_shared { crew.threads() } else { 1 };
+        let updated = kept_layers(network, &keeps).filter(|_| !descends).map(|(_, range, _)| range.len());
+        let shares_update = updated.chain(stored.iter().map(Range::len)).any(|len| len >= SHARED_UPDATE);
+        let threads_used = if shards > 1 || shares_update { crew.threads() } else { 1 };
         if threads_used > 1 {
             crew.start()?;
         }
@@ -155,10 +155,10 @@ impl Trainer {
             workers: (0..threads_used)
                 .map(|_| Mutex::new(Worker::new(network, plan.largest_block())))
                 .collect(),
-            gradient: vec![0.0; param_len],
             keeps,
             stored,
             descends,
+            shares_update,
             crew,
             theta,
             scratch_len: 0,
@@ -251,7 +251,7 @@ impl Trainer {
         }
         let active = self.plan.shards(samples);
         self.active = active;
-        if self.workers.len() > 1 && (active > 1 || !self.descends) {
+        if self.workers.len() > 1 && (active > 1 || self.shares_update) {
             let work = samples as u64 * self.flops + self.theta.len() as u64;
             self.crew.call(self.workers.len() - 1, (USELESS_CALL / work.max(1)).min(255) as u32);
         }
@@ -296,8 +296,9 @@ impl Trainer {
         let descends = is_sound && shards.iter().all(|shard| shard.is_bounded);
         if !descends {
             self.move_kept(None);
+            let gradient = &self.shards[0].dtheta;
             let mut kept = kept_layers(&self.network, &self.keeps);
-            if !is_sound || !kept.all(|(_, range, _)| all_below(&self.gradient[range], LARGEST_GRADIENT)) {
+            if !is_sound || !kept.all(|(_, range, _)| all_below(&gradient[range], LARGEST_GRADIENT)) {
                 drop(kept);
                 return Err(self.diverged(learning_rate, stats.loss));
             }
@@ -307,9 +308,11 @@ impl Trainer {
         Ok(StepStats { loss: stats.loss / samples as f64, correct: stats.correct, samples })
     }
 
-    /// Moves the parameters of the layers that keep along what the shards kept, or adds that to their gradient, without a rate.
+    /// Moves the parameters of the layers that keep along what the shards kept, or without a rate adds that to the first
+    /// shard's gradient.
     fn move_kept(&mut self, rate: Option<f32>) {
-        let moved = if rate.is_some() { &mut self.theta } else { &mut self.gradient };
+        let mut gradient = std::mem::take(&mut self.shards[0].dtheta);
+        let moved = if rate.is_some() { &mut self.theta } else { &mut gradient };
         let shards = &self.shards[..self.active];
         for (place, range, layer) in kept_layers(&self.network, &self.keeps) {
             let mut kept = [Kept::default(); MAX_SHARDS];
@@ -323,31 +326,30 @@ impl Trainer {
             let rows = MoveRows { layer, kept: &kept[..shards.len()], rate, least };
             rows.share(&self.crew, 0..layer.rows(), layer.tensors(&mut moved[range]));
         }
+        self.shards[0].dtheta = gradient;
     }
 
     /// Moves all parameters; those of layers that keep without a stored gradient if they descend.
     fn update(&mut self, learning_rate: f64, descends: bool) {
+        if descends {
+            self.move_kept(Some(learning_rate as f32));
+        }
         let update = Update { optimizer: self.config.optimizer, step: self.steps, learning_rate };
-        let is_shared = |range: &Range<usize>| self.workers.len() > 1 && range.len() >= SHARED_UPDATE;
-        for range in &self.stored {
+        // Each range, and how many shards have a gradient of it.
+        let kept =
+            kept_layers(&self.network, &self.keeps).filter(|_| !descends).map(|(_, range, _)| (range, 1));
+        for (range, active) in kept.chain(self.stored.iter().map(|range| (range.clone(), self.active))) {
             let mut dtheta: [&mut [f32]; MAX_SHARDS] = Default::default();
-            for (dtheta, shard) in dtheta.iter_mut().zip(&mut self.shards[..self.active]) {
+            for (dtheta, shard) in dtheta.iter_mut().zip(&mut self.shards[..active]) {
                 *dtheta = &mut shard.dtheta[range.clone()];
             }
             let (theta, state) = (&mut self.theta[range.clone()], self.state.as_mut().range(range.clone()));
-            update.run(
-                is_shared(range).then_some(&self.crew),
-                Part { theta, dtheta, state, active: self.active },
-            );
-        }
-        if descends {
-            return self.move_kept(Some(learning_rate as f32));
-        }
-        for (_, range, _) in kept_layers(&self.network, &self.keeps) {
-            let mut dtheta: [&mut [f32]; MAX_SHARDS] = Default::default();
-            dtheta[0] = &mut self.gradient[range.clone()];
-            let (theta, state) = (&mut self.theta[range.clone()], self.state.as_mut().range(range.clone()));
-            update.run(is_shared(&range).then_some(&self.crew), Part { theta, dtheta, state, active: 1 });
+            let part = Part { theta, dtheta, state, active };
+            if self.workers.len() > 1 && range.len() >= SHARED_UPDATE {
+                update.share(&self.crew, part);
+            } else {
+                update.apply(part);
+            }
         }
     }
 
@@ -355,9 +357,9 @@ impl Trainer {
     #[cold]
     fn diverged(&mut self, learning_rate: f64, loss: f64) -> Diverged {
         let mut dtheta = vec![0.0; self.theta.len()];
-        for gradient in self.shards.iter_mut().map(|shard| &mut shard.dtheta).chain([&mut self.gradient]) {
-            add(&mut dtheta, gradient);
-            gradient.fill(0.0);
+        for shard in &mut self.shards {
+            add(&mut dtheta, &shard.dtheta);
+            shard.dtheta.fill(0.0);
         }
         let name = |param: &NamedParam| format!("{} ({})", param.name, param.layer_name);
         let bad_gradient =
@@ -446,7 +448,7 @@ struct Shard {
     samples: Range<usize>,
     /// As one block, of the largest minibatch.
     largest: Block,
-    /// Gradients of the layers that do not keep.
+    /// Gradients of the layers that do not keep; in the first shard of all layers.
     dtheta: Vec<f32>,
     /// What the others keep.
     kept: Vec<Vec<f32>>,
@@ -481,23 +483,20 @@ struct MoveRows<'a> {
     layer: &'a dyn Deferred<f32>,
     kept: &'a [Kept<'a, f32>],
     rate: Option<f32>,
+    /// The fewest rows worth a hand-off.
     least: usize,
 }
 
 impl MoveRows<'_> {
     /// Any thread may take any rows: each is summed by itself.
     fn share(self, crew: &Crew, rows: Range<usize>, params: ParamsMut<'_, f32>) {
-        let Some(middle) = Self::middle(rows.clone(), self.least) else {
-            return self.layer.move_rows(rows, self.kept, self.rate, params);
-        };
-        let (a, b) = params.split_rows(middle - rows.start, rows.len());
-        crew.join(|| self.share(crew, rows.start..middle, a), || self.share(crew, middle..rows.end, b));
-    }
-
-    /// Where rows are cut in two, if both halves have at least so many.
-    fn middle(rows: Range<usize>, least: usize) -> Option<usize> {
         let half = (rows.len() + ROWS) / 2 / ROWS * ROWS;
-        (half.min(rows.len().saturating_sub(half)) >= least.max(ROWS / 2)).then_some(rows.start + half)
+        if half.min(rows.len() - half) < self.least.max(ROWS / 2) {
+            return self.layer.move_rows(rows, self.kept, self.rate, params);
+        }
+        let (a, b) = params.split_rows(half, rows.len());
+        let middle = rows.start + half;
+        crew.join(|| self.share(crew, rows.start..middle, a), || self.share(crew, middle..rows.end, b));
     }
 }
 
@@ -536,14 +535,6 @@ struct Update {
 }
 
 impl Update {
-    /// Updates a part, with the threads of `crew` if there is one.
-    fn run(self, crew: Option<&Arc<Crew>>, part: Part<'_>) {
-        match crew {
-            Some(crew) => self.share(crew, part),
-            None => self.apply(part),
-        }
-    }
-
     /// Any thread may take any chunk: every operation is elementwise.
     fn share(self, crew: &Crew, part: Part<'_>) {
         if part.theta.len() <= CHUNK {
