@@ -62,7 +62,7 @@ impl Normalize {
     }
 
     /// The real number for pixel `p`.
-    #[inline]
+    #[inline(always)]
     pub fn apply(self, p: u8) -> f32 {
         f32::from(p) * self.scale + self.shift
     }

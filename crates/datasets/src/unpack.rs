@@ -65,11 +65,12 @@ pub struct Shift {
 ///   one would not.
 /// - `out`: `crop.features() * 16` numbers, overwritten.
 ///
-/// Allocates nothing.
+/// Allocates nothing. It is a loop that the caller may compile for a wider instruction set than the plainest.
 ///
 /// # Panics
 /// When there is no index, more than 16, one that is not below `n`, `out` has another length, or `images` is not
 /// contiguous.
+#[inline(always)]
 #[track_caller]
 pub fn unpack_tile(
     images: ArrayView3<'_, u8>,
@@ -85,6 +86,7 @@ pub fn unpack_tile(
 ///
 /// # Panics
 /// As [`unpack_tile`]; also when there are shifts, but not as many as indices. No shifts at all means none moves.
+#[inline(always)]
 #[track_caller]
 pub fn unpack_tile_shifted(
     images: ArrayView3<'_, u8>,
@@ -119,7 +121,11 @@ pub fn unpack_tile_shifted(
             (index * h + crop.y as usize) * w
         });
         for (block, out) in out.chunks_mut(BLOCK).enumerate() {
-            write_block(lanes(|lane| load(pixels, start[lane] + block * BLOCK)), normalize, out);
+            let mut bytes = [[0; BLOCK]; LANES];
+            for (bytes, start) in bytes.iter_mut().zip(start) {
+                *bytes = load(pixels, start + block * BLOCK);
+            }
+            write_block(bytes, normalize, out);
         }
         return;
     }
@@ -133,10 +139,10 @@ pub fn unpack_tile_shifted(
     });
     for (row, out) in out.chunks_exact_mut(crop.w.max(1)).enumerate() {
         for (block, out) in out.chunks_mut(BLOCK).enumerate() {
-            let bytes = lanes(|lane| {
-                let (image, y, x) = window[lane];
-                load_padded(image, (h, w), y + row as i32, x + (block * BLOCK) as i32)
-            });
+            let mut bytes = [[0; BLOCK]; LANES];
+            for (bytes, (image, y, x)) in bytes.iter_mut().zip(window) {
+                *bytes = load_padded(image, (h, w), y + row as i32, x + (block * BLOCK) as i32);
+            }
             write_block(bytes, normalize, out);
         }
     }
@@ -146,6 +152,7 @@ pub fn unpack_tile_shifted(
 ///
 /// # Panics
 /// When there is no sample `index`, `out` has another length, or `images` is not contiguous.
+#[inline(always)]
 #[track_caller]
 pub fn unpack_sample(
     images: ArrayView3<'_, u8>,
@@ -189,13 +196,14 @@ fn lanes<T>(of: impl FnMut(usize) -> T) -> [T; LANES] {
     std::array::from_fn(of)
 }
 
+#[inline(always)]
 #[track_caller]
 fn contiguous<'a>(images: &'a ArrayView3<'_, u8>) -> &'a [u8] {
     images.as_slice().expect("images [n, h, w] must be contiguous")
 }
 
 /// Bytes `at .. at + 16`; 0 beyond the end.
-#[inline]
+#[inline(always)]
 fn load(pixels: &[u8], at: usize) -> [u8; BLOCK] {
     if let Some(bytes) = pixels.get(at..at + BLOCK) {
         return bytes.try_into().expect("sixteen bytes");
@@ -207,7 +215,7 @@ fn load(pixels: &[u8], at: usize) -> [u8; BLOCK] {
 }
 
 /// Pixels `(y, x) .. (y, x + 16)`; 0 outside the image.
-#[inline]
+#[inline(always)]
 fn load_padded(image: &[u8], (h, w): (usize, usize), y: i32, x: i32) -> [u8; BLOCK] {
     if y < 0 || y >= h as i32 || x <= -(BLOCK as i32) || x >= w as i32 {
         return [0; BLOCK];
@@ -227,7 +235,7 @@ fn load_padded(image: &[u8], (h, w): (usize, usize), y: i32, x: i32) -> [u8; BLO
 /// Byte `16 lane + c` has to go to place `16 c + lane`: its index, eight bits, turns by four. A perfect shuffle turns it
 /// by one, and is a loop that compilers vectorise on every machine (interleaved stores; 64-bit arithmetic and arrays of
 /// constant indices took twice as long).
-#[inline]
+#[inline(always)]
 fn write_block(rows: [[u8; BLOCK]; LANES], normalize: Normalize, out: &mut [[f32; LANES]]) {
     let mut a: [u8; BLOCK * LANES] = rows.as_flattened().try_into().expect("sixteen rows of sixteen");
     let mut b = [0; BLOCK * LANES];
@@ -241,7 +249,7 @@ fn write_block(rows: [[u8; BLOCK]; LANES], normalize: Normalize, out: &mut [[f32
 }
 
 /// The bytes of the two halves by turns.
-#[inline]
+#[inline(always)]
 fn shuffle(from: &[u8; BLOCK * LANES], to: &mut [u8; BLOCK * LANES]) {
     let (first, second) = from.split_at(BLOCK * LANES / 2);
     let (pairs, _) = to.as_chunks_mut::<2>();

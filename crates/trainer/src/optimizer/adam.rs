@@ -52,6 +52,7 @@ impl Adam {
     }
 
     /// The loop of both variants; `decayed(theta, dtheta)` is where they differ.
+    #[inline(always)]
     fn descend<T: Scalar>(
         &self,
         step: u64,

@@ -148,6 +148,7 @@ pub struct StateMut<'a, T> {
 
 impl<'a, T> StateMut<'a, T> {
     /// The state of the first `mid` parameters and that of the others.
+    #[inline]
     pub fn split_at(self, mid: usize) -> (StateMut<'a, T>, StateMut<'a, T>) {
         let [first, second] = self.slots;
         let (first, first_rest) = first.split_at_mut(mid.min(first.len()));
@@ -156,11 +157,13 @@ impl<'a, T> StateMut<'a, T> {
     }
 
     /// The state of parameters `range`.
+    #[inline]
     pub fn range(self, range: Range<usize>) -> StateMut<'a, T> {
         self.split_at(range.start).1.split_at(range.len()).0
     }
 
     /// The same range, borrowed for less long.
+    #[inline]
     pub fn reborrow(&mut self) -> StateMut<'_, T> {
         let [first, second] = &mut self.slots;
         StateMut { slots: [first, second] }

@@ -550,13 +550,11 @@ impl Update {
     }
 
     #[inline(always)]
-    fn slices(self, mut part: Part<'_>) {
-        while !part.theta.is_empty() {
-            let slice;
-            let len = part.theta.len().min(SLICE);
-            (slice, part) = part.split_at(len);
-            let Part { theta, mut dtheta, state, active } = slice;
-            let dtheta = &mut dtheta[..active];
+    fn slices(self, part: Part<'_>) {
+        let Part { theta, mut dtheta, mut state, active } = part;
+        let dtheta = &mut dtheta[..active];
+        for (i, theta) in theta.chunks_mut(SLICE).enumerate() {
+            let slice = i * SLICE..i * SLICE + theta.len();
             // The tree: neighbours, then neighbouring pairs, ...
             let mut distance = 1;
             while distance < dtheta.len() {
@@ -564,14 +562,15 @@ impl Update {
                     if let Some((a, b)) = pair.split_at_mut_checked(distance)
                         && let Some(b) = b.first()
                     {
-                        add(a[0], b);
+                        add(&mut a[0][slice.clone()], &b[slice.clone()]);
                     }
                 }
                 distance *= 2;
             }
-            self.optimizer.update(self.step, self.learning_rate, theta, dtheta[0], state);
-            for dtheta in dtheta {
-                dtheta.fill(0.0);
+            let (gradient, state) = (&dtheta[0][slice.clone()], state.reborrow().range(slice.clone()));
+            self.optimizer.update(self.step, self.learning_rate, theta, gradient, state);
+            for dtheta in &mut *dtheta {
+                dtheta[slice.clone()].fill(0.0);
             }
         }
     }

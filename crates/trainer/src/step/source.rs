@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use byhand_datasets::unpack::{unpack_sample, unpack_tile};
 use byhand_datasets::{Augment, Crop, Dataset, Normalize};
-use byhand_layers::{Block, LANES, pack};
+use byhand_layers::{Block, LANES, Loop, pack, vectorised};
 use ndarray::{ArrayView2, ArrayView3, s};
 
 /// The samples of one minibatch.
@@ -138,8 +138,7 @@ impl BatchSource for ImageBatch<'_> {
         for (tile, x) in x.chunks_exact_mut(crop.features() * lanes).enumerate() {
             let indices = &indices[tile * lanes..][..block.live(tile)];
             match self.augment {
-                None if lanes == LANES => unpack_tile(images, indices, normalize, crop, x),
-                None => unpack_sample(images, indices[0], normalize, crop, x),
+                None => vectorised(Unpack { images, indices, normalize, crop, lanes, x }),
                 Some((augment, seed, step)) => {
                     let number = (samples.start + tile * lanes) as u64;
                     if lanes == LANES {
@@ -154,6 +153,30 @@ impl BatchSource for ImageBatch<'_> {
                     }
                 }
             }
+        }
+    }
+}
+
+/// The images of one tile, as they are.
+struct Unpack<'a> {
+    images: ArrayView3<'a, u8>,
+    indices: &'a [u32],
+    normalize: Normalize,
+    crop: Crop,
+    lanes: usize,
+    x: &'a mut [f32],
+}
+
+impl Loop for Unpack<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Unpack { images, indices, normalize, crop, lanes, x } = self;
+        if lanes == LANES {
+            unpack_tile(images, indices, normalize, crop, x);
+        } else {
+            unpack_sample(images, indices[0], normalize, crop, x);
         }
     }
 }
