@@ -105,6 +105,8 @@ def train(images, labels, recipe, seed, layout):
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, recipe["learning_rate"], total, pct_start=shape.get("rise", 0.3), cycle_momentum=False
     )
+    freeze = recipe.get("freeze", {"layers": 0, "from": 1})
+    freeze_at, step = int(freeze["from"] * total), 0
     residuals = torch.zeros(n)
     first = torch.randperm(n)
     for epoch, share in enumerate(recipe["epochs"]):
@@ -116,6 +118,10 @@ def train(images, labels, recipe, seed, layout):
             order = torch.cat(chosen)
             order = order[torch.randperm(len(order))]
         for batch in order.split(size):
+            if step == freeze_at:
+                # Their gradients stay None: the optimiser leaves them out, and the way back ends behind them.
+                model[: freeze["layers"]].requires_grad_(False)
+            step += 1
             labels = y[batch]
             logits = model(x[batch])
             loss = F.cross_entropy(logits, labels, label_smoothing=recipe["label_smoothing"])

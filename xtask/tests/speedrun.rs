@@ -77,12 +77,15 @@ fn another_recipe() {
     );
     let other = events(&run(built_in.replace("batch_size = 128", "batch_size = 64")));
     assert_ne!(same[0]["weights_sha256"], other[0]["weights_sha256"]);
+    let free = events(&run(built_in.replace("layers = 1, from", "layers = 0, from")));
+    assert_ne!(same[0]["weights_sha256"], free[0]["weights_sha256"]);
     for (from, to, said) in [
         ("label_smoothing = 0.15", "label_smoothing = 1", "below 1, found 1"),
         ("epochs = [1.0,", "epochs = [", "expected epochs = [1.0, ...]"),
         ("adam(", "adma(", "expected one of sgd, adam, adamw, found `adma`"),
         ("crop = 24", "crop = 4", "found a window of 5 rows in an input of 4 rows"),
         ("batch_size = 128", "batch_size = 0", "expected a batch_size of 1"),
+        ("from = 0.4", "from = 4", "expected freeze = { layers = N, from = SHARE }"),
         ("crop = 24", "", "missing field `crop`"),
     ] {
         let output = run(built_in.replace(from, to));

@@ -154,8 +154,9 @@ impl<T: Scalar> Network<T> {
     /// Floating-point operations of a training step for one sample: forward, and backward for parameters and inputs, but for
     /// the network's own input. Matrix products and convolutions only; a multiply-add counts 2.
     pub fn flops(&self) -> u64 {
+        let first = self.first_trained(0);
         let nodes = self.plan.iter().enumerate();
-        nodes.map(|(place, node)| node.layer.flops() + node.layer.backward_flops(place > 0)).sum()
+        nodes.map(|(place, node)| node.layer.flops() + node.layer.backward_flops(place > first)).sum()
     }
 
     /// A table of the layers.
@@ -204,12 +205,13 @@ impl<T: Scalar> Network<T> {
     /// As [`forward`](Self::forward); `dtheta` must be as long as `theta`.
     #[track_caller]
     pub fn backward(&self, pass: &Pass, theta: &[T], dtheta: &mut [T], ws: &mut Workspace<T>) {
-        self.walk_back(pass, theta, dtheta, ws, None);
+        self.walk_back(pass, theta, dtheta, ws, 0, None);
     }
 
     /// [`backward`](Self::backward) for a block that is a part of a minibatch. For each [deferred](Self::deferred) layer, last one
     /// first, `keep` is called with its place among them, the layer, its `x` and its `dy`; where it says that it kept them, the
-    /// layer adds nothing to `dtheta`.
+    /// layer adds nothing to `dtheta`. The first `frozen` parameters are constants: nothing that only their gradient would need
+    /// is computed.
     ///
     /// # Panics
     /// As [`backward`](Self::backward).
@@ -220,9 +222,10 @@ impl<T: Scalar> Network<T> {
         theta: &[T],
         dtheta: &mut [T],
         ws: &mut Workspace<T>,
+        frozen: usize,
         keep: &mut Keep<'_, T>,
     ) {
-        self.walk_back(pass, theta, dtheta, ws, Some(keep));
+        self.walk_back(pass, theta, dtheta, ws, frozen, Some(keep));
     }
 
     /// The layers whose parameter gradient can wait for a whole minibatch, in order, each with its range of `theta`.
@@ -269,6 +272,7 @@ impl<T: Scalar> Network<T> {
         theta: &[T],
         dtheta: &mut [T],
         ws: &mut Workspace<T>,
+        frozen: usize,
         mut keep: Option<&mut Keep<'_, T>>,
     ) {
         self.assert_fits(pass, theta, ws);
@@ -276,10 +280,11 @@ impl<T: Scalar> Network<T> {
         let [dy, dx] = &mut ws.gradients;
         let (mut dy, mut dx) = (dy, dx);
         let mut deferred = if keep.is_some() { self.deferred().count() } else { 0 };
-        for (place, node) in self.plan.iter().enumerate().rev() {
+        let first = self.first_trained(frozen);
+        for (place, node) in self.plan.iter().enumerate().skip(first).rev() {
             let Dimensions { x_len, y_len, tape_len, scratch_len } = node.dimensions(pass.block);
             let (theta, dy_now) = (&theta[node.theta.clone()], dy.first(y_len));
-            let wanted_dx = (place > 0).then(|| dx.first_mut(x_len));
+            let wanted_dx = (place > first).then(|| dx.first_mut(x_len));
             let scratch = ws.scratch.first_mut(scratch_len);
             let x = ws.activations[place].first(x_len);
             let kept = match (&mut keep, node.layer.as_deferred()) {
@@ -304,6 +309,11 @@ impl<T: Scalar> Network<T> {
             }
             std::mem::swap(&mut dy, &mut dx);
         }
+    }
+
+    /// Where the way back ends: the first of the plan's layers with parameters, if the first `frozen` are constants.
+    fn first_trained(&self, frozen: usize) -> usize {
+        self.plan.iter().take_while(|node| node.theta.end <= frozen).count()
     }
 
     pub(crate) fn nodes(&self) -> &[Node<T>] {

@@ -228,6 +228,18 @@ fn the_summary_counts_parameters_and_operations() {
 }
 
 #[test]
+fn the_way_back_ends_at_the_first_parameters() {
+    let pool = MaxPool2d::new(Shape::new(1, 28, 28), [2, 2], [2, 2]).unwrap();
+    let conv = Conv2d::new(pool.output(), 8, ConvOptions::square(3)).unwrap();
+    let dense = Dense::new(conv.output().features(), 10, true).unwrap();
+    let flatten = Flatten::new(conv.output());
+    let network: Network =
+        Network::new(vec![Box::new(pool), Box::new(conv), Box::new(flatten), Box::new(dense)]).unwrap();
+    // No gradient of the convolution's input: nobody wants it.
+    assert_eq!(network.flops(), 2 * (2 * 12 * 12 * 8 * 9) + 3 * (2 * 11520));
+}
+
+#[test]
 fn layers_that_do_not_fit_are_refused() {
     let conv = || Box::new(Conv2d::new(Shape::new(1, 6, 6), 2, ConvOptions::square(3)).unwrap());
     let dense = |inputs| Box::new(Dense::new(inputs, 3, true).unwrap());

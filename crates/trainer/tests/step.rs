@@ -114,6 +114,48 @@ fn the_first_step_with_momentum_has_the_bits_of_plain_descent() {
 }
 
 #[test]
+fn frozen_layers_stay_and_the_others_move_as_if_nothing_were_frozen() {
+    for (network, n) in [(cnn(), 40), (mlp(), 40), (mlp(), 1)] {
+        for optimizer in ["sgd", "sgd(momentum=0.9)", "adam"] {
+            let step = |trainer: &mut Trainer, number: u64| {
+                let (x, labels) = rows(&epoch_order(2, number, train().len())[..n]);
+                trainer.step(0.01, &Rows::new(x.view(), &labels)).unwrap()
+            };
+            for layers in 0..=network.layers().len() {
+                let config = StepConfig {
+                    batch_size: n,
+                    threads: 2,
+                    optimizer: optimizer.parse().unwrap(),
+                    ..StepConfig::default()
+                };
+                let mut free = Trainer::new(&network, theta(&network), config).unwrap();
+                let mut frozen = Trainer::new(&network, theta(&network), config).unwrap();
+                for number in 0..2 {
+                    step(&mut free, number);
+                    step(&mut frozen, number);
+                }
+                let before = free.theta().to_vec();
+                frozen.freeze(layers);
+                assert_eq!(step(&mut free, 2), step(&mut frozen, 2));
+                for param in network.params() {
+                    let expected = if param.layer < layers { &before } else { free.theta() };
+                    let range = param.range.clone();
+                    assert_eq!(frozen.theta()[range.clone()], expected[range], "{optimizer}: {}", param.name);
+                }
+                // Thawed, every layer moves again.
+                frozen.freeze(0);
+                let before = frozen.theta().to_vec();
+                step(&mut frozen, 3);
+                for param in network.params() {
+                    let range = param.range.clone();
+                    assert_ne!(frozen.theta()[range.clone()], before[range], "{optimizer}: {}", param.name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn a_gradient_too_large_is_found_before_anything_moves() {
     // Activations and loss are finite, since the first weights are zero; their gradient, dy times a huge x, is not.
     let network = mlp();

@@ -86,6 +86,15 @@ struct Recipe {
     schedule: Schedule,
     batch_size: usize,
     epochs: Vec<f64>,
+    freeze: Option<Freeze>,
+}
+
+/// The first layers keep their parameters from some share of the steps on.
+#[derive(Deserialize, Clone, Copy)]
+#[serde(deny_unknown_fields)]
+struct Freeze {
+    layers: usize,
+    from: f64,
 }
 
 /// A value that is written as text.
@@ -202,7 +211,7 @@ impl Recipe {
             let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
             anyhow!("line {line}: {}", error.message().replace('\n', " "))
         })?;
-        let Recipe { label_smoothing, learning_rate, batch_size, epochs, .. } = &recipe;
+        let Recipe { label_smoothing, learning_rate, batch_size, epochs, freeze, .. } = &recipe;
         ensure!(
             (0.0..1.0).contains(label_smoothing),
             "expected a label_smoothing of at least 0 and below 1, found {label_smoothing}"
@@ -215,6 +224,10 @@ impl Recipe {
         ensure!(
             epochs.first() == Some(&1.0) && epochs.iter().all(|share| (0.0..=1.0).contains(share)),
             "expected epochs = [1.0, ...], then shares from 0 to 1"
+        );
+        ensure!(
+            freeze.is_none_or(|freeze| (0.0..=1.0).contains(&freeze.from)),
+            "expected freeze = {{ layers = N, from = SHARE }} with a share of the steps from 0 to 1"
         );
         recipe.network()?;
         Ok(recipe)
@@ -245,6 +258,11 @@ impl Recipe {
                 for samples in order.chunks(batch_size) {
                     let batch = ImageBatch::new(images, samples, preprocess);
                     let rate = schedule.rate(self.learning_rate, trainer.steps(), total);
+                    if let Some(Freeze { layers, from }) = self.freeze
+                        && trainer.steps() == (from * total as f64) as u64
+                    {
+                        trainer.freeze(layers);
+                    }
                     trainer.step(rate, &batch)?;
                     hardest.record(samples, trainer.residuals());
                 }

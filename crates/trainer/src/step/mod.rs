@@ -106,8 +106,10 @@ pub struct Trainer {
     workers: Vec<Mutex<Worker>>,
     /// Which of the network's deferred layers keep their operands.
     keeps: Vec<bool>,
-    /// The parameters of all other layers.
+    /// The parameters of all other layers that are not frozen.
     stored: Vec<Range<usize>>,
+    /// Parameters, from the first on, that are constants.
+    frozen: usize,
     /// The optimiser is plain gradient descent: then layers that keep move their parameters without storing a gradient.
     descends: bool,
     /// A range of the parameters is large enough for threads to share its update.
@@ -131,7 +133,7 @@ impl Trainer {
             return Err(TrainerError::Weights { expected: param_len, found: theta.len() });
         }
         let keeps = keeps(network, config.batch_size);
-        let stored = stored(network, &keeps);
+        let stored = stored(network, &keeps, 0);
         let plan = plan_for(network, config.batch_size, stored.iter().map(Range::len).sum());
         let crew = Arc::new(Crew::new(config.threads));
         let shards = plan.shards(config.batch_size);
@@ -157,6 +159,7 @@ impl Trainer {
                 .collect(),
             keeps,
             stored,
+            frozen: 0,
             descends,
             shares_update,
             crew,
@@ -192,6 +195,21 @@ impl Trainer {
             return self.session(|trainer| trainer.step_inside(learning_rate, batch));
         }
         self.step_inside(learning_rate, batch)
+    }
+
+    /// From the next step on the layers before layer `layers` keep their parameters as they are, and nothing is computed that
+    /// only their gradients need: a step then costs less. The other layers move as if nothing were frozen. 0 trains all layers
+    /// again.
+    ///
+    /// Reference: Brock and others, "FreezeOut: accelerate training by progressively freezing layers", 2017.
+    pub fn freeze(&mut self, layers: usize) {
+        let trained = self.network.params().iter().find(|param| param.layer >= layers);
+        self.frozen = trained.map_or(self.theta.len(), |param| param.range.start);
+        self.keeps = keeps(&self.network, self.config.batch_size);
+        for ((range, _), keeps) in self.network.deferred().zip(&mut self.keeps) {
+            *keeps = *keeps && range.start >= self.frozen;
+        }
+        self.stored = stored(&self.network, &self.keeps, self.frozen);
     }
 
     /// The weights.
@@ -273,14 +291,21 @@ impl Trainer {
                 let pass = Pass::train(block, self.config.seed, self.steps, samples.start as u64);
                 *stats += worker.forward(&self.network, &*self.loss, theta, &pass, batch, samples, scale);
                 worker.residuals(block, scale, &mut residuals[first..]);
-                worker.backward(&self.network, theta, &pass, dtheta, &mut |place, layer, x, dy| {
-                    if self.keeps[place] {
-                        layer.keep(block, x, dy, first, &mut kept[place]);
-                        *is_bounded =
-                            *is_bounded && all_below(x, largest_factor) && all_below(dy, largest_factor);
-                    }
-                    self.keeps[place]
-                });
+                worker.backward(
+                    &self.network,
+                    theta,
+                    &pass,
+                    dtheta,
+                    self.frozen,
+                    &mut |place, layer, x, dy| {
+                        if self.keeps[place] {
+                            layer.keep(block, x, dy, first, &mut kept[place]);
+                            *is_bounded =
+                                *is_bounded && all_below(x, largest_factor) && all_below(dy, largest_factor);
+                        }
+                        self.keeps[place]
+                    },
+                );
                 first += block.samples();
             }
             *is_sound = self.stored.iter().all(|range| all_below(&dtheta[range.clone()], LARGEST_GRADIENT));
@@ -396,10 +421,10 @@ fn kept_layers<'a>(
     all.map(|(place, (range, layer))| (place, range, layer))
 }
 
-/// The parameters of all other layers, layer by layer.
-fn stored(network: &Network<f32>, keeps: &[bool]) -> Vec<Range<usize>> {
+/// The parameters of all other layers that are not frozen, layer by layer.
+fn stored(network: &Network<f32>, keeps: &[bool], frozen: usize) -> Vec<Range<usize>> {
     let mut stored = Vec::new();
-    let mut start = 0;
+    let mut start = frozen;
     for (_, kept, _) in kept_layers(network, keeps) {
         stored.push(start..kept.start);
         start = kept.end;

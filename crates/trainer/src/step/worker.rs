@@ -61,9 +61,10 @@ impl Worker {
         theta: &[f32],
         pass: &Pass,
         dtheta: &mut [f32],
+        frozen: usize,
         keep: &mut Keep<'_, f32>,
     ) {
-        network.backward_keeping(pass, theta, dtheta, &mut self.workspace, keep);
+        network.backward_keeping(pass, theta, dtheta, &mut self.workspace, frozen, keep);
     }
 
     /// Writes what [`Trainer::residuals`](super::Trainer::residuals) says of each sample of the last block, whose loss was
