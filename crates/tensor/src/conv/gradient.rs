@@ -41,15 +41,11 @@ impl<T: Scalar> Kernel<T> for WeightGradient<'_, T> {
         for t in 0..block.tiles() {
             let (x, dy) = (&x[t * inputs * LANES..], &dy[t * outputs * LANES..]);
             for i in (0..h_out).step_by(rows) {
-                let mut lane = 0;
-                while lane < block.live(t) {
-                    // SAFETY: backward_params checked every length against the geometry.
-                    unsafe {
-                        let dy = dy.as_ptr().add(i * plan.dy_pitch + lane);
-                        let (x, rows) = (x.as_ptr().add(lane), i..(i + rows).min(h_out));
-                        gradient::<V>(&plan, rows, x, dy, sums.as_mut_ptr().add(lane));
-                    }
-                    lane += V::LANES;
+                // SAFETY: backward_params checked every length against the geometry.
+                unsafe {
+                    let dy = dy.as_ptr().add(i * plan.dy_pitch);
+                    let rows = i..(i + rows).min(h_out);
+                    gradient::<V>(&plan, rows, block.live(t), x.as_ptr(), dy, sums.as_mut_ptr());
                 }
             }
         }
@@ -188,17 +184,14 @@ impl Gradient {
         }
     }
 
-    /// Output rows in groups. A row of dy is read once for each input channel and kernel row: where these are few, all of a
-    /// group's dy must stay in the first cache (16 of its 32 KiB) until its other lanes are read; where they are many, a
-    /// register tile's share is enough, and long rows cost less.
+    /// Output rows in groups: a row of dy is read once for each input channel and kernel row, so a register tile's share of a
+    /// group must stay in the first cache; and long sums cost less.
     pub(crate) fn rows_at_once(&self) -> usize {
-        let conv = &self.conv;
-        let units = if conv.c_in * conv.kernel[0] < 8 { 256 / conv.c_out } else { 128 };
-        (units / self.units).max(1)
+        (128 / self.units).max(1)
     }
 }
 
-/// Adds the products of some output rows of one tile (one vector of its lanes) or one sample to `sums[o][c][u][v][16]`.
+/// Adds the products of some output rows of the `live` lanes of one tile to `sums[o][c][u][v][16]`.
 ///
 /// # Safety
 /// `x` and `sums` must be valid for every address the plan names, `dy` for those from the first of the rows on.
@@ -206,6 +199,7 @@ impl Gradient {
 pub(crate) unsafe fn gradient<V: Vector>(
     plan: &Gradient,
     rows: Range<usize>,
+    live: usize,
     x: *const V::Elem,
     dy: *const V::Elem,
     sums: *mut V::Elem,
@@ -216,13 +210,17 @@ pub(crate) unsafe fn gradient<V: Vector>(
     let mut o = 0;
     while o < conv.c_out {
         for c in 0..conv.c_in {
-            for u in 0..kh {
-                let taps = GradientTaps { plan, first: rows.start, end: rows.end, x, dy, sums, c, u };
-                let mut v = 0;
-                while v < kw {
+            // All lanes of a channel, which share cache lines, before the next.
+            for lane in (0..live).step_by(V::LANES) {
+                for u in 0..kh {
                     // SAFETY: as the caller vouches; the shape fits and begins early enough to end in time.
-                    unsafe { V::shape(&taps, shape, o.min(conv.c_out - height), v.min(kw - width), (o, v)) };
-                    v += width;
+                    unsafe {
+                        let (x, dy, sums) = (x.add(lane), dy.add(lane), sums.add(lane));
+                        let taps = GradientTaps { plan, first: rows.start, end: rows.end, x, dy, sums, c, u };
+                        for v in (0..kw).step_by(width) {
+                            V::shape(&taps, shape, o.min(conv.c_out - height), v.min(kw - width), (o, v));
+                        }
+                    }
                 }
             }
         }
