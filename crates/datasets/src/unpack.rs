@@ -121,6 +121,7 @@ pub fn unpack_tile_shifted(
             (index * h + crop.y as usize) * w
         });
         for (block, out) in out.chunks_mut(BLOCK).enumerate() {
+            // No closure here: it would be compiled for the plainest processor.
             let mut bytes = [[0; BLOCK]; LANES];
             for (bytes, start) in bytes.iter_mut().zip(start) {
                 *bytes = load(pixels, start + block * BLOCK);

@@ -186,7 +186,7 @@ impl Gradient {
 
     /// Output rows in groups: a row of dy is read once for each input channel and kernel row, so a register tile's share of a
     /// group must stay in the first cache; and long sums cost less.
-    pub(crate) fn rows_at_once(&self) -> usize {
+    fn rows_at_once(&self) -> usize {
         (128 / self.units).max(1)
     }
 }
@@ -207,8 +207,7 @@ pub(crate) unsafe fn gradient<V: Vector>(
     let conv = &plan.conv;
     let [kh, kw] = conv.kernel;
     let shape @ (height, width) = best_shape::<V>(conv.c_out, kw);
-    let mut o = 0;
-    while o < conv.c_out {
+    for o in (0..conv.c_out).step_by(height) {
         for c in 0..conv.c_in {
             // All lanes of a channel, which share cache lines, before the next.
             for lane in (0..live).step_by(V::LANES) {
@@ -224,7 +223,6 @@ pub(crate) unsafe fn gradient<V: Vector>(
                 }
             }
         }
-        o += height;
     }
 }
 

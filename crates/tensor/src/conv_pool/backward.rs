@@ -3,7 +3,7 @@
 use super::ConvPool2d;
 use crate::conv::correlation::{Correlation, Lay, correlate};
 use crate::conv::gradient::{Gradient, add_sums, gradient};
-use crate::micro::{Tile, best_shape};
+use crate::micro::{Tile, best_shape, cover};
 use crate::simd::{Kernel, Vector, sum16};
 use crate::{Block, Conv2d, LANES, Pool2d, Scalar};
 use std::ops::Range;
@@ -92,7 +92,7 @@ unsafe fn direct<V: Vector>(
     (sums, bias_sums): (*mut V::Elem, *mut V::Elem),
 ) {
     let [kh, kw] = conv.kernel;
-    let shape @ (height, width) = best_shape::<V>(kh, kw);
+    let shape = best_shape::<V>(kh, kw);
     // As many rows of windows as keep what they see of x in three quarters of the first cache (384 pixels of sixteen lanes).
     let seen = |rows: usize| (rows * pool.window[0] - 1) * conv.stride[0] + kh;
     let fits = |rows: &usize| seen(*rows) * conv.w_in * conv.c_in <= 384;
@@ -103,7 +103,7 @@ unsafe fn direct<V: Vector>(
             // All lanes of a channel, which share cache lines, before the next.
             for lane in (0..live).step_by(V::LANES) {
                 for c in 0..conv.c_in {
-                    // SAFETY: the caller vouches for the slices; the shape fits and begins early enough to end in time.
+                    // SAFETY: the caller vouches for the slices; the shape fits the kernel.
                     unsafe {
                         let taps = WindowTaps {
                             conv,
@@ -117,11 +117,7 @@ unsafe fn direct<V: Vector>(
                             o,
                             c,
                         };
-                        for u in (0..kh).step_by(height) {
-                            for v in (0..kw).step_by(width) {
-                                V::shape(&taps, shape, u.min(kh - height), v.min(kw - width), (u, v));
-                            }
-                        }
+                        cover::<V>(&taps, [shape; 2], kh, (0, kw));
                     }
                 }
             }

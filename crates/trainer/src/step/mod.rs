@@ -132,7 +132,7 @@ impl Trainer {
         if theta.len() != param_len {
             return Err(TrainerError::Weights { expected: param_len, found: theta.len() });
         }
-        let keeps = keeps(network, config.batch_size);
+        let keeps = keeps(network, config.batch_size, 0);
         let stored = stored(network, &keeps, 0);
         let plan = plan_for(network, config.batch_size, stored.iter().map(Range::len).sum());
         let crew = Arc::new(Crew::new(config.threads));
@@ -205,10 +205,7 @@ impl Trainer {
     pub fn freeze(&mut self, layers: usize) {
         let trained = self.network.params().iter().find(|param| param.layer >= layers);
         self.frozen = trained.map_or(self.theta.len(), |param| param.range.start);
-        self.keeps = keeps(&self.network, self.config.batch_size);
-        for ((range, _), keeps) in self.network.deferred().zip(&mut self.keeps) {
-            *keeps = *keeps && range.start >= self.frozen;
-        }
+        self.keeps = keeps(&self.network, self.config.batch_size, self.frozen);
         self.stored = stored(&self.network, &self.keeps, self.frozen);
     }
 
@@ -405,11 +402,14 @@ pub(crate) fn plan_for(network: &Network<f32>, batch_size: usize, merged_len: us
     ShardPlan::new(batch_size, network.flops(), network.param_len(), merged_len, sample_bytes)
 }
 
-/// Which of the deferred layers keep their operands: those for which that is at most four times the numbers of their
-/// parameters. Else adding block by block to a gradient, which stays in a core's cache, moves less memory.
-fn keeps(network: &Network<f32>, batch_size: usize) -> Vec<bool> {
+/// Which of the deferred layers keep their operands: those that are not frozen and for which that is at most four times the
+/// numbers of their parameters. Else adding block by block to a gradient, which stays in a core's cache, moves less memory.
+fn keeps(network: &Network<f32>, batch_size: usize, frozen: usize) -> Vec<bool> {
     let all = Block::single(batch_size);
-    network.deferred().map(|(range, layer)| layer.kept_len(all) <= 4 * range.len()).collect()
+    network
+        .deferred()
+        .map(|(range, layer)| range.start >= frozen && layer.kept_len(all) <= 4 * range.len())
+        .collect()
 }
 
 /// The layers that keep: the place of each among the deferred ones, its parameters, the layer.
