@@ -140,6 +140,11 @@ impl<T: Scalar> Kernel<T> for MoveRows<'_, T> {
                 }
             }
         }
+        if let [kept] = kept
+            && samples <= FEW
+        {
+            return move_by_few::<V>(inputs, rows, kept, rate, w);
+        }
         let tile = OuterProducts { dense, first: rows.start, kept, rate, w: w.as_mut_ptr() };
         let columns = inputs.div_ceil(V::LANES);
         let shape @ (_, width) = best_shape::<V>(rows.len(), columns);
@@ -175,6 +180,107 @@ impl Dense {
         }
         // SAFETY: sums holds 16 numbers.
         unsafe { sum16(sums.as_ptr()) }
+    }
+}
+
+/// Samples whose dy is held in registers while a row of the weight is walked through: eight leave eight of sixteen.
+const FEW: usize = 8;
+
+/// Vectors of a row whose sums advance side by side: one alone would wait for each of its multiply-adds.
+const AT_ONCE: usize = 4;
+
+/// Inputs whose x of [`FEW`] samples fits into half of the first cache.
+const STRIP: usize = 512;
+
+/// What becomes of rows of the weight by no more than [`FEW`] samples. Their sums are so short that loading and storing the
+/// accumulators of a register tile would take longer than the sums.
+#[inline(always)]
+fn move_by_few<V: Vector>(
+    inputs: usize,
+    rows: Range<usize>,
+    kept: &Kept<'_, V::Elem>,
+    rate: Option<V::Elem>,
+    w: &mut [V::Elem],
+) {
+    let &Kept { block, room, numbers } = kept;
+    let (panels, columns) = numbers.split_at(inputs.next_multiple_of(LANES) * room);
+    for from in (0..inputs).step_by(STRIP) {
+        let width = STRIP.min(inputs - from);
+        let panels = &panels[from * room..];
+        for (w, dy) in w.chunks_exact_mut(inputs).zip(columns.chunks_exact(room).skip(rows.start)) {
+            let (w, dy) = (&mut w[from..][..width], &dy[..block.samples()]);
+            // The number of samples is a constant, so that every one of them has its register.
+            match dy.len() {
+                1 => move_strip::<V, 1>(room, panels, dy, rate, w),
+                2 => move_strip::<V, 2>(room, panels, dy, rate, w),
+                3 => move_strip::<V, 3>(room, panels, dy, rate, w),
+                4 => move_strip::<V, 4>(room, panels, dy, rate, w),
+                5 => move_strip::<V, 5>(room, panels, dy, rate, w),
+                6 => move_strip::<V, 6>(room, panels, dy, rate, w),
+                7 => move_strip::<V, 7>(room, panels, dy, rate, w),
+                FEW => move_strip::<V, FEW>(room, panels, dy, rate, w),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// What becomes of some inputs of a row of the weight by `K` samples.
+#[inline(always)]
+fn move_strip<V: Vector, const K: usize>(
+    room: usize,
+    panels: &[V::Elem],
+    dy: &[V::Elem],
+    rate: Option<V::Elem>,
+    w: &mut [V::Elem],
+) {
+    let mut held = [V::splat(V::Elem::ZERO); K];
+    for k in 0..K {
+        held[k] = V::splat(dy[k]);
+    }
+    let mut i = 0;
+    // SAFETY: panels hold `w.len()` inputs of K samples, and zeros up to a whole panel.
+    unsafe {
+        while i + AT_ONCE * V::LANES <= w.len() {
+            move_vectors::<V, K, AT_ONCE>(room, panels.as_ptr(), held, rate, w, i, V::LANES);
+            i += AT_ONCE * V::LANES;
+        }
+        while i < w.len() {
+            let left = V::LANES.min(w.len() - i);
+            move_vectors::<V, K, 1>(room, panels.as_ptr(), held, rate, w, i, left);
+            i += V::LANES;
+        }
+    }
+}
+
+/// What becomes of `C` vectors of a row of the weight from input `i` on, each with its first `left` numbers.
+///
+/// # Safety
+/// `panels` must hold these vectors' inputs of `K` samples, `room` in a panel.
+#[inline(always)]
+unsafe fn move_vectors<V: Vector, const K: usize, const C: usize>(
+    room: usize,
+    panels: *const V::Elem,
+    held: [V; K],
+    rate: Option<V::Elem>,
+    w: &mut [V::Elem],
+    i: usize,
+    left: usize,
+) {
+    let mut acc = [V::splat(V::Elem::ZERO); C];
+    let at = |c: usize| i + c * V::LANES;
+    // SAFETY: as the caller vouches.
+    unsafe {
+        for k in 0..K {
+            for c in 0..C {
+                let x = panels.add(at(c) / LANES * room * LANES + k * LANES + at(c) % LANES);
+                acc[c] = held[k].mul_add(V::load(x), acc[c]);
+            }
+        }
+        for c in 0..C {
+            let w = w.as_mut_ptr().add(at(c));
+            moved(V::load_first(w, left), acc[c], rate).store_first(w, left);
+        }
     }
 }
 
