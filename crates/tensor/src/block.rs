@@ -88,6 +88,9 @@ pub fn pack<T: Scalar>(x: ArrayView2<'_, T>, block: Block, out: &mut [T]) {
     T::pack(Pack { rows: x.as_slice().expect("standard layout"), features, block, out });
 }
 
+/// Features from the one that is read to the one that is asked for.
+const AHEAD: usize = 4 * LANES;
+
 /// Rows of samples, to be laid out as tiles.
 pub(crate) struct Pack<'a, T> {
     rows: &'a [T],
@@ -105,26 +108,35 @@ impl<T: Scalar> Kernel<T> for Pack<'_, T> {
         if block.lanes() == 1 {
             return out.copy_from_slice(rows);
         }
-        let mut square = [T::ZERO; LANES * LANES];
+        let mut square = [[T::ZERO; LANES]; LANES];
         for (t, out) in out.chunks_exact_mut(features * LANES).enumerate() {
             for (i, out) in out.chunks_mut(LANES * LANES).enumerate() {
                 let width = out.len() / LANES;
-                for (lane, to) in square.chunks_exact_mut(LANES).enumerate() {
-                    let sample = (t * LANES + lane).min(block.samples() - 1);
-                    let from = &rows[sample * features + i * LANES..];
-                    match (from.first_chunk::<LANES>(), to.first_chunk_mut::<LANES>()) {
-                        (Some(from), Some(to)) if width == LANES => *to = *from,
-                        _ => to[..width].copy_from_slice(&from[..width]),
+                let from = &rows[t * LANES * features + i * LANES..];
+                if width == LANES && from.len() >= (LANES - 1) * features + LANES {
+                    // Sixteen rows at once are too many streams for the processor to foresee.
+                    for lane in 0..LANES {
+                        V::prefetch(from.as_ptr().wrapping_add(lane * features + AHEAD));
+                    }
+                    // SAFETY: sixteen rows of sixteen features are there; `out` holds 16 x 16 numbers.
+                    unsafe { V::transpose16(from.as_ptr(), features, out.as_mut_ptr(), LANES) };
+                    continue;
+                }
+                // Dead lanes, or a last panel of fewer features.
+                let last = block.live(t) - 1;
+                for (lane, to) in square.iter_mut().enumerate() {
+                    let from = &from[lane.min(last) * features..];
+                    match from.first_chunk() {
+                        Some(from) => *to = *from,
+                        None => to[..width].copy_from_slice(&from[..width]),
                     }
                 }
                 if width == LANES {
                     // SAFETY: both squares hold 16 x 16 numbers.
-                    unsafe { V::transpose16(square.as_ptr(), LANES, out.as_mut_ptr(), LANES) };
+                    unsafe { V::transpose16(square.as_flattened().as_ptr(), LANES, out.as_mut_ptr(), LANES) };
                 } else {
                     for (feature, out) in out.chunks_exact_mut(LANES).enumerate() {
-                        out.iter_mut()
-                            .enumerate()
-                            .for_each(|(lane, to)| *to = square[lane * LANES + feature]);
+                        out.iter_mut().zip(&square).for_each(|(to, row)| *to = row[feature]);
                     }
                 }
             }

@@ -50,6 +50,9 @@ pub(crate) trait Vector: Copy {
     /// # Safety
     /// `from` must be valid for reading `LANES` numbers.
     unsafe fn load(from: *const Self::Elem) -> Self;
+    /// Asks for the cache line of a number that will be read soon, where there is such an instruction. Any address will do.
+    #[inline(always)]
+    fn prefetch(_from: *const Self::Elem) {}
     /// Writes `LANES` numbers.
     ///
     /// # Safety
