@@ -219,7 +219,7 @@ fn move_by_few<V: Vector>(
                 6 => move_strip::<V, 6>(room, panels, dy, rate, w),
                 7 => move_strip::<V, 7>(room, panels, dy, rate, w),
                 FEW => move_strip::<V, FEW>(room, panels, dy, rate, w),
-                _ => {}
+                n => debug_assert!(n == 0, "{n} samples are not few"),
             }
         }
     }
