@@ -1,7 +1,7 @@
 //! How samples lie in memory: tiles of sixteen side by side, or one sample alone.
 
 use crate::Scalar;
-use crate::simd::{Kernel, Vector};
+use crate::simd::{Kernel, Vector, prefetch};
 use ndarray::{Array2, ArrayView2};
 
 /// Samples in a tile, side by side: one lane each.
@@ -116,7 +116,7 @@ impl<T: Scalar> Kernel<T> for Pack<'_, T> {
                 if width == LANES && from.len() >= (LANES - 1) * features + LANES {
                     // Sixteen rows at once are too many streams for the processor to foresee.
                     for lane in 0..LANES {
-                        V::prefetch(from.as_ptr().wrapping_add(lane * features + AHEAD));
+                        prefetch(from.as_ptr().wrapping_add(lane * features + AHEAD));
                     }
                     // SAFETY: sixteen rows of sixteen features are there; `out` holds 16 x 16 numbers.
                     unsafe { V::transpose16(from.as_ptr(), features, out.as_mut_ptr(), LANES) };

@@ -34,8 +34,7 @@ pub fn new(net: &Net, batch: usize) -> Box<dyn FnMut()> {
     let plain = Device::flex();
     let [c, h, w] = net.input;
     let x = Tensor::<4>::random([batch, c, h, w], Distribution::Uniform(0.0, 1.0), &plain);
-    let classes: Vec<i32> = (0..batch).map(|i| (i * 7 % net.classes) as i32).collect();
-    let y = Tensor::<1, Int>::from_ints(classes.as_slice(), &device);
+    let y = Tensor::<1, Int>::from_ints(net.labels(batch).as_slice(), &device);
     let x = x.to_device(&device);
     let loss: CrossEntropyLoss = CrossEntropyLossConfig::new().init(&device);
     let pool = MaxPool2dConfig::new([2, 2]).with_strides([2, 2]).init();

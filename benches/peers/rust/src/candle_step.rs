@@ -31,8 +31,7 @@ pub fn new(net: &Net, batch: usize) -> Box<dyn FnMut()> {
     }
     let [c, h, w] = net.input;
     let x = Tensor::rand(0f32, 1.0, (batch, c, h, w), &device).expect("a CPU tensor");
-    let classes: Vec<u32> = (0..batch).map(|i| (i * 7 % net.classes) as u32).collect();
-    let y = Tensor::new(classes, &device).expect("a CPU tensor");
+    let y = Tensor::new(net.labels(batch), &device).expect("a CPU tensor");
     let mut sgd = SGD::new(variables.all_vars(), 0.01).expect("variables");
     Box::new(move || {
         let mut step = || -> Result<()> {

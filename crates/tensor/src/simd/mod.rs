@@ -50,9 +50,6 @@ pub(crate) trait Vector: Copy {
     /// # Safety
     /// `from` must be valid for reading `LANES` numbers.
     unsafe fn load(from: *const Self::Elem) -> Self;
-    /// Asks for the cache line of a number that will be read soon, where there is such an instruction. Any address will do.
-    #[inline(always)]
-    fn prefetch(_from: *const Self::Elem) {}
     /// Writes `LANES` numbers.
     ///
     /// # Safety
@@ -207,6 +204,18 @@ pub(crate) fn run_f32<K: Kernel<f32>>(kernel: K) -> K::Output {
         Isa::Neon => unsafe { neon::neon(kernel) },
         _ => kernel.run::<Wide<f32, 4, false>>(),
     }
+}
+
+/// Asks for the cache line of a number that will be read soon, where there is an instruction for it. Any address will do.
+#[inline(always)]
+pub(crate) fn prefetch<T>(from: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every such processor has the instruction; of no valid address it does nothing.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(from.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = from;
 }
 
 /// The sum of sixteen numbers in a fixed tree: `i + (i + 8)`, then 4, 2, 1. Every instruction set adds in this order.

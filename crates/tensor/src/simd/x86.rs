@@ -55,11 +55,6 @@ impl Vector for F32x8 {
         Self(unsafe { _mm256_loadu_ps(from) })
     }
     #[inline(always)]
-    fn prefetch(from: *const f32) {
-        // SAFETY: a prefetch of no valid address does nothing.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
-    }
-    #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
         // SAFETY: see above.
         unsafe { _mm256_storeu_ps(to, self.0) }
@@ -204,11 +199,6 @@ impl Vector for F32x16 {
     unsafe fn load(from: *const f32) -> Self {
         // SAFETY: see above.
         Self(unsafe { _mm512_loadu_ps(from) })
-    }
-    #[inline(always)]
-    fn prefetch(from: *const f32) {
-        // SAFETY: a prefetch of no valid address does nothing.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
     }
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
