@@ -6,16 +6,21 @@
 //! vector type's to say ([`Vector::SHAPES`]): every further shape costs seconds of compilation.
 
 use crate::Scalar;
-use crate::simd::Vector;
+use crate::simd::{Kernel, Vector};
 
 /// Work on an `R` x `C` tile of results that begins at row `r`, column `c`.
-pub(crate) trait Tile<V: Vector> {
+pub(crate) trait Tile<T: Scalar> {
     /// Does it. Rows before `fresh.0` and columns before `fresh.1` are done already: a kernel that overwrites may compute
     /// them again, to the same bits; one that adds must not.
     ///
     /// # Safety
     /// Rows `r..r + R` and columns `c..c + C` must exist.
-    unsafe fn at<const R: usize, const C: usize>(&self, r: usize, c: usize, fresh: (usize, usize));
+    unsafe fn at<V: Vector<Elem = T>, const R: usize, const C: usize>(
+        &self,
+        r: usize,
+        c: usize,
+        fresh: (usize, usize),
+    );
 }
 
 /// The shape that covers `rows` x `columns` results in the fewest cycles.
@@ -54,21 +59,41 @@ pub(crate) fn rest_shape<V: Vector>(shape: (usize, usize), rows: usize, columns:
 /// The results must exist; the shapes must be of the vector type's and fit.
 #[inline(always)]
 pub(crate) unsafe fn cover<V: Vector>(
-    tile: &impl Tile<V>,
+    tile: &impl Tile<V::Elem>,
     [shape, rest]: [(usize, usize); 2],
     rows: usize,
-    (from, to): (usize, usize),
+    columns: (usize, usize),
 ) {
-    let mut r = 0;
-    while r < rows {
-        let shape @ (height, width) = if r + shape.0 <= rows { shape } else { rest };
-        let mut c = from;
-        while c < to {
-            // SAFETY: the shape fits, and begins early enough to end in time.
-            unsafe { V::shape(tile, shape, r.min(rows - height), c.min(to - width), (r, c)) };
-            c += width;
+    V::apart(Cover { tile, shape, rest, rows, columns });
+}
+
+/// What [`cover`] does, as a kernel: the tiles of one kind are a function of their own.
+struct Cover<'a, K> {
+    tile: &'a K,
+    shape: (usize, usize),
+    rest: (usize, usize),
+    rows: usize,
+    columns: (usize, usize),
+}
+
+impl<T: Scalar, K: Tile<T>> Kernel<T> for Cover<'_, K> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<Elem = T>>(self) {
+        let Self { tile, shape, rest, rows, columns: (from, to) } = self;
+        let mut r = 0;
+        while r < rows {
+            let shape @ (height, width) = if r + shape.0 <= rows { shape } else { rest };
+            let mut c = from;
+            while c < to {
+                // SAFETY: the caller of `cover` vouches for the results; the shape fits, and begins early enough to end in
+                // time.
+                unsafe { V::shape(tile, shape, r.min(rows - height), c.min(to - width), (r, c)) };
+                c += width;
+            }
+            r += height;
         }
-        r += height;
     }
 }
 

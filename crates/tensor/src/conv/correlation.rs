@@ -83,7 +83,7 @@ impl<T: Scalar> Kernel<T> for RunCorrelation<'_, T> {
                 if block.lanes() == LANES {
                     let x = x.as_ptr().add(t * x_len * LANES);
                     let y = y.as_mut_ptr().add(t * y_len * LANES);
-                    let lay = Lay::tiled(plan.source[1]);
+                    let lay = Lay::tiled(plan.source);
                     correlate::<V>(&plan, lay, w.as_ptr(), b, x, y, block.live(t));
                 } else if plan.source_step[1] == 1 && plan.target_step[1] == 1 {
                     let (left, taps) = ((-plan.offset[1]).max(0) as usize, plan.taps[1]);
@@ -95,7 +95,7 @@ impl<T: Scalar> Kernel<T> for RunCorrelation<'_, T> {
                         source: [plan.source[0], pitch],
                         ..plan
                     };
-                    let lay = Lay { pixel: V::LANES, tap: 1, pitch, unit: V::LANES, lanes: 1 };
+                    let lay = Lay::side_by_side::<V>(plan.source);
                     correlate::<V>(
                         &plan,
                         lay,
@@ -106,7 +106,7 @@ impl<T: Scalar> Kernel<T> for RunCorrelation<'_, T> {
                         1,
                     );
                 } else {
-                    let lay = Lay { pixel: 1, tap: 1, pitch: plan.source[1], unit: 1, lanes: 1 };
+                    let lay = Lay::single(plan.source);
                     let x = x.as_ptr().add(t * x_len);
                     correlate::<V::One>(&plan, lay, w.as_ptr(), b, x, y.as_mut_ptr().add(t * y_len), 1);
                 }
@@ -115,21 +115,33 @@ impl<T: Scalar> Kernel<T> for RunCorrelation<'_, T> {
     }
 }
 
-/// How a source lies in memory, in numbers: from one target to the next, one tap to the next, one row to the next; and
-/// targets in one vector; and lanes of a target.
+/// How a source lies in memory, in numbers: from one target to the next, one tap to the next, one row to the next, one channel
+/// to the next; and targets in one vector; and lanes of a target.
 #[derive(Clone, Copy)]
 pub(crate) struct Lay {
     pub(crate) pixel: usize,
     pub(crate) tap: usize,
     pub(crate) pitch: usize,
+    pub(crate) plane: usize,
     pub(crate) unit: usize,
     pub(crate) lanes: usize,
 }
 
 impl Lay {
-    /// Sixteen samples side by side, rows of `columns` pixels.
-    pub(crate) fn tiled(columns: usize) -> Self {
-        Self { pixel: LANES, tap: LANES, pitch: columns * LANES, unit: 1, lanes: LANES }
+    /// Sixteen samples side by side, `rows` of `columns` pixels.
+    pub(crate) fn tiled([rows, columns]: [usize; 2]) -> Self {
+        let pitch = columns * LANES;
+        Self { pixel: LANES, tap: LANES, pitch, plane: rows * pitch, unit: 1, lanes: LANES }
+    }
+
+    /// One sample, neighbouring pixels side by side in a vector.
+    pub(crate) fn side_by_side<V: Vector>([rows, pitch]: [usize; 2]) -> Self {
+        Self { pixel: V::LANES, tap: 1, pitch, plane: rows * pitch, unit: V::LANES, lanes: 1 }
+    }
+
+    /// One sample, pixel by pixel.
+    pub(crate) fn single([rows, pitch]: [usize; 2]) -> Self {
+        Self { pixel: 1, tap: 1, pitch, plane: rows * pitch, unit: 1, lanes: 1 }
     }
 }
 
@@ -299,9 +311,14 @@ impl<T: Scalar> CorrelationRow<'_, T> {
     }
 }
 
-impl<V: Vector> Tile<V> for CorrelationRow<'_, V::Elem> {
+impl<T: Scalar> Tile<T> for CorrelationRow<'_, T> {
     #[inline(always)]
-    unsafe fn at<const R: usize, const C: usize>(&self, g: usize, j: usize, _fresh: (usize, usize)) {
+    unsafe fn at<V: Vector<Elem = T>, const R: usize, const C: usize>(
+        &self,
+        g: usize,
+        j: usize,
+        _fresh: (usize, usize),
+    ) {
         let Self { plan, lay, w, b, x, to, taps } = *self;
         let zero = V::splat(V::Elem::ZERO);
         let mut acc = [[zero; C]; R];
@@ -345,7 +362,7 @@ impl<V: Vector> Tile<V> for CorrelationRow<'_, V::Elem> {
                     }
                 }
                 w = w.wrapping_offset(plan.w_channel);
-                x = x.wrapping_add(plan.source[0] * lay.pitch);
+                x = x.wrapping_add(lay.plane);
             }
             let mut y = to.y.add(g * to.plane + j * to.step);
             for r in 0..R {

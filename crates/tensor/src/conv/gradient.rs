@@ -36,14 +36,14 @@ impl<T: Scalar> Kernel<T> for WeightGradient<'_, T> {
         }
         let sums = &mut scratch[..conv.weight_len() * LANES];
         sums.fill(T::ZERO);
-        let plan = Gradient::tiled(conv, h_out, w_out);
+        let plan = Gradient { conv, columns: w_out, plane: h_out * w_out * LANES };
         let rows = plan.rows_at_once();
         for t in 0..block.tiles() {
             let (x, dy) = (&x[t * inputs * LANES..], &dy[t * outputs * LANES..]);
             for i in (0..h_out).step_by(rows) {
                 // SAFETY: backward_params checked every length against the geometry.
                 unsafe {
-                    let dy = dy.as_ptr().add(i * plan.dy_pitch);
+                    let dy = dy.as_ptr().add(i * w_out * LANES);
                     let rows = i..(i + rows).min(h_out);
                     gradient::<V>(&plan, rows, block.live(t), x.as_ptr(), dy, sums.as_mut_ptr());
                 }
@@ -156,38 +156,19 @@ pub(crate) fn add_row<V: Vector>(row: &[V::Elem], sums: &mut [V::Elem; LANES]) {
     sums.iter_mut().zip(rest).for_each(|(sum, &d)| *sum += d);
 }
 
-/// How the operands of a weight gradient lie: units (a pixel of sixteen samples) in a row, and distances.
+/// How dy lies: rows of `columns` pixels of sixteen samples, and numbers from one channel's plane to the next.
 #[derive(Clone, Copy)]
 pub(crate) struct Gradient {
     pub(crate) conv: Conv2d,
-    pub(crate) units: usize,
-    pub(crate) x_pitch: usize,
-    pub(crate) x_unit: usize,
-    pub(crate) x_tap: usize,
-    pub(crate) dy_plane: usize,
-    pub(crate) dy_pitch: usize,
-    pub(crate) dy_unit: usize,
+    pub(crate) columns: usize,
+    pub(crate) plane: usize,
 }
 
 impl Gradient {
-    /// Sixteen samples side by side; dy in planes of `rows` rows of `columns` pixels.
-    pub(crate) fn tiled(conv: Conv2d, rows: usize, columns: usize) -> Self {
-        Self {
-            conv,
-            units: columns,
-            x_pitch: conv.w_in * LANES,
-            x_unit: conv.stride[1] * LANES,
-            x_tap: LANES,
-            dy_plane: rows * columns * LANES,
-            dy_pitch: columns * LANES,
-            dy_unit: LANES,
-        }
-    }
-
     /// Output rows in groups: a row of dy is read once for each input channel and kernel row, so a register tile's share of a
     /// group must stay in the first cache; and long sums cost less.
     fn rows_at_once(&self) -> usize {
-        (128 / self.units).max(1)
+        (128 / self.columns).max(1)
     }
 }
 
@@ -204,20 +185,41 @@ pub(crate) unsafe fn gradient<V: Vector>(
     dy: *const V::Elem,
     sums: *mut V::Elem,
 ) {
-    let conv = &plan.conv;
-    let [kh, kw] = conv.kernel;
-    let shape @ (height, width) = best_shape::<V>(conv.c_out, kw);
-    for o in (0..conv.c_out).step_by(height) {
-        for c in 0..conv.c_in {
-            // All lanes of a channel, which share cache lines, before the next.
-            for lane in (0..live).step_by(V::LANES) {
-                for u in 0..kh {
-                    // SAFETY: as the caller vouches; the shape fits and begins early enough to end in time.
-                    unsafe {
-                        let (x, dy, sums) = (x.add(lane), dy.add(lane), sums.add(lane));
-                        let taps = GradientTaps { plan, first: rows.start, end: rows.end, x, dy, sums, c, u };
-                        for v in (0..kw).step_by(width) {
-                            V::shape(&taps, shape, o.min(conv.c_out - height), v.min(kw - width), (o, v));
+    V::apart(GradientRows { plan, rows, live, x, dy, sums });
+}
+
+/// What [`gradient`] does, as a kernel.
+struct GradientRows<'a, T> {
+    plan: &'a Gradient,
+    rows: Range<usize>,
+    live: usize,
+    x: *const T,
+    dy: *const T,
+    sums: *mut T,
+}
+
+impl<T: Scalar> Kernel<T> for GradientRows<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<Elem = T>>(self) {
+        let Self { plan, rows, live, x, dy, sums } = self;
+        let conv = &plan.conv;
+        let [kh, kw] = conv.kernel;
+        let shape @ (height, width) = best_shape::<V>(conv.c_out, kw);
+        for o in (0..conv.c_out).step_by(height) {
+            for c in 0..conv.c_in {
+                // All lanes of a channel, which share cache lines, before the next.
+                for lane in (0..live).step_by(V::LANES) {
+                    for u in 0..kh {
+                        // SAFETY: as the caller of `gradient` vouches; the shape fits and begins early enough to end in time.
+                        unsafe {
+                            let (x, dy, sums) = (x.add(lane), dy.add(lane), sums.add(lane));
+                            let taps =
+                                GradientTaps { plan, first: rows.start, end: rows.end, x, dy, sums, c, u };
+                            for v in (0..kw).step_by(width) {
+                                V::shape(&taps, shape, o.min(conv.c_out - height), v.min(kw - width), (o, v));
+                            }
                         }
                     }
                 }
@@ -239,12 +241,17 @@ struct GradientTaps<'a, T> {
     u: usize,
 }
 
-impl<V: Vector> Tile<V> for GradientTaps<'_, V::Elem> {
+impl<T: Scalar> Tile<T> for GradientTaps<'_, T> {
     /// `R` output channels from `o` x `C` taps from `v`, over all output pixels.
     #[inline(always)]
-    unsafe fn at<const R: usize, const C: usize>(&self, o: usize, v: usize, fresh: (usize, usize)) {
+    unsafe fn at<V: Vector<Elem = T>, const R: usize, const C: usize>(
+        &self,
+        o: usize,
+        v: usize,
+        fresh: (usize, usize),
+    ) {
         let Self { plan, first, end, x, dy, sums, c, u } = *self;
-        let conv = &plan.conv;
+        let &Gradient { ref conv, columns, plane } = plan;
         let [sh, sw] = conv.stride;
         let pad = conv.pad.map(|p| p as isize);
         let zero = V::splat(V::Elem::ZERO);
@@ -262,7 +269,7 @@ impl<V: Vector> Tile<V> for GradientTaps<'_, V::Elem> {
             let start = (pad[1] - v as isize).max(0) as usize;
             let room = conv.w_in as isize + pad[1] - (v + C - 1) as isize;
             let outer = if room <= 0 { 0 } else { divide(room as usize - 1, sw) + 1 };
-            let outer = outer.min(plan.units);
+            let outer = outer.min(columns);
             let inner = divide(start + sw - 1, sw).min(outer);
             let shift = v as isize - pad[1];
             for i in first..end {
@@ -270,31 +277,30 @@ impl<V: Vector> Tile<V> for GradientTaps<'_, V::Elem> {
                 if row < 0 || row >= conv.h_in as isize {
                     continue;
                 }
-                let x = x.add((c * conv.h_in + row as usize) * plan.x_pitch);
-                let x = x.wrapping_offset(shift * plan.x_tap as isize);
-                let dy = dy.add(o * plan.dy_plane + (i - first) * plan.dy_pitch);
-                let dy_plane = plan.dy_plane;
+                let x = x.add((c * conv.h_in + row as usize) * conv.w_in * LANES);
+                let x = x.wrapping_offset(shift * LANES as isize);
+                let dy = dy.add(o * plane + (i - first) * columns * LANES);
                 // Columns in order, whatever the width of the tile: left edge, inside, right edge.
-                for (from, to, edge) in [(0, inner, true), (inner, outer, false), (outer, plan.units, true)] {
+                for (from, to, edge) in [(0, inner, true), (inner, outer, false), (outer, columns, true)] {
                     for j in from..to {
-                        let (x, dy) = (x.wrapping_add(j * plan.x_unit), dy.add(j * plan.dy_unit));
+                        let (x, dy) = (x.wrapping_add(j * sw * LANES), dy.add(j * LANES));
                         if edge {
                             for k in 0..C {
                                 let column = (j * sw) as isize + shift + k as isize;
                                 if column >= 0 && column < conv.w_in as isize {
-                                    let xk = V::load(x.wrapping_add(k * plan.x_tap));
+                                    let xk = V::load(x.wrapping_add(k * LANES));
                                     for r in 0..R {
-                                        acc[r][k] = V::load(dy.add(r * dy_plane)).mul_add(xk, acc[r][k]);
+                                        acc[r][k] = V::load(dy.add(r * plane)).mul_add(xk, acc[r][k]);
                                     }
                                 }
                             }
                         } else if C <= R {
                             let mut xs = [zero; C];
                             for k in 0..C {
-                                xs[k] = V::load(x.add(k * plan.x_tap));
+                                xs[k] = V::load(x.add(k * LANES));
                             }
                             for r in 0..R {
-                                let d = V::load(dy.add(r * dy_plane));
+                                let d = V::load(dy.add(r * plane));
                                 for k in 0..C {
                                     acc[r][k] = d.mul_add(xs[k], acc[r][k]);
                                 }
@@ -302,10 +308,10 @@ impl<V: Vector> Tile<V> for GradientTaps<'_, V::Elem> {
                         } else {
                             let mut ds = [zero; R];
                             for r in 0..R {
-                                ds[r] = V::load(dy.add(r * dy_plane));
+                                ds[r] = V::load(dy.add(r * plane));
                             }
                             for k in 0..C {
-                                let xk = V::load(x.add(k * plan.x_tap));
+                                let xk = V::load(x.add(k * LANES));
                                 for r in 0..R {
                                     acc[r][k] = ds[r].mul_add(xk, acc[r][k]);
                                 }

@@ -187,9 +187,14 @@ impl<T: Scalar> Taps<'_, T> {
 }
 
 /// Tiles of taps of all input channels x vectors of output channels.
-impl<V: Vector> Tile<V> for Taps<'_, V::Elem> {
+impl<T: Scalar> Tile<T> for Taps<'_, T> {
     #[inline(always)]
-    unsafe fn at<const R: usize, const C: usize>(&self, tap: usize, c0: usize, _fresh: (usize, usize)) {
+    unsafe fn at<V: Vector<Elem = T>, const R: usize, const C: usize>(
+        &self,
+        tap: usize,
+        c0: usize,
+        _fresh: (usize, usize),
+    ) {
         let Self { conv, x, plane, pitch, dy, dw } = *self;
         let [kh, kw] = conv.kernel;
         let [sh, sw] = conv.stride;
@@ -233,9 +238,14 @@ struct KernelTaps<'a, T> {
     part: usize,
 }
 
-impl<V: Vector> Tile<V> for KernelTaps<'_, V::Elem> {
+impl<T: Scalar> Tile<T> for KernelTaps<'_, T> {
     #[inline(always)]
-    unsafe fn at<const R: usize, const C: usize>(&self, u: usize, v: usize, _fresh: (usize, usize)) {
+    unsafe fn at<V: Vector<Elem = T>, const R: usize, const C: usize>(
+        &self,
+        u: usize,
+        v: usize,
+        _fresh: (usize, usize),
+    ) {
         let Self { taps: &Taps { conv, x, plane, pitch, dy, dw }, c, part } = *self;
         let [kh, kw] = conv.kernel;
         let [sh, sw] = conv.stride;

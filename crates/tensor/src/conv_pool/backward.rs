@@ -140,11 +140,16 @@ struct WindowTaps<'a, T> {
     c: usize,
 }
 
-impl<V: Vector> Tile<V> for WindowTaps<'_, V::Elem> {
+impl<T: Scalar> Tile<T> for WindowTaps<'_, T> {
     /// `R` rows from `u` x `C` columns from `v` of the kernel, over the windows. The pixels of a row of windows come row by
     /// row, as in the plain chain.
     #[inline(always)]
-    unsafe fn at<const R: usize, const C: usize>(&self, u: usize, v: usize, fresh: (usize, usize)) {
+    unsafe fn at<V: Vector<Elem = T>, const R: usize, const C: usize>(
+        &self,
+        u: usize,
+        v: usize,
+        fresh: (usize, usize),
+    ) {
         let Self { conv, pool, ref rows, x, tape, dy, sums, bias_sums, o, c } = *self;
         let [sh, sw] = conv.stride;
         let kh = pool.window[0];
@@ -215,13 +220,14 @@ unsafe fn spread_all<V: Vector>(
     (sums, bias_sums): (*mut V::Elem, *mut V::Elem),
 ) {
     let (rows, columns) = (pool.h_out() * pool.window[0], pool.w_out() * pool.window[1]);
-    let plan = Gradient::tiled(*conv, rows, columns);
+    let plane = spread_plane(pool);
+    let plan = Gradient { conv: *conv, columns, plane };
     // SAFETY: the caller vouches for the slices and the sums.
     unsafe {
         for lane in (0..live).step_by(V::LANES) {
             let to = spread.as_mut_ptr().add(lane);
             spread_windows::<V>(pool, tape.as_ptr().add(lane), dy.as_ptr().add(lane), to);
-            add_rows::<V>(conv.c_out, rows * columns, to, bias_sums.add(lane));
+            add_rows::<V>(conv.c_out, rows * columns, plane, to, bias_sums.add(lane));
         }
         gradient::<V>(&plan, 0..rows, live, x.as_ptr(), spread.as_ptr(), sums);
     }
@@ -244,10 +250,18 @@ unsafe fn input_gradient<V: Vector>(
     for plan in conv.input_gradient_plans() {
         // The source is what the windows cover; the rest has no gradient.
         let plan = Correlation { source: [rows, columns], ..plan };
-        let (lay, none) = (Lay::tiled(columns), std::ptr::null());
+        let lay = Lay { plane: spread_plane(pool), ..Lay::tiled(plan.source) };
+        let none = std::ptr::null();
         // SAFETY: the caller vouches for the slices.
         unsafe { correlate::<V>(&plan, lay, w.as_ptr(), none, spread.as_ptr(), dx.as_mut_ptr(), live) };
     }
+}
+
+/// Numbers from one channel of what is spread to the next. An odd number of cache lines: a pixel's channels, which are read
+/// one after the other, would not fit into the first cache if all of them had the same place in it.
+pub(super) fn spread_plane(pool: &Pool2d) -> usize {
+    let pixels = pool.h_out() * pool.window[0] * pool.w_out() * pool.window[1];
+    (pixels | 1) * LANES
 }
 
 /// The gradient of all windows at the places on the tape, zeros elsewhere: `[channel][row][column][16]`; one vector of lanes.
@@ -262,16 +276,16 @@ unsafe fn spread_windows<V: Vector>(
     to: *mut V::Elem,
 ) {
     let [kh, kw] = pool.window;
-    let w_pool = pool.w_out();
-    for row in 0..pool.c * pool.h_out() {
-        for j in 0..w_pool {
+    let (h_pool, w_pool, plane) = (pool.h_out(), pool.w_out(), spread_plane(pool));
+    for c in 0..pool.c {
+        for (i, j) in (0..h_pool).flat_map(|i| (0..w_pool).map(move |j| (i, j))) {
             // SAFETY: the caller vouches for the windows.
             unsafe {
-                let from = (row * w_pool + j) * LANES;
+                let from = ((c * h_pool + i) * w_pool + j) * LANES;
                 let (d, place) = (V::load(dy.add(from)), V::load(tape.add(from)));
                 let mut here = V::Elem::ZERO;
                 for u in 0..kh {
-                    let to = to.add(((row * kh + u) * w_pool + j) * kw * LANES);
+                    let to = to.add(c * plane + ((i * kh + u) * w_pool + j) * kw * LANES);
                     for v in 0..kw {
                         d.keep(place.eq(V::splat(here))).store(to.add(v * LANES));
                         here += V::Elem::ONE;
@@ -285,9 +299,15 @@ unsafe fn spread_windows<V: Vector>(
 /// `sums[channel][lane] += ` the sum of the channel's pixels, in order; one vector of lanes, eight channels side by side.
 ///
 /// # Safety
-/// `d` must hold `pixels` rows of lanes for each channel, `sums` one.
+/// `d` must hold `pixels` rows of lanes for each channel, one `plane` after the other, `sums` one.
 #[inline(always)]
-unsafe fn add_rows<V: Vector>(channels: usize, pixels: usize, d: *const V::Elem, sums: *mut V::Elem) {
+unsafe fn add_rows<V: Vector>(
+    channels: usize,
+    pixels: usize,
+    plane: usize,
+    d: *const V::Elem,
+    sums: *mut V::Elem,
+) {
     const AT_ONCE: usize = 8;
     let mut c = 0;
     while c < channels {
@@ -301,7 +321,7 @@ unsafe fn add_rows<V: Vector>(channels: usize, pixels: usize, d: *const V::Elem,
             for p in 0..pixels {
                 for k in 0..AT_ONCE {
                     let channel = c + k.min(count - 1);
-                    acc[k] = acc[k].add(V::load(d.add((channel * pixels + p) * LANES)));
+                    acc[k] = acc[k].add(V::load(d.add(channel * plane + p * LANES)));
                 }
             }
             for k in 0..count {

@@ -135,7 +135,7 @@ impl<T: Scalar> Forward<'_, T> {
                             let rows = rest.as_mut_ptr();
                             if tiled {
                                 let row = conv.w_out() * LANES;
-                                let lay = Lay::tiled(conv.w_in);
+                                let lay = Lay::tiled(plan.source);
                                 convolve::<V>(&plan, lay, i * kh, kh, row, w, b, x.add(lane), rows);
                                 for g in 0..plan.groups {
                                     for j in 0..w_pool {
@@ -145,14 +145,14 @@ impl<T: Scalar> Forward<'_, T> {
                                 }
                             } else if in_rows {
                                 let row = Padded::pitch(conv.w_out(), 1);
-                                let lay = Lay { pixel: V::LANES, tap: 1, pitch, unit: V::LANES, lanes: 1 };
+                                let lay = Lay::side_by_side::<V>(plan.source);
                                 convolve::<V>(&plan, lay, i * kh, kh, row, w, b, x, rows);
                                 for g in 0..plan.groups {
                                     to.row::<V>(rows.add(g * kh * row), row, w_pool, place(g));
                                 }
                             } else {
                                 let row = conv.w_out();
-                                let lay = Lay { pixel: 1, tap: 1, pitch: conv.w_in, unit: 1, lanes: 1 };
+                                let lay = Lay::single(plan.source);
                                 convolve::<V::One>(&plan, lay, i * kh, kh, row, w, b, x, rows);
                                 for g in 0..plan.groups {
                                     for j in 0..w_pool {

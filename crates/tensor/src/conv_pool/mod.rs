@@ -11,7 +11,7 @@ mod samples;
 use crate::conv::correlation::Padded;
 use crate::error::checked_product;
 use crate::{Block, Conv2d, GeometryError, LANES, Pool2d, Scalar};
-use backward::Backward;
+use backward::{Backward, spread_plane};
 use forward::{Forward, OVERHANG};
 
 /// `y = max_pool(relu(conv(x, w) + b))`, or without the ReLU: the geometry, and the kernels.
@@ -53,8 +53,8 @@ impl ConvPool2d {
         let conv = &self.conv;
         let window_row = conv.c_out * self.pool.window[0] * Padded::pitch(conv.w_out(), 1);
         if block.lanes() == LANES {
-            let plane = conv.outputs() * LANES;
-            return conv.scratch_len(block) + conv.c_out * LANES + plane.max(window_row * LANES);
+            let spread = conv.c_out * spread_plane(&self.pool);
+            return conv.scratch_len(block) + conv.c_out * LANES + spread.max(window_row * LANES);
         }
         conv.scratch_len(block) + window_row.max(block.len(conv.outputs()) + OVERHANG)
     }

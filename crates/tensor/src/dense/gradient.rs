@@ -295,13 +295,16 @@ struct OuterProducts<'a, T> {
     w: *mut T,
 }
 
-impl<V: Vector> Tile<V> for OuterProducts<'_, V::Elem> {
+impl<T: Scalar> Tile<T> for OuterProducts<'_, T> {
     #[inline(always)]
-    unsafe fn at<const R: usize, const C: usize>(&self, o: usize, c0: usize, fresh: (usize, usize)) {
+    unsafe fn at<V: Vector<Elem = T>, const R: usize, const C: usize>(
+        &self,
+        o: usize,
+        c0: usize,
+        fresh: (usize, usize),
+    ) {
         let Self { dense, first, kept, rate, w } = *self;
         let (inputs, i) = (dense.inputs, c0 * V::LANES);
-        // The last vector of a row may be short: its rest is not written.
-        let left = |c: usize| V::LANES.min(inputs - i - c * V::LANES);
         let mut acc = [[V::splat(V::Elem::ZERO); C]; R];
         // SAFETY: the caller vouches for rows and columns; the slices were checked against the sizes.
         unsafe {
@@ -326,12 +329,44 @@ impl<V: Vector> Tile<V> for OuterProducts<'_, V::Elem> {
                 }
                 return;
             }
-            for r in 0..R {
-                for c in 0..C {
-                    if o + r >= fresh.0 && c0 + c >= fresh.1 {
-                        let w = w.add(r * inputs + c * V::LANES);
-                        moved(V::load_first(w, left(c)), acc[r][c], rate).store_first(w, left(c));
-                    }
+            // A copy, or the sums themselves would have to be in memory.
+            let copy = acc;
+            let sums = copy.as_ptr().cast();
+            let (rows, columns) = (fresh.0.saturating_sub(o)..R, fresh.1.saturating_sub(c0)..C);
+            V::apart(MovePart { sums, width: C, rows, columns, left: inputs - i, inputs, rate, w });
+        }
+    }
+}
+
+/// What becomes of a tile of the weight of which some is done already, or whose last vector is short.
+struct MovePart<T> {
+    /// Of the whole tile, `width` vectors a row.
+    sums: *const T,
+    width: usize,
+    /// What is not done.
+    rows: Range<usize>,
+    columns: Range<usize>,
+    /// Inputs from the tile's first to the last of all.
+    left: usize,
+    inputs: usize,
+    rate: Option<T>,
+    w: *mut T,
+}
+
+impl<T: Scalar> Kernel<T> for MovePart<T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<Elem = T>>(self) {
+        let Self { sums, width, rows, columns, left, inputs, rate, w } = self;
+        for r in rows {
+            for c in columns.clone() {
+                // SAFETY: the tile, whose vectors are of this type, exists; of a short vector only what is left is touched.
+                unsafe {
+                    let w = w.add(r * inputs + c * V::LANES);
+                    let n = V::LANES.min(left - c * V::LANES);
+                    let sum = V::load(sums.add((r * width + c) * V::LANES));
+                    moved(V::load_first(w, n), sum, rate).store_first(w, n);
                 }
             }
         }

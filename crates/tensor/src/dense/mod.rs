@@ -182,12 +182,12 @@ fn columns<V: Vector>(block: Block) -> usize {
     last * (LANES / V::LANES) + block.live(last).div_ceil(V::LANES)
 }
 
-/// `y[r][column] = init[r] + sum_k a[r * a_row + k * a_step] * x[k][column]`: tiles of rows x vectors of lanes.
+/// `y[r][column] = init[r] + sum_k a[r][k] * x[k][column]`, or `a[k][r]`: tiles of rows x vectors of lanes.
 #[derive(Clone, Copy)]
-struct RowsByLanes<T> {
+struct RowsByLanes<T, const TRANSPOSED: bool> {
     a: *const T,
+    /// Numbers in a row of `a`.
     a_row: usize,
-    a_step: usize,
     /// One number a row, or null.
     init: *const T,
     x: *const T,
@@ -197,10 +197,17 @@ struct RowsByLanes<T> {
     y_features: usize,
 }
 
-impl<V: Vector> Tile<V> for RowsByLanes<V::Elem> {
+impl<T: Scalar, const TRANSPOSED: bool> Tile<T> for RowsByLanes<T, TRANSPOSED> {
     #[inline(always)]
-    unsafe fn at<const R: usize, const C: usize>(&self, r0: usize, c0: usize, _fresh: (usize, usize)) {
-        let Self { a, a_row, a_step, init, x, k, y, y_features } = *self;
+    unsafe fn at<V: Vector<Elem = T>, const R: usize, const C: usize>(
+        &self,
+        r0: usize,
+        c0: usize,
+        _fresh: (usize, usize),
+    ) {
+        let Self { a, a_row, init, x, k, y, y_features } = *self;
+        // One of both distances is 1 and known when this is compiled: the loop has registers for all addresses.
+        let (row, step) = if TRANSPOSED { (1, a_row) } else { (a_row, 1) };
         let mut acc = [[V::splat(V::Elem::ZERO); C]; R];
         // SAFETY: the caller vouches for rows and columns; the slices were checked against the sizes.
         unsafe {
@@ -213,7 +220,7 @@ impl<V: Vector> Tile<V> for RowsByLanes<V::Elem> {
             for c in 0..C {
                 b[c] = x.add(column::<V>(k, c0 + c));
             }
-            product::<V, R, C>(&mut acc, a.add(r0 * a_row), a_row, a_step, b, LANES, k);
+            product::<V, R, C>(&mut acc, a.add(r0 * row), row, step, b, LANES, k);
             for r in 0..R {
                 for c in 0..C {
                     acc[r][c].store(y.add((r0 + r) * LANES + column::<V>(y_features, c0 + c)));
@@ -228,7 +235,7 @@ impl<V: Vector> Tile<V> for RowsByLanes<V::Elem> {
 /// # Safety
 /// The results must exist.
 #[inline(always)]
-unsafe fn cover_all<V: Vector>(tile: &impl Tile<V>, rows: usize, columns: usize) {
+unsafe fn cover_all<V: Vector>(tile: &impl Tile<V::Elem>, rows: usize, columns: usize) {
     // SAFETY: the caller vouches for the results.
     unsafe { cover::<V>(tile, [best_shape::<V>(rows, columns); 2], rows, (0, columns)) }
 }
@@ -256,10 +263,9 @@ impl<T: Scalar> Kernel<T> for Forward<'_, T> {
             }
             return;
         }
-        let tile = RowsByLanes {
+        let tile = RowsByLanes::<T, false> {
             a: w.as_ptr(),
             a_row: inputs,
-            a_step: 1,
             init: b.map_or(std::ptr::null(), |b| b.as_ptr()),
             x: x.as_ptr(),
             k: inputs,
@@ -277,24 +283,26 @@ impl<T: Scalar> Kernel<T> for Forward<'_, T> {
 /// `w` must hold `y.len() * x.len()` numbers, `b` as many as `y`.
 #[inline(always)]
 unsafe fn matrix_vector<V: Vector>(w: &[V::Elem], b: Option<&[V::Elem]>, x: &[V::Elem], y: &mut [V::Elem]) {
-    const R: usize = 4;
+    /// Rows at most, and sums in flight: fewer would wait for each of their multiply-adds.
+    const SUMS: usize = 8;
     let (inputs, outputs) = (x.len(), y.len());
     let whole = inputs / LANES * LANES;
     let parts = LANES / V::LANES;
+    let at_once = (SUMS / parts).max(1);
     let mut o = 0;
     while o < outputs {
-        let rows = R.min(outputs - o);
+        let rows = at_once.min(outputs - o);
         // A short last group repeats its last row, whose sum is then written more than once.
         let row = |r: usize| (o + r.min(rows - 1)) * inputs;
-        let mut acc = [[V::splat(V::Elem::ZERO); LANES]; R];
-        let mut sums = [[V::Elem::ZERO; LANES]; R];
+        let mut acc = [[V::splat(V::Elem::ZERO); LANES]; SUMS];
+        let mut sums = [[V::Elem::ZERO; LANES]; SUMS];
         // SAFETY: whole vectors end at `whole` <= inputs, what is left holds inputs - whole numbers.
         unsafe {
             let mut i = 0;
             while i < whole {
                 for p in 0..parts {
                     let x = V::load(x.as_ptr().add(i + p * V::LANES));
-                    for r in 0..R {
+                    for r in 0..at_once {
                         let w = V::load(w.as_ptr().add(row(r) + i + p * V::LANES));
                         acc[r][p] = w.mul_add(x, acc[r][p]);
                     }
@@ -306,11 +314,11 @@ unsafe fn matrix_vector<V: Vector>(w: &[V::Elem], b: Option<&[V::Elem]>, x: &[V:
                 if i < inputs {
                     let n = V::LANES.min(inputs - i);
                     let x = V::load_first(x.as_ptr().add(i), n);
-                    for r in 0..R {
+                    for r in 0..at_once {
                         acc[r][p] = V::load_first(w.as_ptr().add(row(r) + i), n).mul_add(x, acc[r][p]);
                     }
                 }
-                for r in 0..R {
+                for r in 0..at_once {
                     acc[r][p].store(sums[r].as_mut_ptr().add(p * V::LANES));
                 }
             }
@@ -365,10 +373,9 @@ impl<T: Scalar> Kernel<T> for BackwardInput<'_, T> {
             }
             // SAFETY: the lengths were checked against the sizes; i + width <= inputs.
             unsafe {
-                let tile = RowsByLanes {
+                let tile = RowsByLanes::<T, true> {
                     a: panel.as_ptr(),
-                    a_row: 1,
-                    a_step: PANEL,
+                    a_row: PANEL,
                     init: std::ptr::null(),
                     x: dy.as_ptr(),
                     k: outputs,

@@ -34,7 +34,20 @@ pub(crate) trait Vector: Copy {
     ///
     /// # Safety
     /// As [`Tile::at`].
-    unsafe fn shape(tile: &impl Tile<Self>, shape: (usize, usize), r: usize, c: usize, fresh: (usize, usize));
+    unsafe fn shape(
+        tile: &impl Tile<Self::Elem>,
+        shape: (usize, usize),
+        r: usize,
+        c: usize,
+        fresh: (usize, usize),
+    );
+
+    /// Runs a kernel as a function of its own, where the compiler has registers to be short of: what is inlined into one large
+    /// function shares them, and inner loops are what it spills.
+    #[inline(always)]
+    fn apart<K: Kernel<Self::Elem>>(kernel: K) -> K::Output {
+        kernel.run::<Self>()
+    }
 
     /// Runs row `i` of the windows of as many channels from `o` on as have their four sums in registers at once, or of one
     /// channel if there are fewer `left`; returns how many.
@@ -161,12 +174,12 @@ macro_rules! shapes {
         const SHAPES: &[(usize, usize)] = &[$(($rows, $columns)),*];
 
         #[inline(always)]
-        unsafe fn shape(tile: &impl Tile<Self>, shape: (usize, usize), r: usize, c: usize, fresh: (usize, usize)) {
+        unsafe fn shape(tile: &impl Tile<Self::Elem>, shape: (usize, usize), r: usize, c: usize, fresh: (usize, usize)) {
             // SAFETY: the caller vouches for the tile.
             unsafe {
                 match shape {
-                    $(($rows, $columns) => tile.at::<$rows, $columns>(r, c, fresh),)*
-                    _ => tile.at::<1, 1>(r, c, fresh),
+                    $(($rows, $columns) => tile.at::<Self, $rows, $columns>(r, c, fresh),)*
+                    _ => tile.at::<Self, 1, 1>(r, c, fresh),
                 }
             }
         }

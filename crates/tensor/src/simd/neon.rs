@@ -8,6 +8,7 @@ use std::arch::aarch64::*;
 
 /// Runs a kernel compiled for NEON.
 #[target_feature(enable = "neon")]
+#[inline(never)]
 pub(super) fn neon<K: Kernel<f32>>(kernel: K) -> K::Output {
     kernel.run::<F32x4>()
 }
@@ -26,6 +27,12 @@ impl Vector for F32x4 {
     const LANES: usize = 4;
     // At most 24 accumulators, 4 held operands and 2 in flight: 30 of 32 registers.
     shapes!(6 x 4, 4 x 6, 4 x 5, 8 x 3, 1 x 12, 4 x 1, 2 x 2; windows of 4);
+
+    #[inline(always)]
+    fn apart<K: Kernel<f32>>(kernel: K) -> K::Output {
+        // SAFETY: see above.
+        unsafe { neon(kernel) }
+    }
 
     #[inline(always)]
     fn splat(value: f32) -> Self {

@@ -8,6 +8,7 @@ use std::arch::x86_64::*;
 
 /// Runs a kernel compiled for AVX2 and FMA.
 #[target_feature(enable = "avx2,fma")]
+#[inline(never)]
 pub(super) fn avx2<K: Kernel<f32>>(kernel: K) -> K::Output {
     kernel.run::<F32x8>()
 }
@@ -20,6 +21,7 @@ pub(super) fn wide<K: Kernel<f32>>(kernel: K) -> K::Output {
 
 /// Runs a kernel compiled for AVX-512.
 #[target_feature(enable = "avx512f,avx2,fma")]
+#[inline(never)]
 pub(super) fn avx512<K: Kernel<f32>>(kernel: K) -> K::Output {
     kernel.run::<F32x16>()
 }
@@ -43,6 +45,12 @@ impl Vector for F32x8 {
     // At most 12 accumulators, 2 held operands and 2 in flight: all 16 registers. 8 independent sums keep two
     // multiply-add units of 4 cycles busy, so none of the larger shapes is slower than another.
     shapes!(6 x 2, 2 x 6, 2 x 5, 3 x 3, 8 x 1, 1 x 8, 4 x 1, 2 x 2; windows of 2);
+
+    #[inline(always)]
+    fn apart<K: Kernel<f32>>(kernel: K) -> K::Output {
+        // SAFETY: see above.
+        unsafe { avx2(kernel) }
+    }
 
     #[inline(always)]
     fn splat(value: f32) -> Self {
@@ -188,7 +196,13 @@ impl Vector for F32x16 {
     type One = Wide<f32, 1, true>;
     const LANES: usize = 16;
     // At most 24 accumulators, 4 held operands and 2 in flight: 30 of 32 registers.
-    shapes!(4 x 6, 8 x 3, 4 x 5, 24 x 1, 8 x 1, 1 x 12, 4 x 1, 2 x 2; windows of 4);
+    shapes!(4 x 6, 8 x 3, 4 x 5, 16 x 1, 8 x 1, 1 x 12, 4 x 1, 2 x 2; windows of 4);
+
+    #[inline(always)]
+    fn apart<K: Kernel<f32>>(kernel: K) -> K::Output {
+        // SAFETY: see above.
+        unsafe { avx512(kernel) }
+    }
 
     #[inline(always)]
     fn splat(value: f32) -> Self {

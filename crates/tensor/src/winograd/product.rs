@@ -85,9 +85,14 @@ struct RowsByColumns<T, const TRANSPOSED: bool> {
     add: bool,
 }
 
-impl<V: Vector, const TRANSPOSED: bool> Tile<V> for RowsByColumns<V::Elem, TRANSPOSED> {
+impl<T: Scalar, const TRANSPOSED: bool> Tile<T> for RowsByColumns<T, TRANSPOSED> {
     #[inline(always)]
-    unsafe fn at<const R: usize, const C: usize>(&self, r0: usize, c0: usize, fresh: (usize, usize)) {
+    unsafe fn at<V: Vector<Elem = T>, const R: usize, const C: usize>(
+        &self,
+        r0: usize,
+        c0: usize,
+        fresh: (usize, usize),
+    ) {
         let Self { a, a_row, b, b_row, k, to, to_row, add } = *self;
         // One of both distances is 1 and known when this is compiled: the loop has registers for all addresses.
         let (row, step) = if TRANSPOSED { (1, a_row) } else { (a_row, 1) };
