@@ -1,6 +1,8 @@
 //! How a command ends: its exit code, carried by the error.
 
-use std::{fmt, fmt::Display};
+use std::{fmt, fmt::Display, path::Path};
+
+use anyhow::Result;
 
 /// The command is wrongly used: nothing was started.
 pub const USAGE: u8 = 2;
@@ -32,6 +34,14 @@ impl std::error::Error for Coded {}
 /// An error that ends the command with [`USAGE`].
 pub fn usage(message: impl Display) -> anyhow::Error {
     coded(USAGE, message)
+}
+
+/// That a path of the command line is there; what was `expected` is told when it is not.
+pub fn must_exist(path: &Path, expected: &str) -> Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    Err(usage(format!("{}: expected {expected}, found nothing there", path.display())))
 }
 
 /// An error that ends the command with `code`.

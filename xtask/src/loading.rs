@@ -10,7 +10,10 @@ use byhand_datasets::{
 use byhand_models::{Model, Preprocessing};
 use indicatif::ProgressBar;
 
-use crate::{exit::usage, output::Output};
+use crate::{
+    exit::{must_exist, usage},
+    output::Output,
+};
 
 /// The name of the model in a run folder.
 pub const MODEL_FILE: &str = "model.safetensors";
@@ -25,6 +28,9 @@ pub fn load_data(
     limits: (Option<usize>, Option<usize>),
     output: &Output,
 ) -> Result<Loaded> {
+    if let Some(folder) = data_dir {
+        must_exist(folder, "the folder of the data")?;
+    }
     let mut sources = sources(data_dir);
     let (train, test) = (limits.0.unwrap_or(DIGITS.0), limits.1.unwrap_or(DIGITS.1));
     sources.digits = (train.min(DIGITS.0), test.min(DIGITS.1));

@@ -217,6 +217,14 @@ fn configuration_that_is_not_there() {
 }
 
 #[test]
+fn folders_that_are_not_there() {
+    fails(xtask().args(["train", "--preset", "dnn-14", "--data-dir", "nowhere"]), 2, &["nowhere", "folder"]);
+    fails(xtask().args(["speedrun", "--data-dir", "nowhere"]), 2, &["nowhere", "folder"]);
+    fails(xtask().args(["data", "doctor", "nowhere"]), 2, &["nowhere", "a file or a folder"]);
+    fails(xtask().args(["parity", "compare", "nowhere"]), 2, &["nowhere", "cargo xtask parity export"]);
+}
+
+#[test]
 fn resume_without_a_checkpoint() {
     fails(xtask().args(["train", "--resume", "nowhere"]), 2, &["nowhere", "checkpoint"]);
 }
@@ -291,7 +299,7 @@ fn picture_that_is_none() {
         fs::write(&picture, bytes).unwrap();
         fails(xtask().arg("predict").arg(&run).arg(&picture), 1, &words);
     }
-    fails(xtask().arg("predict").arg(&run).arg("nowhere.png"), 1, &["nowhere.png", "PNG or IDX"]);
+    fails(xtask().arg("predict").arg(&run).arg("nowhere.png"), 2, &["nowhere.png", "PNG or IDX"]);
 }
 
 fn png(folder: &Path, width: u32, height: u32) -> PathBuf {

@@ -85,6 +85,7 @@ fn another_recipe() {
         ("adam(", "adma(", "expected one of sgd, adam, adamw, found `adma`"),
         ("crop = 24", "crop = 4", "found a window of 5 rows in an input of 4 rows"),
         ("batch_size = 128", "batch_size = 0", "expected a batch_size of 1"),
+        ("layers = 1, from", "layers = 99, from", "all that there are, found 99"),
         ("from = 0.4", "from = 4", "expected freeze = { layers = N, from = SHARE }"),
         ("crop = 24", "", "missing field `crop`"),
     ] {

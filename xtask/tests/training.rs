@@ -175,6 +175,18 @@ fn a_small_preset_takes_the_data_it_was_made_for() {
 }
 
 #[test]
+fn evaluation_is_by_the_loss_that_was_trained_for() {
+    let folder = TempDir::new().unwrap();
+    let squared =
+        ["train-mlp", "--data", "digits", "--train-limit", "300", "--epochs", "1", "--loss", "squared-error"];
+    let trained =
+        events(xtask(&squared).args(["--json", "--quiet", "--out"]).arg(folder.path())).pop().unwrap();
+    let evaluated = events(xtask(&["evaluate", "--json"]).arg(folder.path())).pop().unwrap();
+    assert_eq!(evaluated["objective"], "squared-error");
+    assert_eq!(evaluated["loss"], trained["test_loss"]);
+}
+
+#[test]
 fn predictions_are_probabilities() {
     let folder = TempDir::new().unwrap();
     result(folder.path(), &["--epochs", "1"]);

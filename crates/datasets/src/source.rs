@@ -391,13 +391,16 @@ fn load_own(folder: &Path, sources: &Sources) -> Result<Loaded, Error> {
     let classes = match (own_classes(folder)?, known) {
         (Some(classes), _) => classes,
         (None, Some(set)) => set.class_names.map(String::from).to_vec(),
-        (None, None) => numbered_classes(10),
+        (None, None) => numbered_classes(CLASSES),
     };
     let train = pair(&name, train_images, train_labels, [&files[0], &files[1]], &classes)?;
     let test = pair(&name, read(2, images)?, read(3, labels)?, [&files[2], &files[3]], &classes)?;
     same_size(&train, &test, &files[2])?;
     Ok(Loaded { train, test, origin: Origin::Folder(folder.into()), notice: None })
 }
+
+/// Classes of a folder that does not say what they are called.
+const CLASSES: usize = 10;
 
 /// The lines of `classes.txt`, if there is one.
 fn own_classes(folder: &Path) -> Result<Option<Vec<String>>, Error> {

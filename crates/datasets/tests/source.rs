@@ -254,6 +254,15 @@ fn the_doctor_says_what_files_are() {
     assert!(!report.is_healthy());
     assert!(report.to_string().contains("expected images, as it is called, found labels 2"), "{report}");
 
+    // A label that is no class, until it has a name.
+    let eleven = tempdir().unwrap();
+    write_file(eleven.path(), NAMES[1], &[&[0, 0, 8, 1, 0, 0, 0, 2][..], &[0, 10]].concat(), false);
+    let report = source::doctor(eleven.path()).unwrap();
+    assert!(report.to_string().contains("expected labels below the 10 classes, found 10"), "{report}");
+    let names: Vec<String> = (0..11).map(|class| format!("class {class}")).collect();
+    fs::write(eleven.path().join("classes.txt"), names.join("\n")).unwrap();
+    assert!(source::doctor(eleven.path()).unwrap().is_healthy());
+
     let empty = tempdir().unwrap();
     assert!(!source::doctor(empty.path()).unwrap().is_healthy());
     assert!(matches!(source::doctor(&empty.path().join("nowhere")), Err(Error::Io { .. })));

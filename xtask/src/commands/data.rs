@@ -12,7 +12,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use crate::{
-    exit::usage,
+    exit::{must_exist, usage},
     loading::{download_bar, load_data, show_download, sources},
     output::Output,
 };
@@ -107,6 +107,9 @@ fn doctor(paths: &[PathBuf], output: &Output) -> Result<()> {
         return Err(usage(
             "nothing to examine: BYHAND_DATA is not set and the cache is empty; name a file or a folder",
         ));
+    }
+    for place in &places {
+        must_exist(place, "a file or a folder")?;
     }
     let mut problems = 0;
     for place in &places {

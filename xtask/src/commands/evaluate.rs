@@ -64,16 +64,13 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
     let dataset = prepare(dataset, &model.preprocessing)?;
     let normalize = Normalize { scale: model.preprocessing.scale, shift: model.preprocessing.shift };
     let preprocess = Preprocess { normalize, crop: None };
-    let evaluation = evaluate(
-        &network,
-        &model.theta,
-        &dataset,
-        &preprocess,
-        Objective::default(),
-        options.threads.into(),
-    )?;
+    // Whoever wrote the model without us may not have said it.
+    let objective =
+        model.notes.get("loss").map_or(Ok(Objective::default()), |loss| loss.parse()).map_err(usage)?;
+    let evaluation =
+        evaluate(&network, &model.theta, &dataset, &preprocess, objective, options.threads.into())?;
     output.print(format!(
-        "accuracy {:.2} %, loss {:.4} on {} images of {name}",
+        "accuracy {:.2} %, loss {:.4} ({objective}) on {} images of {name}",
         100.0 * evaluation.accuracy(),
         evaluation.loss,
         evaluation.samples
@@ -85,6 +82,7 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
         "data": name,
         "samples": evaluation.samples,
         "loss": evaluation.loss,
+        "objective": objective.to_string(),
         "accuracy": evaluation.accuracy(),
         "per_class_accuracy": evaluation.confusion.per_class_accuracy(),
         "confusion": counts,

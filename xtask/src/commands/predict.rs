@@ -16,6 +16,7 @@ use ndarray::{Array2, Array3, Axis};
 use serde_json::json;
 
 use crate::{
+    exit::must_exist,
     loading::{load_model, prepare},
     output::Output,
 };
@@ -51,6 +52,9 @@ const SHOWN: usize = 3;
 pub fn run(options: &Options, output: &Output) -> Result<()> {
     let model = load_model(&options.model)?;
     let network = model.network()?;
+    for file in &options.images {
+        must_exist(file, "a PNG or IDX file of images")?;
+    }
     let mut count = 0;
     for file in &options.images {
         let mut images = read_images(file, options.limit)?;

@@ -229,7 +229,8 @@ impl Recipe {
             freeze.is_none_or(|freeze| (0.0..=1.0).contains(&freeze.from)),
             "expected freeze = {{ layers = N, from = SHARE }} with a share of the steps from 0 to 1"
         );
-        recipe.network()?;
+        let (layers, frozen) = (recipe.network()?.layers().len(), freeze.map_or(0, |freeze| freeze.layers));
+        ensure!(frozen < layers, "expected freeze.layers below {layers}, all that there are, found {frozen}");
         Ok(recipe)
     }
 

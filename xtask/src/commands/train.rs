@@ -114,6 +114,7 @@ pub fn run(command: &str, options: &Options, output: &Output) -> Result<()> {
             ("model", recipe.name().to_string()),
             ("data", data.name.clone()),
             ("seed", recipe.seed.to_string()),
+            ("loss", recipe.loss.to_string()),
         ]
         .map(|(key, value)| (key.to_string(), value))
         .into(),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{file_sha256, open};
+use super::{CLASSES, file_sha256, open, own_classes};
 use crate::catalogue::identify;
 use crate::error::Error;
 use crate::idx::{self, Idx};
@@ -64,6 +64,9 @@ pub fn doctor(path: &Path) -> Result<Report, Error> {
     }
     let files = paths.into_iter().map(examine).collect::<Result<Vec<_>, Error>>()?;
     problems.extend(files.iter().filter_map(misnamed));
+    for labels in &files {
+        problems.extend(no_class(labels)?);
+    }
     problems.extend(files.iter().filter_map(|images| count_mismatch(images, &files)));
     Ok(Report { path: path.to_path_buf(), files, problems })
 }
@@ -184,6 +187,21 @@ fn misnamed(file: &FileReport) -> Option<String> {
         let (path, dims) = (file.path.display(), idx::dims_text(&content.dims));
         format!("{path}: expected {expected}, as it is called, found {} {dims}", content.kind())
     })
+}
+
+/// Labels that are no class of their folder.
+fn no_class(file: &FileReport) -> Result<Option<String>, Error> {
+    let Ok(content) = &file.content else { return Ok(None) };
+    let classes =
+        own_classes(file.path.parent().unwrap_or(Path::new("")))?.map_or(CLASSES, |names| names.len());
+    let found = content.range().map(|(_, high)| high).filter(|&high| usize::from(high) >= classes);
+    Ok(found.filter(|_| content.dims.len() == 1).map(|found| {
+        let path = file.path.display();
+        format!(
+            "{path}: expected labels below the {classes} classes, found {found}; a classes.txt beside it, one name a line, \
+             makes more"
+        )
+    }))
 }
 
 /// Labels beside images that are not as many as those.

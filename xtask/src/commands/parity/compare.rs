@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::bundle::{BUNDLE, Bundle, PYTORCH, SCRIPT};
 use crate::{
-    exit::{DIVERGED, coded},
+    exit::{DIVERGED, coded, must_exist},
     output::Output,
 };
 
@@ -45,6 +45,7 @@ const TABLE_ROWS: usize = 20;
 
 /// Trains, compares, and fails when a difference is beyond the tolerance.
 pub fn run(options: &Options, output: &Output) -> Result<()> {
+    must_exist(&options.dir, "the folder that `cargo xtask parity export` wrote")?;
     let bundle = Bundle::load(&options.dir.join(BUNDLE))?;
     let file = options.dir.join(PYTORCH);
     let bytes = read(&file, &options.dir)?;
