@@ -11,8 +11,8 @@ use std::sync::OnceLock;
 pub enum Isa {
     /// Plain Rust, no fused multiply-add: runs anywhere.
     Portable,
-    /// Sixteen-lane arrays compiled for AVX2 and FMA: the shape of AVX-512 on a machine without it. Slow; for tests that
-    /// results do not depend on the vector width.
+    /// Sixteen-lane arrays compiled for AVX2 and FMA or for NEON: the shape of AVX-512 on a machine without it. Slow; for tests
+    /// that results do not depend on the vector width.
     Wide,
     /// x86-64 with AVX2 and FMA: 8 lanes, 16 registers.
     Avx2,
@@ -83,7 +83,7 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("fma"),
             #[cfg(target_arch = "aarch64")]
-            Isa::Neon => std::arch::is_aarch64_feature_detected!("neon"),
+            Isa::Neon | Isa::Wide => std::arch::is_aarch64_feature_detected!("neon"),
             #[allow(unreachable_patterns, reason = "which arms are left depends on the architecture")]
             _ => false,
         }

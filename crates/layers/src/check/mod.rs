@@ -103,7 +103,10 @@ mod tests {
         for report in &reports {
             report.assert();
         }
-        for clause in Clause::OF_LAYERS {
+        // Where no two instruction sets fuse there is nothing to compare.
+        let fused = Isa::available().into_iter().filter(|isa| isa.is_fused()).count();
+        for clause in Clause::OF_LAYERS.into_iter().filter(|clause| *clause != Clause::EqualBits || fused > 1)
+        {
             let checks =
                 reports.iter().flat_map(|report| &report.outcomes).filter(|outcome| outcome.clause == clause);
             assert!(checks.map(|outcome| outcome.checks).sum::<usize>() > 0, "{clause} was never checked");

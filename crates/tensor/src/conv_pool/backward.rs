@@ -4,7 +4,7 @@ use super::ConvPool2d;
 use crate::conv::correlation::{Correlation, Lay, correlate};
 use crate::conv::gradient::{Gradient, add_sums, gradient};
 use crate::micro::{Tile, best_shape, cover};
-use crate::simd::{Kernel, Vector, sum16};
+use crate::simd::{Kernel, Vector};
 use crate::{Block, Conv2d, LANES, Pool2d, Scalar};
 use std::ops::Range;
 
@@ -67,10 +67,7 @@ impl<T: Scalar> Backward<'_, T> {
         }
         add_sums::<V>(sums, dw);
         if let Some(db) = db {
-            for (db, sums) in db.iter_mut().zip(bias_sums.chunks_exact(LANES)) {
-                // SAFETY: a row holds 16 numbers.
-                *db += unsafe { sum16(sums.as_ptr()) };
-            }
+            add_sums::<V>(bias_sums, db);
         }
     }
 }

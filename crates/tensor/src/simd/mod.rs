@@ -215,6 +215,9 @@ pub(crate) fn run_f32<K: Kernel<f32>>(kernel: K) -> K::Output {
         #[cfg(target_arch = "aarch64")]
         // SAFETY: as above.
         Isa::Neon => unsafe { neon::neon(kernel) },
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: as above.
+        Isa::Wide => unsafe { neon::wide(kernel) },
         _ => kernel.run::<Wide<f32, 4, false>>(),
     }
 }

@@ -13,6 +13,12 @@ pub(super) fn neon<K: Kernel<f32>>(kernel: K) -> K::Output {
     kernel.run::<F32x4>()
 }
 
+/// Runs a kernel on sixteen-lane arrays, compiled for NEON.
+#[target_feature(enable = "neon")]
+pub(super) fn wide<K: Kernel<f32>>(kernel: K) -> K::Output {
+    kernel.run::<Wide<f32, 16, true>>()
+}
+
 /// A 128-bit register. Made only inside kernels that [`neon`] runs, so the instructions exist.
 #[derive(Clone, Copy)]
 pub(super) struct F32x4(float32x4_t);
