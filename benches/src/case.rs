@@ -1,9 +1,9 @@
 //! One benchmark: what it is called, what it computes, what is printed and recorded of it.
 
 use crate::FlopRate;
-use crate::peak::{BURSTS, peak_gflops};
 use crate::stopwatch::{Stopwatch, Times, median};
 use byhand_tensor::Isa;
+use byhand_tensor::peak::{BURSTS, peak_gflops};
 use criterion::{Criterion, Throughput};
 use serde_json::json;
 use std::fs::OpenOptions;

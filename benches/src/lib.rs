@@ -28,7 +28,6 @@
 mod case;
 mod flop_rate;
 pub mod networks;
-mod peak;
 pub mod random;
 mod stopwatch;
 

@@ -3,12 +3,7 @@
 //! The clock goes around each step (forward, softmax cross-entropy, backward, SGD update). The machine's peak is that
 //! of fused multiply-adds in registers, on as many threads, measured just before and after the steps.
 
-use std::{
-    hint::black_box,
-    sync::Barrier,
-    thread,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use byhand_layers::{
@@ -16,7 +11,7 @@ use byhand_layers::{
     init::{Init, init_network},
 };
 use byhand_models::{Spec, find, weights_sha256};
-use byhand_tensor::{Isa, peak::fma_burst};
+use byhand_tensor::{Isa, peak::peak_gflops};
 use byhand_trainer::{Diverged, Rows, StepConfig, Trainer};
 use clap::Args;
 use ndarray::Array2;
@@ -157,32 +152,4 @@ fn random_batch(batch: usize, features: usize, classes: usize) -> (Array2<f32>, 
     });
     let labels = (0..batch).map(|_| (random.next_u32() as usize % classes.min(256)) as u8).collect();
     (x, labels)
-}
-
-/// GFLOP/s of fused multiply-adds in registers: all threads at once, from the first start to the last end; the best
-/// of several bursts.
-fn peak_gflops(threads: usize) -> f64 {
-    const ROUNDS: u64 = 400_000;
-    const BURSTS: usize = 8;
-    let barrier = Barrier::new(threads);
-    let burst = || {
-        barrier.wait();
-        let start = Instant::now();
-        let (flops, value) = fma_burst(ROUNDS);
-        black_box(value);
-        (start, Instant::now(), flops)
-    };
-    let together = || {
-        let runs: Vec<(Instant, Instant, u64)> = thread::scope(|scope| {
-            let running: Vec<_> = (0..threads).map(|_| scope.spawn(burst)).collect();
-            running
-                .into_iter()
-                .map(|thread| thread.join().expect("a burst of arithmetic cannot panic"))
-                .collect()
-        });
-        let start = runs.iter().map(|run| run.0).min().expect("at least one thread");
-        let end = runs.iter().map(|run| run.1).max().expect("at least one thread");
-        runs.iter().map(|run| run.2).sum::<u64>() as f64 / (end - start).as_secs_f64() / 1e9
-    };
-    (0..BURSTS).map(|_| together()).fold(0.0, f64::max)
 }
