@@ -39,6 +39,7 @@ impl Augment {
     /// # Panics
     /// As `unpack_tile`; also when `scratch` is shorter than [`scratch_len`](Augment::scratch_len), or a bound is not
     /// what its documentation says.
+    #[inline(always)]
     #[track_caller]
     pub fn unpack_tile(
         &self,

@@ -5,7 +5,7 @@ use std::ops::Range;
 use byhand_datasets::unpack::{unpack_sample, unpack_tile};
 use byhand_datasets::{Augment, Crop, Dataset, Normalize};
 use byhand_layers::{Block, LANES, Loop, pack, vectorised};
-use ndarray::{ArrayView2, ArrayView3, s};
+use ndarray::{ArrayView2, ArrayView3, Axis, s};
 
 /// The samples of one minibatch.
 ///
@@ -137,33 +137,23 @@ impl BatchSource for ImageBatch<'_> {
         let lanes = block.lanes();
         for (tile, x) in x.chunks_exact_mut(crop.features() * lanes).enumerate() {
             let indices = &indices[tile * lanes..][..block.live(tile)];
-            match self.augment {
-                None => vectorised(Unpack { images, indices, normalize, crop, lanes, x }),
-                Some((augment, seed, step)) => {
-                    let number = (samples.start + tile * lanes) as u64;
-                    if lanes == LANES {
-                        augment.unpack_tile(seed, step, number, images, indices, normalize, crop, scratch, x);
-                    } else {
-                        let image = self.dataset.image(indices[0] as usize);
-                        let (h, w) = image.dim();
-                        let warped = &mut scratch[..h * w];
-                        augment.warp(seed, step, number, image, warped);
-                        let warped = ArrayView3::from_shape((1, h, w), warped).expect("h * w bytes");
-                        unpack_sample(warped, 0, normalize, crop, x);
-                    }
-                }
-            }
+            let (augment, first) = (self.augment, (samples.start + tile * lanes) as u64);
+            vectorised(Unpack { images, indices, augment, first, normalize, crop, lanes, scratch, x });
         }
     }
 }
 
-/// The images of one tile, as they are.
+/// The images of one tile, as they are or changed.
 struct Unpack<'a> {
     images: ArrayView3<'a, u8>,
     indices: &'a [u32],
+    augment: Option<(&'a Augment, u64, u64)>,
+    /// The first one's number in the minibatch.
+    first: u64,
     normalize: Normalize,
     crop: Crop,
     lanes: usize,
+    scratch: &'a mut [u8],
     x: &'a mut [f32],
 }
 
@@ -172,11 +162,21 @@ impl Loop for Unpack<'_> {
 
     #[inline(always)]
     fn run(self) {
-        let Unpack { images, indices, normalize, crop, lanes, x } = self;
-        if lanes == LANES {
-            unpack_tile(images, indices, normalize, crop, x);
-        } else {
-            unpack_sample(images, indices[0], normalize, crop, x);
+        let Unpack { images, indices, augment, first, normalize, crop, lanes, scratch, x } = self;
+        match (augment, lanes) {
+            (None, LANES) => unpack_tile(images, indices, normalize, crop, x),
+            (None, _) => unpack_sample(images, indices[0], normalize, crop, x),
+            (Some((augment, seed, step)), LANES) => {
+                augment.unpack_tile(seed, step, first, images, indices, normalize, crop, scratch, x);
+            }
+            (Some((augment, seed, step)), _) => {
+                let image = images.index_axis_move(Axis(0), indices[0] as usize);
+                let (h, w) = image.dim();
+                let warped = &mut scratch[..h * w];
+                augment.warp(seed, step, first, image, warped);
+                let warped = ArrayView3::from_shape((1, h, w), warped).expect("h * w bytes");
+                unpack_sample(warped, 0, normalize, crop, x);
+            }
         }
     }
 }
