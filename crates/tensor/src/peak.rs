@@ -3,7 +3,8 @@
 use crate::simd::{Kernel, Vector, run_f32};
 use std::array;
 use std::hint::black_box;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::iter;
+use std::sync::Barrier;
 use std::thread;
 use std::time::Instant;
 
@@ -19,37 +20,26 @@ pub const BURSTS: usize = 4;
 /// assert!(byhand_tensor::peak::peak_gflops(1) > 0.1);
 /// ```
 pub fn peak_gflops(threads: usize) -> f64 {
-    let here = || (0..BURSTS).map(|_| burst()).collect();
-    let all = if threads == 1 { vec![here()] } else { together(threads) };
-    let rate = |round: usize| {
-        let bursts = || all.iter().map(|bursts: &Vec<Burst>| &bursts[round]);
-        let start = bursts().map(|burst| burst.start).min().expect("at least one thread");
-        let end = bursts().map(|burst| burst.end).max().expect("at least one thread");
-        bursts().map(|burst| burst.flops).sum::<u64>() as f64 / (end - start).as_secs_f64() / 1e9
-    };
-    (0..BURSTS).map(rate).fold(0.0, f64::max)
+    (0..BURSTS).map(|_| together(threads)).fold(0.0, f64::max)
 }
 
-/// The bursts of each thread. They spin until all have arrived: waking a sleeping thread takes as long as a burst.
-fn together(threads: usize) -> Vec<Vec<Burst>> {
-    let arrived = AtomicUsize::new(0);
-    let wait = |all: usize| {
-        arrived.fetch_add(1, Ordering::AcqRel);
-        while arrived.load(Ordering::Acquire) < all {
-            thread::yield_now();
-        }
+/// One burst of all threads. They sleep until the last has arrived: threads that spin or yield may all be left on the core that
+/// started them, where a thread that is woken goes to an idle one.
+fn together(threads: usize) -> f64 {
+    let barrier = Barrier::new(threads);
+    let burst = || {
+        barrier.wait();
+        burst()
     };
-    let bursts = || {
-        let round = |round: usize| {
-            wait(round * threads);
-            burst()
-        };
-        (1..=BURSTS).map(round).collect()
-    };
-    thread::scope(|scope| {
-        let running: Vec<_> = (0..threads).map(|_| scope.spawn(bursts)).collect();
-        running.into_iter().map(|thread| thread.join().expect("arithmetic does not panic")).collect()
-    })
+    let bursts: Vec<Burst> = thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(burst)).collect();
+        let first = burst();
+        let others = others.into_iter().map(|thread| thread.join().expect("arithmetic does not panic"));
+        iter::once(first).chain(others).collect()
+    });
+    let start = bursts.iter().map(|burst| burst.start).min().expect("at least one thread");
+    let end = bursts.iter().map(|burst| burst.end).max().expect("at least one thread");
+    bursts.iter().map(|burst| burst.flops).sum::<u64>() as f64 / (end - start).as_secs_f64() / 1e9
 }
 
 struct Burst {
@@ -58,9 +48,9 @@ struct Burst {
     flops: u64,
 }
 
-/// About a tenth of a millisecond of multiply-adds.
+/// About a millisecond of multiply-adds: many times what waking a thread takes.
 fn burst() -> Burst {
-    const ROUNDS: u64 = 50_000;
+    const ROUNDS: u64 = 400_000;
     let start = Instant::now();
     let (flops, value) = run_f32(MultiplyAdds { rounds: ROUNDS });
     black_box(value);
