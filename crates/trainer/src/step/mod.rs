@@ -345,6 +345,10 @@ impl Trainer {
             let samples: usize = shards.iter().map(|shard| shard.samples.len()).sum();
             let flops_a_row = 2 * range.len() / layer.rows() * samples;
             let least = if shards.len() > 1 { MIN_ROWS_FLOPS.div_ceil(flops_a_row) } else { usize::MAX };
+            if least < layer.rows() {
+                // Who had finished with the shards first may have fallen asleep.
+                self.crew.call(self.workers.len() - 1, 0);
+            }
             let rows = MoveRows { layer, kept: &kept[..shards.len()], rate, least };
             rows.share(&self.crew, 0..layer.rows(), layer.tensors(&mut moved[range]));
         }
