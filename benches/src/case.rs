@@ -3,7 +3,7 @@
 use crate::FlopRate;
 use crate::stopwatch::{Stopwatch, Times, median};
 use byhand_tensor::Isa;
-use byhand_tensor::peak::{BURSTS, peak_gflops};
+use byhand_trainer::peak::{BURSTS, peak_gflops};
 use criterion::{Criterion, Throughput};
 use serde_json::json;
 use std::fs::OpenOptions;

@@ -26,6 +26,8 @@ mod hardest;
 pub mod metrics;
 mod objective;
 mod optimizer;
+#[cfg(feature = "parallel")]
+pub mod peak;
 mod schedule;
 mod spec;
 mod step;

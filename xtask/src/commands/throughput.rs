@@ -11,8 +11,8 @@ use byhand_layers::{
     init::{Init, init_network},
 };
 use byhand_models::{Spec, find, weights_sha256};
-use byhand_tensor::{Isa, peak::peak_gflops};
-use byhand_trainer::{Diverged, Rows, StepConfig, Trainer};
+use byhand_tensor::Isa;
+use byhand_trainer::{Diverged, Rows, StepConfig, Trainer, peak::peak_gflops};
 use clap::Args;
 use ndarray::Array2;
 use rand_chacha::{
