@@ -97,20 +97,24 @@ impl<T: Scalar, K: Tile<T>> Kernel<T> for Cover<'_, K> {
     }
 }
 
-/// `acc[r][c] += sum over k of a[r * a_row + k * a_step] * b[c][k * b_step ..][..LANES]`, a product `[R x k] * [k x C]`.
+/// `acc[r][c] += sum over k of a[r0 + r][k] * b[c][k * b_step ..][..LANES]`, or `a[k][r0 + r]`, a product `[R x k] * [k x C]`; rows
+/// of `a` begin `a_row` apart.
 ///
 /// # Safety
 /// Every address the formula names must be valid for reading.
 #[inline(always)]
-pub(crate) unsafe fn product<V: Vector, const R: usize, const C: usize>(
+pub(crate) unsafe fn product<V: Vector, const R: usize, const C: usize, const TRANSPOSED: bool>(
     acc: &mut [[V; C]; R],
     a: *const V::Elem,
     a_row: usize,
-    a_step: usize,
+    r0: usize,
     b: [*const V::Elem; C],
     b_step: usize,
     k: usize,
 ) {
+    // One of both distances is 1 and known when this is compiled: the loop has registers for all addresses.
+    let (row, step) = if TRANSPOSED { (1, a_row) } else { (a_row, 1) };
+    let a = a.wrapping_add(r0 * row);
     for k in 0..k {
         // SAFETY: the caller vouches for every address of the formula.
         unsafe {
@@ -120,7 +124,7 @@ pub(crate) unsafe fn product<V: Vector, const R: usize, const C: usize>(
                     x[c] = V::load(b[c].add(k * b_step));
                 }
                 for r in 0..R {
-                    let w = V::splat(*a.add(r * a_row + k * a_step));
+                    let w = V::splat(*a.add(r * row + k * step));
                     for c in 0..C {
                         acc[r][c] = w.mul_add(x[c], acc[r][c]);
                     }
@@ -128,7 +132,7 @@ pub(crate) unsafe fn product<V: Vector, const R: usize, const C: usize>(
             } else {
                 let mut w = [V::splat(V::Elem::ZERO); R];
                 for r in 0..R {
-                    w[r] = V::splat(*a.add(r * a_row + k * a_step));
+                    w[r] = V::splat(*a.add(r * row + k * step));
                 }
                 for c in 0..C {
                     let x = V::load(b[c].add(k * b_step));

@@ -191,11 +191,11 @@ fn misnamed(file: &FileReport) -> Option<String> {
 
 /// Labels that are no class of their folder.
 fn no_class(file: &FileReport) -> Result<Option<String>, Error> {
-    let Ok(content) = &file.content else { return Ok(None) };
+    let labels = file.content.as_ref().ok().filter(|content| content.dims.len() == 1);
+    let Some((_, found)) = labels.and_then(Content::range) else { return Ok(None) };
     let classes =
         own_classes(file.path.parent().unwrap_or(Path::new("")))?.map_or(CLASSES, |names| names.len());
-    let found = content.range().map(|(_, high)| high).filter(|&high| usize::from(high) >= classes);
-    Ok(found.filter(|_| content.dims.len() == 1).map(|found| {
+    Ok((usize::from(found) >= classes).then(|| {
         let path = file.path.display();
         format!(
             "{path}: expected labels below the {classes} classes, found {found}; a classes.txt beside it, one name a line, \

@@ -216,8 +216,7 @@ unsafe fn spread_all<V: Vector>(
     spread: &mut [V::Elem],
     (sums, bias_sums): (*mut V::Elem, *mut V::Elem),
 ) {
-    let (rows, columns) = (pool.h_out() * pool.window[0], pool.w_out() * pool.window[1]);
-    let plane = spread_plane(pool);
+    let ([rows, columns], plane) = (covered(pool), spread_plane(pool));
     let plan = Gradient { conv: *conv, columns, plane };
     // SAFETY: the caller vouches for the slices and the sums.
     unsafe {
@@ -243,10 +242,9 @@ unsafe fn input_gradient<V: Vector>(
     spread: &[V::Elem],
     dx: &mut [V::Elem],
 ) {
-    let (rows, columns) = (pool.h_out() * pool.window[0], pool.w_out() * pool.window[1]);
     for plan in conv.input_gradient_plans() {
         // The source is what the windows cover; the rest has no gradient.
-        let plan = Correlation { source: [rows, columns], ..plan };
+        let plan = Correlation { source: covered(pool), ..plan };
         let lay = Lay { plane: spread_plane(pool), ..Lay::tiled(plan.source) };
         let none = std::ptr::null();
         // SAFETY: the caller vouches for the slices.
@@ -254,11 +252,16 @@ unsafe fn input_gradient<V: Vector>(
     }
 }
 
+/// Rows and columns that the windows cover.
+pub(super) fn covered(pool: &Pool2d) -> [usize; 2] {
+    [pool.h_out() * pool.window[0], pool.w_out() * pool.window[1]]
+}
+
 /// Numbers from one channel of what is spread to the next. An odd number of cache lines: a pixel's channels, which are read
 /// one after the other, would not fit into the first cache if all of them had the same place in it.
 pub(super) fn spread_plane(pool: &Pool2d) -> usize {
-    let pixels = pool.h_out() * pool.window[0] * pool.w_out() * pool.window[1];
-    (pixels | 1) * LANES
+    let [rows, columns] = covered(pool);
+    ((rows * columns) | 1) * LANES
 }
 
 /// The gradient of all windows at the places on the tape, zeros elsewhere: `[channel][row][column][16]`; one vector of lanes.

@@ -2,7 +2,7 @@
 //! with channels side by side where only the parameters want it, in planes where the input wants it too.
 
 use super::ConvPool2d;
-use super::backward::Backward;
+use super::backward::{Backward, covered};
 use crate::conv::side_by_side::{OutputGradient, channels_side_by_side, turn};
 use crate::simd::Vector;
 use crate::{Conv2d, LANES, Pool2d, Scalar};
@@ -48,8 +48,8 @@ impl<V: Vector> OutputGradient<V> for Windows<'_, V::Elem> {
         let planes = o * windows..(o + channels) * windows;
         let (tape, dy) = (&tape[planes.clone()], &dy[planes]);
         // What no window covers has no gradient.
-        let covered = (h_pool * kh, w_pool * kw) == (conv.h_out(), w_out);
-        to[if covered { conv.h_out() * w_out * LANES } else { 0 }..].fill(V::Elem::ZERO);
+        let all = covered(pool) == [conv.h_out(), w_out];
+        to[if all { conv.h_out() * w_out * LANES } else { 0 }..].fill(V::Elem::ZERO);
         let mut places = [V::Elem::ZERO; LANES * LANES];
         let mut gradients = [V::Elem::ZERO; LANES * LANES];
         let (mut i, mut j) = (0, 0);

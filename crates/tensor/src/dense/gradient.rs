@@ -311,13 +311,13 @@ impl<T: Scalar> Tile<T> for OuterProducts<'_, T> {
             let w = w.add(o * inputs + i);
             for &Kept { block, room, numbers } in kept {
                 let (x, room_16) = (numbers.as_ptr(), room * LANES);
-                let dy = x.add(inputs.next_multiple_of(LANES) * room + (first + o) * room);
+                let dy = x.add(inputs.next_multiple_of(LANES) * room);
                 let mut b = [x; C];
                 for c in 0..C {
                     let i = i + c * V::LANES;
                     b[c] = x.add(i / LANES * room_16 + i % LANES);
                 }
-                product::<V, R, C>(&mut acc, dy, room, 1, b, LANES, block.samples());
+                product::<V, R, C, false>(&mut acc, dy, room, first + o, b, LANES, block.samples());
             }
             if fresh == (o, c0) && i + C * V::LANES <= inputs {
                 // Nearly always: nothing done before, no short vector.

@@ -206,8 +206,6 @@ impl<T: Scalar, const TRANSPOSED: bool> Tile<T> for RowsByLanes<T, TRANSPOSED> {
         _fresh: (usize, usize),
     ) {
         let Self { a, a_row, init, x, k, y, y_features } = *self;
-        // One of both distances is 1 and known when this is compiled: the loop has registers for all addresses.
-        let (row, step) = if TRANSPOSED { (1, a_row) } else { (a_row, 1) };
         let mut acc = [[V::splat(V::Elem::ZERO); C]; R];
         // SAFETY: the caller vouches for rows and columns; the slices were checked against the sizes.
         unsafe {
@@ -220,7 +218,7 @@ impl<T: Scalar, const TRANSPOSED: bool> Tile<T> for RowsByLanes<T, TRANSPOSED> {
             for c in 0..C {
                 b[c] = x.add(column::<V>(k, c0 + c));
             }
-            product::<V, R, C>(&mut acc, a.add(r0 * row), row, step, b, LANES, k);
+            product::<V, R, C, TRANSPOSED>(&mut acc, a, a_row, r0, b, LANES, k);
             for r in 0..R {
                 for c in 0..C {
                     acc[r][c].store(y.add((r0 + r) * LANES + column::<V>(y_features, c0 + c)));

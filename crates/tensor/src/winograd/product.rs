@@ -94,8 +94,6 @@ impl<T: Scalar, const TRANSPOSED: bool> Tile<T> for RowsByColumns<T, TRANSPOSED>
         fresh: (usize, usize),
     ) {
         let Self { a, a_row, b, b_row, k, to, to_row, add } = *self;
-        // One of both distances is 1 and known when this is compiled: the loop has registers for all addresses.
-        let (row, step) = if TRANSPOSED { (1, a_row) } else { (a_row, 1) };
         let mut acc = [[V::splat(V::Elem::ZERO); C]; R];
         // SAFETY: the caller vouches for rows and columns; the matrices were checked against their lengths.
         unsafe {
@@ -111,7 +109,7 @@ impl<T: Scalar, const TRANSPOSED: bool> Tile<T> for RowsByColumns<T, TRANSPOSED>
             for c in 0..C {
                 columns[c] = b.add((c0 + c) * V::LANES);
             }
-            product::<V, R, C>(&mut acc, a.add(r0 * row), row, step, columns, b_row, k);
+            product::<V, R, C, TRANSPOSED>(&mut acc, a, a_row, r0, columns, b_row, k);
             for r in 0..R {
                 for c in 0..C {
                     // What a tile that began earlier computes again has been added to already.

@@ -345,11 +345,11 @@ impl Trainer {
             let samples: usize = shards.iter().map(|shard| shard.samples.len()).sum();
             let flops_a_row = 2 * range.len() / layer.rows() * samples;
             let least = if shards.len() > 1 { MIN_ROWS_FLOPS.div_ceil(flops_a_row) } else { usize::MAX };
-            if least < layer.rows() {
+            let rows = MoveRows { layer, kept: &kept[..shards.len()], rate, least };
+            if rows.half(layer.rows()).is_some() {
                 // Who had finished with the shards first may have fallen asleep.
                 self.crew.call(self.workers.len() - 1, 0);
             }
-            let rows = MoveRows { layer, kept: &kept[..shards.len()], rate, least };
             rows.share(&self.crew, 0..layer.rows(), layer.tensors(&mut moved[range]));
         }
         self.shards[0].dtheta = gradient;
@@ -517,12 +517,17 @@ struct MoveRows<'a> {
 }
 
 impl MoveRows<'_> {
+    /// How many of so many rows make the first half of a share; `None` if they are too few for two.
+    fn half(&self, rows: usize) -> Option<usize> {
+        let half = (rows + ROWS) / 2 / ROWS * ROWS;
+        (half.min(rows - half) >= self.least.max(ROWS / 2)).then_some(half)
+    }
+
     /// Any thread may take any rows: each is summed by itself.
     fn share(self, crew: &Crew, rows: Range<usize>, params: ParamsMut<'_, f32>) {
-        let half = (rows.len() + ROWS) / 2 / ROWS * ROWS;
-        if half.min(rows.len() - half) < self.least.max(ROWS / 2) {
+        let Some(half) = self.half(rows.len()) else {
             return self.layer.move_rows(rows, self.kept, self.rate, params);
-        }
+        };
         let (a, b) = params.split_rows(half, rows.len());
         let middle = rows.start + half;
         crew.join(|| self.share(crew, rows.start..middle, a), || self.share(crew, middle..rows.end, b));
