@@ -97,6 +97,9 @@ impl<T: Scalar, K: Tile<T>> Kernel<T> for Cover<'_, K> {
     }
 }
 
+/// Steps of a sum that a loop of [`product`] takes at once: what counts and branches is paid for once.
+const UNROLL: usize = 4;
+
 /// `acc[r][c] += sum over k of a[r0 + r][k] * b[c][k * b_step ..][..LANES]`, or `a[k][r0 + r]`, a product `[R x k] * [k x C]`; rows
 /// of `a` begin `a_row` apart.
 ///
@@ -115,30 +118,54 @@ pub(crate) unsafe fn product<V: Vector, const R: usize, const C: usize, const TR
     // One of both distances is 1 and known when this is compiled: the loop has registers for all addresses.
     let (row, step) = if TRANSPOSED { (1, a_row) } else { (a_row, 1) };
     let a = a.wrapping_add(r0 * row);
-    for k in 0..k {
-        // SAFETY: the caller vouches for every address of the formula.
-        unsafe {
-            if C <= R {
-                let mut x = [V::splat(V::Elem::ZERO); C];
+    let whole = k - k % UNROLL;
+    // SAFETY: the caller vouches for every address of the formula.
+    unsafe {
+        for i in (0..whole).step_by(UNROLL) {
+            for u in 0..UNROLL {
+                add_product(acc, a.add((i + u) * step), row as isize, b, (i + u) * b_step);
+            }
+        }
+        for i in whole..k {
+            add_product(acc, a.add(i * step), row as isize, b, i * b_step);
+        }
+    }
+}
+
+/// One step of the sum: `acc[r][c] += a[r * row] * b[c][at..][..LANES]`.
+///
+/// # Safety
+/// Every address the formula names must be valid for reading.
+#[inline(always)]
+pub(crate) unsafe fn add_product<V: Vector, const R: usize, const C: usize>(
+    acc: &mut [[V; C]; R],
+    a: *const V::Elem,
+    row: isize,
+    b: [*const V::Elem; C],
+    at: usize,
+) {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        if C <= R {
+            let mut x = [V::splat(V::Elem::ZERO); C];
+            for c in 0..C {
+                x[c] = V::load(b[c].add(at));
+            }
+            for r in 0..R {
+                let w = V::splat(*a.offset(r as isize * row));
                 for c in 0..C {
-                    x[c] = V::load(b[c].add(k * b_step));
+                    acc[r][c] = w.mul_add(x[c], acc[r][c]);
                 }
+            }
+        } else {
+            let mut w = [V::splat(V::Elem::ZERO); R];
+            for r in 0..R {
+                w[r] = V::splat(*a.offset(r as isize * row));
+            }
+            for c in 0..C {
+                let x = V::load(b[c].add(at));
                 for r in 0..R {
-                    let w = V::splat(*a.add(r * row + k * step));
-                    for c in 0..C {
-                        acc[r][c] = w.mul_add(x[c], acc[r][c]);
-                    }
-                }
-            } else {
-                let mut w = [V::splat(V::Elem::ZERO); R];
-                for r in 0..R {
-                    w[r] = V::splat(*a.add(r * row + k * step));
-                }
-                for c in 0..C {
-                    let x = V::load(b[c].add(k * b_step));
-                    for r in 0..R {
-                        acc[r][c] = w[r].mul_add(x, acc[r][c]);
-                    }
+                    acc[r][c] = w[r].mul_add(x, acc[r][c]);
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! The kernel of the forward pass and of the input gradient: a correlation with weights walked in any direction.
 
-use crate::micro::{Tile, best_shape, cover};
+use crate::micro::{Tile, add_product, best_shape, cover};
 use crate::simd::{Kernel, Vector};
 use crate::{Block, LANES, Scalar};
 use std::mem::MaybeUninit;
@@ -159,7 +159,7 @@ pub(crate) unsafe fn correlate<V: Vector>(
     y: *mut V::Elem,
     live: usize,
 ) {
-    let rows = Rows::new::<V>(plan, lay);
+    let rows = Rows::new::<V>(plan, lay, live);
     for i in 0..plan.target[0] {
         let row =
             (plan.target_start[0] + i * plan.target_step[0]) * plan.target_plane[1] + plan.target_start[1];
@@ -171,7 +171,7 @@ pub(crate) unsafe fn correlate<V: Vector>(
             end: plan.target[1],
         };
         // SAFETY: as the caller vouches, for row i.
-        unsafe { rows.run::<V>(i, w, b, x, to, live) };
+        unsafe { rows.run::<V>(i, w, b, x, to) };
     }
 }
 
@@ -179,6 +179,7 @@ pub(crate) unsafe fn correlate<V: Vector>(
 pub(crate) struct Rows<'a> {
     plan: &'a Correlation,
     lay: Lay,
+    live: usize,
     units: usize,
     interior: (usize, usize),
     inner: (usize, usize),
@@ -197,13 +198,13 @@ pub(crate) struct Targets<T> {
 
 impl<'a> Rows<'a> {
     #[inline(always)]
-    pub(crate) fn new<V: Vector>(plan: &'a Correlation, lay: Lay) -> Self {
+    pub(crate) fn new<V: Vector>(plan: &'a Correlation, lay: Lay, live: usize) -> Self {
         let units = plan.target[1].div_ceil(lay.unit);
         // Neighbouring pixels in a vector come from rows padded with zeros: every column is inside.
         let interior @ (from, to) = if lay.unit > 1 { (0, units) } else { plan.interior() };
         let inner = best_shape::<V>(plan.groups, to - from);
-        let edge = best_shape::<V>(plan.groups, 1);
-        Self { plan, lay, units, interior, inner, edge }
+        let edge = best_shape::<V>(plan.groups, live.div_ceil(V::LANES));
+        Self { plan, lay, live, units, interior, inner, edge }
     }
 
     /// Computes row `i` of all groups.
@@ -218,9 +219,8 @@ impl<'a> Rows<'a> {
         b: *const V::Elem,
         x: *const V::Elem,
         to: Targets<V::Elem>,
-        live: usize,
     ) {
-        let Self { plan, lay, .. } = *self;
+        let Self { plan, lay, live, .. } = *self;
         let mut storage = [const { MaybeUninit::uninit() }; MAX_TAPS];
         let us = plan.live(0, i);
         let (from, end) = self.interior;
@@ -228,11 +228,22 @@ impl<'a> Rows<'a> {
         unsafe {
             if from < end {
                 let taps = plan.tap_table(lay, i, us, (0, plan.taps[1]), &mut storage);
-                CorrelationRow { plan, lay, w, b, x, to, taps }.cover::<V>(live, self.inner, self.interior);
+                let pixel = lay.pixel * plan.source_step[1];
+                let mut row = CorrelationRow { plan, lay, pixel, w, b, x, to, taps };
+                // All lanes, which share cache lines, before the next row.
+                for _ in (0..live).step_by(V::LANES) {
+                    cover::<V>(&row, [self.inner; 2], plan.groups, self.interior);
+                    row.x = row.x.wrapping_add(V::LANES);
+                    row.to.y = row.to.y.wrapping_add(V::LANES);
+                }
             }
             for j in (0..from).chain(end..self.units) {
+                // Every column has taps of its own, and so the tiles' columns are its vectors of lanes.
                 let taps = plan.tap_table(lay, i, us, plan.live(1, j), &mut storage);
-                CorrelationRow { plan, lay, w, b, x, to, taps }.cover::<V>(live, self.edge, (j, j + 1));
+                let x = x.wrapping_add(j * lay.pixel * plan.source_step[1]);
+                let to = Targets { y: to.y.wrapping_add(j * to.step), step: V::LANES, ..to };
+                let column = CorrelationRow { plan, lay, pixel: V::LANES, w, b, x, to, taps };
+                cover::<V>(&column, [self.edge; 2], plan.groups, (0, live.div_ceil(V::LANES)));
             }
         }
     }
@@ -275,40 +286,16 @@ impl Correlation {
     }
 }
 
-/// One row of all groups: tiles of groups x units.
+/// One row of all groups: tiles of groups x units, whose sources lie `pixel` numbers apart.
 struct CorrelationRow<'a, T> {
     plan: &'a Correlation,
     lay: Lay,
+    pixel: usize,
     w: *const T,
     b: *const T,
     x: *const T,
     to: Targets<T>,
     taps: &'a [Tap],
-}
-
-impl<T: Scalar> CorrelationRow<'_, T> {
-    /// All groups of some columns; all lanes, which share cache lines, before the next row.
-    ///
-    /// # Safety
-    /// As [`cover`].
-    #[inline(always)]
-    unsafe fn cover<V: Vector<Elem = T>>(
-        mut self,
-        live: usize,
-        shape: (usize, usize),
-        columns: (usize, usize),
-    ) {
-        let mut lane = 0;
-        while lane < live {
-            // SAFETY: the caller vouches for the columns, lanes come in whole vectors.
-            unsafe {
-                cover::<V>(&self, [shape; 2], self.plan.groups, columns);
-                self.x = self.x.wrapping_add(V::LANES);
-                self.to.y = self.to.y.wrapping_add(V::LANES);
-            }
-            lane += V::LANES;
-        }
-    }
 }
 
 impl<T: Scalar> Tile<T> for CorrelationRow<'_, T> {
@@ -319,10 +306,9 @@ impl<T: Scalar> Tile<T> for CorrelationRow<'_, T> {
         j: usize,
         _fresh: (usize, usize),
     ) {
-        let Self { plan, lay, w, b, x, to, taps } = *self;
+        let Self { plan, lay, pixel, w, b, x, to, taps } = *self;
         let zero = V::splat(V::Elem::ZERO);
         let mut acc = [[zero; C]; R];
-        let pixel = lay.pixel * plan.source_step[1];
         // SAFETY: the taps meet the source for every column of the tile; the caller vouches for the rest. Pointers to
         // column 0 may lie before the source, so they are only followed with a tap's offset added.
         unsafe {
@@ -335,31 +321,12 @@ impl<T: Scalar> Tile<T> for CorrelationRow<'_, T> {
             let mut x = x.wrapping_add(j * pixel);
             for _ in 0..plan.channels {
                 for tap in taps {
-                    let x = x.wrapping_offset(tap.x as isize);
-                    let w = w.wrapping_offset(tap.w as isize);
-                    if C <= R {
-                        let mut xs = [zero; C];
-                        for p in 0..C {
-                            xs[p] = V::load(x.add(p * pixel));
-                        }
-                        for r in 0..R {
-                            let wr = V::splat(*w.offset(r as isize * plan.w_group));
-                            for p in 0..C {
-                                acc[r][p] = wr.mul_add(xs[p], acc[r][p]);
-                            }
-                        }
-                    } else {
-                        let mut ws = [zero; R];
-                        for r in 0..R {
-                            ws[r] = V::splat(*w.offset(r as isize * plan.w_group));
-                        }
-                        for p in 0..C {
-                            let xp = V::load(x.add(p * pixel));
-                            for r in 0..R {
-                                acc[r][p] = ws[r].mul_add(xp, acc[r][p]);
-                            }
-                        }
+                    let (x, w) = (x.wrapping_offset(tap.x as isize), w.wrapping_offset(tap.w as isize));
+                    let mut sources = [x; C];
+                    for p in 0..C {
+                        sources[p] = x.add(p * pixel);
                     }
+                    add_product(&mut acc, w, plan.w_group, sources, 0);
                 }
                 w = w.wrapping_offset(plan.w_channel);
                 x = x.wrapping_add(lay.plane);

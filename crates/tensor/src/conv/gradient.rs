@@ -282,6 +282,13 @@ impl<T: Scalar> Tile<T> for GradientTaps<'_, T> {
                 let dy = dy.add(o * plane + (i - first) * columns * LANES);
                 // Columns in order, whatever the width of the tile: left edge, inside, right edge.
                 for (from, to, edge) in [(0, inner, true), (inner, outer, false), (outer, columns, true)] {
+                    let mut from = from;
+                    if !edge && sw == 1 && const { C > 1 && R * C + C + 2 <= V::REGISTERS } {
+                        while from + AT_ONCE <= to {
+                            slide(&mut acc, x.wrapping_add(from * LANES), dy.add(from * LANES), plane);
+                            from += AT_ONCE;
+                        }
+                    }
                     for j in from..to {
                         let (x, dy) = (x.wrapping_add(j * sw * LANES), dy.add(j * LANES));
                         if edge {
@@ -294,28 +301,8 @@ impl<T: Scalar> Tile<T> for GradientTaps<'_, T> {
                                     }
                                 }
                             }
-                        } else if C <= R {
-                            let mut xs = [zero; C];
-                            for k in 0..C {
-                                xs[k] = V::load(x.add(k * LANES));
-                            }
-                            for r in 0..R {
-                                let d = V::load(dy.add(r * plane));
-                                for k in 0..C {
-                                    acc[r][k] = d.mul_add(xs[k], acc[r][k]);
-                                }
-                            }
                         } else {
-                            let mut ds = [zero; R];
-                            for r in 0..R {
-                                ds[r] = V::load(dy.add(r * plane));
-                            }
-                            for k in 0..C {
-                                let xk = V::load(x.add(k * LANES));
-                                for r in 0..R {
-                                    acc[r][k] = ds[r].mul_add(xk, acc[r][k]);
-                                }
-                            }
+                            add_pixel(&mut acc, x, dy, plane);
                         }
                     }
                 }
@@ -325,6 +312,80 @@ impl<T: Scalar> Tile<T> for GradientTaps<'_, T> {
                     if o + r >= fresh.0 && v + k >= fresh.1 {
                         acc[r][k].store(sums.add((r * conv.taps() + k) * LANES));
                     }
+                }
+            }
+        }
+    }
+}
+
+/// `acc[r][k] += dy[r * plane] * x[k]`, vectors of lanes: the products of one pixel.
+///
+/// # Safety
+/// Every address the formula names must be valid for reading.
+#[inline(always)]
+unsafe fn add_pixel<V: Vector, const R: usize, const C: usize>(
+    acc: &mut [[V; C]; R],
+    x: *const V::Elem,
+    dy: *const V::Elem,
+    plane: usize,
+) {
+    let zero = V::splat(V::Elem::ZERO);
+    // SAFETY: as the caller vouches.
+    unsafe {
+        if C <= R {
+            let mut xs = [zero; C];
+            for k in 0..C {
+                xs[k] = V::load(x.add(k * LANES));
+            }
+            for r in 0..R {
+                let d = V::load(dy.add(r * plane));
+                for k in 0..C {
+                    acc[r][k] = d.mul_add(xs[k], acc[r][k]);
+                }
+            }
+        } else {
+            let mut ds = [zero; R];
+            for r in 0..R {
+                ds[r] = V::load(dy.add(r * plane));
+            }
+            for k in 0..C {
+                let xk = V::load(x.add(k * LANES));
+                for r in 0..R {
+                    acc[r][k] = ds[r].mul_add(xk, acc[r][k]);
+                }
+            }
+        }
+    }
+}
+
+/// Pixels that [`slide`] takes at once.
+const AT_ONCE: usize = 4;
+
+/// The products of [`AT_ONCE`] pixels side by side at a stride of 1: what tap `k` reads at one pixel, tap `k - 1` reads at the
+/// next, and it is loaded once.
+///
+/// # Safety
+/// As [`add_pixel`], for each of the pixels.
+#[inline(always)]
+unsafe fn slide<V: Vector, const R: usize, const C: usize>(
+    acc: &mut [[V; C]; R],
+    x: *const V::Elem,
+    dy: *const V::Elem,
+    plane: usize,
+) {
+    let mut xs = [V::splat(V::Elem::ZERO); C];
+    // SAFETY: as the caller vouches.
+    unsafe {
+        for k in 0..C - 1 {
+            xs[k] = V::load(x.add(k * LANES));
+        }
+        for j in 0..AT_ONCE {
+            // Pixel j + k is in place (j + k) mod C.
+            xs[(j + C - 1) % C] = V::load(x.add((j + C - 1) * LANES));
+            for r in 0..R {
+                let d = V::load(dy.add(r * plane + j * LANES));
+                for k in 0..C {
+                    acc[r][k] = d.mul_add(xs[(j + k) % C], acc[r][k]);
                 }
             }
         }

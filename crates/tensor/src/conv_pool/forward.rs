@@ -193,29 +193,45 @@ impl<T: Scalar> Windows<'_, T> {
     /// The channels and the row must exist.
     #[inline(always)]
     pub(crate) unsafe fn row<V: Vector<Elem = T>, const R: usize>(&self, o: usize, i: usize) -> usize {
+        // In a tile the right pixel of one tap is the left one of the next: common kernels load it once.
+        // SAFETY: as the caller vouches.
+        unsafe {
+            match self.conv.kernel[1] {
+                5 if self.lanes == LANES => self.vectors::<V, R, 5>(o, i),
+                3 if self.lanes == LANES => self.vectors::<V, R, 3>(o, i),
+                _ => self.vectors::<V, R, 1>(o, i),
+            }
+        }
+        R
+    }
+
+    /// [`row`](Self::row) with `N` taps at a time.
+    ///
+    /// # Safety
+    /// As `row`; `N` must divide the kernel's width, and be 1 for single samples.
+    #[inline(always)]
+    unsafe fn vectors<V: Vector<Elem = T>, const R: usize, const N: usize>(&self, o: usize, i: usize) {
         let step = if self.lanes == LANES { 1 } else { V::LANES };
         let mut j = 0;
         while j < self.w_pool {
             // The last vector begins early enough to end in time, and pools some windows twice.
             // SAFETY: the caller vouches for channels and row; a row has at least `step` windows.
-            unsafe { self.at::<V, R>(o, i, j.min(self.w_pool - step)) };
+            unsafe { self.at::<V, R, N>(o, i, j.min(self.w_pool - step)) };
             j += step;
         }
-        R
     }
 
     /// The vector of windows that begins with window `j` of row `i`, for `R` channels from `o` on.
     ///
     /// # Safety
-    /// Channels and windows must exist.
+    /// Channels and windows must exist; of `N` as [`vectors`](Self::vectors).
     #[inline(always)]
-    unsafe fn at<V: Vector<Elem = T>, const R: usize>(&self, o: usize, i: usize, j: usize) {
+    unsafe fn at<V: Vector<Elem = T>, const R: usize, const N: usize>(&self, o: usize, i: usize, j: usize) {
         let Self { conv, w, b, x, lanes, ref to, h_pool, w_pool } = *self;
         let [kh, kw] = conv.kernel;
         let taps = conv.taps();
         let pitch = conv.w_in * lanes;
         let across = if lanes == LANES { LANES } else { V::LANES };
-        let places = [0, across, pitch, pitch + across];
         let zero = V::splat(T::ZERO);
         let mut acc = [[zero; 4]; R];
         // SAFETY: every tap of every place of a window lies in its plane, since there is no padding.
@@ -229,19 +245,24 @@ impl<T: Scalar> Windows<'_, T> {
             for c in 0..conv.c_in {
                 for u in 0..kh {
                     let mut x = x.add((c * conv.h_in + 2 * i + u) * pitch + 2 * j * lanes);
-                    for _ in 0..kw {
-                        let mut ws = [zero; R];
-                        for r in 0..R {
-                            ws[r] = V::splat(*w.add(r * taps));
-                        }
-                        for p in 0..4 {
-                            let xp = V::load(x.add(places[p]));
+                    for _ in 0..kw / N {
+                        let mut left = [V::load(x), V::load(x.add(pitch))];
+                        for v in 0..N {
+                            let next = x.add(v * LANES + across);
+                            let right = [V::load(next), V::load(next.add(pitch))];
+                            let mut ws = [zero; R];
                             for r in 0..R {
-                                acc[r][p] = ws[r].mul_add(xp, acc[r][p]);
+                                ws[r] = V::splat(*w.add(r * taps + v));
                             }
+                            for (p, x) in [(0, left[0]), (2, left[1]), (1, right[0]), (3, right[1])] {
+                                for r in 0..R {
+                                    acc[r][p] = ws[r].mul_add(x, acc[r][p]);
+                                }
+                            }
+                            left = right;
                         }
-                        x = x.add(lanes);
-                        w = w.add(1);
+                        x = x.add(N * lanes);
+                        w = w.add(N);
                     }
                 }
             }
@@ -275,7 +296,7 @@ unsafe fn convolve<V: Vector>(
     x: *const V::Elem,
     rows: *mut V::Elem,
 ) {
-    let prepared = Rows::new::<V>(plan, lay);
+    let prepared = Rows::new::<V>(plan, lay, 1);
     for r in 0..count {
         // SAFETY: the caller vouches for the rows. Whole vectors are written: the pitch leaves room for them.
         unsafe {
@@ -285,7 +306,7 @@ unsafe fn convolve<V: Vector>(
                 step: lay.unit * lay.lanes,
                 end: if lay.unit == 1 { plan.target[1] } else { pitch },
             };
-            prepared.run::<V>(first + r, w, b, x, to, 1);
+            prepared.run::<V>(first + r, w, b, x, to);
         }
     }
 }

@@ -28,6 +28,8 @@ pub(crate) trait Vector: Copy {
     type One: Vector<Elem = Self::Elem>;
     /// Numbers in a vector.
     const LANES: usize;
+    /// Vectors that a kernel can have in registers.
+    const REGISTERS: usize;
     /// The register tiles, rows by columns, best first.
     const SHAPES: &[(usize, usize)];
     /// Runs the tile of one of [`Vector::SHAPES`], or of 1 x 1.

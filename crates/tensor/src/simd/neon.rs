@@ -31,6 +31,7 @@ impl Vector for F32x4 {
     type Mask = uint32x4_t;
     type One = Wide<f32, 1, true>;
     const LANES: usize = 4;
+    const REGISTERS: usize = 32;
     // At most 24 accumulators, 4 held operands and 2 in flight: 30 of 32 registers.
     shapes!(6 x 4, 4 x 6, 4 x 5, 8 x 3, 1 x 12, 4 x 1, 2 x 2; windows of 4);
 

@@ -42,9 +42,10 @@ impl Vector for F32x8 {
     type Mask = __m256;
     type One = Wide<f32, 1, true>;
     const LANES: usize = 8;
+    const REGISTERS: usize = 16;
     // At most 12 accumulators, 2 held operands and 2 in flight: all 16 registers. 8 independent sums keep two
     // multiply-add units of 4 cycles busy, so none of the larger shapes is slower than another.
-    shapes!(6 x 2, 2 x 6, 2 x 5, 3 x 3, 8 x 1, 1 x 8, 4 x 1, 2 x 2; windows of 2);
+    shapes!(6 x 2, 2 x 6, 2 x 5, 3 x 3, 4 x 2, 8 x 1, 1 x 8, 4 x 1, 2 x 2; windows of 2);
 
     #[inline(always)]
     fn apart<K: Kernel<f32>>(kernel: K) -> K::Output {
@@ -195,6 +196,7 @@ impl Vector for F32x16 {
     type Mask = __mmask16;
     type One = Wide<f32, 1, true>;
     const LANES: usize = 16;
+    const REGISTERS: usize = 32;
     // At most 24 accumulators, 4 held operands and 2 in flight: 30 of 32 registers.
     shapes!(4 x 6, 8 x 3, 4 x 5, 16 x 1, 8 x 1, 1 x 12, 4 x 1, 2 x 2; windows of 4);
 
