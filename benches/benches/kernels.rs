@@ -130,14 +130,14 @@ fn denses(criterion: &mut Criterion<FlopRate>, networks: &[Network<f32>]) {
                 scratch: vec![0.0; dense.scratch_len(block)],
             };
             kernel(criterion, "dense/forward", &subject, block, flops, setup, |o| {
-                dense.forward(block, &o.w, Some(&o.b), &o.x, &mut o.y, &mut o.scratch);
+                dense.forward(block, &o.w, Some(&o.b), &o.x, &mut o.y);
             });
             kernel(criterion, "dense/weight-gradient", &subject, block, flops, setup, |o| {
                 dense.backward_params(block, &o.x, &o.y, &mut o.w, Some(&mut o.b), &mut o.scratch);
             });
             if needs_dx {
                 kernel(criterion, "dense/input-gradient", &subject, block, flops, setup, |o| {
-                    dense.backward_input(block, &o.w, &o.y, &mut o.x, &mut o.scratch);
+                    dense.backward_input(0..dense.inputs, block, &o.w, &o.y, &mut o.x, &mut o.scratch);
                 });
             }
         }

@@ -206,8 +206,20 @@ pub trait Layer<T: Scalar>: Describe {
 /// minibatch than block by block: long sums are fast sums, threads share its rows instead of adding up gradients of their own,
 /// and for plain gradient descent it is never stored at all.
 pub trait Deferred<T: Scalar>: Layer<T> {
-    /// `dx = (df/dx)^T dy`: the half of [`Layer::backward`] that leaves the parameters alone, with the same bits.
-    fn backward_input(&self, pass: &Pass, theta: &[T], dy: &[T], dx: &mut [T], scratch: &mut [T]);
+    /// Outputs `rows` of [`Layer::forward`], which are all that `y` holds, with the same bits.
+    fn forward_rows(&self, pass: &Pass, theta: &[T], rows: Range<usize>, x: &[T], y: &mut [T]);
+
+    /// `dx = (df/dx)^T dy`: the half of [`Layer::backward`] that leaves the parameters alone, for inputs `inputs`, which are
+    /// all that `dx` holds, with the same bits. Half of the layer's scratch is enough.
+    fn backward_input(
+        &self,
+        pass: &Pass,
+        theta: &[T],
+        inputs: Range<usize>,
+        dy: &[T],
+        dx: &mut [T],
+        scratch: &mut [T],
+    );
 
     /// Numbers that [`keep`](Self::keep) needs for blocks that make up such a one.
     fn kept_len(&self, block: Block) -> usize;
@@ -215,7 +227,7 @@ pub trait Deferred<T: Scalar>: Layer<T> {
     /// Keeps `x` and `dy` of a block as the samples from `first` on of `kept`.
     fn keep(&self, block: Block, x: &[T], dy: &[T], first: usize, kept: &mut [T]);
 
-    /// Rows of the weight, one an output: each can be moved by itself.
+    /// Rows of the weight, one an output: each can be computed and moved by itself.
     fn rows(&self) -> usize;
 
     /// Moves rows `rows`, which are all that `params` holds, by the gradient of all samples that were kept: without a rate

@@ -75,9 +75,9 @@ impl Dense {
 }
 
 impl<T: Scalar> Layer<T> for Dense {
-    fn forward(&self, pass: &Pass, theta: &[T], x: &[T], y: &mut [T], _tape: &mut [T], scratch: &mut [T]) {
+    fn forward(&self, pass: &Pass, theta: &[T], x: &[T], y: &mut [T], _tape: &mut [T], _scratch: &mut [T]) {
         let Params { weight: w, bias: b } = self.split(theta);
-        self.kernel.forward(pass.block, w, b, x, y, scratch);
+        self.kernel.forward(pass.block, w, b, x, y);
     }
 
     fn backward(
@@ -94,7 +94,7 @@ impl<T: Scalar> Layer<T> for Dense {
         let ParamsMut { weight: dw, bias: db } = self.split_mut(dtheta);
         self.kernel.backward_params(pass.block, saved.x, dy, dw, db, scratch);
         if let Some(dx) = dx {
-            self.kernel.backward_input(pass.block, w, dy, dx, scratch);
+            self.kernel.backward_input(0..self.kernel.inputs, pass.block, w, dy, dx, scratch);
         }
     }
 
@@ -104,8 +104,23 @@ impl<T: Scalar> Layer<T> for Dense {
 }
 
 impl<T: Scalar> Deferred<T> for Dense {
-    fn backward_input(&self, pass: &Pass, theta: &[T], dy: &[T], dx: &mut [T], scratch: &mut [T]) {
-        self.kernel.backward_input(pass.block, self.split(theta).weight, dy, dx, scratch);
+    fn forward_rows(&self, pass: &Pass, theta: &[T], rows: Range<usize>, x: &[T], y: &mut [T]) {
+        let Params { weight: w, bias: b } = self.split(theta);
+        let kernel = tensor::Dense { outputs: rows.len(), ..self.kernel };
+        let w = &w[rows.start * kernel.inputs..rows.end * kernel.inputs];
+        kernel.forward(pass.block, w, b.map(|b| &b[rows]), x, y);
+    }
+
+    fn backward_input(
+        &self,
+        pass: &Pass,
+        theta: &[T],
+        inputs: Range<usize>,
+        dy: &[T],
+        dx: &mut [T],
+        scratch: &mut [T],
+    ) {
+        self.kernel.backward_input(inputs, pass.block, self.split(theta).weight, dy, dx, scratch);
     }
 
     fn kept_len(&self, block: Block) -> usize {

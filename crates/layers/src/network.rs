@@ -3,7 +3,7 @@
 use crate::contract::{Deferred, Layer, Pass, Saved};
 use crate::conv_pool2d::ConvPool2d;
 use crate::workspace::Workspace;
-use crate::{LayerError, Shape};
+use crate::{Alone, LayerError, Shape, Share};
 use byhand_tensor::{Block, Scalar, pack, unpack};
 use ndarray::{Array2, ArrayView2, Axis, s};
 use std::fmt;
@@ -183,18 +183,32 @@ impl<T: Scalar> Network<T> {
     /// not the pass's.
     #[track_caller]
     pub fn forward(&self, pass: &Pass, theta: &[T], ws: &mut Workspace<T>) {
+        self.forward_shared(pass, theta, ws, &Alone);
+    }
+
+    /// [`forward`](Self::forward), to the same bits, with the outputs of large [deferred](Self::deferred) layers by halves, where
+    /// `share` says that it pays: of a block of one tile, whose outputs lie one after the other.
+    ///
+    /// # Panics
+    /// As [`forward`](Self::forward).
+    #[track_caller]
+    pub fn forward_shared(&self, pass: &Pass, theta: &[T], ws: &mut Workspace<T>, share: &dyn Share) {
         self.assert_fits(pass, theta, ws);
         for (place, node) in self.plan.iter().enumerate() {
             let Dimensions { x_len, y_len, tape_len, scratch_len } = node.dimensions(pass.block);
             let (before, after) = ws.activations.split_at_mut(place + 1);
-            node.layer.forward(
-                &node.pass(pass),
-                &theta[node.theta.clone()],
-                before[place].first(x_len),
-                after[0].first_mut(y_len),
-                ws.tapes[place].first_mut(tape_len),
-                ws.scratch.first_mut(scratch_len),
-            );
+            let (theta, pass) = (&theta[node.theta.clone()], node.pass(pass));
+            let (x, y) = (before[place].first(x_len), after[0].first_mut(y_len));
+            if let Some(layer) = node.shared(pass.block, share) {
+                let (rows, middle) = (layer.rows(), half(layer.rows()));
+                let (a, b) = y.split_at_mut(middle * pass.block.lanes());
+                share.both(&mut || layer.forward_rows(&pass, theta, 0..middle, x, a), &mut || {
+                    layer.forward_rows(&pass, theta, middle..rows, x, b);
+                });
+            } else {
+                let tape = ws.tapes[place].first_mut(tape_len);
+                node.layer.forward(&pass, theta, x, y, tape, ws.scratch.first_mut(scratch_len));
+            }
         }
     }
 
@@ -205,13 +219,13 @@ impl<T: Scalar> Network<T> {
     /// As [`forward`](Self::forward); `dtheta` must be as long as `theta`.
     #[track_caller]
     pub fn backward(&self, pass: &Pass, theta: &[T], dtheta: &mut [T], ws: &mut Workspace<T>) {
-        self.walk_back(pass, theta, dtheta, ws, 0, None);
+        self.walk_back(pass, theta, dtheta, ws, 0, None, &Alone);
     }
 
     /// [`backward`](Self::backward) for a block that is a part of a minibatch. For each [deferred](Self::deferred) layer, last one
     /// first, `keep` is called with its place among them, the layer, its `x` and its `dy`; where it says that it kept them, the
-    /// layer adds nothing to `dtheta`. The first `frozen` parameters are constants: nothing that only their gradient would need
-    /// is computed.
+    /// layer adds nothing to `dtheta`, and where `share` says that it pays, its inputs are done by halves. The first `frozen`
+    /// parameters are constants: nothing that only their gradient would need is computed.
     ///
     /// # Panics
     /// As [`backward`](Self::backward).
@@ -224,8 +238,9 @@ impl<T: Scalar> Network<T> {
         ws: &mut Workspace<T>,
         frozen: usize,
         keep: &mut Keep<'_, T>,
+        share: &dyn Share,
     ) {
-        self.walk_back(pass, theta, dtheta, ws, frozen, Some(keep));
+        self.walk_back(pass, theta, dtheta, ws, frozen, Some(keep), share);
     }
 
     /// The layers whose parameter gradient can wait for a whole minibatch, in order, each with its range of `theta`.
@@ -274,6 +289,7 @@ impl<T: Scalar> Network<T> {
         ws: &mut Workspace<T>,
         frozen: usize,
         mut keep: Option<&mut Keep<'_, T>>,
+        share: &dyn Share,
     ) {
         self.assert_fits(pass, theta, ws);
         assert_eq!(dtheta.len(), self.param_len, "network: length of dtheta");
@@ -295,8 +311,19 @@ impl<T: Scalar> Network<T> {
                 _ => None,
             };
             if let Some(layer) = kept {
-                if let Some(dx) = wanted_dx {
-                    layer.backward_input(&node.pass(pass), theta, dy_now, dx, scratch);
+                let (pass, inputs) = (node.pass(pass), layer.input().features());
+                match wanted_dx {
+                    Some(dx) if node.shared(pass.block, share).is_some() => {
+                        let middle = half(inputs);
+                        let (a, b) = dx.split_at_mut(middle * pass.block.lanes());
+                        let (scratch_a, scratch_b) = scratch.split_at_mut(scratch_len / 2);
+                        share.both(
+                            &mut || layer.backward_input(&pass, theta, 0..middle, dy_now, a, scratch_a),
+                            &mut || layer.backward_input(&pass, theta, middle..inputs, dy_now, b, scratch_b),
+                        );
+                    }
+                    Some(dx) => layer.backward_input(&pass, theta, 0..inputs, dy_now, dx, scratch),
+                    None => {}
                 }
             } else {
                 let saved = Saved {
@@ -385,7 +412,20 @@ struct Dimensions {
     scratch_len: usize,
 }
 
+/// The first half of some rows, in multiples of the rows of every register tile.
+fn half(rows: usize) -> usize {
+    (rows / 2).next_multiple_of(24).min(rows)
+}
+
 impl<T: Scalar> Node<T> {
+    /// The layer, if its work on a block can be cut in two and that pays.
+    fn shared(&self, block: Block, share: &dyn Share) -> Option<&dyn Deferred<T>> {
+        let flops = block.samples() as u64 * self.layer.flops();
+        (block.tiles() == 1 && share.pays(flops, self.theta.len()))
+            .then(|| self.layer.as_deferred())
+            .flatten()
+    }
+
     fn dimensions(&self, block: Block) -> Dimensions {
         Dimensions {
             x_len: block.len(self.layer.input().features()),

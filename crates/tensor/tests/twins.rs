@@ -120,9 +120,9 @@ fn dense() {
             let (x, dy) = (packed(block, inputs, &x), packed_gradient(block, outputs, &dy));
             let mut scratch = vec![f32::NAN; dense.scratch_len(block)];
             let (mut y, mut dx) = (vec![f32::NAN; dy.len()], vec![f32::NAN; x.len()]);
-            dense.forward(block, &w, Some(&b), &x, &mut y, &mut scratch);
+            dense.forward(block, &w, Some(&b), &x, &mut y);
             scratch.fill(f32::NAN);
-            dense.backward_input(block, &w, &dy, &mut dx, &mut scratch);
+            dense.backward_input(0..dense.inputs, block, &w, &dy, &mut dx, &mut scratch);
             scratch.fill(f32::NAN);
             dense.backward_params(block, &x, &dy, &mut dw, Some(&mut db), &mut scratch);
             let at = format!("{dense:?} {block:?} {}", Isa::active());
@@ -271,10 +271,10 @@ fn instruction_sets_with_fused_multiply_add_give_equal_bits() {
                 conv.backward_params(block, &x, &dy, &mut dw, Some(&mut db), &mut scratch);
                 all.extend(dw.iter().chain(&db));
                 let mut q = vec![0.0; dq.len()];
-                dense.forward(block, &v, Some(&c), &p, &mut q, &mut scratch);
+                dense.forward(block, &v, Some(&c), &p, &mut q);
                 all.extend(rows(block, dense.outputs, &q));
                 let mut dp = vec![0.0; p.len()];
-                dense.backward_input(block, &v, &dq, &mut dp, &mut scratch);
+                dense.backward_input(0..dense.inputs, block, &v, &dq, &mut dp, &mut scratch);
                 all.extend(rows(block, dense.inputs, &dp));
                 let (mut dv, mut dc) = (vec![0.0; v.len()], vec![0.0; c.len()]);
                 dense.backward_params(block, &p, &dq, &mut dv, Some(&mut dc), &mut scratch);

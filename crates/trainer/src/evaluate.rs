@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use byhand_datasets::Dataset;
 use byhand_layers::loss::Loss;
-use byhand_layers::{Network, Pass, Shape};
+use byhand_layers::{Alone, Network, Pass, Shape};
 
 use crate::error::TrainerError;
 use crate::metrics::{Confusion, argmax};
@@ -98,8 +98,16 @@ impl Evaluator {
             let batch = ImageBatch::new(dataset, &order, *preprocess);
             let mut guard = lock(&self.workers[crew.thread() % self.workers.len()]);
             let EvaluationWorker { worker, confusion } = &mut *guard;
-            let stats =
-                worker.forward(network, &*self.loss, theta, &Pass::eval(block), &batch, samples.clone(), 1.0);
+            let stats = worker.forward(
+                network,
+                &*self.loss,
+                theta,
+                &Pass::eval(block),
+                &batch,
+                samples.clone(),
+                1.0,
+                &Alone,
+            );
             *loss = stats.loss;
             let classes = network.classes();
             let (logits, labels) = (worker.logits(), worker.labels());

@@ -10,7 +10,7 @@ use byhand_trainer::{
     Checkpoint, Event, Fit, FitConfig, Hardest, ImageBatch, Preprocess, Progress, Sampling, Silent,
     StepConfig, Trainer, evaluate, weights_sha256,
 };
-use common::{cnn, mlp, test, theta, train};
+use common::{cnn, mlp, test, theta, train, wide};
 
 fn config() -> FitConfig {
     FitConfig {
@@ -88,6 +88,18 @@ fn the_plan_cuts_these_batches() {
     let config = FitConfig { max_steps: Some(1), ..config() };
     Fit::new(&network, theta(&network), train(), None, config).unwrap().run(&mut note).unwrap();
     assert!(shards >= 4, "{shards} shards");
+}
+
+#[test]
+fn large_layers_by_halves() {
+    let network = wide();
+    for batch_size in [1, 8] {
+        let config = FitConfig { batch_size, max_steps: Some(40), ..config() };
+        let one = digest(&network, config.clone());
+        for threads in [2, 3] {
+            assert_eq!(digest(&network, FitConfig { threads, ..config.clone() }), one, "{threads} threads");
+        }
+    }
 }
 
 #[test]

@@ -40,9 +40,13 @@ impl Dense {
 
     /// Scratch that each of the three passes may use.
     pub fn scratch_len(&self, block: Block) -> usize {
-        // The operands of the parameter gradient, or a panel of the weight.
-        let panel = if block.lanes() == 1 { 0 } else { self.outputs * PANEL };
-        self.kept_len(block).max(panel)
+        // The operands of the parameter gradient, or a panel of the weight for each of two halves of the inputs.
+        self.kept_len(block).max(2 * self.panel_len(block))
+    }
+
+    /// Scratch of [`backward_input`](Self::backward_input): a panel of the weight.
+    fn panel_len(&self, block: Block) -> usize {
+        if block.lanes() == 1 { 0 } else { self.outputs * PANEL }
     }
 
     /// `y = W x + b`: `[outputs x 16] = [outputs x inputs] * [inputs x 16]` for each tile. Overwrites `y`.
@@ -50,35 +54,33 @@ impl Dense {
     /// # Panics
     /// If a slice has not the length its shape says.
     #[track_caller]
-    pub fn forward<T: Scalar>(
-        &self,
-        block: Block,
-        w: &[T],
-        b: Option<&[T]>,
-        x: &[T],
-        y: &mut [T],
-        scratch: &mut [T],
-    ) {
-        self.check(block, w.len(), x.len(), y.len(), scratch.len());
+    pub fn forward<T: Scalar>(&self, block: Block, w: &[T], b: Option<&[T]>, x: &[T], y: &mut [T]) {
+        self.check(block, w.len(), x.len(), y.len());
         assert!(b.is_none_or(|b| b.len() == self.outputs), "dense: bias must hold {} numbers", self.outputs);
         T::dense_forward(Forward { dense: *self, block, w, b, x, y });
     }
 
-    /// `dx = W^T dy`: `[inputs x 16] = [inputs x outputs] * [outputs x 16]` for each tile. Overwrites `dx`.
+    /// `dx = W^T dy`: `[inputs x 16] = [inputs x outputs] * [outputs x 16]` for each tile, or the rows `inputs` of it, which are
+    /// then all that `dx` holds. Overwrites `dx`.
     ///
     /// # Panics
-    /// If a slice has not the length its shape says.
+    /// If there are not such inputs, or a slice has not the length its shape says.
     #[track_caller]
     pub fn backward_input<T: Scalar>(
         &self,
+        inputs: Range<usize>,
         block: Block,
         w: &[T],
         dy: &[T],
         dx: &mut [T],
         scratch: &mut [T],
     ) {
-        self.check(block, w.len(), dx.len(), dy.len(), scratch.len());
-        T::dense_backward_input(BackwardInput { dense: *self, block, w, dy, dx, scratch });
+        assert!(inputs.start <= inputs.end && inputs.end <= self.inputs, "dense: inputs {inputs:?}");
+        assert_eq!(dx.len(), block.len(inputs.len()), "dense: length of dx for {inputs:?} of {block:?}");
+        self.check(block, w.len(), block.len(self.inputs), dy.len());
+        let room = self.panel_len(block);
+        assert!(scratch.len() >= room, "dense: scratch of {room} is too short: {}", scratch.len());
+        T::dense_backward_input(BackwardInput { dense: *self, inputs, block, w, dy, dx, scratch });
     }
 
     /// `dW += dy x^T`: `[outputs x inputs] += [outputs x samples] * [samples x inputs]`, and `db += dy 1`. Adds to both.
@@ -95,7 +97,7 @@ impl Dense {
         db: Option<&mut [T]>,
         scratch: &mut [T],
     ) {
-        self.check(block, dw.len(), x.len(), dy.len(), scratch.len());
+        self.check(block, dw.len(), x.len(), dy.len());
         let kept = &mut scratch[..self.kept_len(block)];
         self.keep(block, x, dy, 0, kept);
         self.move_rows(0..self.outputs, &[Kept::new(block, block, kept)], None, dw, db);
@@ -153,15 +155,10 @@ impl Dense {
     }
 
     #[track_caller]
-    fn check(&self, block: Block, w: usize, x: usize, y: usize, scratch: usize) {
+    fn check(&self, block: Block, w: usize, x: usize, y: usize) {
         assert_eq!(w, self.inputs * self.outputs, "dense: length of the weight");
         assert_eq!(x, block.len(self.inputs), "dense: length of x or dx for {block:?}");
         assert_eq!(y, block.len(self.outputs), "dense: length of y or dy for {block:?}");
-        assert!(
-            scratch >= self.scratch_len(block),
-            "dense: scratch of {} is too short: {scratch}",
-            self.scratch_len(block)
-        );
     }
 }
 
@@ -332,6 +329,8 @@ unsafe fn matrix_vector<V: Vector>(w: &[V::Elem], b: Option<&[V::Elem]>, x: &[V:
 
 pub(crate) struct BackwardInput<'a, T> {
     dense: Dense,
+    /// Those whose gradient is wanted.
+    inputs: Range<usize>,
     block: Block,
     w: &'a [T],
     dy: &'a [T],
@@ -344,24 +343,24 @@ impl<T: Scalar> Kernel<T> for BackwardInput<'_, T> {
 
     #[inline(always)]
     fn run<V: Vector<Elem = T>>(self) {
-        let Self { dense: Dense { inputs, outputs }, block, w, dy, dx, scratch } = self;
+        let Self { dense: Dense { inputs: row, outputs }, inputs, block, w, dy, dx, scratch } = self;
         if block.lanes() == 1 {
             for s in 0..block.samples() {
                 let dy = &dy[s * outputs..][..outputs];
-                let dx = &mut dx[s * inputs..][..inputs];
+                let dx = &mut dx[s * inputs.len()..][..inputs.len()];
                 // SAFETY: the lengths were checked against the sizes.
-                unsafe { transposed_matrix_vector::<V>(w, dy, dx) };
+                unsafe { transposed_matrix_vector::<V>(&w[inputs.start..], row, dy, dx) };
             }
             return;
         }
         let columns = columns::<V>(block);
-        let mut i = 0;
-        while i < inputs {
+        let mut i = inputs.start;
+        while i < inputs.end {
             // Some columns of W side by side: otherwise each output reads a new cache line for a few numbers.
-            let width = PANEL.min(inputs - i);
+            let width = PANEL.min(inputs.end - i);
             let panel = &mut scratch[..outputs * PANEL];
             for (o, panel) in panel.chunks_exact_mut(PANEL).enumerate() {
-                let w = &w[o * inputs + i..];
+                let w = &w[o * row + i..];
                 match w.first_chunk::<PANEL>() {
                     Some(w) if width == PANEL => {
                         *panel.first_chunk_mut::<PANEL>().expect("a panel's row") = *w
@@ -369,7 +368,7 @@ impl<T: Scalar> Kernel<T> for BackwardInput<'_, T> {
                     _ => panel[..width].copy_from_slice(&w[..width]),
                 }
             }
-            // SAFETY: the lengths were checked against the sizes; i + width <= inputs.
+            // SAFETY: the lengths were checked against the sizes; i + width <= inputs.end.
             unsafe {
                 let tile = RowsByLanes::<T, true> {
                     a: panel.as_ptr(),
@@ -377,8 +376,8 @@ impl<T: Scalar> Kernel<T> for BackwardInput<'_, T> {
                     init: std::ptr::null(),
                     x: dy.as_ptr(),
                     k: outputs,
-                    y: dx.as_mut_ptr().add(i * LANES),
-                    y_features: inputs,
+                    y: dx.as_mut_ptr().add((i - inputs.start) * LANES),
+                    y_features: inputs.len(),
                 };
                 cover_all::<V>(&tile, width, columns);
             }
@@ -390,9 +389,9 @@ impl<T: Scalar> Kernel<T> for BackwardInput<'_, T> {
 /// `dx = W^T dy` for one sample: each number of dx sums over the outputs in order.
 ///
 /// # Safety
-/// `w` must hold `dy.len() * dx.len()` numbers.
+/// `w` must hold `dy.len()` rows of `dx.len()` numbers, `row` from one to the next.
 #[inline(always)]
-unsafe fn transposed_matrix_vector<V: Vector>(w: &[V::Elem], dy: &[V::Elem], dx: &mut [V::Elem]) {
+unsafe fn transposed_matrix_vector<V: Vector>(w: &[V::Elem], row: usize, dy: &[V::Elem], dx: &mut [V::Elem]) {
     const C: usize = 8;
     let inputs = dx.len();
     let mut i = 0;
@@ -403,7 +402,7 @@ unsafe fn transposed_matrix_vector<V: Vector>(w: &[V::Elem], dy: &[V::Elem], dx:
             for (o, &d) in dy.iter().enumerate() {
                 let d = V::splat(d);
                 for c in 0..C {
-                    acc[c] = d.mul_add(V::load(w.as_ptr().add(o * inputs + i + c * V::LANES)), acc[c]);
+                    acc[c] = d.mul_add(V::load(w.as_ptr().add(o * row + i + c * V::LANES)), acc[c]);
                 }
             }
             for c in 0..C {
@@ -415,7 +414,7 @@ unsafe fn transposed_matrix_vector<V: Vector>(w: &[V::Elem], dy: &[V::Elem], dx:
             let n = V::LANES.min(inputs - i);
             let mut acc = V::splat(V::Elem::ZERO);
             for (o, &d) in dy.iter().enumerate() {
-                acc = V::splat(d).mul_add(V::load_first(w.as_ptr().add(o * inputs + i), n), acc);
+                acc = V::splat(d).mul_add(V::load_first(w.as_ptr().add(o * row + i), n), acc);
             }
             acc.store_first(dx.as_mut_ptr().add(i), n);
             i += n;

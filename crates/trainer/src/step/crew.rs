@@ -19,6 +19,7 @@ mod parallel {
     use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
     use std::sync::{Mutex, OnceLock, PoisonError};
     use std::thread::Thread;
+    use std::time::{Duration, Instant};
 
     use rayon::{ThreadPool, ThreadPoolBuilder, Yield};
 
@@ -30,6 +31,10 @@ mod parallel {
     /// Turns of the loop that waits for another thread's half of a join before it is left to rayon, which yields and
     /// then sleeps: some 50 microseconds.
     const WAITS: u32 = 10_000;
+
+    /// Equal halves done alone after one was late: some steps, and at most some hundred.
+    const LEAST_ALONE: u32 = 64;
+    const MOST_ALONE: u32 = 4096;
 
     #[derive(Debug)]
     pub(crate) struct Crew {
@@ -51,6 +56,9 @@ mod parallel {
         /// Calls to leave out before the next, and how many were left out last time.
         patience: AtomicU32,
         patience_before: AtomicU32,
+        /// Equal halves to do alone before the next is shared, and how many were done alone last time.
+        alone: AtomicU32,
+        alone_before: AtomicU32,
     }
 
     impl Crew {
@@ -73,6 +81,8 @@ mod parallel {
                 helped_before: AtomicUsize::new(0),
                 patience: AtomicU32::new(0),
                 patience_before: AtomicU32::new(0),
+                alone: AtomicU32::new(0),
+                alone_before: AtomicU32::new(0),
             }
         }
 
@@ -131,7 +141,8 @@ mod parallel {
         /// Wakes up to `helpers` threads for joins that are about to come, if help is to be hoped for: after calls without
         /// help, up to `most_left_out` calls do nothing.
         pub(crate) fn call(&self, helpers: usize, most_left_out: u32) {
-            if helpers == 0 || !self.entered.load(Ordering::Relaxed) {
+            let is_alone = self.alone.load(Ordering::Relaxed) > 0;
+            if helpers == 0 || is_alone || !self.entered.load(Ordering::Relaxed) {
                 return;
             }
             let helped = self.helped.load(Ordering::Relaxed);
@@ -182,9 +193,43 @@ mod parallel {
             );
         }
 
+        /// [`join`](Crew::join) for halves of equal work that come one after the other, as the layers of a small step do. Where
+        /// another job has the processor that the other thread is on, waiting for its half would take longer than doing it: after
+        /// that has happened, halves are done alone for a while, ever longer.
+        pub(crate) fn join_equal(&self, a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
+            let alone = self.alone.load(Ordering::Relaxed);
+            if alone > 0 {
+                self.alone.store(alone - 1, Ordering::Relaxed);
+                a();
+                b();
+                return;
+            }
+            let start = Instant::now();
+            let mut mine = Duration::ZERO;
+            self.join(
+                || {
+                    a();
+                    mine = start.elapsed();
+                },
+                b,
+            );
+            let before = self.alone_before.load(Ordering::Relaxed);
+            let is_late = start.elapsed() > 3 * mine;
+            let next =
+                if is_late { (2 * before).clamp(LEAST_ALONE, MOST_ALONE) } else { before.saturating_sub(1) };
+            self.alone_before.store(next, Ordering::Relaxed);
+            self.alone.store(if is_late { next } else { 0 }, Ordering::Relaxed);
+        }
+
         /// The number of the thread this is called on, below [`threads`](Crew::threads).
         pub(crate) fn thread(&self) -> usize {
             self.pool.get().and_then(ThreadPool::current_thread_index).unwrap_or(0)
+        }
+
+        /// Halves of joins that another thread took.
+        #[cfg(test)]
+        pub(super) fn helped(&self) -> usize {
+            self.helped.load(Ordering::SeqCst)
         }
 
         /// Takes over halves of joins until the run is over.
@@ -274,6 +319,10 @@ mod sequential {
             b();
         }
 
+        pub(crate) fn join_equal(&self, a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
+            self.join(a, b);
+        }
+
         pub(crate) fn thread(&self) -> usize {
             0
         }
@@ -320,6 +369,29 @@ mod tests {
             double(&crew, &mut numbers);
             assert_eq!(numbers, [2, 4, 6]);
         }
+    }
+
+    #[cfg(feature = "parallel")]
+    #[test]
+    fn after_a_late_half_some_are_done_alone() {
+        let crew = Crew::new(2);
+        crew.start().unwrap();
+        let (mut a, mut b) = (0, 0);
+        crew.enter(|| {
+            // As if another job had the other half's processor.
+            crew.join_equal(|| a += 1, || std::thread::sleep(std::time::Duration::from_millis(100)));
+            let helped = crew.helped();
+            for _ in 0..64 {
+                crew.call(1, 0);
+                crew.join_equal(|| a += 1, || b += 1);
+            }
+            assert_eq!(crew.helped(), helped);
+            for _ in 0..200 {
+                crew.call(1, 0);
+                crew.join_equal(|| a += 1, || b += 1);
+            }
+        });
+        assert_eq!((a, b), (265, 264));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 pub(crate) mod crew;
 mod plan;
+mod share;
 mod source;
 pub(crate) mod worker;
 
@@ -15,10 +16,11 @@ use std::sync::{Arc, Mutex};
 
 use byhand_layers::Block;
 use byhand_layers::loss::{Loss, LossStats};
-use byhand_layers::{Deferred, Kept, Loop, NamedParam, Network, ParamsMut, Pass, Workspace, vectorised};
+use byhand_layers::{Alone, Deferred, Kept, Loop, NamedParam, Network, Pass, Share, Workspace, vectorised};
 
 use self::crew::Crew;
 pub use self::plan::{MAX_SHARDS, ShardPlan};
+use self::share::MoveRows;
 pub use self::source::{BatchSource, ImageBatch, Preprocess, Rows};
 use self::worker::{Worker, lock};
 use crate::error::{Diverged, DivergenceCause, TrainerError};
@@ -114,6 +116,8 @@ pub struct Trainer {
     descends: bool,
     /// A range of the parameters is large enough for threads to share its update.
     shares_update: bool,
+    /// There is one shard, and most of its work is in layers that threads share.
+    shares_layers: bool,
     /// Bytes of scratch that every worker has.
     scratch_len: usize,
     steps: u64,
@@ -141,7 +145,8 @@ impl Trainer {
         let descends = config.optimizer.is_plain_descent();
         let updated = kept_layers(network, &keeps).filter(|_| !descends).map(|(_, range, _)| range.len());
         let shares_update = updated.chain(stored.iter().map(Range::len)).any(|len| len >= SHARED_UPDATE);
-        let threads_used = if shards > 1 || shares_update { crew.threads() } else { 1 };
+        let shares_layers = shards == 1 && are_large(network, &crew, config.batch_size);
+        let threads_used = if shards > 1 || shares_update || shares_layers { crew.threads() } else { 1 };
         if threads_used > 1 {
             crew.start()?;
         }
@@ -162,6 +167,7 @@ impl Trainer {
             frozen: 0,
             descends,
             shares_update,
+            shares_layers,
             crew,
             theta,
             scratch_len: 0,
@@ -266,7 +272,7 @@ impl Trainer {
         }
         let active = self.plan.shards(samples);
         self.active = active;
-        if self.workers.len() > 1 && (active > 1 || self.shares_update) {
+        if self.workers.len() > 1 && (active > 1 || self.shares_update || self.shares_layers) {
             let work = samples as u64 * self.flops + self.theta.len() as u64;
             self.crew.call(self.workers.len() - 1, (USELESS_CALL / work.max(1)).min(255) as u32);
         }
@@ -275,6 +281,7 @@ impl Trainer {
             shard.samples = self.plan.shard(samples, i);
         }
 
+        let share: &dyn Share = if self.shares_layers { &*self.crew } else { &Alone };
         let scale = 1.0 / samples as f32;
         // A gradient is a sum of as many products as there are samples.
         let largest_factor = (LARGEST_GRADIENT / samples as f32).sqrt() / 2.0;
@@ -286,7 +293,8 @@ impl Trainer {
             for samples in self.plan.blocks(samples.clone()) {
                 let block = self.plan.block(samples.len());
                 let pass = Pass::train(block, self.config.seed, self.steps, samples.start as u64);
-                *stats += worker.forward(&self.network, &*self.loss, theta, &pass, batch, samples, scale);
+                *stats +=
+                    worker.forward(&self.network, &*self.loss, theta, &pass, batch, samples, scale, share);
                 worker.residuals(block, scale, &mut residuals[first..]);
                 worker.backward(
                     &self.network,
@@ -302,6 +310,7 @@ impl Trainer {
                         }
                         self.keeps[place]
                     },
+                    share,
                 );
                 first += block.samples();
             }
@@ -341,12 +350,9 @@ impl Trainer {
             for (kept, shard) in kept.iter_mut().zip(shards) {
                 *kept = Kept::new(self.plan.block(shard.samples.len()), shard.largest, &shard.kept[place]);
             }
-            // Of one shard there is little to share, and the others are asleep.
             let samples: usize = shards.iter().map(|shard| shard.samples.len()).sum();
-            let flops_a_row = 2 * range.len() / layer.rows() * samples;
-            let least = if shards.len() > 1 { MIN_ROWS_FLOPS.div_ceil(flops_a_row) } else { usize::MAX };
-            let rows = MoveRows { layer, kept: &kept[..shards.len()], rate, least };
-            if rows.half(layer.rows()).is_some() {
+            let rows = MoveRows::new(layer, range.len(), &kept[..shards.len()], samples, rate);
+            if rows.pays() {
                 // Who had finished with the shards first may have fallen asleep.
                 self.crew.call(self.workers.len() - 1, 0);
             }
@@ -416,6 +422,16 @@ fn keeps(network: &Network<f32>, batch_size: usize, frozen: usize) -> Vec<bool> 
         .collect()
 }
 
+/// Whether layers that threads can share, and that are large enough for that, make up most of a step's work: between them the
+/// others would fall asleep.
+fn are_large(network: &Network<f32>, crew: &Crew, batch_size: usize) -> bool {
+    let params = network.deferred().map(|(range, _)| range.len());
+    let large = params.filter(|&params| crew.pays(2 * (params * batch_size) as u64, params));
+    // Forward, to the parameters, to the inputs.
+    let flops: usize = large.map(|params| 3 * 2 * params).sum();
+    2 * flops as u64 >= network.flops()
+}
+
 /// The layers that keep: the place of each among the deferred ones, its parameters, the layer.
 fn kept_layers<'a>(
     network: &'a Network<f32>,
@@ -465,12 +481,6 @@ const SLICE: usize = 512;
 /// Gradients of a shard must stay below this: the sum over all shards is then finite.
 const LARGEST_GRADIENT: f32 = f32::MAX / MAX_SHARDS as f32;
 
-/// FLOPs of a gradient's rows that are worth a hand-off to another thread.
-const MIN_ROWS_FLOPS: usize = 1_000_000;
-
-/// Rows are dealt out in multiples of this: of the rows of every register tile.
-const ROWS: usize = 24;
-
 /// A part of a minibatch, with the gradient of its samples.
 #[derive(Debug)]
 struct Shard {
@@ -503,34 +513,6 @@ impl Shard {
             is_sound: true,
             is_bounded: false,
         }
-    }
-}
-
-/// Moves the rows of a layer along what all shards kept.
-#[derive(Clone, Copy)]
-struct MoveRows<'a> {
-    layer: &'a dyn Deferred<f32>,
-    kept: &'a [Kept<'a, f32>],
-    rate: Option<f32>,
-    /// The fewest rows worth a hand-off.
-    least: usize,
-}
-
-impl MoveRows<'_> {
-    /// How many of so many rows make the first half of a share; `None` if they are too few for two.
-    fn half(&self, rows: usize) -> Option<usize> {
-        let half = (rows + ROWS) / 2 / ROWS * ROWS;
-        (half.min(rows - half) >= self.least.max(ROWS / 2)).then_some(half)
-    }
-
-    /// Any thread may take any rows: each is summed by itself.
-    fn share(self, crew: &Crew, rows: Range<usize>, params: ParamsMut<'_, f32>) {
-        let Some(half) = self.half(rows.len()) else {
-            return self.layer.move_rows(rows, self.kept, self.rate, params);
-        };
-        let (a, b) = params.split_rows(half, rows.len());
-        let middle = rows.start + half;
-        crew.join(|| self.share(crew, rows.start..middle, a), || self.share(crew, middle..rows.end, b));
     }
 }
 

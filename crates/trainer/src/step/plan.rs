@@ -15,7 +15,7 @@ const MIN_SHARD_FLOPS: u64 = 1_000_000;
 const MERGE_FLOPS: [(usize, u64); 3] = [(1 << 20, 24), (8 << 20, 60), (usize::MAX, 120)];
 
 /// What it costs, in FLOPs, that each shard reads each parameter forward and backward.
-const READ_FLOPS: u64 = 10;
+pub(super) const READ_FLOPS: u64 = 10;
 
 /// Bytes of activations that a block of tiles may have, so that they stay in a core's cache from layer to layer.
 const BLOCK_BYTES: usize = 512 << 10;

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use byhand_layers::Block;
 use byhand_layers::loss::{Labels, Loss, LossStats};
-use byhand_layers::{Keep, Network, Pass, Workspace};
+use byhand_layers::{Keep, Network, Pass, Share, Workspace};
 
 use super::source::BatchSource;
 
@@ -42,13 +42,14 @@ impl Worker {
         batch: &dyn BatchSource,
         samples: Range<usize>,
         scale: f32,
+        share: &dyn Share,
     ) -> LossStats {
         let block = pass.block;
         self.reserve(batch.scratch_len());
         self.workspace.set_block(block);
         let labels = &mut self.labels[..block.samples()];
         batch.fill(samples, block, self.workspace.input_mut(), labels, &mut self.scratch);
-        network.forward(pass, theta, &mut self.workspace);
+        network.forward_shared(pass, theta, &mut self.workspace, share);
         let (logits, dlogits) = self.workspace.output_and_grad_mut();
         loss.value_and_gradient(block, logits, Labels(labels).into(), scale, dlogits)
     }
@@ -63,8 +64,9 @@ impl Worker {
         dtheta: &mut [f32],
         frozen: usize,
         keep: &mut Keep<'_, f32>,
+        share: &dyn Share,
     ) {
-        network.backward_keeping(pass, theta, dtheta, &mut self.workspace, frozen, keep);
+        network.backward_keeping(pass, theta, dtheta, &mut self.workspace, frozen, keep, share);
     }
 
     /// Writes what [`Trainer::residuals`](super::Trainer::residuals) says of each sample of the last block, whose loss was

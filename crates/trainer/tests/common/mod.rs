@@ -39,6 +39,18 @@ pub(crate) fn mlp() -> Network {
     Network::new(layers).unwrap()
 }
 
+/// Its first layer is large enough for threads to share it in steps of one shard.
+pub(crate) fn wide() -> Network {
+    let layers: Layers = vec![
+        Box::new(Flatten::new(Shape::new(1, 28, 28))),
+        Box::new(Dense::new(784, 256, true).unwrap()),
+        Box::new(Relu::new(Shape::flat(256))),
+        Box::new(Dense::new(256, 256, true).unwrap()),
+        Box::new(Dense::new(256, 10, true).unwrap()),
+    ];
+    Network::new(layers).unwrap()
+}
+
 pub(crate) fn theta(network: &Network) -> Vec<f32> {
     init_network(network, Init::HeNormal, 3)
 }

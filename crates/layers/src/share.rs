@@ -1,0 +1,25 @@
+//! What lets a network compute a large layer by halves at the same time, without knowing of threads.
+
+/// Runs two halves of a layer's work.
+pub trait Share: Sync {
+    /// Whether work of so many FLOPs, for which so many parameters are read, is worth cutting in two.
+    fn pays(&self, flops: u64, params: usize) -> bool;
+
+    /// Runs both, in any order or at the same time, and returns when both are done.
+    fn both(&self, a: &mut (dyn FnMut() + Send), b: &mut (dyn FnMut() + Send));
+}
+
+/// Nothing is shared: one thread does it all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Alone;
+
+impl Share for Alone {
+    fn pays(&self, _flops: u64, _params: usize) -> bool {
+        false
+    }
+
+    fn both(&self, a: &mut (dyn FnMut() + Send), b: &mut (dyn FnMut() + Send)) {
+        a();
+        b();
+    }
+}

@@ -1,0 +1,75 @@
+//! Rows of a large layer, computed or moved by more than one thread: each row is summed by itself, whoever does it.
+
+use std::ops::Range;
+
+use byhand_layers::{Deferred, Kept, ParamsMut, Share};
+
+use super::crew::Crew;
+use super::plan::READ_FLOPS;
+
+/// FLOPs of a layer's rows that are worth a hand-off to another thread.
+const MIN_ROWS_FLOPS: u64 = 1_000_000;
+
+/// Rows are dealt out in multiples of this: of the rows of every register tile.
+const ROWS: usize = 24;
+
+/// What work of so many FLOPs costs, in FLOPs, if it reads so many parameters.
+fn cost(flops: u64, params: usize) -> u64 {
+    flops + READ_FLOPS * params as u64
+}
+
+impl Share for Crew {
+    fn pays(&self, flops: u64, params: usize) -> bool {
+        self.threads() > 1 && cost(flops, params) >= 2 * MIN_ROWS_FLOPS
+    }
+
+    fn both(&self, a: &mut (dyn FnMut() + Send), b: &mut (dyn FnMut() + Send)) {
+        self.join_equal(a, b);
+    }
+}
+
+/// Moves the rows of a layer along what all shards kept.
+#[derive(Clone, Copy)]
+pub(super) struct MoveRows<'a> {
+    layer: &'a dyn Deferred<f32>,
+    kept: &'a [Kept<'a, f32>],
+    rate: Option<f32>,
+    /// The fewest rows worth a hand-off.
+    least: usize,
+}
+
+impl<'a> MoveRows<'a> {
+    /// Of a layer with so many parameters, along these samples.
+    pub(super) fn new(
+        layer: &'a dyn Deferred<f32>,
+        params: usize,
+        kept: &'a [Kept<'a, f32>],
+        samples: usize,
+        rate: Option<f32>,
+    ) -> MoveRows<'a> {
+        let row = params / layer.rows();
+        let least = MIN_ROWS_FLOPS.div_ceil(cost(2 * (row * samples) as u64, row)) as usize;
+        MoveRows { layer, kept, rate, least }
+    }
+
+    /// Whether there are enough rows for two.
+    pub(super) fn pays(&self) -> bool {
+        self.half(self.layer.rows()).is_some()
+    }
+
+    /// How many of so many rows make the first half of a share; `None` if they are too few for two.
+    fn half(&self, rows: usize) -> Option<usize> {
+        let half = (rows + ROWS) / 2 / ROWS * ROWS;
+        (half.min(rows - half) >= self.least.max(ROWS / 2)).then_some(half)
+    }
+
+    /// Any thread may take any rows: each is summed by itself.
+    pub(super) fn share(self, crew: &Crew, rows: Range<usize>, params: ParamsMut<'_, f32>) {
+        let Some(half) = self.half(rows.len()) else {
+            return self.layer.move_rows(rows, self.kept, self.rate, params);
+        };
+        let (a, b) = params.split_rows(half, rows.len());
+        let middle = rows.start + half;
+        crew.join_equal(|| self.share(crew, rows.start..middle, a), || self.share(crew, middle..rows.end, b));
+    }
+}
