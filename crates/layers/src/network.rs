@@ -3,7 +3,7 @@
 use crate::contract::{Deferred, Layer, Pass, Saved};
 use crate::conv_pool2d::ConvPool2d;
 use crate::workspace::Workspace;
-use crate::{Alone, LayerError, Shape, Share};
+use crate::{Alone, LayerError, Shape, Share, first_half};
 use byhand_tensor::{Block, Scalar, pack, unpack};
 use ndarray::{Array2, ArrayView2, Axis, s};
 use std::fmt;
@@ -200,7 +200,7 @@ impl<T: Scalar> Network<T> {
             let (theta, pass) = (&theta[node.theta.clone()], node.pass(pass));
             let (x, y) = (before[place].first(x_len), after[0].first_mut(y_len));
             if let Some(layer) = node.shared(pass.block, share) {
-                let (rows, middle) = (layer.rows(), half(layer.rows()));
+                let (rows, middle) = (layer.rows(), first_half(layer.rows()));
                 let (a, b) = y.split_at_mut(middle * pass.block.lanes());
                 share.both(&mut || layer.forward_rows(&pass, theta, 0..middle, x, a), &mut || {
                     layer.forward_rows(&pass, theta, middle..rows, x, b);
@@ -314,7 +314,7 @@ impl<T: Scalar> Network<T> {
                 let (pass, inputs) = (node.pass(pass), layer.input().features());
                 match wanted_dx {
                     Some(dx) if node.shared(pass.block, share).is_some() => {
-                        let middle = half(inputs);
+                        let middle = first_half(inputs);
                         let (a, b) = dx.split_at_mut(middle * pass.block.lanes());
                         let (scratch_a, scratch_b) = scratch.split_at_mut(scratch_len / 2);
                         share.both(
@@ -410,11 +410,6 @@ struct Dimensions {
     y_len: usize,
     tape_len: usize,
     scratch_len: usize,
-}
-
-/// The first half of some rows, in multiples of the rows of every register tile.
-fn half(rows: usize) -> usize {
-    (rows / 2).next_multiple_of(24).min(rows)
 }
 
 impl<T: Scalar> Node<T> {

@@ -23,3 +23,9 @@ impl Share for Alone {
         b();
     }
 }
+
+/// How many of so many rows are in the first of two halves: a multiple of the rows of every register tile.
+pub fn first_half(rows: usize) -> usize {
+    const ROWS: usize = 24;
+    (rows + ROWS) / 2 / ROWS * ROWS
+}

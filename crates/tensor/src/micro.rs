@@ -123,44 +123,46 @@ pub(crate) unsafe fn product<V: Vector, const R: usize, const C: usize, const TR
     unsafe {
         for i in (0..whole).step_by(UNROLL) {
             for u in 0..UNROLL {
-                add_product(acc, a.add((i + u) * step), row as isize, b, (i + u) * b_step);
+                add_product::<V, R, C, false>(acc, a.add((i + u) * step), row as isize, b, (i + u) * b_step);
             }
         }
         for i in whole..k {
-            add_product(acc, a.add(i * step), row as isize, b, i * b_step);
+            add_product::<V, R, C, false>(acc, a.add(i * step), row as isize, b, i * b_step);
         }
     }
 }
 
-/// One step of the sum: `acc[r][c] += a[r * row] * b[c][at..][..LANES]`.
+/// One step of the sum: `acc[r][c] += a[r * row] * b[c][at..][..LANES]`, one number of `a` for all lanes, or if `LOADED` as many as
+/// there are lanes.
 ///
 /// # Safety
 /// Every address the formula names must be valid for reading.
 #[inline(always)]
-pub(crate) unsafe fn add_product<V: Vector, const R: usize, const C: usize>(
+pub(crate) unsafe fn add_product<V: Vector, const R: usize, const C: usize, const LOADED: bool>(
     acc: &mut [[V; C]; R],
     a: *const V::Elem,
     row: isize,
     b: [*const V::Elem; C],
     at: usize,
 ) {
+    let zero = V::splat(V::Elem::ZERO);
     // SAFETY: as the caller vouches.
     unsafe {
         if C <= R {
-            let mut x = [V::splat(V::Elem::ZERO); C];
+            let mut x = [zero; C];
             for c in 0..C {
                 x[c] = V::load(b[c].add(at));
             }
             for r in 0..R {
-                let w = V::splat(*a.offset(r as isize * row));
+                let w = operand::<V, LOADED>(a.offset(r as isize * row));
                 for c in 0..C {
                     acc[r][c] = w.mul_add(x[c], acc[r][c]);
                 }
             }
         } else {
-            let mut w = [V::splat(V::Elem::ZERO); R];
+            let mut w = [zero; R];
             for r in 0..R {
-                w[r] = V::splat(*a.offset(r as isize * row));
+                w[r] = operand::<V, LOADED>(a.offset(r as isize * row));
             }
             for c in 0..C {
                 let x = V::load(b[c].add(at));
@@ -170,4 +172,14 @@ pub(crate) unsafe fn add_product<V: Vector, const R: usize, const C: usize>(
             }
         }
     }
+}
+
+/// One number in all lanes, or as many as there are.
+///
+/// # Safety
+/// They must be valid for reading.
+#[inline(always)]
+unsafe fn operand<V: Vector, const LOADED: bool>(from: *const V::Elem) -> V {
+    // SAFETY: as the caller vouches.
+    unsafe { if LOADED { V::load(from) } else { V::splat(*from) } }
 }

@@ -326,7 +326,7 @@ impl<T: Scalar> Tile<T> for CorrelationRow<'_, T> {
                     for p in 0..C {
                         sources[p] = x.add(p * pixel);
                     }
-                    add_product(&mut acc, w, plan.w_group, sources, 0);
+                    add_product::<V, R, C, false>(&mut acc, w, plan.w_group, sources, 0);
                 }
                 w = w.wrapping_offset(plan.w_channel);
                 x = x.wrapping_add(lay.plane);

@@ -2,7 +2,7 @@
 
 use super::Conv2d;
 use super::side_by_side::{Plane, channels_side_by_side};
-use crate::micro::{Tile, best_shape};
+use crate::micro::{Tile, add_product, best_shape};
 use crate::simd::{Kernel, Vector, sum16};
 use crate::{Block, LANES, Scalar};
 use std::ops::Range;
@@ -302,7 +302,11 @@ impl<T: Scalar> Tile<T> for GradientTaps<'_, T> {
                                 }
                             }
                         } else {
-                            add_pixel(&mut acc, x, dy, plane);
+                            let mut taps = [x; C];
+                            for k in 0..C {
+                                taps[k] = x.add(k * LANES);
+                            }
+                            add_product::<V, R, C, true>(&mut acc, dy, plane as isize, taps, 0);
                         }
                     }
                 }
@@ -318,46 +322,6 @@ impl<T: Scalar> Tile<T> for GradientTaps<'_, T> {
     }
 }
 
-/// `acc[r][k] += dy[r * plane] * x[k]`, vectors of lanes: the products of one pixel.
-///
-/// # Safety
-/// Every address the formula names must be valid for reading.
-#[inline(always)]
-unsafe fn add_pixel<V: Vector, const R: usize, const C: usize>(
-    acc: &mut [[V; C]; R],
-    x: *const V::Elem,
-    dy: *const V::Elem,
-    plane: usize,
-) {
-    let zero = V::splat(V::Elem::ZERO);
-    // SAFETY: as the caller vouches.
-    unsafe {
-        if C <= R {
-            let mut xs = [zero; C];
-            for k in 0..C {
-                xs[k] = V::load(x.add(k * LANES));
-            }
-            for r in 0..R {
-                let d = V::load(dy.add(r * plane));
-                for k in 0..C {
-                    acc[r][k] = d.mul_add(xs[k], acc[r][k]);
-                }
-            }
-        } else {
-            let mut ds = [zero; R];
-            for r in 0..R {
-                ds[r] = V::load(dy.add(r * plane));
-            }
-            for k in 0..C {
-                let xk = V::load(x.add(k * LANES));
-                for r in 0..R {
-                    acc[r][k] = ds[r].mul_add(xk, acc[r][k]);
-                }
-            }
-        }
-    }
-}
-
 /// Pixels that [`slide`] takes at once.
 const AT_ONCE: usize = 4;
 
@@ -365,7 +329,7 @@ const AT_ONCE: usize = 4;
 /// next, and it is loaded once.
 ///
 /// # Safety
-/// As [`add_pixel`], for each of the pixels.
+/// `AT_ONCE + C - 1` pixels of `x`, and `AT_ONCE` of each of `R` planes of `dy`, must be valid for reading.
 #[inline(always)]
 unsafe fn slide<V: Vector, const R: usize, const C: usize>(
     acc: &mut [[V; C]; R],

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use byhand_layers::{Deferred, Kept, ParamsMut, Share};
+use byhand_layers::{Deferred, Kept, ParamsMut, Share, first_half};
 
 use super::crew::Crew;
 use super::plan::READ_FLOPS;
@@ -10,8 +10,8 @@ use super::plan::READ_FLOPS;
 /// FLOPs of a layer's rows that are worth a hand-off to another thread.
 const MIN_ROWS_FLOPS: u64 = 1_000_000;
 
-/// Rows are dealt out in multiples of this: of the rows of every register tile.
-const ROWS: usize = 24;
+/// Fewer rows are no work for a thread, whatever they cost: half of what fills every register tile.
+const FEWEST_ROWS: usize = 12;
 
 /// What work of so many FLOPs costs, in FLOPs, if it reads so many parameters.
 fn cost(flops: u64, params: usize) -> u64 {
@@ -49,7 +49,7 @@ impl<'a> MoveRows<'a> {
     ) -> MoveRows<'a> {
         let row = params / layer.rows();
         let least = MIN_ROWS_FLOPS.div_ceil(cost(2 * (row * samples) as u64, row)) as usize;
-        MoveRows { layer, kept, rate, least }
+        MoveRows { layer, kept, rate, least: least.max(FEWEST_ROWS) }
     }
 
     /// Whether there are enough rows for two.
@@ -59,8 +59,8 @@ impl<'a> MoveRows<'a> {
 
     /// How many of so many rows make the first half of a share; `None` if they are too few for two.
     fn half(&self, rows: usize) -> Option<usize> {
-        let half = (rows + ROWS) / 2 / ROWS * ROWS;
-        (half.min(rows - half) >= self.least.max(ROWS / 2)).then_some(half)
+        let half = first_half(rows);
+        (half.min(rows - half) >= self.least).then_some(half)
     }
 
     /// Any thread may take any rows: each is summed by itself.
@@ -70,6 +70,12 @@ impl<'a> MoveRows<'a> {
         };
         let (a, b) = params.split_rows(half, rows.len());
         let middle = rows.start + half;
-        crew.join_equal(|| self.share(crew, rows.start..middle, a), || self.share(crew, middle..rows.end, b));
+        let first = || self.share(crew, rows.start..middle, a);
+        let second = || self.share(crew, middle..rows.end, b);
+        // After several shards the other thread is there, or has been called; and such halves are long.
+        match self.kept.len() {
+            1 => crew.join_equal(first, second),
+            _ => crew.join(first, second),
+        }
     }
 }
