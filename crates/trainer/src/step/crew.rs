@@ -141,8 +141,7 @@ mod parallel {
         /// Wakes up to `helpers` threads for joins that are about to come, if help is to be hoped for: after calls without
         /// help, up to `most_left_out` calls do nothing.
         pub(crate) fn call(&self, helpers: usize, most_left_out: u32) {
-            let is_alone = self.alone.load(Ordering::Relaxed) > 0;
-            if helpers == 0 || is_alone || !self.entered.load(Ordering::Relaxed) {
+            if helpers == 0 || !self.entered.load(Ordering::Relaxed) {
                 return;
             }
             let helped = self.helped.load(Ordering::Relaxed);
@@ -219,6 +218,11 @@ mod parallel {
                 if is_late { (2 * before).clamp(LEAST_ALONE, MOST_ALONE) } else { before.saturating_sub(1) };
             self.alone_before.store(next, Ordering::Relaxed);
             self.alone.store(if is_late { next } else { 0 }, Ordering::Relaxed);
+        }
+
+        /// Whether the next equal halves are done alone: then nobody need be called for them.
+        pub(crate) fn is_alone(&self) -> bool {
+            self.alone.load(Ordering::Relaxed) > 0
         }
 
         /// The number of the thread this is called on, below [`threads`](Crew::threads).
@@ -321,6 +325,10 @@ mod sequential {
 
         pub(crate) fn join_equal(&self, a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
             self.join(a, b);
+        }
+
+        pub(crate) fn is_alone(&self) -> bool {
+            true
         }
 
         pub(crate) fn thread(&self) -> usize {

@@ -272,7 +272,8 @@ impl Trainer {
         }
         let active = self.plan.shards(samples);
         self.active = active;
-        if self.workers.len() > 1 && (active > 1 || self.shares_update || self.shares_layers) {
+        let shares_layers = self.shares_layers && !self.crew.is_alone();
+        if self.workers.len() > 1 && (active > 1 || self.shares_update || shares_layers) {
             let work = samples as u64 * self.flops + self.theta.len() as u64;
             self.crew.call(self.workers.len() - 1, (USELESS_CALL / work.max(1)).min(255) as u32);
         }
@@ -352,7 +353,7 @@ impl Trainer {
             }
             let samples: usize = shards.iter().map(|shard| shard.samples.len()).sum();
             let rows = MoveRows::new(layer, range.len(), &kept[..shards.len()], samples, rate);
-            if rows.pays() {
+            if rows.pays() && (shards.len() > 1 || !self.crew.is_alone()) {
                 // Who had finished with the shards first may have fallen asleep.
                 self.crew.call(self.workers.len() - 1, 0);
             }
