@@ -76,8 +76,7 @@ impl Dense {
 
 impl<T: Scalar> Layer<T> for Dense {
     fn forward(&self, pass: &Pass, theta: &[T], x: &[T], y: &mut [T], _tape: &mut [T], _scratch: &mut [T]) {
-        let Params { weight: w, bias: b } = self.split(theta);
-        self.kernel.forward(pass.block, w, b, x, y);
+        self.forward_rows(pass, theta, 0..self.kernel.outputs, x, y);
     }
 
     fn backward(
@@ -90,11 +89,10 @@ impl<T: Scalar> Layer<T> for Dense {
         dtheta: &mut [T],
         scratch: &mut [T],
     ) {
-        let w = self.split(theta).weight;
         let ParamsMut { weight: dw, bias: db } = self.split_mut(dtheta);
         self.kernel.backward_params(pass.block, saved.x, dy, dw, db, scratch);
         if let Some(dx) = dx {
-            self.kernel.backward_input(0..self.kernel.inputs, pass.block, w, dy, dx, scratch);
+            self.backward_input(pass, theta, 0..self.kernel.inputs, dy, dx, scratch);
         }
     }
 

@@ -42,7 +42,7 @@ pub use max_pool2d::MaxPool2d;
 pub use network::{Keep, NamedParam, Network, Summary, SummaryRow};
 pub use relu::Relu;
 pub use shape::Shape;
-pub use share::{Alone, Share, first_half};
+pub use share::{Share, first_half};
 pub use sigmoid::Sigmoid;
 pub use tanh::Tanh;
 pub use workspace::Workspace;

@@ -3,7 +3,7 @@
 use crate::contract::{Deferred, Layer, Pass, Saved};
 use crate::conv_pool2d::ConvPool2d;
 use crate::workspace::Workspace;
-use crate::{Alone, LayerError, Shape, Share, first_half};
+use crate::{LayerError, Shape, Share, first_half};
 use byhand_tensor::{Block, Scalar, pack, unpack};
 use ndarray::{Array2, ArrayView2, Axis, s};
 use std::fmt;
@@ -183,7 +183,7 @@ impl<T: Scalar> Network<T> {
     /// not the pass's.
     #[track_caller]
     pub fn forward(&self, pass: &Pass, theta: &[T], ws: &mut Workspace<T>) {
-        self.forward_shared(pass, theta, ws, &Alone);
+        self.forward_shared(pass, theta, ws, None);
     }
 
     /// [`forward`](Self::forward), to the same bits, with the outputs of large [deferred](Self::deferred) layers by halves, where
@@ -192,14 +192,14 @@ impl<T: Scalar> Network<T> {
     /// # Panics
     /// As [`forward`](Self::forward).
     #[track_caller]
-    pub fn forward_shared(&self, pass: &Pass, theta: &[T], ws: &mut Workspace<T>, share: &dyn Share) {
+    pub fn forward_shared(&self, pass: &Pass, theta: &[T], ws: &mut Workspace<T>, share: Option<&dyn Share>) {
         self.assert_fits(pass, theta, ws);
         for (place, node) in self.plan.iter().enumerate() {
             let Dimensions { x_len, y_len, tape_len, scratch_len } = node.dimensions(pass.block);
             let (before, after) = ws.activations.split_at_mut(place + 1);
             let (theta, pass) = (&theta[node.theta.clone()], node.pass(pass));
             let (x, y) = (before[place].first(x_len), after[0].first_mut(y_len));
-            if let Some(layer) = node.shared(pass.block, share) {
+            if let Some((layer, share)) = node.shared(pass.block, share) {
                 let (rows, middle) = (layer.rows(), first_half(layer.rows()));
                 let (a, b) = y.split_at_mut(middle * pass.block.lanes());
                 share.both(&mut || layer.forward_rows(&pass, theta, 0..middle, x, a), &mut || {
@@ -219,7 +219,7 @@ impl<T: Scalar> Network<T> {
     /// As [`forward`](Self::forward); `dtheta` must be as long as `theta`.
     #[track_caller]
     pub fn backward(&self, pass: &Pass, theta: &[T], dtheta: &mut [T], ws: &mut Workspace<T>) {
-        self.walk_back(pass, theta, dtheta, ws, 0, None, &Alone);
+        self.walk_back(pass, theta, dtheta, ws, 0, None, None);
     }
 
     /// [`backward`](Self::backward) for a block that is a part of a minibatch. For each [deferred](Self::deferred) layer, last one
@@ -238,7 +238,7 @@ impl<T: Scalar> Network<T> {
         ws: &mut Workspace<T>,
         frozen: usize,
         keep: &mut Keep<'_, T>,
-        share: &dyn Share,
+        share: Option<&dyn Share>,
     ) {
         self.walk_back(pass, theta, dtheta, ws, frozen, Some(keep), share);
     }
@@ -289,7 +289,7 @@ impl<T: Scalar> Network<T> {
         ws: &mut Workspace<T>,
         frozen: usize,
         mut keep: Option<&mut Keep<'_, T>>,
-        share: &dyn Share,
+        share: Option<&dyn Share>,
     ) {
         self.assert_fits(pass, theta, ws);
         assert_eq!(dtheta.len(), self.param_len, "network: length of dtheta");
@@ -312,8 +312,8 @@ impl<T: Scalar> Network<T> {
             };
             if let Some(layer) = kept {
                 let (pass, inputs) = (node.pass(pass), layer.input().features());
-                match wanted_dx {
-                    Some(dx) if node.shared(pass.block, share).is_some() => {
+                match (wanted_dx, node.shared(pass.block, share)) {
+                    (Some(dx), Some((_, share))) => {
                         let middle = first_half(inputs);
                         let (a, b) = dx.split_at_mut(middle * pass.block.lanes());
                         let (scratch_a, scratch_b) = scratch.split_at_mut(scratch_len / 2);
@@ -322,8 +322,8 @@ impl<T: Scalar> Network<T> {
                             &mut || layer.backward_input(&pass, theta, middle..inputs, dy_now, b, scratch_b),
                         );
                     }
-                    Some(dx) => layer.backward_input(&pass, theta, 0..inputs, dy_now, dx, scratch),
-                    None => {}
+                    (Some(dx), None) => layer.backward_input(&pass, theta, 0..inputs, dy_now, dx, scratch),
+                    (None, _) => {}
                 }
             } else {
                 let saved = Saved {
@@ -413,12 +413,15 @@ struct Dimensions {
 }
 
 impl<T: Scalar> Node<T> {
-    /// The layer, if its work on a block can be cut in two and that pays.
-    fn shared(&self, block: Block, share: &dyn Share) -> Option<&dyn Deferred<T>> {
-        let flops = block.samples() as u64 * self.layer.flops();
-        (block.tiles() == 1 && share.pays(flops, self.theta.len()))
-            .then(|| self.layer.as_deferred())
-            .flatten()
+    /// The layer, and who shares its work on a block, if that can be cut in two and pays.
+    fn shared<'a>(
+        &'a self,
+        block: Block,
+        share: Option<&'a dyn Share>,
+    ) -> Option<(&'a dyn Deferred<T>, &'a dyn Share)> {
+        let flops = || block.samples() as u64 * self.layer.flops();
+        let share = share.filter(|share| block.tiles() == 1 && share.pays(flops(), self.theta.len()))?;
+        Some((self.layer.as_deferred()?, share))
     }
 
     fn dimensions(&self, block: Block) -> Dimensions {

@@ -9,21 +9,6 @@ pub trait Share: Sync {
     fn both(&self, a: &mut (dyn FnMut() + Send), b: &mut (dyn FnMut() + Send));
 }
 
-/// Nothing is shared: one thread does it all.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Alone;
-
-impl Share for Alone {
-    fn pays(&self, _flops: u64, _params: usize) -> bool {
-        false
-    }
-
-    fn both(&self, a: &mut (dyn FnMut() + Send), b: &mut (dyn FnMut() + Send)) {
-        a();
-        b();
-    }
-}
-
 /// How many of so many rows are in the first of two halves: a multiple of the rows of every register tile.
 pub fn first_half(rows: usize) -> usize {
     const ROWS: usize = 24;

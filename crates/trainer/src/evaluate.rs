@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use byhand_datasets::Dataset;
 use byhand_layers::loss::Loss;
-use byhand_layers::{Alone, Network, Pass, Shape};
+use byhand_layers::{Network, Pass, Shape};
 
 use crate::error::TrainerError;
 use crate::metrics::{Confusion, argmax};
@@ -106,7 +106,7 @@ impl Evaluator {
                 &batch,
                 samples.clone(),
                 1.0,
-                &Alone,
+                None,
             );
             *loss = stats.loss;
             let classes = network.classes();

@@ -38,7 +38,7 @@ impl Dense {
         Ok(Self { inputs, outputs })
     }
 
-    /// Scratch that each of the three passes may use.
+    /// Scratch that each of the two backward passes may use.
     pub fn scratch_len(&self, block: Block) -> usize {
         // The operands of the parameter gradient, or a panel of the weight for each of two halves of the inputs.
         self.kept_len(block).max(2 * self.panel_len(block))
@@ -78,8 +78,7 @@ impl Dense {
         assert!(inputs.start <= inputs.end && inputs.end <= self.inputs, "dense: inputs {inputs:?}");
         assert_eq!(dx.len(), block.len(inputs.len()), "dense: length of dx for {inputs:?} of {block:?}");
         self.check(block, w.len(), block.len(self.inputs), dy.len());
-        let room = self.panel_len(block);
-        assert!(scratch.len() >= room, "dense: scratch of {room} is too short: {}", scratch.len());
+        Self::check_scratch(self.panel_len(block), scratch.len());
         T::dense_backward_input(BackwardInput { dense: *self, inputs, block, w, dy, dx, scratch });
     }
 
@@ -98,6 +97,7 @@ impl Dense {
         scratch: &mut [T],
     ) {
         self.check(block, dw.len(), x.len(), dy.len());
+        Self::check_scratch(self.kept_len(block), scratch.len());
         let kept = &mut scratch[..self.kept_len(block)];
         self.keep(block, x, dy, 0, kept);
         self.move_rows(0..self.outputs, &[Kept::new(block, block, kept)], None, dw, db);
@@ -152,6 +152,11 @@ impl Dense {
     /// Kept numbers of a sample.
     fn kept_features(&self) -> usize {
         self.inputs.next_multiple_of(LANES) + self.outputs
+    }
+
+    #[track_caller]
+    fn check_scratch(room: usize, scratch: usize) {
+        assert!(scratch >= room, "dense: scratch of {room} is too short: {scratch}");
     }
 
     #[track_caller]

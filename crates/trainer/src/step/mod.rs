@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 
 use byhand_layers::Block;
 use byhand_layers::loss::{Loss, LossStats};
-use byhand_layers::{Alone, Deferred, Kept, Loop, NamedParam, Network, Pass, Share, Workspace, vectorised};
+use byhand_layers::{Deferred, Kept, Loop, NamedParam, Network, Pass, Share, Workspace, vectorised};
 
 use self::crew::Crew;
 pub use self::plan::{MAX_SHARDS, ShardPlan};
@@ -282,7 +282,7 @@ impl Trainer {
             shard.samples = self.plan.shard(samples, i);
         }
 
-        let share: &dyn Share = if self.shares_layers { &*self.crew } else { &Alone };
+        let share = self.shares_layers.then_some(&*self.crew as &dyn Share);
         let scale = 1.0 / samples as f32;
         // A gradient is a sum of as many products as there are samples.
         let largest_factor = (LARGEST_GRADIENT / samples as f32).sqrt() / 2.0;

@@ -42,7 +42,7 @@ impl Worker {
         batch: &dyn BatchSource,
         samples: Range<usize>,
         scale: f32,
-        share: &dyn Share,
+        share: Option<&dyn Share>,
     ) -> LossStats {
         let block = pass.block;
         self.reserve(batch.scratch_len());
@@ -64,7 +64,7 @@ impl Worker {
         dtheta: &mut [f32],
         frozen: usize,
         keep: &mut Keep<'_, f32>,
-        share: &dyn Share,
+        share: Option<&dyn Share>,
     ) {
         network.backward_keeping(pass, theta, dtheta, &mut self.workspace, frozen, keep, share);
     }
