@@ -3,7 +3,7 @@
 //! A tile holds `R` x `C` accumulators in registers; each step broadcasts `R` numbers, loads `C` vectors and does `R * C`
 //! fused multiply-adds. The smaller of `R` and `C` operands is held, the others stream through one or two registers: a
 //! tile that needs every last register spills, because compilers load the next operand early. Which shapes exist is the
-//! vector type's to say ([`Vector::SHAPES`]): every further shape costs seconds of compilation.
+//! vector type's to say ([`Vector::best_shape`]): every further shape costs seconds of compilation.
 
 use crate::Scalar;
 use crate::simd::{Kernel, Vector};
@@ -23,24 +23,47 @@ pub(crate) trait Tile<T: Scalar> {
     );
 }
 
+/// Half-cycles that a load of a vector takes at least, from the first cache and from the second.
+pub(crate) const NEAR: usize = 1;
+pub(crate) const FAR: usize = 5;
+
 /// The shape that covers `rows` x `columns` results in the fewest cycles.
 #[inline(always)]
 pub(crate) fn best_shape<V: Vector>(rows: usize, columns: usize) -> (usize, usize) {
-    let mut best = (1, 1);
-    for &(r, c) in V::SHAPES {
-        if r <= rows && c <= columns && cost((r, c), rows, columns) < cost(best, rows, columns) {
-            best = (r, c);
+    V::best_shape(rows, columns, NEAR)
+}
+
+/// Takes a shape if it fits and covers `rows` x `columns` results in fewer cycles than the best so far. The shape is a constant, so
+/// that nothing is divided: small networks ask as often as they multiply.
+#[inline(always)]
+pub(crate) fn consider<const R: usize, const C: usize>(
+    rows: usize,
+    columns: usize,
+    load: usize,
+    best: &mut ((usize, usize), usize),
+) {
+    if R <= rows && C <= columns {
+        let cost = rows.div_ceil(R) * columns.div_ceil(C) * step((R, C), load);
+        if cost < best.1 {
+            *best = ((R, C), cost);
         }
     }
-    best
+}
+
+/// Half-cycles of a step of the sums of one tile, where a vector takes `load` of them.
+#[inline(always)]
+const fn step((r, c): (usize, usize), load: usize) -> usize {
+    const fn max(a: usize, b: usize) -> usize {
+        if a > b { a } else { b }
+    }
+    // Two multiply-adds, or loads (two at best; with numbers that are broadcast fewer), or the latency of one of 8 sums in flight.
+    max(max(r * c, (r + c) * 5 / 4), max(c * load, 8)) + 1
 }
 
 /// What covering `rows` x `columns` results with a shape costs, in half-cycles for each step of the sum.
 #[inline(always)]
-pub(crate) fn cost((r, c): (usize, usize), rows: usize, columns: usize) -> usize {
-    // Two multiply-adds, or two loads, or the latency of one of 8 sums in flight.
-    let step = (r * c).max(r + c).max(8) + 1;
-    rows.div_ceil(r) * columns.div_ceil(c) * step
+pub(crate) fn cost(shape: (usize, usize), rows: usize, columns: usize) -> usize {
+    rows.div_ceil(shape.0) * columns.div_ceil(shape.1) * step(shape, NEAR)
 }
 
 /// The shape for the rows that tiles of `shape` leave over: one of their own, if that costs less than a tile that begins
@@ -48,6 +71,9 @@ pub(crate) fn cost((r, c): (usize, usize), rows: usize, columns: usize) -> usize
 #[inline(always)]
 pub(crate) fn rest_shape<V: Vector>(shape: (usize, usize), rows: usize, columns: usize) -> (usize, usize) {
     let left = rows % shape.0;
+    if left == 0 {
+        return shape;
+    }
     let own = best_shape::<V>(left, columns);
     if cost(own, left, columns) < cost(shape, left, columns) { own } else { shape }
 }
@@ -97,8 +123,11 @@ impl<T: Scalar, K: Tile<T>> Kernel<T> for Cover<'_, K> {
     }
 }
 
-/// Steps of a sum that a loop of [`product`] takes at once: what counts and branches is paid for once.
-const UNROLL: usize = 4;
+/// Steps of a sum that a loop of [`product`] takes at once, for a tile of so many sums: what counts and branches is paid for
+/// once. Of a large tile it is little, and compilers that see several steps of one load operands too early, and spill.
+const fn unroll(sums: usize) -> usize {
+    if sums > 16 { 1 } else { 4 }
+}
 
 /// `acc[r][c] += sum over k of a[r0 + r][k] * b[c][k * b_step ..][..LANES]`, or `a[k][r0 + r]`, a product `[R x k] * [k x C]`; rows
 /// of `a` begin `a_row` apart.
@@ -115,35 +144,61 @@ pub(crate) unsafe fn product<V: Vector, const R: usize, const C: usize, const TR
     b_step: usize,
     k: usize,
 ) {
-    // One of both distances is 1 and known when this is compiled: the loop has registers for all addresses.
     let (row, step) = if TRANSPOSED { (1, a_row) } else { (a_row, 1) };
-    let a = a.wrapping_add(r0 * row);
-    let whole = k - k % UNROLL;
+    let mut rows = [a; R];
+    for r in 0..R {
+        rows[r] = a.wrapping_add((r0 + r) * row);
+    }
+    // Neighbours are found from one register.
+    let (rows, b) =
+        if TRANSPOSED { (rows, held::<_, C, R>(b)) } else { (held::<_, R, C>(rows), held::<_, C, R>(b)) };
+    let unroll = const { unroll(R * C) };
+    let whole = k - k % unroll;
     // SAFETY: the caller vouches for every address of the formula.
     unsafe {
-        for i in (0..whole).step_by(UNROLL) {
-            for u in 0..UNROLL {
-                add_product::<V, R, C, false>(acc, a.add((i + u) * step), row as isize, b, (i + u) * b_step);
+        for i in (0..whole).step_by(unroll) {
+            for u in 0..unroll {
+                let at = [(i + u) * step, (i + u) * b_step].map(|at| at as isize);
+                add_product::<V, R, C, false>(acc, rows, b, at);
             }
         }
         for i in whole..k {
-            add_product::<V, R, C, false>(acc, a.add(i * step), row as isize, b, i * b_step);
+            add_product::<V, R, C, false>(acc, rows, b, [(i * step) as isize, (i * b_step) as isize]);
         }
     }
 }
 
-/// One step of the sum: `acc[r][c] += a[r * row] * b[c][at..][..LANES]`, one number of `a` for all lanes, or if `LOADED` as many as
-/// there are lanes.
+/// Pointers that a loop follows all of, of a tile that has `M` others: the compiler is kept from knowing how they were made, or it would make
+/// them again at each step, with additions that take the place of multiply-adds. Only where registers are enough for all.
+#[inline(always)]
+pub(crate) fn held<T, const N: usize, const M: usize>(mut pointers: [*const T; N]) -> [*const T; N] {
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    if const { N + M <= 12 } {
+        for pointer in &mut pointers {
+            // SAFETY: no instruction at all; the pointer stays what it is.
+            unsafe {
+                std::arch::asm!(
+                    "/* {0} */",
+                    inout(reg) * pointer,
+                    options(pure, nomem, nostack, preserves_flags)
+                );
+            }
+        }
+    }
+    pointers
+}
+
+/// One step of the sum: `acc[r][c] += a[r][at[0]] * b[c][at[1]..][..LANES]`, one number of `a` for all lanes, or if `LOADED` as many
+/// as there are lanes.
 ///
 /// # Safety
 /// Every address the formula names must be valid for reading.
 #[inline(always)]
 pub(crate) unsafe fn add_product<V: Vector, const R: usize, const C: usize, const LOADED: bool>(
     acc: &mut [[V; C]; R],
-    a: *const V::Elem,
-    row: isize,
+    a: [*const V::Elem; R],
     b: [*const V::Elem; C],
-    at: usize,
+    at: [isize; 2],
 ) {
     let zero = V::splat(V::Elem::ZERO);
     // SAFETY: as the caller vouches.
@@ -151,10 +206,10 @@ pub(crate) unsafe fn add_product<V: Vector, const R: usize, const C: usize, cons
         if C <= R {
             let mut x = [zero; C];
             for c in 0..C {
-                x[c] = V::load(b[c].add(at));
+                x[c] = V::load(b[c].wrapping_offset(at[1]));
             }
             for r in 0..R {
-                let w = operand::<V, LOADED>(a.offset(r as isize * row));
+                let w = operand::<V, LOADED>(a[r].wrapping_offset(at[0]));
                 for c in 0..C {
                     acc[r][c] = w.mul_add(x[c], acc[r][c]);
                 }
@@ -162,10 +217,10 @@ pub(crate) unsafe fn add_product<V: Vector, const R: usize, const C: usize, cons
         } else {
             let mut w = [zero; R];
             for r in 0..R {
-                w[r] = operand::<V, LOADED>(a.offset(r as isize * row));
+                w[r] = operand::<V, LOADED>(a[r].wrapping_offset(at[0]));
             }
             for c in 0..C {
-                let x = V::load(b[c].add(at));
+                let x = V::load(b[c].wrapping_offset(at[1]));
                 for r in 0..R {
                     acc[r][c] = w[r].mul_add(x, acc[r][c]);
                 }

@@ -62,6 +62,9 @@ fn convolution() {
         ([1, 8, 8], 2, [2, 2], [3, 3], [0, 0]),
         ([4, 14, 14], 6, [3, 3], [1, 1], [1, 1]),
         ([1, 3, 40], 4, [3, 7], [1, 1], [2, 6]),
+        // Borders of two and of four columns, for groups that are no multiple of those computed at once.
+        ([6, 9, 11], 5, [5, 5], [1, 1], [0, 0]),
+        ([5, 9, 11], 6, [5, 5], [1, 1], [2, 2]),
         // By Winograd's filtering, where samples are single: odd sizes, every padding, fewer pixels than lanes.
         ([17, 5, 7], 18, [3, 3], [1, 1], [1, 1]),
         ([16, 9, 6], 33, [3, 3], [1, 1], [0, 2]),
@@ -102,7 +105,7 @@ fn convolution() {
 
 #[test]
 fn dense() {
-    for (inputs, outputs) in [(1, 1), (17, 10), (784, 10), (196, 16), (50, 50), (33, 7), (16, 31), (100, 3)] {
+    for (inputs, outputs) in [(1, 1), (17, 10), (784, 10), (196, 16), (50, 50), (33, 7), (16, 31), (100, 3), (430, 390)] {
         let dense = Dense::new(inputs, outputs).unwrap();
         everywhere(|block, rng| {
             let n = block.samples();

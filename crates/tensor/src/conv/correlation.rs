@@ -1,6 +1,7 @@
 //! The kernel of the forward pass and of the input gradient: a correlation with weights walked in any direction.
 
-use crate::micro::{Tile, add_product, best_shape, cover};
+use super::border::{self, Border};
+use crate::micro::{Tile, add_product, best_shape, cover, held};
 use crate::simd::{Kernel, Vector};
 use crate::{Block, LANES, Scalar};
 use std::mem::MaybeUninit;
@@ -237,13 +238,29 @@ impl<'a> Rows<'a> {
                     row.to.y = row.to.y.wrapping_add(V::LANES);
                 }
             }
-            for j in (0..from).chain(end..self.units) {
-                // Every column has taps of its own, and so the tiles' columns are its vectors of lanes.
-                let taps = plan.tap_table(lay, i, us, plan.live(1, j), &mut storage);
-                let x = x.wrapping_add(j * lay.pixel * plan.source_step[1]);
-                let to = Targets { y: to.y.wrapping_add(j * to.step), step: V::LANES, ..to };
-                let column = CorrelationRow { plan, lay, pixel: V::LANES, w, b, x, to, taps };
-                cover::<V>(&column, [self.edge; 2], plan.groups, (0, live.div_ceil(V::LANES)));
+            for columns in [0..from, end..self.units] {
+                // If one column is inside, those at the border see as many columns of the source as there are taps, less one.
+                let (count, sources) = (columns.len(), plan.taps[1].saturating_sub(1));
+                let together = from < end && lay.unit == 1 && plan.source_step[1] == 1;
+                if together && border::suits(count, sources) {
+                    let to = Targets { y: to.y.wrapping_add(columns.start * to.step), ..to };
+                    let border = Border { plan, lay, i, us, w, b, x, to };
+                    if columns.start == 0 {
+                        border.run::<V, true>(count, sources, live);
+                    } else {
+                        let x = x.wrapping_add((plan.source[1] - sources) * lay.pixel);
+                        Border { x, ..border }.run::<V, false>(count, sources, live);
+                    }
+                    continue;
+                }
+                for j in columns {
+                    // Every column has taps of its own, and so the tiles' columns are its vectors of lanes.
+                    let taps = plan.tap_table(lay, i, us, plan.live(1, j), &mut storage);
+                    let x = x.wrapping_add(j * lay.pixel * plan.source_step[1]);
+                    let to = Targets { y: to.y.wrapping_add(j * to.step), step: V::LANES, ..to };
+                    let column = CorrelationRow { plan, lay, pixel: V::LANES, w, b, x, to, taps };
+                    cover::<V>(&column, [self.edge; 2], plan.groups, (0, live.div_ceil(V::LANES)));
+                }
             }
         }
     }
@@ -317,18 +334,24 @@ impl<T: Scalar> Tile<T> for CorrelationRow<'_, T> {
                     acc[r] = [V::splat(*b.add(g + r)); C];
                 }
             }
-            let mut w = w.wrapping_offset(g as isize * plan.w_group);
+            let mut weights = [w; R];
+            for r in 0..R {
+                weights[r] = w.wrapping_offset((g + r) as isize * plan.w_group);
+            }
+            let weights = held::<_, R, 2>(weights);
             let mut x = x.wrapping_add(j * pixel);
+            let mut channel = 0;
             for _ in 0..plan.channels {
                 for tap in taps {
-                    let (x, w) = (x.wrapping_offset(tap.x as isize), w.wrapping_offset(tap.w as isize));
+                    let x = x.wrapping_offset(tap.x as isize);
                     let mut sources = [x; C];
                     for p in 0..C {
-                        sources[p] = x.add(p * pixel);
+                        sources[p] = x.wrapping_add(p * pixel);
                     }
-                    add_product::<V, R, C, false>(&mut acc, w, plan.w_group, sources, 0);
+                    let at = [channel + tap.w as isize, 0];
+                    add_product::<V, R, C, false>(&mut acc, weights, sources, at);
                 }
-                w = w.wrapping_offset(plan.w_channel);
+                channel += plan.w_channel;
                 x = x.wrapping_add(lay.plane);
             }
             let mut y = to.y.add(g * to.plane + j * to.step);

@@ -2,6 +2,7 @@
 
 use super::Conv2d;
 use super::side_by_side::{Plane, channels_side_by_side};
+use super::squares::{self, Pixels};
 use crate::micro::{Tile, add_product, best_shape};
 use crate::simd::{Kernel, Vector, sum16};
 use crate::{Block, LANES, Scalar};
@@ -34,8 +35,27 @@ impl<T: Scalar> Kernel<T> for WeightGradient<'_, T> {
             }
             return;
         }
-        let sums = &mut scratch[..conv.weight_len() * LANES];
+        let (sums, rest) = scratch.split_at_mut(conv.weight_len() * LANES);
         sums.fill(T::ZERO);
+        if squares::suits(&conv) {
+            let bias_sums = &mut rest[..conv.c_out * LANES];
+            bias_sums.fill(T::ZERO);
+            for t in 0..block.tiles() {
+                let (x, dy) = (&x[t * inputs * LANES..], &dy[t * outputs * LANES..]);
+                let pixels =
+                    Pixels { dy: dy.as_ptr(), rows: h_out, columns: w_out, plane: h_out * w_out * LANES };
+                let (sums, bias_sums) = (sums.as_mut_ptr(), bias_sums.as_mut_ptr());
+                // SAFETY: backward_params checked every length against the geometry.
+                unsafe {
+                    squares::gradient::<V, _>(&conv, block.live(t), x.as_ptr(), &pixels, sums, bias_sums)
+                };
+            }
+            add_sums::<V>(sums, dw);
+            if let Some(db) = db {
+                add_sums::<V>(bias_sums, db);
+            }
+            return;
+        }
         let plan = Gradient { conv, columns: w_out, plane: h_out * w_out * LANES };
         let rows = plan.rows_at_once();
         for t in 0..block.tiles() {
@@ -302,11 +322,14 @@ impl<T: Scalar> Tile<T> for GradientTaps<'_, T> {
                                 }
                             }
                         } else {
-                            let mut taps = [x; C];
+                            let (mut outputs, mut taps) = ([dy; R], [x; C]);
+                            for r in 0..R {
+                                outputs[r] = dy.add(r * plane);
+                            }
                             for k in 0..C {
                                 taps[k] = x.add(k * LANES);
                             }
-                            add_product::<V, R, C, true>(&mut acc, dy, plane as isize, taps, 0);
+                            add_product::<V, R, C, true>(&mut acc, outputs, taps, [0, 0]);
                         }
                     }
                 }

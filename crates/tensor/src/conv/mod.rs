@@ -5,9 +5,11 @@
 //! (tiled blocks); of one sample alone, over neighbouring pixels and over channels. With many channels, 3x3 on single samples
 //! goes another way: [`winograd`].
 
+mod border;
 pub(crate) mod correlation;
 pub(crate) mod gradient;
 pub(crate) mod side_by_side;
+pub(crate) mod squares;
 
 use crate::error::checked_product;
 use crate::geometry::{check_input, check_window, windows};
@@ -108,7 +110,8 @@ impl Conv2d {
     /// Scratch that each of the three passes may use.
     pub fn scratch_len(&self, block: Block) -> usize {
         if block.lanes() == LANES {
-            return self.weight_len() * LANES;
+            // Sixteen sums for each weight and each bias.
+            return (self.weight_len() + self.c_out) * LANES;
         }
         if self.takes_winograd(block) {
             return winograd::scratch_len(self);

@@ -3,16 +3,9 @@
 use super::ConvPool2d;
 use crate::conv::correlation::{Correlation, Lay, correlate};
 use crate::conv::gradient::{Gradient, add_sums, gradient};
-use crate::micro::{Tile, best_shape, cover};
+use crate::conv::squares::{self, Maxima, Pixels};
 use crate::simd::{Kernel, Vector};
 use crate::{Block, Conv2d, LANES, Pool2d, Scalar};
-use std::ops::Range;
-
-/// Columns of a window whose gradient is masked in registers.
-const COLUMNS: usize = 2;
-
-/// Input channels for which masking the gradient again costs less than spreading it in memory: those of a first layer.
-const FEW: usize = 3;
 
 pub(crate) struct Backward<'a, T> {
     pub(super) chain: ConvPool2d,
@@ -45,7 +38,7 @@ impl<T: Scalar> Backward<'_, T> {
         let (bias_sums, spread) = rest.split_at_mut(conv.c_out * LANES);
         sums.fill(T::ZERO);
         bias_sums.fill(T::ZERO);
-        let masks = conv.pad == [0, 0] && pool.window[1] == COLUMNS && conv.c_in <= FEW;
+        let selects = squares::suits(&conv) && pool.window == [2, 2];
         for t in 0..block.tiles() {
             let x = &x[t * conv.inputs() * LANES..][..conv.inputs() * LANES];
             let tile = t * pool.outputs() * LANES..(t + 1) * pool.outputs() * LANES;
@@ -60,7 +53,11 @@ impl<T: Scalar> Backward<'_, T> {
                         spread_all::<V>(&conv, &pool, live, x, tape, dy, spread, sums);
                         input_gradient::<V>(&conv, &pool, live, w, spread, dx);
                     }
-                    None if masks => direct::<V>(&conv, &pool, live, x, tape, dy, sums),
+                    None if selects => {
+                        let (dy, tape) = (dy.as_ptr(), tape.as_ptr());
+                        let maxima = Maxima { dy, tape, rows: pool.h_out(), columns: pool.w_out() };
+                        squares::gradient::<V, _>(&conv, live, x.as_ptr(), &maxima, sums.0, sums.1);
+                    }
                     None => spread_all::<V>(&conv, &pool, live, x, tape, dy, spread, sums),
                 }
             }
@@ -72,139 +69,12 @@ impl<T: Scalar> Backward<'_, T> {
     }
 }
 
-/// Adds the parameter gradients of one tile to the sums of weights and of biases; the gradient is masked in registers on
-/// its way from the windows to the weights.
-///
-/// # Safety
-/// The slices must have the lengths of one tile, the sums a row of lanes for each weight and each bias; there must be no
-/// padding, and windows of [`COLUMNS`].
-#[inline(always)]
-unsafe fn direct<V: Vector>(
-    conv: &Conv2d,
-    pool: &Pool2d,
-    live: usize,
-    x: &[V::Elem],
-    tape: &[V::Elem],
-    dy: &[V::Elem],
-    (sums, bias_sums): (*mut V::Elem, *mut V::Elem),
-) {
-    let [kh, kw] = conv.kernel;
-    let shape = best_shape::<V>(kh, kw);
-    // As many rows of windows as keep what they see of x in three quarters of the first cache (384 pixels of sixteen lanes).
-    let seen = |rows: usize| (rows * pool.window[0] - 1) * conv.stride[0] + kh;
-    let fits = |rows: &usize| seen(*rows) * conv.w_in * conv.c_in <= 384;
-    let rows = (1..=pool.h_out()).take_while(fits).last().unwrap_or(1);
-    for first in (0..pool.h_out()).step_by(rows) {
-        let rows = first..(first + rows).min(pool.h_out());
-        for o in 0..conv.c_out {
-            // All lanes of a channel, which share cache lines, before the next.
-            for lane in (0..live).step_by(V::LANES) {
-                for c in 0..conv.c_in {
-                    // SAFETY: the caller vouches for the slices; the shape fits the kernel.
-                    unsafe {
-                        let taps = WindowTaps {
-                            conv,
-                            pool,
-                            rows: rows.clone(),
-                            x: x.as_ptr().add(lane),
-                            tape: tape.as_ptr().add(lane),
-                            dy: dy.as_ptr().add(lane),
-                            sums: sums.add(lane),
-                            bias_sums: bias_sums.add(lane),
-                            o,
-                            c,
-                        };
-                        cover::<V>(&taps, [shape; 2], kh, (0, kw));
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// The kernel of output channel `o` and input channel `c`: tiles of its rows x its columns.
-struct WindowTaps<'a, T> {
-    conv: &'a Conv2d,
-    pool: &'a Pool2d,
-    /// Rows of windows.
-    rows: Range<usize>,
-    x: *const T,
-    tape: *const T,
-    dy: *const T,
-    sums: *mut T,
-    bias_sums: *mut T,
-    o: usize,
-    c: usize,
-}
-
-impl<T: Scalar> Tile<T> for WindowTaps<'_, T> {
-    /// `R` rows from `u` x `C` columns from `v` of the kernel, over the windows. The pixels of a row of windows come row by
-    /// row, as in the plain chain.
-    #[inline(always)]
-    unsafe fn at<V: Vector<Elem = T>, const R: usize, const C: usize>(
-        &self,
-        u: usize,
-        v: usize,
-        fresh: (usize, usize),
-    ) {
-        let Self { conv, pool, ref rows, x, tape, dy, sums, bias_sums, o, c } = *self;
-        let [sh, sw] = conv.stride;
-        let kh = pool.window[0];
-        let (h_pool, w_pool) = (pool.h_out(), pool.w_out());
-        let mut acc = [[V::splat(V::Elem::ZERO); C]; R];
-        // SAFETY: the caller vouches for the taps; without padding every tap of every pixel of a window lies in x.
-        unsafe {
-            let sums = sums.add((o * conv.taps() + (c * conv.kernel[0] + u) * conv.kernel[1] + v) * LANES);
-            let bias_sums = bias_sums.add(o * LANES);
-            let at = |r: usize, k: usize| (r * conv.kernel[1] + k) * LANES;
-            for r in 0..R {
-                for k in 0..C {
-                    acc[r][k] = V::load(sums.add(at(r, k)));
-                }
-            }
-            let mut bias = V::load(bias_sums);
-            for i in rows.clone() {
-                let windows = (o * h_pool + i) * w_pool * LANES;
-                for p in 0..kh {
-                    let row = (c * conv.h_in + (i * kh + p) * sh + u) * conv.w_in + v;
-                    let mut x = x.add(row * LANES);
-                    for j in 0..w_pool {
-                        let d = V::load(dy.add(windows + j * LANES));
-                        let place = V::load(tape.add(windows + j * LANES));
-                        for q in 0..COLUMNS {
-                            let here = V::splat(V::Elem::from_f64((p * COLUMNS + q) as f64));
-                            let d = d.keep(place.eq(here));
-                            bias = bias.add(d);
-                            for r in 0..R {
-                                for k in 0..C {
-                                    let x = V::load(x.add((r * conv.w_in + k) * LANES));
-                                    acc[r][k] = d.mul_add(x, acc[r][k]);
-                                }
-                            }
-                            x = x.add(sw * LANES);
-                        }
-                    }
-                }
-            }
-            for r in 0..R {
-                for k in 0..C {
-                    if u + r >= fresh.0 && v + k >= fresh.1 {
-                        acc[r][k].store(sums.add(at(r, k)));
-                    }
-                }
-            }
-            if c == 0 && u == 0 && v == 0 {
-                bias.store(bias_sums);
-            }
-        }
-    }
-}
-
 /// Spreads the gradient of one tile over all that its windows cover, `[channel][row][column][16]`, and adds the parameter
 /// gradients to the sums of weights and of biases.
 ///
 /// # Safety
-/// As [`direct`], with any padding; `spread` must hold it all.
+/// The slices must have the lengths of one tile, the sums a row of lanes for each weight and each bias; `spread` must hold
+/// it all.
 #[inline(always)]
 unsafe fn spread_all<V: Vector>(
     conv: &Conv2d,
@@ -217,15 +87,22 @@ unsafe fn spread_all<V: Vector>(
     (sums, bias_sums): (*mut V::Elem, *mut V::Elem),
 ) {
     let ([rows, columns], plane) = (covered(pool), spread_plane(pool));
-    let plan = Gradient { conv: *conv, columns, plane };
+    let spread = spread.as_mut_ptr();
     // SAFETY: the caller vouches for the slices and the sums.
     unsafe {
         for lane in (0..live).step_by(V::LANES) {
-            let to = spread.as_mut_ptr().add(lane);
-            spread_windows::<V>(pool, tape.as_ptr().add(lane), dy.as_ptr().add(lane), to);
-            add_rows::<V>(conv.c_out, rows * columns, plane, to, bias_sums.add(lane));
+            let (tape, dy) = (tape.as_ptr().add(lane), dy.as_ptr().add(lane));
+            spread_windows::<V>(pool, tape, dy, spread.add(lane));
         }
-        gradient::<V>(&plan, 0..rows, live, x.as_ptr(), spread.as_ptr(), sums);
+        if squares::suits(conv) {
+            let pixels = Pixels { dy: spread, rows, columns, plane };
+            return squares::gradient::<V, _>(conv, live, x.as_ptr(), &pixels, sums, bias_sums);
+        }
+        for lane in (0..live).step_by(V::LANES) {
+            add_rows::<V>(conv.c_out, rows * columns, plane, spread.add(lane), bias_sums.add(lane));
+        }
+        let plan = Gradient { conv: *conv, columns, plane };
+        gradient::<V>(&plan, 0..rows, live, x.as_ptr(), spread, sums);
     }
 }
 

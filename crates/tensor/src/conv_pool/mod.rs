@@ -54,7 +54,7 @@ impl ConvPool2d {
         let window_row = conv.c_out * self.pool.window[0] * Padded::pitch(conv.w_out(), 1);
         if block.lanes() == LANES {
             let spread = conv.c_out * spread_plane(&self.pool);
-            return conv.scratch_len(block) + conv.c_out * LANES + spread.max(window_row * LANES);
+            return conv.scratch_len(block) + spread.max(window_row * LANES);
         }
         conv.scratch_len(block) + window_row.max(block.len(conv.outputs()) + OVERHANG)
     }

@@ -3,7 +3,7 @@
 
 use super::Dense;
 use crate::conv::gradient::add_row;
-use crate::micro::{Tile, best_shape, cover, product};
+use crate::micro::{FAR, Tile, cover, product};
 use crate::simd::{Kernel, Vector, sum16};
 use crate::{Block, LANES, Scalar};
 use std::ops::Range;
@@ -147,11 +147,11 @@ impl<T: Scalar> Kernel<T> for MoveRows<'_, T> {
         }
         let tile = OuterProducts { dense, first: rows.start, kept, rate, w: w.as_mut_ptr() };
         let columns = inputs.div_ceil(V::LANES);
-        let shape @ (_, width) = best_shape::<V>(rows.len(), columns);
+        let shape @ (_, width) = V::best_shape(rows.len(), columns, FAR);
         // A strip of x that fits into half of the first cache stays there while all rows of W pass; where not even a panel
         // does, one that leaves room in the second.
         let vectors = |numbers: usize| numbers / (samples.max(1) * V::LANES);
-        let strip = if vectors(4096) >= LANES / V::LANES { vectors(4096) } else { vectors(32768) };
+        let strip = if vectors(4096) >= LANES / V::LANES { vectors(4096) } else { vectors(65536) };
         let strip = strip.max(1).next_multiple_of(width);
         let mut from = 0;
         while from < columns && !rows.is_empty() {

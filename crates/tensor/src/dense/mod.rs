@@ -3,7 +3,7 @@
 pub(crate) mod gradient;
 
 use crate::error::checked_product;
-use crate::micro::{Tile, best_shape, cover, product};
+use crate::micro::{Tile, best_shape, cost, cover, product};
 use crate::simd::{Kernel, Vector, sum16};
 use crate::{Block, GeometryError, LANES, Scalar};
 pub use gradient::Kept;
@@ -184,17 +184,30 @@ fn columns<V: Vector>(block: Block) -> usize {
     last * (LANES / V::LANES) + block.live(last).div_ceil(V::LANES)
 }
 
-/// `y[r][column] = init[r] + sum_k a[r][k] * x[k][column]`, or `a[k][r]`: tiles of rows x vectors of lanes.
+/// How many steps of sums are taken at once, over so many vectors of lanes: as much of x as fits into half of the first cache
+/// stays there while all rows of the weight pass.
+#[inline(always)]
+fn chunks<V: Vector>(steps: usize, columns: usize) -> impl Iterator<Item = Range<usize>> {
+    const NUMBERS: usize = 6144;
+    // A tile's sums are stored and loaded between two chunks: these must not be too short for that.
+    const LEAST: usize = 64;
+    let most = (NUMBERS / (columns.max(1) * V::LANES)).max(LEAST);
+    let size = steps.div_ceil(steps.div_ceil(most)).max(1);
+    (0..steps).step_by(size).map(move |from| from..(from + size).min(steps))
+}
+
+/// `y[r][column] = init[r] + sum_k a[r][k] * x[k][column]`, or `a[k][r]`, over some `steps` of `k`: tiles of rows x vectors of lanes.
 #[derive(Clone, Copy)]
 struct RowsByLanes<T, const TRANSPOSED: bool> {
+    /// Those of the steps.
     a: *const T,
     /// Numbers in a row of `a`.
     a_row: usize,
-    /// One number a row, or null.
+    /// One number a row, or null. Only the first step begins with it; sums that began before go on.
     init: *const T,
+    steps: (usize, usize),
     x: *const T,
-    /// Features of x: the length of the sum.
-    k: usize,
+    x_features: usize,
     y: *mut T,
     y_features: usize,
 }
@@ -205,39 +218,83 @@ impl<T: Scalar, const TRANSPOSED: bool> Tile<T> for RowsByLanes<T, TRANSPOSED> {
         &self,
         r0: usize,
         c0: usize,
-        _fresh: (usize, usize),
+        fresh: (usize, usize),
     ) {
-        let Self { a, a_row, init, x, k, y, y_features } = *self;
+        let Self { a, a_row, init, steps: (from, to), x, x_features, y, y_features } = *self;
+        let goes_on = from > 0;
         let mut acc = [[V::splat(V::Elem::ZERO); C]; R];
         // SAFETY: the caller vouches for rows and columns; the slices were checked against the sizes.
         unsafe {
-            if !init.is_null() {
-                for r in 0..R {
+            let at = |r: usize, c: usize| (r0 + r) * LANES + column::<V>(y_features, c0 + c);
+            for r in 0..R {
+                if goes_on {
+                    for c in 0..C {
+                        acc[r][c] = V::load(y.add(at(r, c)));
+                    }
+                } else if !init.is_null() {
                     acc[r] = [V::splat(*init.add(r0 + r)); C];
                 }
             }
             let mut b = [x; C];
             for c in 0..C {
-                b[c] = x.add(column::<V>(k, c0 + c));
+                b[c] = x.add(column::<V>(x_features, c0 + c) + from * LANES);
             }
-            product::<V, R, C, TRANSPOSED>(&mut acc, a, a_row, r0, b, LANES, k);
+            product::<V, R, C, TRANSPOSED>(&mut acc, a, a_row, r0, b, LANES, to - from);
+            // What a tile that began earlier computes again has been added to already.
+            let done = if goes_on { (fresh.0 - r0, fresh.1 - c0) } else { (0, 0) };
             for r in 0..R {
                 for c in 0..C {
-                    acc[r][c].store(y.add((r0 + r) * LANES + column::<V>(y_features, c0 + c)));
+                    if done == (0, 0) || (r >= done.0 && c >= done.1) {
+                        acc[r][c].store(y.add(at(r, c)));
+                    }
                 }
             }
         }
     }
 }
 
-/// Covers `rows` x `columns` results with the best shape.
-///
-/// # Safety
-/// The results must exist.
-#[inline(always)]
-unsafe fn cover_all<V: Vector>(tile: &impl Tile<V::Elem>, rows: usize, columns: usize) {
-    // SAFETY: the caller vouches for the results.
-    unsafe { cover::<V>(tile, [best_shape::<V>(rows, columns); 2], rows, (0, columns)) }
+/// The tiles that cover `rows` x `columns` results: those of the best shape, and columns that they leave over with the best
+/// for them.
+#[derive(Clone, Copy)]
+struct Tiling {
+    rows: usize,
+    shape: (usize, usize),
+    /// Columns that are covered with it.
+    whole: usize,
+    rest: (usize, usize),
+    columns: usize,
+}
+
+impl Tiling {
+    #[inline(always)]
+    fn new<V: Vector>(rows: usize, columns: usize) -> Self {
+        let shape @ (_, width) = best_shape::<V>(rows, columns);
+        let left = columns % width;
+        let (mut whole, mut rest) = (columns, shape);
+        if left > 0 {
+            let own = best_shape::<V>(rows, left);
+            if cost(own, rows, left) < cost(shape, rows, left) {
+                (whole, rest) = (columns - left, own);
+            }
+        }
+        Self { rows, shape, whole, rest, columns }
+    }
+
+    /// Covers them.
+    ///
+    /// # Safety
+    /// The results must exist.
+    #[inline(always)]
+    unsafe fn cover<V: Vector>(&self, tile: &impl Tile<V::Elem>) {
+        let Self { rows, shape, whole, rest, columns } = *self;
+        // SAFETY: the caller vouches for the results; the shapes fit.
+        unsafe {
+            cover::<V>(tile, [shape; 2], rows, (0, whole));
+            if whole < columns {
+                cover::<V>(tile, [rest; 2], rows, (whole, columns));
+            }
+        }
+    }
 }
 
 pub(crate) struct Forward<'a, T> {
@@ -263,17 +320,22 @@ impl<T: Scalar> Kernel<T> for Forward<'_, T> {
             }
             return;
         }
-        let tile = RowsByLanes::<T, false> {
-            a: w.as_ptr(),
-            a_row: inputs,
-            init: b.map_or(std::ptr::null(), |b| b.as_ptr()),
-            x: x.as_ptr(),
-            k: inputs,
-            y: y.as_mut_ptr(),
-            y_features: outputs,
-        };
-        // SAFETY: the lengths were checked against the sizes.
-        unsafe { cover_all::<V>(&tile, outputs, columns::<V>(block)) };
+        let columns = columns::<V>(block);
+        let tiling = Tiling::new::<V>(outputs, columns);
+        for steps in chunks::<V>(inputs, columns) {
+            let tile = RowsByLanes::<T, false> {
+                a: w[steps.start..].as_ptr(),
+                a_row: inputs,
+                init: b.map_or(std::ptr::null(), |b| b.as_ptr()),
+                steps: (steps.start, steps.end),
+                x: x.as_ptr(),
+                x_features: inputs,
+                y: y.as_mut_ptr(),
+                y_features: outputs,
+            };
+            // SAFETY: the lengths were checked against the sizes.
+            unsafe { tiling.cover::<V>(&tile) };
+        }
     }
 }
 
@@ -359,34 +421,40 @@ impl<T: Scalar> Kernel<T> for BackwardInput<'_, T> {
             return;
         }
         let columns = columns::<V>(block);
-        let mut i = inputs.start;
-        while i < inputs.end {
-            // Some columns of W side by side: otherwise each output reads a new cache line for a few numbers.
-            let width = PANEL.min(inputs.end - i);
-            let panel = &mut scratch[..outputs * PANEL];
-            for (o, panel) in panel.chunks_exact_mut(PANEL).enumerate() {
-                let w = &w[o * row + i..];
-                match w.first_chunk::<PANEL>() {
-                    Some(w) if width == PANEL => {
-                        *panel.first_chunk_mut::<PANEL>().expect("a panel's row") = *w
+        let whole = Tiling::new::<V>(PANEL, columns);
+        for steps in chunks::<V>(outputs, columns) {
+            for i in inputs.clone().step_by(PANEL) {
+                // Some columns of W side by side: otherwise each output reads a new cache line for a few numbers.
+                let width = PANEL.min(inputs.end - i);
+                let panel = &mut scratch[..steps.len() * PANEL];
+                for (o, panel) in steps.clone().zip(panel.chunks_exact_mut(PANEL)) {
+                    let w = &w[o * row + i..];
+                    match w.first_chunk::<PANEL>() {
+                        Some(w) if width == PANEL => {
+                            *panel.first_chunk_mut::<PANEL>().expect("a panel's row") = *w
+                        }
+                        _ => panel[..width].copy_from_slice(&w[..width]),
                     }
-                    _ => panel[..width].copy_from_slice(&w[..width]),
                 }
-            }
-            // SAFETY: the lengths were checked against the sizes; i + width <= inputs.end.
-            unsafe {
                 let tile = RowsByLanes::<T, true> {
                     a: panel.as_ptr(),
                     a_row: PANEL,
                     init: std::ptr::null(),
+                    steps: (steps.start, steps.end),
                     x: dy.as_ptr(),
-                    k: outputs,
-                    y: dx.as_mut_ptr().add((i - inputs.start) * LANES),
+                    x_features: outputs,
+                    y: dx[(i - inputs.start) * LANES..].as_mut_ptr(),
                     y_features: inputs.len(),
                 };
-                cover_all::<V>(&tile, width, columns);
+                // SAFETY: the lengths were checked against the sizes; i + width <= inputs.end.
+                unsafe {
+                    if width == PANEL {
+                        whole.cover::<V>(&tile)
+                    } else {
+                        Tiling::new::<V>(width, columns).cover::<V>(&tile)
+                    }
+                };
             }
-            i += width;
         }
     }
 }

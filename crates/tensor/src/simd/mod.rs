@@ -30,9 +30,10 @@ pub(crate) trait Vector: Copy {
     const LANES: usize;
     /// Vectors that a kernel can have in registers.
     const REGISTERS: usize;
-    /// The register tiles, rows by columns, best first.
-    const SHAPES: &[(usize, usize)];
-    /// Runs the tile of one of [`Vector::SHAPES`], or of 1 x 1.
+    /// Of this type's register tiles, rows by columns, the one that covers `rows` x `columns` results in the fewest cycles, where the load
+    /// of a vector takes `load` half-cycles at least.
+    fn best_shape(rows: usize, columns: usize, load: usize) -> (usize, usize);
+    /// Runs the tile of one of this type's shapes.
     ///
     /// # Safety
     /// As [`Tile::at`].
@@ -173,7 +174,13 @@ pub(crate) trait Kernel<T: Scalar> {
 /// Implements the register tiles of a vector type, and the channels of a tile of windows.
 macro_rules! shapes {
     ($($rows:literal x $columns:literal),*; windows of $channels:literal) => {
-        const SHAPES: &[(usize, usize)] = &[$(($rows, $columns)),*];
+        #[inline(always)]
+        fn best_shape(rows: usize, columns: usize, load: usize) -> (usize, usize) {
+            let mut best = ((1, 1), usize::MAX);
+            $($crate::micro::consider::<$rows, $columns>(rows, columns, load, &mut best);)*
+            $crate::micro::consider::<1, 1>(rows, columns, load, &mut best);
+            best.0
+        }
 
         #[inline(always)]
         unsafe fn shape(tile: &impl Tile<Self::Elem>, shape: (usize, usize), r: usize, c: usize, fresh: (usize, usize)) {

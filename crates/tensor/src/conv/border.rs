@@ -1,0 +1,138 @@
+//! The columns of a correlation at the left and right border, whose taps in part lie outside the source: a few of them together.
+//!
+//! Each has taps of its own, but they read the same few columns of the source: those are held in registers, and a tap's weight is
+//! read once for all columns that it has a pixel for.
+
+use super::correlation::{Correlation, Lay, Targets};
+use crate::micro::held;
+use crate::simd::Vector;
+use crate::{LANES, Scalar};
+
+/// The columns of targets at one border, of row `i`. Where that is the left one, `LEFT`, tap `v` of column `q` of `C` reads column
+/// `v + q - C` of the source; at the right one column `v + q`, counted from that which `x` points to.
+pub(super) struct Border<'a, T> {
+    pub(super) plan: &'a Correlation,
+    pub(super) lay: Lay,
+    pub(super) i: usize,
+    /// Rows of taps that meet the source.
+    pub(super) us: (usize, usize),
+    pub(super) w: *const T,
+    pub(super) b: *const T,
+    pub(super) x: *const T,
+    pub(super) to: Targets<T>,
+}
+
+/// Whether there is a kernel for a border of this many columns, where taps meet this many columns of the source.
+pub(super) fn suits(columns: usize, sources: usize) -> bool {
+    matches!((columns, sources), (1 | 2, 2) | (2 | 4, 4))
+}
+
+impl<T: Scalar> Border<'_, T> {
+    /// Computes `live` lanes of all groups.
+    ///
+    /// # Safety
+    /// The pointers must be valid for every address that the plan, the layout and the border name, which must [suit](suits).
+    #[inline(always)]
+    pub(super) unsafe fn run<V: Vector<Elem = T>, const LEFT: bool>(
+        &self,
+        columns: usize,
+        sources: usize,
+        live: usize,
+    ) {
+        for lane in (0..live).step_by(V::LANES) {
+            // SAFETY: as the caller vouches.
+            unsafe {
+                match (columns, sources) {
+                    (1, 2) => self.groups::<V, 1, 2, LEFT>(lane),
+                    (2, 2) => self.groups::<V, 2, 2, LEFT>(lane),
+                    (2, 4) => self.groups::<V, 2, 4, LEFT>(lane),
+                    _ => self.groups::<V, 4, 4, LEFT>(lane),
+                }
+            }
+        }
+    }
+
+    /// All groups, of `C` columns that see `S` of the source.
+    ///
+    /// # Safety
+    /// As [`run`](Self::run).
+    #[inline(always)]
+    unsafe fn groups<V: Vector<Elem = T>, const C: usize, const S: usize, const LEFT: bool>(
+        &self,
+        lane: usize,
+    ) {
+        let groups = self.plan.groups;
+        // As many groups as have registers for their sums; the last ones may be computed twice.
+        let at_once = if V::REGISTERS < 32 { 2 } else { 4 };
+        for g in (0..groups).step_by(if groups < at_once { 1 } else { at_once }) {
+            // SAFETY: as the caller vouches, for groups that exist.
+            unsafe {
+                if groups < at_once {
+                    self.at::<V, 1, C, S, LEFT>(g, lane);
+                } else if V::REGISTERS < 32 {
+                    self.at::<V, 2, C, S, LEFT>(g.min(groups - 2), lane);
+                } else {
+                    self.at::<V, 4, C, S, LEFT>(g.min(groups - 4), lane);
+                }
+            }
+        }
+    }
+
+    /// `R` groups from `g` on.
+    ///
+    /// # Safety
+    /// As [`run`](Self::run).
+    #[inline(always)]
+    unsafe fn at<V: Vector<Elem = T>, const R: usize, const C: usize, const S: usize, const LEFT: bool>(
+        &self,
+        g: usize,
+        lane: usize,
+    ) {
+        let Self { plan, lay, i, us, w, b, x, to } = *self;
+        let zero = V::splat(T::ZERO);
+        let mut acc = [[zero; C]; R];
+        // SAFETY: as the caller vouches; pixels outside the source are left out.
+        unsafe {
+            let mut weights = [w; R];
+            for r in 0..R {
+                weights[r] = w.wrapping_offset((g + r) as isize * plan.w_group);
+                if !b.is_null() {
+                    acc[r] = [V::splat(*b.add(g + r)); C];
+                }
+            }
+            let weights = held::<_, R, 4>(weights);
+            for c in 0..plan.channels {
+                for u in us.0..us.1 {
+                    let row = (i * plan.source_step[0] + u) as isize + plan.offset[0];
+                    let x = x.wrapping_offset((c * lay.plane) as isize + row * lay.pitch as isize);
+                    let mut sources = [zero; S];
+                    for s in 0..S {
+                        sources[s] = V::load(x.add(s * LANES + lane));
+                    }
+                    // At the left border the first tap lies outside for all columns, at the right one the last.
+                    let mut tap = plan.w_start + c as isize * plan.w_channel + u as isize * plan.w_tap[0];
+                    if LEFT {
+                        tap += plan.w_tap[1];
+                    }
+                    for n in 0..S {
+                        for r in 0..R {
+                            let w = V::splat(*weights[r].wrapping_offset(tap));
+                            for q in 0..C {
+                                let s = if LEFT { (n + q + 1).wrapping_sub(C) } else { n + q };
+                                if s < S {
+                                    acc[r][q] = w.mul_add(sources[s], acc[r][q]);
+                                }
+                            }
+                        }
+                        tap += plan.w_tap[1];
+                    }
+                }
+            }
+            for r in 0..R {
+                for q in 0..C {
+                    acc[r][q].store(to.y.add((g + r) * to.plane + q * to.step + lane));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! The parameter gradient of a first layer: few input channels, stride 1, no padding. Pixels come in squares of 2x2.
+//!
+//! Every sum takes the squares in order, row after row, and of each its pixels in order. A max-pooling that follows leaves one
+//! pixel of its square a gradient, in each lane another one: then the pixel of `x` that belongs to it is selected, and
+//! a square costs the multiply-adds of one pixel instead of four.
+
+use super::Conv2d;
+use crate::micro::{Tile, best_shape, cover, held};
+use crate::simd::Vector;
+use crate::{LANES, Scalar};
+use std::ops::Range;
+
+/// Input channels at most: what is selected is selected again for each.
+const FEW: usize = 3;
+
+/// Pixels of `x`, sixteen lanes each, that three quarters of the first cache hold.
+const SEEN: usize = 384;
+
+/// Whether the parameter gradient of tiled blocks is taken in squares.
+pub(crate) fn suits(conv: &Conv2d) -> bool {
+    conv.c_in <= FEW && conv.stride == [1, 1] && conv.pad == [0, 0]
+}
+
+/// Which square, of which channel, and the lane that its vector begins with.
+#[derive(Clone, Copy)]
+pub(crate) struct Square {
+    o: usize,
+    i: usize,
+    j: usize,
+    lane: usize,
+}
+
+/// The gradient of the outputs of one tile.
+pub(crate) trait Squares<T> {
+    /// Rows and columns of squares, from that of output pixel (0, 0) on.
+    fn size(&self) -> [usize; 2];
+
+    /// Adds the products of a square, and its gradient to that of the bias. Tap (0, 0) of its first pixel reads `x`, whose rows
+    /// begin `pitch` apart.
+    ///
+    /// # Safety
+    /// The square must exist, and `R` x `C` taps of each of its pixels lie in `x`.
+    unsafe fn add<V: Vector<Elem = T>, const R: usize, const C: usize>(
+        &self,
+        square: Square,
+        x: *const T,
+        pitch: usize,
+        acc: &mut [[V; C]; R],
+        bias: &mut V,
+    );
+}
+
+/// Adds the gradients of the `live` lanes of one tile to `sums[o][c][u][v][16]` and `bias_sums[o][16]`.
+///
+/// # Safety
+/// `conv` must [suit](suits); the pointers must be valid for all that its geometry names, and the squares lie in its output.
+#[inline(always)]
+pub(crate) unsafe fn gradient<V: Vector, S: Squares<V::Elem>>(
+    conv: &Conv2d,
+    live: usize,
+    x: *const V::Elem,
+    from: &S,
+    sums: *mut V::Elem,
+    bias_sums: *mut V::Elem,
+) {
+    let [kh, kw] = conv.kernel;
+    let shape = best_shape::<V>(kh, kw);
+    let [rows, _] = from.size();
+    // As many rows of squares as leave what they see of x in the first cache while all channels pass.
+    let fits = |rows: &usize| (2 * rows - 1 + kh) * conv.w_in * conv.c_in <= SEEN;
+    let at_once = (1..=rows).take_while(fits).last().unwrap_or(1);
+    for first in (0..rows).step_by(at_once) {
+        for o in 0..conv.c_out {
+            // All lanes of a channel, which share cache lines, before the next.
+            for lane in (0..live).step_by(V::LANES) {
+                for c in 0..conv.c_in {
+                    let rows = first..(first + at_once).min(rows);
+                    let taps = SquareTaps { conv, from, rows, x, sums, bias_sums, lane, o, c };
+                    // SAFETY: the caller vouches for the pointers; the shape fits the kernel.
+                    unsafe { cover::<V>(&taps, [shape; 2], kh, (0, kw)) };
+                }
+            }
+        }
+    }
+}
+
+/// The kernel of output channel `o` and input channel `c`, over some rows of squares: tiles of its rows x its columns.
+struct SquareTaps<'a, T, S> {
+    conv: &'a Conv2d,
+    from: &'a S,
+    rows: Range<usize>,
+    x: *const T,
+    sums: *mut T,
+    bias_sums: *mut T,
+    lane: usize,
+    o: usize,
+    c: usize,
+}
+
+impl<T: Scalar, S: Squares<T>> Tile<T> for SquareTaps<'_, T, S> {
+    #[inline(always)]
+    unsafe fn at<V: Vector<Elem = T>, const R: usize, const C: usize>(
+        &self,
+        u: usize,
+        v: usize,
+        fresh: (usize, usize),
+    ) {
+        let Self { conv, from, ref rows, x, sums, bias_sums, lane, o, c } = *self;
+        let [kh, kw] = conv.kernel;
+        let pitch = conv.w_in * LANES;
+        let [_, columns] = from.size();
+        let mut acc = [[V::splat(V::Elem::ZERO); C]; R];
+        // SAFETY: the caller vouches for taps and rows; without padding every tap of every output pixel lies in x.
+        unsafe {
+            let sums = sums.add((o * conv.taps() + (c * kh + u) * kw + v) * LANES + lane);
+            let bias_sums = bias_sums.add(o * LANES + lane);
+            let at = |r: usize, k: usize| (r * kw + k) * LANES;
+            for r in 0..R {
+                for k in 0..C {
+                    acc[r][k] = V::load(sums.add(at(r, k)));
+                }
+            }
+            let mut bias = V::load(bias_sums);
+            for i in rows.clone() {
+                let mut x = x.add((c * conv.h_in + 2 * i + u) * pitch + v * LANES + lane);
+                for j in 0..columns {
+                    from.add(Square { o, i, j, lane }, x, pitch, &mut acc, &mut bias);
+                    x = x.add(2 * LANES);
+                }
+            }
+            for r in 0..R {
+                for k in 0..C {
+                    if u + r >= fresh.0 && v + k >= fresh.1 {
+                        acc[r][k].store(sums.add(at(r, k)));
+                    }
+                }
+            }
+            if c == 0 && u == 0 && v == 0 {
+                bias.store(bias_sums);
+            }
+        }
+    }
+}
+
+/// Pixels that all may have a gradient: rows of `columns` of them, one channel `plane` numbers after the other.
+pub(crate) struct Pixels<T> {
+    pub(crate) dy: *const T,
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    pub(crate) plane: usize,
+}
+
+impl<T: Scalar> Squares<T> for Pixels<T> {
+    #[inline(always)]
+    fn size(&self) -> [usize; 2] {
+        [self.rows.div_ceil(2), self.columns.div_ceil(2)]
+    }
+
+    #[inline(always)]
+    unsafe fn add<V: Vector<Elem = T>, const R: usize, const C: usize>(
+        &self,
+        Square { o, i, j, lane }: Square,
+        x: *const T,
+        pitch: usize,
+        acc: &mut [[V; C]; R],
+        bias: &mut V,
+    ) {
+        // Of a last row or column that is odd a square has a part.
+        for p in 0..2.min(self.rows - 2 * i) {
+            for q in 0..2.min(self.columns - 2 * j) {
+                // SAFETY: the caller vouches for the square and its taps.
+                unsafe {
+                    let at = o * self.plane + ((2 * i + p) * self.columns + 2 * j + q) * LANES + lane;
+                    let (d, x) = (V::load(self.dy.add(at)), x.add(p * pitch + q * LANES));
+                    *bias = bias.add(d);
+                    for r in 0..R {
+                        for k in 0..C {
+                            acc[r][k] = d.mul_add(V::load(x.add(r * pitch + k * LANES)), acc[r][k]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The windows of a max-pooling by 2x2: of each the gradient of its maximum, and the place of that, from 0 to 3 in row order; 4 if a
+/// ReLU lets nothing through.
+pub(crate) struct Maxima<T> {
+    pub(crate) dy: *const T,
+    pub(crate) tape: *const T,
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+}
+
+impl<T: Scalar> Squares<T> for Maxima<T> {
+    #[inline(always)]
+    fn size(&self) -> [usize; 2] {
+        [self.rows, self.columns]
+    }
+
+    #[inline(always)]
+    unsafe fn add<V: Vector<Elem = T>, const R: usize, const C: usize>(
+        &self,
+        Square { o, i, j, lane }: Square,
+        x: *const T,
+        pitch: usize,
+        acc: &mut [[V; C]; R],
+        bias: &mut V,
+    ) {
+        let at = ((o * self.rows + i) * self.columns + j) * LANES + lane;
+        let [one, two, three, four] = [1.0, 2.0, 3.0, 4.0].map(|place| V::splat(T::from_f64(place)));
+        // SAFETY: the caller vouches for the square and its taps; four pixels have one row and one column more of them.
+        unsafe {
+            let place = V::load(self.tape.add(at));
+            let d = V::load(self.dy.add(at)).keep(four.gt(place));
+            let (right, lower) = (V::or(place.eq(one), place.eq(three)), place.ge(two));
+            *bias = bias.add(d);
+            for k in 0..C {
+                // The neighbours of a column are loaded again: kept in registers, they would push out sums.
+                let [x] = held::<_, 1, 1>([x]);
+                let mut above = either(right, x.add(k * LANES));
+                for r in 0..R {
+                    let below = either(right, x.add((r + 1) * pitch + k * LANES));
+                    acc[r][k] = d.mul_add(V::select(lower, below, above), acc[r][k]);
+                    above = below;
+                }
+            }
+        }
+    }
+}
+
+/// The pixel at `x`, or the one to its right where the mask is set.
+///
+/// # Safety
+/// Both must exist.
+#[inline(always)]
+unsafe fn either<V: Vector>(right: V::Mask, x: *const V::Elem) -> V {
+    // SAFETY: as the caller vouches.
+    unsafe { V::select(right, V::load(x.add(LANES)), V::load(x)) }
+}
