@@ -105,7 +105,9 @@ fn convolution() {
 
 #[test]
 fn dense() {
-    for (inputs, outputs) in [(1, 1), (17, 10), (784, 10), (196, 16), (50, 50), (33, 7), (16, 31), (100, 3), (430, 390)] {
+    for (inputs, outputs) in
+        [(1, 1), (17, 10), (784, 10), (196, 16), (50, 50), (33, 7), (16, 31), (100, 3), (430, 390)]
+    {
         let dense = Dense::new(inputs, outputs).unwrap();
         everywhere(|block, rng| {
             let n = block.samples();
