@@ -53,7 +53,7 @@ fn convolutions(criterion: &mut Criterion<FlopRate>, networks: &[Network<f32>]) 
             });
             if needs_dx {
                 kernel(criterion, "conv/input-gradient", &subject, block, flops, setup, |o| {
-                    conv.backward_input(block, &o.w, &o.y, &mut o.x, &mut o.scratch);
+                    conv.backward_input(0..conv.c_in, block, &o.w, &o.y, &mut o.x, &mut o.scratch);
                 });
             }
         }
@@ -108,8 +108,9 @@ fn chains(criterion: &mut Criterion<FlopRate>, networks: &[Network<f32>]) {
                 flops,
                 setup,
                 |(dw, dx, o, tape)| {
-                    let dx = needs_dx.then_some(&mut dx[..]);
-                    pooled.backward(block, &o.w, &o.x, tape, &o.y, dx, dw, Some(&mut o.b), &mut o.scratch);
+                    let dx = needs_dx.then_some((0..conv.c_in, &mut dx[..]));
+                    let (dw, db) = (Some(&mut dw[..]), Some(&mut o.b[..]));
+                    pooled.backward(block, &o.w, &o.x, tape, &o.y, dx, dw, db, &mut o.scratch);
                 },
             );
         }

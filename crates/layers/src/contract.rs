@@ -196,21 +196,64 @@ pub trait Layer<T: Scalar>: Describe {
         scratch: &mut [T],
     );
 
+    /// The layer as one whose work can be cut in parts, if it is one.
+    fn as_parted(&self) -> Option<&dyn Parted<T>> {
+        None
+    }
+
     /// The layer as one whose parameter gradient can wait, if it is one.
     fn as_deferred(&self) -> Option<&dyn Deferred<T>> {
         None
     }
 }
 
+/// A layer whose work on a block of one tile (or one sample) can be cut in parts that may be done at the same time: by channels, of which each
+/// is computed by itself. The results have the bits of the whole. A part has an output channel at least.
+pub trait Parted<T: Scalar>: Layer<T> {
+    /// Channels `outputs` of [`Layer::forward`], which are all that `y` and `tape` hold.
+    fn forward_part(
+        &self,
+        pass: &Pass,
+        theta: &[T],
+        outputs: Range<usize>,
+        x: &[T],
+        y: &mut [T],
+        tape: &mut [T],
+        scratch: &mut [T],
+    );
+
+    /// A part of [`Layer::backward`]; `saved` and `dy` are whole.
+    fn backward_part(
+        &self,
+        pass: &Pass,
+        theta: &[T],
+        saved: Saved<'_, T>,
+        dy: &[T],
+        part: Part<'_, T>,
+        scratch: &mut [T],
+    );
+
+    /// A range of `theta` or of `dtheta`, split into its tensors, whose rows are the channels of the output.
+    fn tensors<'a>(&self, theta: &'a mut [T]) -> ParamsMut<'a, T>;
+}
+
+/// A part of a backward pass.
+#[derive(Debug)]
+pub struct Part<'a, T> {
+    /// Channels of the output whose parameters are meant.
+    pub outputs: Range<usize>,
+    /// The rows of `dtheta` that belong to them. They are added to.
+    pub dtheta: ParamsMut<'a, T>,
+    /// Channels of the input, and all that there is of `dx`: theirs. Overwritten, where it is wanted.
+    pub dx: Option<(Range<usize>, &'a mut [T])>,
+}
+
 /// A layer whose parameter gradient is a product of its `x` and its `dy` over the samples, and better made once for a whole
 /// minibatch than block by block: long sums are fast sums, threads share its rows instead of adding up gradients of their own,
 /// and for plain gradient descent it is never stored at all.
-pub trait Deferred<T: Scalar>: Layer<T> {
-    /// Outputs `rows` of [`Layer::forward`], which are all that `y` holds, with the same bits.
-    fn forward_rows(&self, pass: &Pass, theta: &[T], rows: Range<usize>, x: &[T], y: &mut [T]);
-
+pub trait Deferred<T: Scalar>: Parted<T> {
     /// `dx = (df/dx)^T dy`: the half of [`Layer::backward`] that leaves the parameters alone, for inputs `inputs`, which are
-    /// all that `dx` holds, with the same bits. Half of the layer's scratch is enough.
+    /// all that `dx` holds, with the same bits.
     fn backward_input(
         &self,
         pass: &Pass,
@@ -234,9 +277,6 @@ pub trait Deferred<T: Scalar>: Layer<T> {
     /// they are those of a gradient, and it is added, to the bits of [`Layer::backward`] for one block of these samples; with
     /// one they are parameters, and `theta -= rate * dtheta`, to the bits of both steps apart.
     fn move_rows(&self, rows: Range<usize>, kept: &[Kept<'_, T>], rate: Option<T>, params: ParamsMut<'_, T>);
-
-    /// A range of `theta` or of `dtheta`, split into its tensors.
-    fn tensors<'a>(&self, theta: &'a mut [T]) -> ParamsMut<'a, T>;
 }
 
 /// A layer's range of `theta`, split into its tensors.
@@ -258,6 +298,13 @@ pub struct ParamsMut<'a, T> {
 }
 
 impl<'a, T> Params<'a, T> {
+    /// Some of `of` rows of the weight, each with its bias.
+    pub(crate) fn rows(self, rows: Range<usize>, of: usize) -> Self {
+        let row = self.weight.len() / of;
+        let weight = &self.weight[rows.start * row..rows.end * row];
+        Self { weight, bias: self.bias.map(|bias| &bias[rows]) }
+    }
+
     #[track_caller]
     pub(crate) fn split(theta: &'a [T], weight_len: usize, bias_len: Option<usize>) -> Self {
         assert_eq!(theta.len(), weight_len + bias_len.unwrap_or(0), "length of a layer's range of theta");

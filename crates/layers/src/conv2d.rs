@@ -1,8 +1,9 @@
 //! Two-dimensional convolution.
 
-use crate::contract::{Describe, Kind, Layer, ParamSpec, Params, ParamsMut, Pass, Saved};
+use crate::contract::{Describe, Kind, Layer, ParamSpec, Params, ParamsMut, Part, Parted, Pass, Saved};
 use crate::{LayerError, Shape};
 use byhand_tensor::{self as tensor, Block, Scalar};
+use std::ops::Range;
 
 /// Two-dimensional convolution (cross-correlation, as everywhere in the field) with bias.
 ///
@@ -132,8 +133,52 @@ impl<T: Scalar> Layer<T> for Conv2d {
         let ParamsMut { weight: dw, bias: db } = self.split_mut(dtheta);
         self.kernel.backward_params(pass.block, saved.x, dy, dw, db, scratch);
         if let Some(dx) = dx {
-            self.kernel.backward_input(pass.block, w, dy, dx, scratch);
+            self.kernel.backward_input(0..self.input.c, pass.block, w, dy, dx, scratch);
         }
+    }
+
+    fn as_parted(&self) -> Option<&dyn Parted<T>> {
+        Some(self)
+    }
+}
+
+impl<T: Scalar> Parted<T> for Conv2d {
+    fn forward_part(
+        &self,
+        pass: &Pass,
+        theta: &[T],
+        outputs: Range<usize>,
+        x: &[T],
+        y: &mut [T],
+        _tape: &mut [T],
+        scratch: &mut [T],
+    ) {
+        let kernel = self.kernel.with_outputs(outputs.len());
+        let Params { weight: w, bias: b } = self.split(theta).rows(outputs, self.output.c);
+        kernel.forward(pass.block, w, b, x, y, scratch);
+    }
+
+    fn backward_part(
+        &self,
+        pass: &Pass,
+        theta: &[T],
+        saved: Saved<'_, T>,
+        dy: &[T],
+        part: Part<'_, T>,
+        scratch: &mut [T],
+    ) {
+        let Part { outputs, dtheta: ParamsMut { weight: dw, bias: db }, dx } = part;
+        let plane = dy.len() / self.output.c;
+        let own = &dy[outputs.start * plane..outputs.end * plane];
+        let kernel = self.kernel.with_outputs(outputs.len());
+        kernel.backward_params(pass.block, saved.x, own, dw, db, scratch);
+        if let Some((inputs, dx)) = dx {
+            self.kernel.backward_input(inputs, pass.block, self.split(theta).weight, dy, dx, scratch);
+        }
+    }
+
+    fn tensors<'a>(&self, theta: &'a mut [T]) -> ParamsMut<'a, T> {
+        self.split_mut(theta)
     }
 }
 

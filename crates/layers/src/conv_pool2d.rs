@@ -1,9 +1,10 @@
 //! Convolution, ReLU and max-pooling as one step of a network's plan.
 
-use crate::contract::{Describe, Kind, Layer, ParamSpec, Params, ParamsMut, Pass, Saved};
+use crate::contract::{Describe, Kind, Layer, ParamSpec, Params, ParamsMut, Part, Parted, Pass, Saved};
 use crate::{Conv2d, MaxPool2d, Relu, Shape};
 use byhand_tensor::{self as tensor, Block, Scalar};
 use std::any::Any;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// `conv`, then `relu` or not, then `pool` with windows that do not overlap, in one pass over a tile. The plan of a
@@ -85,7 +86,54 @@ impl<T: Scalar> Layer<T> for ConvPool2d {
     ) {
         let w = self.conv.split(theta).weight;
         let ParamsMut { weight: dw, bias: db } = self.conv.split_mut(dtheta);
-        self.kernel.backward(pass.block, w, saved.x, saved.tape, dy, dx, dw, db, scratch);
+        let dx = dx.map(|dx| (0..self.conv.input().c, dx));
+        self.kernel.backward(pass.block, w, saved.x, saved.tape, dy, dx, Some(dw), db, scratch);
+    }
+
+    fn as_parted(&self) -> Option<&dyn Parted<T>> {
+        Some(self)
+    }
+}
+
+impl<T: Scalar> Parted<T> for ConvPool2d {
+    fn forward_part(
+        &self,
+        pass: &Pass,
+        theta: &[T],
+        outputs: Range<usize>,
+        x: &[T],
+        y: &mut [T],
+        tape: &mut [T],
+        scratch: &mut [T],
+    ) {
+        let kernel = self.kernel.with_outputs(outputs.len());
+        let Params { weight: w, bias: b } = self.conv.split(theta).rows(outputs, self.output.c);
+        kernel.forward(pass.block, w, b, x, y, tape, scratch);
+    }
+
+    fn backward_part(
+        &self,
+        pass: &Pass,
+        theta: &[T],
+        saved: Saved<'_, T>,
+        dy: &[T],
+        part: Part<'_, T>,
+        scratch: &mut [T],
+    ) {
+        let Part { outputs, dtheta: ParamsMut { weight: dw, bias: db }, dx } = part;
+        let (x, tape, theta) = (saved.x, saved.tape, self.conv.split(theta));
+        let plane = dy.len() / self.output.c;
+        let own = outputs.start * plane..outputs.end * plane;
+        let kernel = self.kernel.with_outputs(outputs.len());
+        let w = theta.rows(outputs, self.output.c).weight;
+        kernel.backward(pass.block, w, x, &tape[own.clone()], &dy[own], None, Some(dw), db, scratch);
+        if dx.is_some() {
+            self.kernel.backward(pass.block, theta.weight, x, tape, dy, dx, None, None, scratch);
+        }
+    }
+
+    fn tensors<'a>(&self, theta: &'a mut [T]) -> ParamsMut<'a, T> {
+        self.conv.split_mut(theta)
     }
 }
 

@@ -1,6 +1,8 @@
 //! The fully connected layer.
 
-use crate::contract::{Deferred, Describe, Kind, Layer, ParamSpec, Params, ParamsMut, Pass, Saved};
+use crate::contract::{
+    Deferred, Describe, Kind, Layer, ParamSpec, Params, ParamsMut, Part, Parted, Pass, Saved,
+};
 use crate::{LayerError, Shape};
 use byhand_tensor::{self as tensor, Block, Kept, Scalar};
 use std::ops::Range;
@@ -76,7 +78,8 @@ impl Dense {
 
 impl<T: Scalar> Layer<T> for Dense {
     fn forward(&self, pass: &Pass, theta: &[T], x: &[T], y: &mut [T], _tape: &mut [T], _scratch: &mut [T]) {
-        self.forward_rows(pass, theta, 0..self.kernel.outputs, x, y);
+        let Params { weight: w, bias: b } = self.split(theta);
+        self.kernel.forward(pass.block, w, b, x, y);
     }
 
     fn backward(
@@ -96,19 +99,55 @@ impl<T: Scalar> Layer<T> for Dense {
         }
     }
 
+    fn as_parted(&self) -> Option<&dyn Parted<T>> {
+        Some(self)
+    }
+
     fn as_deferred(&self) -> Option<&dyn Deferred<T>> {
         Some(self)
     }
 }
 
-impl<T: Scalar> Deferred<T> for Dense {
-    fn forward_rows(&self, pass: &Pass, theta: &[T], rows: Range<usize>, x: &[T], y: &mut [T]) {
-        let Params { weight: w, bias: b } = self.split(theta);
-        let kernel = tensor::Dense { outputs: rows.len(), ..self.kernel };
-        let w = &w[rows.start * kernel.inputs..rows.end * kernel.inputs];
-        kernel.forward(pass.block, w, b.map(|b| &b[rows]), x, y);
+impl<T: Scalar> Parted<T> for Dense {
+    fn forward_part(
+        &self,
+        pass: &Pass,
+        theta: &[T],
+        outputs: Range<usize>,
+        x: &[T],
+        y: &mut [T],
+        _tape: &mut [T],
+        _scratch: &mut [T],
+    ) {
+        let kernel = tensor::Dense { outputs: outputs.len(), ..self.kernel };
+        let Params { weight: w, bias: b } = self.split(theta).rows(outputs, self.kernel.outputs);
+        kernel.forward(pass.block, w, b, x, y);
     }
 
+    fn backward_part(
+        &self,
+        pass: &Pass,
+        theta: &[T],
+        saved: Saved<'_, T>,
+        dy: &[T],
+        part: Part<'_, T>,
+        scratch: &mut [T],
+    ) {
+        let Part { outputs, dtheta: ParamsMut { weight: dw, bias: db }, dx } = part;
+        let kernel = tensor::Dense { outputs: outputs.len(), ..self.kernel };
+        let own = &dy[outputs.start * pass.block.lanes()..outputs.end * pass.block.lanes()];
+        kernel.backward_params(pass.block, saved.x, own, dw, db, scratch);
+        if let Some((inputs, dx)) = dx {
+            self.backward_input(pass, theta, inputs, dy, dx, scratch);
+        }
+    }
+
+    fn tensors<'a>(&self, theta: &'a mut [T]) -> ParamsMut<'a, T> {
+        self.split_mut(theta)
+    }
+}
+
+impl<T: Scalar> Deferred<T> for Dense {
     fn backward_input(
         &self,
         pass: &Pass,
@@ -135,10 +174,6 @@ impl<T: Scalar> Deferred<T> for Dense {
 
     fn move_rows(&self, rows: Range<usize>, kept: &[Kept<'_, T>], rate: Option<T>, params: ParamsMut<'_, T>) {
         self.kernel.move_rows(rows, kept, rate, params.weight, params.bias);
-    }
-
-    fn tensors<'a>(&self, theta: &'a mut [T]) -> ParamsMut<'a, T> {
-        self.split_mut(theta)
     }
 }
 

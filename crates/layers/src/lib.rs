@@ -31,7 +31,9 @@ mod tanh;
 mod workspace;
 
 pub use avg_pool2d::AvgPool2d;
-pub use contract::{Deferred, Describe, Kind, Layer, Mode, ParamSpec, Params, ParamsMut, Pass, Saved};
+pub use contract::{
+    Deferred, Describe, Kind, Layer, Mode, ParamSpec, Params, ParamsMut, Part, Parted, Pass, Saved,
+};
 pub use conv2d::{Conv2d, ConvOptions};
 pub use dense::Dense;
 pub use dropout::Dropout;

@@ -1,6 +1,6 @@
 //! A chain of layers, its parameters in one flat vector, and the plan that runs it.
 
-use crate::contract::{Deferred, Layer, Pass, Saved};
+use crate::contract::{Deferred, Layer, Part, Parted, Pass, Saved};
 use crate::conv_pool2d::ConvPool2d;
 use crate::workspace::Workspace;
 use crate::{LayerError, Shape, Share, first_half};
@@ -186,8 +186,8 @@ impl<T: Scalar> Network<T> {
         self.forward_shared(pass, theta, ws, None);
     }
 
-    /// [`forward`](Self::forward), to the same bits, with the outputs of large [deferred](Self::deferred) layers by halves, where
-    /// `share` says that it pays: of a block of one tile, whose outputs lie one after the other.
+    /// [`forward`](Self::forward), to the same bits, with the outputs of [parted](Parted) layers by halves, where `share` says that it
+    /// pays: of a block of one tile, whose channels lie one after the other, and in a workspace [for halves](Workspace::for_halves).
     ///
     /// # Panics
     /// As [`forward`](Self::forward).
@@ -199,15 +199,20 @@ impl<T: Scalar> Network<T> {
             let (before, after) = ws.activations.split_at_mut(place + 1);
             let (theta, pass) = (&theta[node.theta.clone()], node.pass(pass));
             let (x, y) = (before[place].first(x_len), after[0].first_mut(y_len));
+            let tape = ws.tapes[place].first_mut(tape_len);
+            let [scratch, other] = &mut ws.scratch;
+            let scratch = scratch.first_mut(scratch_len);
             if let Some((layer, share)) = node.shared(pass.block, share) {
-                let (rows, middle) = (layer.rows(), first_half(layer.rows()));
-                let (a, b) = y.split_at_mut(middle * pass.block.lanes());
-                share.both(&mut || layer.forward_rows(&pass, theta, 0..middle, x, a), &mut || {
-                    layer.forward_rows(&pass, theta, middle..rows, x, b);
-                });
+                let (channels, middle) = (layer.output().c, first_half(layer.output().c));
+                let (y_a, y_b) = y.split_at_mut(y_len / channels * middle);
+                let (tape_a, tape_b) = tape.split_at_mut(tape_len / channels * middle);
+                let other = other.first_mut(scratch_len);
+                share.both(
+                    &mut || layer.forward_part(&pass, theta, 0..middle, x, y_a, tape_a, scratch),
+                    &mut || layer.forward_part(&pass, theta, middle..channels, x, y_b, tape_b, other),
+                );
             } else {
-                let tape = ws.tapes[place].first_mut(tape_len);
-                node.layer.forward(&pass, theta, x, y, tape, ws.scratch.first_mut(scratch_len));
+                node.layer.forward(&pass, theta, x, y, tape, scratch);
             }
         }
     }
@@ -224,8 +229,9 @@ impl<T: Scalar> Network<T> {
 
     /// [`backward`](Self::backward) for a block that is a part of a minibatch. For each [deferred](Self::deferred) layer, last one
     /// first, `keep` is called with its place among them, the layer, its `x` and its `dy`; where it says that it kept them, the
-    /// layer adds nothing to `dtheta`, and where `share` says that it pays, its inputs are done by halves. The first `frozen`
-    /// parameters are constants: nothing that only their gradient would need is computed.
+    /// layer adds nothing to `dtheta`. Where `share` says that it pays, layers are done by halves, as in
+    /// [`forward_shared`](Self::forward_shared). The first `frozen` parameters are constants: nothing that only their gradient would
+    /// need is computed.
     ///
     /// # Panics
     /// As [`backward`](Self::backward).
@@ -241,6 +247,16 @@ impl<T: Scalar> Network<T> {
         share: Option<&dyn Share>,
     ) {
         self.walk_back(pass, theta, dtheta, ws, frozen, Some(keep), share);
+    }
+
+    /// Of the [floating-point operations](Self::flops) of a training step for one sample, those of layers whose halves are worth it
+    /// where the step is such a block.
+    pub fn shared_flops(&self, block: Block, share: &dyn Share) -> u64 {
+        let first = self.first_trained(0);
+        let can = |node: &Node<T>| block.tiles() == 1 || node.layer.as_deferred().is_some();
+        let nodes = self.plan.iter().enumerate();
+        let nodes = nodes.filter(|(_, node)| can(node) && node.pays(block.samples(), share));
+        nodes.map(|(place, node)| node.layer.flops() + node.layer.backward_flops(place > first)).sum()
     }
 
     /// The layers whose parameter gradient can wait for a whole minibatch, in order, each with its range of `theta`.
@@ -301,8 +317,11 @@ impl<T: Scalar> Network<T> {
             let Dimensions { x_len, y_len, tape_len, scratch_len } = node.dimensions(pass.block);
             let (theta, dy_now) = (&theta[node.theta.clone()], dy.first(y_len));
             let wanted_dx = (place > first).then(|| dx.first_mut(x_len));
-            let scratch = ws.scratch.first_mut(scratch_len);
+            let [scratch, other] = &mut ws.scratch;
+            let scratch = scratch.first_mut(scratch_len);
             let x = ws.activations[place].first(x_len);
+            let shared = node.shared(pass.block, share);
+            let pass = &node.pass(pass);
             let kept = match (&mut keep, node.layer.as_deferred()) {
                 (Some(keep), Some(layer)) => {
                     deferred -= 1;
@@ -311,18 +330,18 @@ impl<T: Scalar> Network<T> {
                 _ => None,
             };
             if let Some(layer) = kept {
-                let (pass, inputs) = (node.pass(pass), layer.input().features());
-                match (wanted_dx, node.shared(pass.block, share)) {
+                let inputs = layer.input().features();
+                match (wanted_dx, shared) {
                     (Some(dx), Some((_, share))) => {
                         let middle = first_half(inputs);
                         let (a, b) = dx.split_at_mut(middle * pass.block.lanes());
-                        let (scratch_a, scratch_b) = scratch.split_at_mut(scratch_len / 2);
+                        let other = other.first_mut(scratch_len);
                         share.both(
-                            &mut || layer.backward_input(&pass, theta, 0..middle, dy_now, a, scratch_a),
-                            &mut || layer.backward_input(&pass, theta, middle..inputs, dy_now, b, scratch_b),
+                            &mut || layer.backward_input(pass, theta, 0..middle, dy_now, a, scratch),
+                            &mut || layer.backward_input(pass, theta, middle..inputs, dy_now, b, other),
                         );
                     }
-                    (Some(dx), None) => layer.backward_input(&pass, theta, 0..inputs, dy_now, dx, scratch),
+                    (Some(dx), None) => layer.backward_input(pass, theta, 0..inputs, dy_now, dx, scratch),
                     (None, _) => {}
                 }
             } else {
@@ -332,7 +351,29 @@ impl<T: Scalar> Network<T> {
                     tape: ws.tapes[place].first(tape_len),
                 };
                 let dtheta = &mut dtheta[node.theta.clone()];
-                node.layer.backward(&node.pass(pass), theta, saved, dy_now, wanted_dx, dtheta, scratch);
+                if let Some((layer, share)) = shared {
+                    let (outputs, inputs) = (layer.output().c, layer.input().c);
+                    let middle = first_half(outputs);
+                    let (dtheta_a, dtheta_b) = layer.tensors(dtheta).split_rows(middle, outputs);
+                    let (dx_a, dx_b) = wanted_dx
+                        .map(|dx| {
+                            let middle = first_half(inputs);
+                            let (a, b) = dx.split_at_mut(x_len / inputs * middle);
+                            ((0..middle, a), (middle..inputs, b))
+                        })
+                        .unzip();
+                    let mut a = Some(Part { outputs: 0..middle, dtheta: dtheta_a, dx: dx_a });
+                    let mut b = Some(Part { outputs: middle..outputs, dtheta: dtheta_b, dx: dx_b });
+                    let work = |part: &mut Option<Part<'_, T>>, scratch: &mut [T]| {
+                        if let Some(part) = part.take() {
+                            layer.backward_part(pass, theta, saved, dy_now, part, scratch);
+                        }
+                    };
+                    let other = other.first_mut(scratch_len);
+                    share.both(&mut || work(&mut a, scratch), &mut || work(&mut b, other));
+                } else {
+                    node.layer.backward(pass, theta, saved, dy_now, wanted_dx, dtheta, scratch);
+                }
             }
             std::mem::swap(&mut dy, &mut dx);
         }
@@ -418,10 +459,15 @@ impl<T: Scalar> Node<T> {
         &'a self,
         block: Block,
         share: Option<&'a dyn Share>,
-    ) -> Option<(&'a dyn Deferred<T>, &'a dyn Share)> {
-        let flops = || block.samples() as u64 * self.layer.flops();
-        let share = share.filter(|share| block.tiles() == 1 && share.pays(flops(), self.theta.len()))?;
-        Some((self.layer.as_deferred()?, share))
+    ) -> Option<(&'a dyn Parted<T>, &'a dyn Share)> {
+        let share = share.filter(|share| block.tiles() == 1 && self.pays(block.samples(), *share))?;
+        Some((self.layer.as_parted()?, share))
+    }
+
+    /// Whether halves of the layer's work on so many samples are worth it.
+    fn pays(&self, samples: usize, share: &dyn Share) -> bool {
+        let can = self.layer.as_parted().is_some() && first_half(self.layer.output().c) > 0;
+        can && share.pays(samples as u64 * self.layer.flops(), self.theta.len())
     }
 
     fn dimensions(&self, block: Block) -> Dimensions {

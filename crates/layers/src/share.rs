@@ -1,4 +1,4 @@
-//! What lets a network compute a large layer by halves at the same time, without knowing of threads.
+//! What lets a network compute a layer by halves at the same time, without knowing of threads.
 
 /// Runs two halves of a layer's work.
 pub trait Share: Sync {
@@ -9,8 +9,9 @@ pub trait Share: Sync {
     fn both(&self, a: &mut (dyn FnMut() + Send), b: &mut (dyn FnMut() + Send));
 }
 
-/// How many of so many rows are in the first of two halves: a multiple of the rows of every register tile.
+/// How many of so many rows, or channels, are in the first of two halves: of many a multiple of the rows of every register tile, of few
+/// one of the channels that are computed at once.
 pub fn first_half(rows: usize) -> usize {
-    const ROWS: usize = 24;
-    (rows + ROWS) / 2 / ROWS * ROWS
+    let multiple = if rows < 48 { 4 } else { 24 };
+    (rows + multiple) / 2 / multiple * multiple
 }

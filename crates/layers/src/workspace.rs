@@ -25,7 +25,8 @@ pub struct Workspace<T: Scalar = f32> {
     pub(crate) features: Vec<usize>,
     pub(crate) activations: Vec<Buffer<T>>,
     pub(crate) tapes: Vec<Buffer<T>>,
-    pub(crate) scratch: Buffer<T>,
+    /// Two where layers are done by halves at the same time; else the second is empty.
+    pub(crate) scratch: [Buffer<T>; 2],
     /// `dy` and `dx` of the layer at work, in turns. The output's gradient is in the first.
     pub(crate) gradients: [Buffer<T>; 2],
 }
@@ -43,10 +44,17 @@ impl<T: Scalar> Workspace<T> {
             largest: block,
             activations: features.iter().map(|&features| Buffer::new(block.len(features))).collect(),
             tapes: nodes.iter().map(|node| Buffer::new(node.layer.tape_len(block))).collect(),
-            scratch: Buffer::new(scratch),
+            scratch: [Buffer::new(scratch), Buffer::new(0)],
             gradients: [Buffer::new(block.len(widest)), Buffer::new(block.len(widest))],
             features,
         }
+    }
+
+    /// With room for layers that are done by [halves](Network::forward_shared).
+    #[must_use]
+    pub fn for_halves(mut self) -> Self {
+        self.scratch[1] = Buffer::new(self.scratch[0].numbers.len());
+        self
     }
 
     /// The block in use.
@@ -69,7 +77,7 @@ impl<T: Scalar> Workspace<T> {
     /// Bytes of memory held.
     pub fn bytes(&self) -> usize {
         let buffers = self.activations.iter().chain(&self.tapes).chain(&self.gradients);
-        buffers.chain([&self.scratch]).map(|buffer| buffer.numbers.len() * size_of::<T>()).sum()
+        buffers.chain(&self.scratch).map(|buffer| buffer.numbers.len() * size_of::<T>()).sum()
     }
 
     /// The network's input, to be written before a forward pass, laid out as the block says (dead lanes repeat the last sample;

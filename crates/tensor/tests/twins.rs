@@ -91,7 +91,7 @@ fn convolution() {
             let (mut y, mut dx) = (vec![f32::NAN; dy.len()], vec![f32::NAN; x.len()]);
             conv.forward(block, &w, Some(&b), &x, &mut y, &mut scratch);
             scratch.fill(f32::NAN);
-            conv.backward_input(block, &w, &dy, &mut dx, &mut scratch);
+            conv.backward_input(0..conv.c_in, block, &w, &dy, &mut dx, &mut scratch);
             scratch.fill(f32::NAN);
             conv.backward_params(block, &x, &dy, &mut dw, Some(&mut db), &mut scratch);
             let at = format!("{conv:?} {block:?} {}", Isa::active());
@@ -270,7 +270,7 @@ fn instruction_sets_with_fused_multiply_add_give_equal_bits() {
                 conv.forward(block, &w, Some(&b), &x, &mut y, &mut scratch);
                 all.extend(rows(block, conv.outputs(), &y));
                 let mut dx = vec![0.0; x.len()];
-                conv.backward_input(block, &w, &dy, &mut dx, &mut scratch);
+                conv.backward_input(0..conv.c_in, block, &w, &dy, &mut dx, &mut scratch);
                 all.extend(rows(block, conv.inputs(), &dx));
                 let (mut dw, mut db) = (vec![0.0; w.len()], vec![0.0; b.len()]);
                 conv.backward_params(block, &x, &dy, &mut dw, Some(&mut db), &mut scratch);
@@ -307,7 +307,7 @@ fn passes<T: Scalar>(conv: &Conv2d, block: Block, seed: u64) -> [Vec<f64>; 4] {
     let (mut y, mut dx) = (nan(dy.len()), nan(x.len()));
     let (mut dw, mut db) = (vec![T::ZERO; w.len()], vec![T::ZERO; b.len()]);
     conv.forward(block, &w, Some(&b), &x, &mut y, &mut scratch);
-    conv.backward_input(block, &w, &dy, &mut dx, &mut scratch);
+    conv.backward_input(0..conv.c_in, block, &w, &dy, &mut dx, &mut scratch);
     conv.backward_params(block, &x, &dy, &mut dw, Some(&mut db), &mut scratch);
     [y, dx, dw, db].map(|values| values.into_iter().map(Scalar::to_f64).collect())
 }

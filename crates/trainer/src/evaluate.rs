@@ -70,7 +70,7 @@ impl Evaluator {
         let chunk = plan.largest_block().samples().min(CHUNK);
         let worker = || {
             Mutex::new(EvaluationWorker {
-                worker: Worker::new(network, plan.block(chunk)),
+                worker: Worker::new(network, plan.block(chunk), false),
                 confusion: Confusion::new(network.classes()),
             })
         };

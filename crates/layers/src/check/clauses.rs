@@ -6,7 +6,7 @@ use super::run::{
     run_with, spread, train, uniform,
 };
 use super::{Checked, Options, gradients};
-use crate::contract::{Describe, Kind, Layer, Mode, Pass};
+use crate::contract::{Describe, Kind, Layer, Mode, Part, Pass, Saved};
 use byhand_tensor::{Block, Isa, Kept, Scalar};
 use std::ops::Range;
 
@@ -14,13 +14,14 @@ use std::ops::Range;
 type Check<L> = fn(&L, &Options, &mut Report);
 
 /// Every clause of a layer with its check.
-pub(super) fn all<L: Checked + ?Sized>() -> [(Clause, Check<L>); 16] {
+pub(super) fn all<L: Checked + ?Sized>() -> [(Clause, Check<L>); 17] {
     [
         (Clause::Lengths, lengths),
         (Clause::Overwrite, overwrite),
         (Clause::Accumulate, accumulate),
         (Clause::WithoutDx, without_dx),
         (Clause::Deferral, deferral),
+        (Clause::Parts, parts),
         (Clause::SampleIndependence, sample_independence),
         (Clause::DeadLanes, dead_lanes),
         (Clause::Layouts, layouts),
@@ -240,30 +241,64 @@ fn deferral<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Repo
                 same_bits(report, Clause::Deferral, Some(isa), &what, block, &wanted, &moved);
             }
         }
-        // As one, and where all of a feature lies in one place, by halves.
-        let live = |features: usize, values: &[f32]| numbers::<f32>(&rows(block, features, values));
-        for parts in 1..=if block.tiles() == 1 { 2 } else { 1 } {
-            let mut y = vec![f32::NAN; block.len(outputs)];
-            let mut dx = vec![f32::NAN; x.len()];
+        let mut dx = vec![f32::NAN; x.len()];
+        let mut scratch = vec![f32::NAN; layer.scratch_len(block)];
+        deferred.backward_input(&pass, &theta, 0..inputs, &dy, &mut dx, &mut scratch);
+        let live = |values: &[f32]| numbers::<f32>(&rows(block, inputs, values));
+        same_bits(report, Clause::Deferral, Some(isa), "dx", block, &live(&expected.dx), &live(&dx));
+    });
+}
+
+fn parts<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report) {
+    let Some(parted) = Layer::<f32>::as_parted(layer) else { return };
+    let (input, output) = (layer.input(), layer.output());
+    each(options, |isa, block| {
+        if block.tiles() != 1 {
+            return;
+        }
+        let data = reals(layer, block.samples(), &mut rng(options.seed + 13));
+        let pass = train(block);
+        let x: Vec<f32> = lay(block, input.features(), &data.x);
+        let dy: Vec<f32> = lay_gradient(block, output.features(), &data.dy);
+        let theta: Vec<f32> = numbers(&data.theta);
+        let expected = run::<f32, L>(layer, pass, &data);
+        for parts in (1..=3).filter(|&parts| parts <= output.c) {
+            let of = |channels: usize, part: usize| part * channels / parts..(part + 1) * channels / parts;
+            let nan = |len: usize| vec![f32::NAN; len];
+            let (mut y, mut tape) = (nan(dy.len()), nan(layer.tape_len(block)));
+            let (mut dx, mut dtheta) = (nan(x.len()), vec![0.0; theta.len()]);
+            // Where the channels of a range lie among all numbers.
+            let place = |range: &Range<usize>, of: usize, len: usize| {
+                let channel = len / of;
+                range.start * channel..range.end * channel
+            };
             for part in 0..parts {
-                let of = |features: usize| part * features / parts..(part + 1) * features / parts;
-                let place = |range: Range<usize>| match parts {
-                    1 => 0..block.len(range.len()),
-                    _ => range.start * block.lanes()..range.end * block.lanes(),
-                };
-                let (rows, columns) = (of(rows_in_all), of(inputs));
-                deferred.forward_rows(&pass, &theta, rows.clone(), &x, &mut y[place(rows)]);
-                let mut scratch = vec![f32::NAN; layer.scratch_len(block) / 2];
-                let dx = &mut dx[place(columns.clone())];
-                deferred.backward_input(&pass, &theta, columns, &dy, dx, &mut scratch);
+                let outputs = of(output.c, part);
+                let y = &mut y[place(&outputs, output.c, dy.len())];
+                let own = place(&outputs, output.c, tape.len());
+                let mut scratch = nan(layer.scratch_len(block));
+                parted.forward_part(&pass, &theta, outputs, &x, y, &mut tape[own], &mut scratch);
             }
-            let what = |name: &str| format!("{name} in {parts} parts");
+            for part in 0..parts {
+                let (outputs, inputs) = (of(output.c, part), of(input.c, part));
+                let (_, rows) = parted.tensors(&mut dtheta).split_rows(outputs.start, output.c);
+                let (rows, _) = rows.split_rows(outputs.len(), output.c - outputs.start);
+                let own = place(&inputs, input.c, x.len());
+                let part = Part { outputs, dtheta: rows, dx: Some((inputs, &mut dx[own])) };
+                let mut scratch = nan(layer.scratch_len(block));
+                let saved = Saved { x: &x, y: &y, tape: &tape };
+                parted.backward_part(&pass, &theta, saved, &dy, part, &mut scratch);
+            }
+            let live = |features: usize, values: &[f32]| numbers::<f32>(&rows(block, features, values));
             for (what, features, wanted, found) in
-                [(what("y"), outputs, &expected.y, &y), (what("dx"), inputs, &expected.dx, &dx)]
+                [("y", output.features(), &expected.y, &y), ("dx", input.features(), &expected.dx, &dx)]
             {
                 let (wanted, found) = (live(features, wanted), live(features, found));
-                same_bits(report, Clause::Deferral, Some(isa), &what, block, &wanted, &found);
+                let what = format!("{what} in {parts} parts");
+                same_bits(report, Clause::Parts, Some(isa), &what, block, &wanted, &found);
             }
+            let what = format!("dtheta in {parts} parts");
+            same_bits(report, Clause::Parts, Some(isa), &what, block, &expected.dtheta, &dtheta);
         }
     });
 }

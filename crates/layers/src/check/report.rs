@@ -19,6 +19,8 @@ pub enum Clause {
     /// Of a [deferred](crate::Deferred) layer: the gradient made at once of what many blocks kept has the bits of backward over
     /// one block, row by row too; so have `dx` and a step of gradient descent.
     Deferral,
+    /// Of a [parted](crate::Parted) layer: `y`, `dx` and `dtheta` computed in parts have the bits of the whole.
+    Parts,
     /// A sample's `y` and `dx` depend on that sample alone, and not on its place.
     SampleIndependence,
     /// Lanes without a sample change nothing.
@@ -51,12 +53,13 @@ pub enum Clause {
 
 impl Clause {
     /// The clauses of layers, in the order in which they are checked.
-    pub const OF_LAYERS: [Self; 17] = [
+    pub const OF_LAYERS: [Self; 18] = [
         Self::Lengths,
         Self::Overwrite,
         Self::Accumulate,
         Self::WithoutDx,
         Self::Deferral,
+        Self::Parts,
         Self::SampleIndependence,
         Self::DeadLanes,
         Self::Layouts,
@@ -79,6 +82,7 @@ impl Clause {
             Self::Accumulate => "accumulate",
             Self::WithoutDx => "without dx",
             Self::Deferral => "deferral",
+            Self::Parts => "parts",
             Self::SampleIndependence => "sample independence",
             Self::DeadLanes => "dead lanes",
             Self::Layouts => "layouts",

@@ -17,6 +17,7 @@ use crate::winograd::{self, Operands};
 use crate::{Block, GeometryError, LANES, Scalar};
 use correlation::{Correlation, MAX_TAPS, Padded};
 use gradient::{BiasGradient, WeightGradient};
+use std::ops::Range;
 
 /// The geometry of a 2-D convolution (cross-correlation, as in every framework) and its kernels.
 ///
@@ -37,8 +38,9 @@ pub struct Conv2d {
     pub stride: [usize; 2],
     /// Zeros added on each side, along rows and columns.
     pub pad: [usize; 2],
-    /// Whether every pass multiplies each pixel by each tap, as the formula reads.
-    direct: bool,
+    /// Whether single samples are convolved by Winograd's filtering; else every pass multiplies each pixel by each tap, as the
+    /// formula reads.
+    winograd: bool,
 }
 
 impl Conv2d {
@@ -66,20 +68,26 @@ impl Conv2d {
         if kernel[0] * kernel[1] > MAX_TAPS {
             return Err(GeometryError::TooLarge { kernel: NAME, what: "a kernel", limit: MAX_TAPS });
         }
-        let conv = Self { c_in, h_in, w_in, c_out, kernel, stride, pad, direct: false };
+        let conv = Self { c_in, h_in, w_in, c_out, kernel, stride, pad, winograd: false };
         checked_product(NAME, "the output", &[c_out, conv.h_out(), conv.w_out()])?;
-        Ok(conv)
+        Ok(Self { winograd: winograd::suits(&conv), ..conv })
     }
 
     /// The same convolution by its direct kernels, never by Winograd's: to compare with.
     #[must_use]
     pub fn direct(self) -> Self {
-        Self { direct: true, ..self }
+        Self { winograd: false, ..self }
+    }
+
+    /// The same convolution into some of its output channels alone, by the same kernels: each channel's numbers have the same bits.
+    #[must_use]
+    pub fn with_outputs(self, c_out: usize) -> Self {
+        Self { c_out, ..self }
     }
 
     /// Whether blocks of single samples are convolved by Winograd's minimal filtering: kernels of 3x3, stride 1, many channels.
     pub fn is_winograd(&self) -> bool {
-        !self.direct && winograd::suits(self)
+        self.winograd
     }
 
     /// Output rows.
@@ -145,27 +153,31 @@ impl Conv2d {
     }
 
     /// `dx[c, p, q] = sum_{o, u, v} w[o, c, u, v] * dy[o, i, j]` over all `i * stride + u - pad = p`, `j * stride + v - pad = q`.
-    /// Overwrites `dx`.
+    /// Overwrites `dx`, which holds the input channels `inputs` and no others.
     ///
     /// Rows `p` with the same `(p + pad) mod stride` see the same kernel rows `u = r, r + stride, ...`: for each such class it
     /// is a correlation of stride 1 with the kernel walked backwards.
     ///
     /// # Panics
-    /// If a slice has not the length its shape says.
+    /// If there are not such channels, or a slice has not the length its shape says.
     #[track_caller]
     pub fn backward_input<T: Scalar>(
         &self,
+        inputs: Range<usize>,
         block: Block,
         w: &[T],
         dy: &[T],
         dx: &mut [T],
         scratch: &mut [T],
     ) {
-        self.check(block, w.len(), dx.len(), dy.len(), scratch.len(), "dy");
+        assert!(inputs.start <= inputs.end && inputs.end <= self.c_in, "conv: input channels {inputs:?}");
+        let dx_len = block.len(inputs.len() * self.h_in * self.w_in);
+        assert_eq!(dx.len(), dx_len, "conv: length of dx for channels {inputs:?} of {block:?}");
+        self.check(block, w.len(), block.len(self.inputs()), dy.len(), scratch.len(), "dy");
         if self.takes_winograd(block) {
-            return self.winograd(Operands::BackwardInput { w, dy, dx }, scratch);
+            return self.winograd(Operands::BackwardInput { inputs, w, dy, dx }, scratch);
         }
-        for plan in self.input_gradient_plans() {
+        for plan in self.input_gradient_plans(inputs) {
             plan.run(block, w, None, dy, dx, scratch);
         }
     }
@@ -232,9 +244,12 @@ impl Conv2d {
         }
     }
 
-    /// The input gradient as correlations, one a phase of the strides; see [`Conv2d::backward_input`].
-    pub(crate) fn input_gradient_plans(&self) -> impl Iterator<Item = Correlation> + use<> {
-        let conv = *self;
+    /// The input gradient of some channels as correlations, one a phase of the strides; see [`Conv2d::backward_input`].
+    pub(crate) fn input_gradient_plans(
+        &self,
+        inputs: Range<usize>,
+    ) -> impl Iterator<Item = Correlation> + use<> {
+        let (conv, first, groups) = (*self, inputs.start, inputs.len());
         let [kh, kw] = conv.kernel;
         let [sh, sw] = conv.stride;
         // First target, targets, kernel remainder, taps, offset into dy of tap 0 seen from the first target.
@@ -254,10 +269,10 @@ impl Conv2d {
                 let last_u = u0 as isize + (u_taps as isize - 1) * sh as isize;
                 let last_v = v0 as isize + (v_taps as isize - 1) * sw as isize;
                 Correlation {
-                    groups: conv.c_in,
+                    groups,
                     channels: conv.c_out,
                     taps: [u_taps, v_taps],
-                    w_start: last_u * kw as isize + last_v,
+                    w_start: (first * kh * kw) as isize + last_u * kw as isize + last_v,
                     w_group: (kh * kw) as isize,
                     w_channel: (conv.c_in * kh * kw) as isize,
                     w_tap: [-((sh * kw) as isize), -(sw as isize)],

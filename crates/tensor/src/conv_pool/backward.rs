@@ -6,6 +6,7 @@ use crate::conv::gradient::{Gradient, add_sums, gradient};
 use crate::conv::squares::{self, Maxima, Pixels};
 use crate::simd::{Kernel, Vector};
 use crate::{Block, Conv2d, LANES, Pool2d, Scalar};
+use std::ops::Range;
 
 pub(crate) struct Backward<'a, T> {
     pub(super) chain: ConvPool2d,
@@ -14,8 +15,8 @@ pub(crate) struct Backward<'a, T> {
     pub(super) x: &'a [T],
     pub(super) tape: &'a [T],
     pub(super) dy: &'a [T],
-    pub(super) dx: Option<&'a mut [T]>,
-    pub(super) dw: &'a mut [T],
+    pub(super) dx: Option<(Range<usize>, &'a mut [T])>,
+    pub(super) dw: Option<&'a mut [T]>,
     pub(super) db: Option<&'a mut [T]>,
     pub(super) scratch: &'a mut [T],
 }
@@ -46,22 +47,28 @@ impl<T: Scalar> Backward<'_, T> {
             let sums = (sums.as_mut_ptr(), bias_sums.as_mut_ptr());
             // SAFETY: backward checked every length against the geometry; scratch holds what the windows cover.
             unsafe {
-                match &mut dx {
-                    // What is spread serves both gradients, and the second looks at neighbouring rows: all at once.
-                    Some(dx) => {
-                        let dx = &mut dx[t * conv.inputs() * LANES..][..conv.inputs() * LANES];
-                        spread_all::<V>(&conv, &pool, live, x, tape, dy, spread, sums);
-                        input_gradient::<V>(&conv, &pool, live, w, spread, dx);
-                    }
-                    None if selects => {
-                        let (dy, tape) = (dy.as_ptr(), tape.as_ptr());
-                        let maxima = Maxima { dy, tape, rows: pool.h_out(), columns: pool.w_out() };
-                        squares::gradient::<V, _>(&conv, live, x.as_ptr(), &maxima, sums.0, sums.1);
-                    }
-                    None => spread_all::<V>(&conv, &pool, live, x, tape, dy, spread, sums),
+                if dx.is_none() && selects {
+                    let (dy, tape) = (dy.as_ptr(), tape.as_ptr());
+                    let maxima = Maxima { dy, tape, rows: pool.h_out(), columns: pool.w_out() };
+                    squares::gradient::<V, _>(&conv, live, x.as_ptr(), &maxima, sums.0, sums.1);
+                    continue;
+                }
+                // What is spread serves both gradients, and the second looks at neighbouring rows: all at once.
+                for lane in (0..live).step_by(V::LANES) {
+                    let (tape, dy) = (tape.as_ptr().add(lane), dy.as_ptr().add(lane));
+                    spread_windows::<V>(&pool, tape, dy, spread.as_mut_ptr().add(lane));
+                }
+                if dw.is_some() {
+                    params_gradient::<V>(&conv, &pool, live, x, spread, sums);
+                }
+                if let Some((inputs, dx)) = &mut dx {
+                    let len = inputs.len() * conv.h_in * conv.w_in * LANES;
+                    let dx = &mut dx[t * len..][..len];
+                    input_gradient::<V>(&conv, &pool, inputs.clone(), live, w, spread, dx);
                 }
             }
         }
+        let Some(dw) = dw else { return };
         add_sums::<V>(sums, dw);
         if let Some(db) = db {
             add_sums::<V>(bias_sums, db);
@@ -69,31 +76,23 @@ impl<T: Scalar> Backward<'_, T> {
     }
 }
 
-/// Spreads the gradient of one tile over all that its windows cover, `[channel][row][column][16]`, and adds the parameter
-/// gradients to the sums of weights and of biases.
+/// Adds the parameter gradients of what was spread of one tile to the sums of weights and of biases.
 ///
 /// # Safety
-/// The slices must have the lengths of one tile, the sums a row of lanes for each weight and each bias; `spread` must hold
-/// it all.
+/// The slices must have the lengths of one tile, the sums a row of lanes for each weight and each bias.
 #[inline(always)]
-unsafe fn spread_all<V: Vector>(
+unsafe fn params_gradient<V: Vector>(
     conv: &Conv2d,
     pool: &Pool2d,
     live: usize,
     x: &[V::Elem],
-    tape: &[V::Elem],
-    dy: &[V::Elem],
-    spread: &mut [V::Elem],
+    spread: &[V::Elem],
     (sums, bias_sums): (*mut V::Elem, *mut V::Elem),
 ) {
     let ([rows, columns], plane) = (covered(pool), spread_plane(pool));
-    let spread = spread.as_mut_ptr();
+    let spread = spread.as_ptr();
     // SAFETY: the caller vouches for the slices and the sums.
     unsafe {
-        for lane in (0..live).step_by(V::LANES) {
-            let (tape, dy) = (tape.as_ptr().add(lane), dy.as_ptr().add(lane));
-            spread_windows::<V>(pool, tape, dy, spread.add(lane));
-        }
         if squares::suits(conv) {
             let pixels = Pixels { dy: spread, rows, columns, plane };
             return squares::gradient::<V, _>(conv, live, x.as_ptr(), &pixels, sums, bias_sums);
@@ -106,7 +105,7 @@ unsafe fn spread_all<V: Vector>(
     }
 }
 
-/// Overwrites one tile of `dx` with the input gradient of what was spread.
+/// Overwrites one tile of `dx`, that of some input channels, with the gradient of what was spread.
 ///
 /// # Safety
 /// The slices must have the lengths of one tile.
@@ -114,12 +113,13 @@ unsafe fn spread_all<V: Vector>(
 unsafe fn input_gradient<V: Vector>(
     conv: &Conv2d,
     pool: &Pool2d,
+    inputs: Range<usize>,
     live: usize,
     w: &[V::Elem],
     spread: &[V::Elem],
     dx: &mut [V::Elem],
 ) {
-    for plan in conv.input_gradient_plans() {
+    for plan in conv.input_gradient_plans(inputs) {
         // The source is what the windows cover; the rest has no gradient.
         let plan = Correlation { source: covered(pool), ..plan };
         let lay = Lay { plane: spread_plane(pool), ..Lay::tiled(plan.source) };

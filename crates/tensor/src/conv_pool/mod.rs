@@ -13,6 +13,7 @@ use crate::error::checked_product;
 use crate::{Block, Conv2d, GeometryError, LANES, Pool2d, Scalar};
 use backward::{Backward, spread_plane};
 use forward::{Forward, OVERHANG};
+use std::ops::Range;
 
 /// `y = max_pool(relu(conv(x, w) + b))`, or without the ReLU: the geometry, and the kernels.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,6 +32,12 @@ impl ConvPool2d {
         let pool = Pool2d::new([conv.c_out, conv.h_out(), conv.w_out()], window, window)?;
         checked_product("conv and pool", "a window", &window)?;
         Ok(Self { conv, pool, relu })
+    }
+
+    /// The same chain for some of its output channels alone: each channel's numbers have the same bits.
+    #[must_use]
+    pub fn with_outputs(self, c_out: usize) -> Self {
+        Self { conv: self.conv.with_outputs(c_out), pool: Pool2d { c: c_out, ..self.pool }, ..self }
     }
 
     /// The convolution.
@@ -80,10 +87,10 @@ impl ConvPool2d {
         T::conv_pool_forward(Forward { chain: *self, block, w, b, x, y, tape, scratch });
     }
 
-    /// Backward. Adds to `dw` and `db`, overwrites `dx` where it is wanted.
+    /// Backward. Adds to `dw` and `db` and overwrites `dx`, that of the input channels that are named with it, where they are wanted.
     ///
     /// # Panics
-    /// If a slice has not the length its shape says.
+    /// If there are not such channels, or a slice has not the length its shape says.
     #[track_caller]
     pub fn backward<T: Scalar>(
         &self,
@@ -92,14 +99,18 @@ impl ConvPool2d {
         x: &[T],
         tape: &[T],
         dy: &[T],
-        dx: Option<&mut [T]>,
-        dw: &mut [T],
+        dx: Option<(Range<usize>, &mut [T])>,
+        dw: Option<&mut [T]>,
         db: Option<&mut [T]>,
         scratch: &mut [T],
     ) {
         self.check(block, w.len(), x.len(), dy.len(), tape.len(), scratch.len());
-        assert_eq!(dw.len(), w.len(), "conv and pool: length of dw");
-        assert!(dx.as_ref().is_none_or(|dx| dx.len() == x.len()), "conv and pool: length of dx");
+        assert!(dw.as_ref().is_none_or(|dw| dw.len() == w.len()), "conv and pool: length of dw");
+        if let Some((inputs, dx)) = &dx {
+            let Conv2d { c_in, h_in, w_in, .. } = self.conv;
+            assert!(inputs.start <= inputs.end && inputs.end <= c_in, "conv and pool: channels {inputs:?}");
+            assert_eq!(dx.len(), block.len(inputs.len() * h_in * w_in), "conv and pool: length of dx");
+        }
         assert!(db.as_ref().is_none_or(|db| db.len() == self.conv.c_out), "conv and pool: length of db");
         T::conv_pool_backward(Backward { chain: *self, block, w, x, tape, dy, dx, dw, db, scratch });
     }

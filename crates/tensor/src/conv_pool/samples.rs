@@ -10,9 +10,9 @@ use crate::{Conv2d, LANES, Pool2d, Scalar};
 impl<T: Scalar> Backward<'_, T> {
     #[inline(always)]
     pub(super) fn samples<V: Vector<Elem = T>>(self) {
-        let Self { chain: ConvPool2d { conv, pool, .. }, w, x, tape, dy, dx, dw, mut db, scratch, block } =
+        let Self { chain: ConvPool2d { conv, pool, .. }, w, x, tape, dy, dx, mut dw, mut db, scratch, block } =
             self;
-        if dx.is_none() && !conv.takes_winograd(block) {
+        if let (None, Some(dw), false) = (&dx, &mut dw, conv.takes_winograd(block)) {
             let windows = tape.chunks_exact(pool.outputs()).zip(dy.chunks_exact(pool.outputs()));
             for (x, (tape, dy)) in x.chunks_exact(conv.inputs()).zip(windows) {
                 let windows = Windows { conv: &conv, pool: &pool, tape, dy };
@@ -23,9 +23,11 @@ impl<T: Scalar> Backward<'_, T> {
         }
         let (planes, scratch) = scratch.split_at_mut(block.len(conv.outputs()));
         pool.max_backward(block, dy, tape, planes);
-        conv.backward_params(block, x, planes, dw, db, scratch);
-        if let Some(dx) = dx {
-            conv.backward_input(block, w, planes, dx, scratch);
+        if let Some(dw) = dw {
+            conv.backward_params(block, x, planes, dw, db, scratch);
+        }
+        if let Some((inputs, dx)) = dx {
+            conv.backward_input(inputs, block, w, planes, dx, scratch);
         }
     }
 }

@@ -40,8 +40,8 @@ impl Dense {
 
     /// Scratch that each of the two backward passes may use.
     pub fn scratch_len(&self, block: Block) -> usize {
-        // The operands of the parameter gradient, or a panel of the weight for each of two halves of the inputs.
-        self.kept_len(block).max(2 * self.panel_len(block))
+        // The operands of the parameter gradient, or a panel of the weight.
+        self.kept_len(block).max(self.panel_len(block))
     }
 
     /// Scratch of [`backward_input`](Self::backward_input): a panel of the weight.

@@ -39,6 +39,7 @@ pub(crate) use transpose::Transpose;
 use crate::simd::{Kernel, Vector};
 use crate::{Conv2d, LANES, Scalar};
 use product::Matrices;
+use std::ops::Range;
 use transform::{Kind, Lie, Tiles};
 
 /// Places of a transformed tile.
@@ -82,8 +83,8 @@ pub(crate) struct Pass<'a, T> {
 pub(crate) enum Operands<'a, T> {
     /// Overwrites `y = conv(x, w) + b`.
     Forward { w: &'a [T], b: Option<&'a [T]>, x: &'a [T], y: &'a mut [T] },
-    /// Overwrites `dx`.
-    BackwardInput { w: &'a [T], dy: &'a [T], dx: &'a mut [T] },
+    /// Overwrites `dx`, that of the channels `inputs`.
+    BackwardInput { inputs: Range<usize>, w: &'a [T], dy: &'a [T], dx: &'a mut [T] },
     /// Adds to `dw`.
     BackwardWeight { x: &'a [T], dy: &'a [T], dw: &'a mut [T] },
 }
@@ -96,7 +97,9 @@ impl<T: Scalar> Kernel<T> for Pass<'_, T> {
         let Self { conv, operands, scratch } = self;
         match operands {
             Operands::Forward { w, b, x, y } => forward(conv, w, b, x, y, scratch),
-            Operands::BackwardInput { w, dy, dx } => backward_input(conv, w, dy, dx, scratch),
+            Operands::BackwardInput { inputs, w, dy, dx } => {
+                backward_input(conv, inputs, w, dy, dx, scratch);
+            }
             Operands::BackwardWeight { x, dy, dw } => backward_weight(conv, x, dy, dw, scratch),
         }
     }
@@ -112,12 +115,20 @@ fn forward<T: Scalar>(conv: &Conv2d, w: &[T], b: Option<&[T]>, x: &[T], y: &mut 
     correlate(source, target, conv.pad, taps, b, x, y, scratch);
 }
 
-fn backward_input<T: Scalar>(conv: &Conv2d, w: &[T], dy: &[T], dx: &mut [T], scratch: &mut [T]) {
+fn backward_input<T: Scalar>(
+    conv: &Conv2d,
+    inputs: Range<usize>,
+    w: &[T],
+    dy: &[T],
+    dx: &mut [T],
+    scratch: &mut [T],
+) {
     let (target, source) = images(conv);
+    let target = Image { channels: inputs.len(), ..target };
     let pitch = target.pitch();
     let taps = |g: &mut [T]| {
         for (w, g) in w.chunks_exact(conv.taps()).zip(g.chunks_exact_mut(TAPS * pitch)) {
-            for (c, w) in w.chunks_exact(TAPS).enumerate() {
+            for (c, w) in w[inputs.start * TAPS..].chunks_exact(TAPS).take(inputs.len()).enumerate() {
                 for (tap, &w) in w.iter().enumerate() {
                     g[(TAPS - 1 - tap) * pitch + c] = w;
                 }

@@ -145,7 +145,7 @@ impl Trainer {
         let descends = config.optimizer.is_plain_descent();
         let updated = kept_layers(network, &keeps).filter(|_| !descends).map(|(_, range, _)| range.len());
         let shares_update = updated.chain(stored.iter().map(Range::len)).any(|len| len >= SHARED_UPDATE);
-        let shares_layers = shards == 1 && are_large(network, &crew, config.batch_size);
+        let shares_layers = shards == 1 && are_large(network, &crew, largest_shard);
         let threads_used = if shards > 1 || shares_update || shares_layers { crew.threads() } else { 1 };
         if threads_used > 1 {
             crew.start()?;
@@ -160,7 +160,7 @@ impl Trainer {
             shards: (0..shards).map(|_| Shard::new(network, &keeps, largest_shard)).collect(),
             active: 0,
             workers: (0..threads_used)
-                .map(|_| Mutex::new(Worker::new(network, plan.largest_block())))
+                .map(|_| Mutex::new(Worker::new(network, plan.largest_block(), shares_layers)))
                 .collect(),
             keeps,
             stored,
@@ -423,14 +423,9 @@ fn keeps(network: &Network<f32>, batch_size: usize, frozen: usize) -> Vec<bool> 
         .collect()
 }
 
-/// Whether layers that threads can share, and that are large enough for that, make up most of a step's work: between them the
-/// others would fall asleep.
-fn are_large(network: &Network<f32>, crew: &Crew, batch_size: usize) -> bool {
-    let params = network.deferred().map(|(range, _)| range.len());
-    let large = params.filter(|&params| crew.pays(2 * (params * batch_size) as u64, params));
-    // Forward, to the parameters, to the inputs.
-    let flops: usize = large.map(|params| 3 * 2 * params).sum();
-    2 * flops as u64 >= network.flops()
+/// Whether layers that are shared by halves make up most of a step's work: between them the other threads would fall asleep.
+fn are_large(network: &Network<f32>, crew: &Crew, block: Block) -> bool {
+    2 * network.shared_flops(block, crew) >= network.flops()
 }
 
 /// The layers that keep: the place of each among the deferred ones, its parameters, the layer.

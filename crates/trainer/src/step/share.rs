@@ -7,8 +7,11 @@ use byhand_layers::{Deferred, Kept, ParamsMut, Share, first_half};
 use super::crew::Crew;
 use super::plan::READ_FLOPS;
 
-/// FLOPs of a layer's rows that are worth a hand-off to another thread.
+/// FLOPs of a layer's rows that are worth a hand-off to another thread, reading of parameters counted.
 const MIN_ROWS_FLOPS: u64 = 1_000_000;
+
+/// FLOPs of half a layer that are worth it if they are FLOPs indeed: they move less memory from core to core.
+const MIN_HALF_FLOPS: u64 = 400_000;
 
 /// Fewer rows are no work for a thread, whatever they cost: half of what fills every register tile.
 const FEWEST_ROWS: usize = 12;
@@ -20,7 +23,7 @@ fn cost(flops: u64, params: usize) -> u64 {
 
 impl Share for Crew {
     fn pays(&self, flops: u64, params: usize) -> bool {
-        self.threads() > 1 && cost(flops, params) >= 2 * MIN_ROWS_FLOPS
+        self.threads() > 1 && (flops >= 2 * MIN_HALF_FLOPS || cost(flops, params) >= 2 * MIN_ROWS_FLOPS)
     }
 
     fn both(&self, a: &mut (dyn FnMut() + Send), b: &mut (dyn FnMut() + Send)) {

@@ -18,10 +18,12 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Memory for blocks of at most `block.tiles()` tiles.
-    pub(crate) fn new(network: &Network<f32>, block: Block) -> Worker {
+    /// Memory for blocks of at most `block.tiles()` tiles, and if need be for halves of layers.
+    pub(crate) fn new(network: &Network<f32>, block: Block, halves: bool) -> Worker {
         let labels = vec![0; block.tiles() * block.lanes()];
-        Worker { workspace: Workspace::new(network, block), labels, scratch: Vec::new() }
+        let workspace = Workspace::new(network, block);
+        let workspace = if halves { workspace.for_halves() } else { workspace };
+        Worker { workspace, labels, scratch: Vec::new() }
     }
 
     /// Makes room for `scratch_len` bytes of scratch.
