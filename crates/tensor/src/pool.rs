@@ -228,11 +228,51 @@ impl<T: Scalar> Kernel<T> for Spread<'_, T> {
 
     #[inline(always)]
     fn run<V: Vector<Elem = T>>(self) {
-        if self.block.lanes() == LANES { self.windows::<V>() } else { self.windows::<V::One>() }
+        let Pool2d { window, stride, .. } = self.pool;
+        match self.tape {
+            Some(tape) if self.block.lanes() == 1 && [window, stride] == [[2, 2]; 2] => self.rows::<V>(tape),
+            _ if self.block.lanes() == LANES => self.windows::<V>(),
+            _ => self.windows::<V::One>(),
+        }
     }
 }
 
 impl<T: Scalar> Spread<'_, T> {
+    /// The maxima of windows of 2x2 of single samples: a vector is neighbouring windows of a row, and their pixels two vectors of each of two
+    /// rows.
+    #[inline(always)]
+    fn rows<V: Vector<Elem = T>>(self, tape: &[T]) {
+        let Self { pool, block, dy, dx, .. } = self;
+        let (w_in, h_out, w_out) = (pool.w_in, pool.h_out(), pool.w_out());
+        if pool.inputs() != 4 * pool.outputs() {
+            dx.fill(T::ZERO);
+        }
+        let (dy, dx) = (dy.as_ptr(), dx.as_mut_ptr());
+        for row in 0..block.samples() * pool.c * h_out {
+            let (plane, i) = (row / h_out, row % h_out);
+            for j in (0..w_out).step_by(V::LANES) {
+                let n = V::LANES.min(w_out - j);
+                // SAFETY: the public methods checked the lengths; n windows of the row and their pixels lie inside their planes.
+                unsafe {
+                    let d = V::load_first(dy.add(row * w_out + j), n);
+                    let place = V::load_first(tape.as_ptr().add(row * w_out + j), n);
+                    let mut here = T::ZERO;
+                    for u in 0..2 {
+                        let left = d.keep(place.eq(V::splat(here)));
+                        let right = d.keep(place.eq(V::splat(here + T::ONE)));
+                        let (first, second) = V::zip(left, right);
+                        let to = dx.add((plane * pool.h_in + 2 * i + u) * w_in + 2 * j);
+                        first.store_first(to, V::LANES.min(2 * n));
+                        if 2 * n > V::LANES {
+                            second.store_first(to.add(V::LANES), 2 * n - V::LANES);
+                        }
+                        here += T::ONE + T::ONE;
+                    }
+                }
+            }
+        }
+    }
+
     #[inline(always)]
     fn windows<V: Vector<Elem = T>>(self) {
         let Self { pool, block, dy, tape, dx } = self;

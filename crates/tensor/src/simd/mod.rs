@@ -107,6 +107,8 @@ pub(crate) trait Vector: Copy {
     fn tanh(self) -> Self;
     /// The numbers of even place, then those of odd place, of `a` followed by `b`.
     fn unzip(a: Self, b: Self) -> (Self, Self);
+    /// The numbers of `a` and `b` in turn: what [`unzip`](Self::unzip) parts.
+    fn zip(a: Self, b: Self) -> (Self, Self);
     /// `to[i * to_pitch + j] = from[j * from_pitch + i]` for `i, j < 16`.
     ///
     /// # Safety

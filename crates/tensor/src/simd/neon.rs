@@ -131,6 +131,11 @@ impl Vector for F32x4 {
         unsafe { (Self(vuzp1q_f32(a.0, b.0)), Self(vuzp2q_f32(a.0, b.0))) }
     }
     #[inline(always)]
+    fn zip(a: Self, b: Self) -> (Self, Self) {
+        // SAFETY: see above.
+        unsafe { (Self(vzip1q_f32(a.0, b.0)), Self(vzip2q_f32(a.0, b.0))) }
+    }
+    #[inline(always)]
     fn pow2(self) -> Self {
         // SAFETY: see above.
         Self(unsafe {

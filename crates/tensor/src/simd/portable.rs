@@ -110,6 +110,11 @@ impl<T: Scalar, const N: usize, const FUSED: bool> Vector for Wide<T, N, FUSED> 
         (Self(std::array::from_fn(|i| at(2 * i))), Self(std::array::from_fn(|i| at(2 * i + 1))))
     }
     #[inline(always)]
+    fn zip(a: Self, b: Self) -> (Self, Self) {
+        let at = |i: usize| if i % 2 == 0 { a.0[i / 2] } else { b.0[i / 2] };
+        (Self(std::array::from_fn(at)), Self(std::array::from_fn(|i| at(N + i))))
+    }
+    #[inline(always)]
     fn pow2(self) -> Self {
         self.map(|a| T::from_f64(f64::from(f32::from_bits((((a.to_f64() as i32) + 127) as u32) << 23))))
     }
