@@ -357,7 +357,7 @@ impl Trainer {
                 // Who had finished with the shards first may have fallen asleep.
                 self.crew.call(self.workers.len() - 1, 0);
             }
-            rows.share(&self.crew, 0..layer.rows(), layer.tensors(&mut moved[range]));
+            rows.run(&self.crew, layer.tensors(&mut moved[range]));
         }
         self.shards[0].dtheta = gradient;
     }

@@ -16,6 +16,9 @@ const MIN_HALF_FLOPS: u64 = 400_000;
 /// Fewer rows are no work for a thread, whatever they cost: half of what fills every register tile.
 const FEWEST_ROWS: usize = 12;
 
+/// Parts of a layer's rows, for each thread.
+const PARTS_A_THREAD: usize = 2;
+
 /// What work of so many FLOPs costs, in FLOPs, if it reads so many parameters.
 fn cost(flops: u64, params: usize) -> u64 {
     flops + READ_FLOPS * params as u64
@@ -66,15 +69,21 @@ impl<'a> MoveRows<'a> {
         (half.min(rows - half) >= self.least).then_some(half)
     }
 
-    /// Any thread may take any rows: each is summed by itself.
-    pub(super) fn share(self, crew: &Crew, rows: Range<usize>, params: ParamsMut<'_, f32>) {
-        let Some(half) = self.half(rows.len()) else {
+    /// All rows. Any thread may take any: each is summed by itself. Who takes some reads all that was kept, so there are no more parts
+    /// than even out what threads are late by.
+    pub(super) fn run(self, crew: &Crew, params: ParamsMut<'_, f32>) {
+        let parts = if crew.threads() > 1 { PARTS_A_THREAD * crew.threads() } else { 1 };
+        self.share(crew, parts, 0..self.layer.rows(), params);
+    }
+
+    fn share(self, crew: &Crew, parts: usize, rows: Range<usize>, params: ParamsMut<'_, f32>) {
+        let Some(half) = self.half(rows.len()).filter(|_| parts > 1) else {
             return self.layer.move_rows(rows, self.kept, self.rate, params);
         };
         let (a, b) = params.split_rows(half, rows.len());
         let middle = rows.start + half;
-        let first = || self.share(crew, rows.start..middle, a);
-        let second = || self.share(crew, middle..rows.end, b);
+        let first = || self.share(crew, parts / 2, rows.start..middle, a);
+        let second = || self.share(crew, parts / 2, middle..rows.end, b);
         // After several shards the other thread is there, or has been called; and such halves are long.
         match self.kept.len() {
             1 => crew.join_equal(first, second),
