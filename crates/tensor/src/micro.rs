@@ -234,7 +234,7 @@ pub(crate) unsafe fn add_product<V: Vector, const R: usize, const C: usize, cons
 /// # Safety
 /// They must be valid for reading.
 #[inline(always)]
-unsafe fn operand<V: Vector, const LOADED: bool>(from: *const V::Elem) -> V {
+pub(crate) unsafe fn operand<V: Vector, const LOADED: bool>(from: *const V::Elem) -> V {
     // SAFETY: as the caller vouches.
     unsafe { if LOADED { V::load(from) } else { V::splat(*from) } }
 }

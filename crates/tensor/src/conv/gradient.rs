@@ -47,7 +47,14 @@ impl<T: Scalar> Kernel<T> for WeightGradient<'_, T> {
                 let (sums, bias_sums) = (sums.as_mut_ptr(), bias_sums.as_mut_ptr());
                 // SAFETY: backward_params checked every length against the geometry.
                 unsafe {
-                    squares::gradient::<V, _>(&conv, block.live(t), x.as_ptr(), &pixels, sums, bias_sums)
+                    squares::gradient::<V, _, true>(
+                        &conv,
+                        block.live(t),
+                        x.as_ptr(),
+                        &pixels,
+                        sums,
+                        bias_sums,
+                    )
                 };
             }
             add_sums::<V>(sums, dw);

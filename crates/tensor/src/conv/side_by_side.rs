@@ -5,6 +5,7 @@
 //! every pixel inside.
 
 use super::Conv2d;
+use super::squares::{self, Pixels};
 use crate::micro::{Tile, best_shape, cost, cover};
 use crate::simd::Vector;
 use crate::{LANES, Scalar};
@@ -16,6 +17,50 @@ pub(crate) trait OutputGradient<V: Vector> {
     /// # Safety
     /// The channels must exist; `to` must hold a row for each pixel, rounded up to 16.
     unsafe fn lay(&self, o: usize, channels: usize, to: &mut [V::Elem]);
+
+    /// Adds the gradients of these channels, by [squares], to `sums[tap][16]` and `bias_sums[16]`.
+    ///
+    /// # Safety
+    /// As [`lay`](Self::lay); `x` must have the length of the geometry, `sums` a row for each tap.
+    #[inline(always)]
+    unsafe fn add_squares(
+        &self,
+        conv: &Conv2d,
+        o: usize,
+        channels: usize,
+        x: &[V::Elem],
+        scratch: &mut [V::Elem],
+        sums: *mut V::Elem,
+        bias_sums: *mut V::Elem,
+    ) {
+        // SAFETY: as the caller vouches.
+        unsafe { add_laid(self, conv, o, channels, x, scratch, sums, bias_sums) };
+    }
+}
+
+/// [`OutputGradient::add_squares`] of pixels that all may have a gradient.
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+pub(crate) unsafe fn add_laid<V: Vector>(
+    from: &(impl OutputGradient<V> + ?Sized),
+    conv: &Conv2d,
+    o: usize,
+    channels: usize,
+    x: &[V::Elem],
+    scratch: &mut [V::Elem],
+    sums: *mut V::Elem,
+    bias_sums: *mut V::Elem,
+) {
+    let (rows, columns) = (conv.h_out(), conv.w_out());
+    let dy = &mut scratch[..(rows * columns).next_multiple_of(LANES) * LANES];
+    // SAFETY: as the caller vouches.
+    unsafe {
+        from.lay(o, channels, dy);
+        let pixels = Pixels { dy: dy.as_ptr(), rows, columns, plane: 0 };
+        squares::gradient::<V, _, false>(conv, channels, x.as_ptr(), &pixels, sums, bias_sums);
+    }
 }
 
 /// A gradient that lies in planes, `[channel][pixel]`.
@@ -57,7 +102,8 @@ pub(crate) fn turn<V: Vector>(
 /// Scratch of [`channels_side_by_side`]: x with its padding, dy and dw transposed.
 pub(super) fn scratch_len(conv: &Conv2d) -> usize {
     let x = conv.c_in * (conv.h_in + 2 * conv.pad[0]) * (conv.w_in + 2 * conv.pad[1]);
-    let pixels = (conv.h_out() * conv.w_out()).next_multiple_of(LANES);
+    // Windows of a pooling may lie there twice.
+    let pixels = (conv.h_out() * conv.w_out()).next_multiple_of(LANES).max(2 * LANES);
     x + (pixels + conv.taps().next_multiple_of(LANES)) * LANES
 }
 
@@ -77,7 +123,7 @@ pub(crate) unsafe fn channels_side_by_side<V: Vector>(
     let (pixels, taps) = (conv.h_out() * conv.w_out(), conv.taps());
     let (h, w) = (conv.h_in + 2 * conv.pad[0], conv.w_in + 2 * conv.pad[1]);
     let (x_copy, rest) = scratch.split_at_mut(conv.c_in * h * w);
-    let (dy_t, rest) = rest.split_at_mut(pixels.next_multiple_of(LANES) * LANES);
+    let (dy_t, rest) = rest.split_at_mut(pixels.next_multiple_of(LANES).max(2 * LANES) * LANES);
     let dw_t = &mut rest[..taps.next_multiple_of(LANES) * LANES];
     let x = if conv.pad == [0, 0] {
         x
@@ -89,20 +135,28 @@ pub(crate) unsafe fn channels_side_by_side<V: Vector>(
         }
         &*x_copy
     };
+    let in_squares = squares::suits(conv);
     for o in (0..conv.c_out).step_by(LANES) {
         let channels = LANES.min(conv.c_out - o);
+        let mut bias_sums = [V::Elem::ZERO; LANES];
         // SAFETY: as the caller vouches; every tap of every pixel lies in x, dw_t holds a row for each tap.
         unsafe {
-            dy.lay(o, channels, dy_t);
-            let taps = Taps {
-                conv,
-                x: x.as_ptr(),
-                plane: h * w,
-                pitch: w,
-                dy: dy_t.as_ptr(),
-                dw: dw_t.as_mut_ptr(),
-            };
-            taps.add_products::<V>(channels.div_ceil(V::LANES));
+            if in_squares {
+                dw_t.fill(V::Elem::ZERO);
+                dy.add_squares(conv, o, channels, x, dy_t, dw_t.as_mut_ptr(), bias_sums.as_mut_ptr());
+            } else {
+                let dy_t = &mut dy_t[..pixels.next_multiple_of(LANES) * LANES];
+                dy.lay(o, channels, dy_t);
+                let taps = Taps {
+                    conv,
+                    x: x.as_ptr(),
+                    plane: h * w,
+                    pitch: w,
+                    dy: dy_t.as_ptr(),
+                    dw: dw_t.as_mut_ptr(),
+                };
+                taps.add_products::<V>(channels.div_ceil(V::LANES));
+            }
         }
         let mut square = [V::Elem::ZERO; LANES * LANES];
         for (i, dw_t) in dw_t.chunks_exact(LANES * LANES).enumerate() {
@@ -115,7 +169,12 @@ pub(crate) unsafe fn channels_side_by_side<V: Vector>(
             }
         }
         if let Some(db) = &mut db {
-            add_pixels::<V>(dy_t, &mut db[o..o + channels]);
+            let db = &mut db[o..o + channels];
+            if in_squares {
+                db.iter_mut().zip(&bias_sums).for_each(|(db, &sum)| *db += sum);
+            } else {
+                add_pixels::<V>(&dy_t[..pixels.next_multiple_of(LANES) * LANES], db);
+            }
         }
     }
 }

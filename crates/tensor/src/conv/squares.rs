@@ -3,9 +3,11 @@
 //! Every sum takes the squares in order, row after row, and of each its pixels in order. A max-pooling that follows leaves one
 //! pixel of its square a gradient, in each lane another one: then the pixel of `x` that belongs to it is selected, and
 //! a square costs the multiply-adds of one pixel instead of four.
+//!
+//! A vector is sixteen samples of one pixel, or of one sample sixteen output channels: then pixels of `x` are numbers for all lanes.
 
 use super::Conv2d;
-use crate::micro::{Tile, best_shape, cover, held};
+use crate::micro::{Tile, best_shape, cover, held, operand};
 use crate::simd::Vector;
 use crate::{LANES, Scalar};
 use std::ops::Range;
@@ -16,12 +18,12 @@ const FEW: usize = 3;
 /// Pixels of `x`, sixteen lanes each, that three quarters of the first cache hold.
 const SEEN: usize = 384;
 
-/// Whether the parameter gradient of tiled blocks is taken in squares.
+/// Whether the parameter gradient is taken in squares.
 pub(crate) fn suits(conv: &Conv2d) -> bool {
     conv.c_in <= FEW && conv.stride == [1, 1] && conv.pad == [0, 0]
 }
 
-/// Which square, of which channel, and the lane that its vector begins with.
+/// Which square, of which channel (or sixteen), and the lane that its vector begins with.
 #[derive(Clone, Copy)]
 pub(crate) struct Square {
     o: usize,
@@ -36,11 +38,11 @@ pub(crate) trait Squares<T> {
     fn size(&self) -> [usize; 2];
 
     /// Adds the products of a square, and its gradient to that of the bias. Tap (0, 0) of its first pixel reads `x`, whose rows
-    /// begin `pitch` apart.
+    /// begin `pitch` apart; `TILED` tells vectors from numbers for all lanes.
     ///
     /// # Safety
     /// The square must exist, and `R` x `C` taps of each of its pixels lie in `x`.
-    unsafe fn add<V: Vector<Elem = T>, const R: usize, const C: usize>(
+    unsafe fn add<V: Vector<Elem = T>, const R: usize, const C: usize, const TILED: bool>(
         &self,
         square: Square,
         x: *const T,
@@ -50,12 +52,18 @@ pub(crate) trait Squares<T> {
     );
 }
 
-/// Adds the gradients of the `live` lanes of one tile to `sums[o][c][u][v][16]` and `bias_sums[o][16]`.
+/// Numbers from one pixel of `x` to the next.
+const fn pixel(tiled: bool) -> usize {
+    if tiled { LANES } else { 1 }
+}
+
+/// Adds the gradients of the `live` lanes of one tile to `sums[o][c][u][v][16]` and `bias_sums[o][16]`; or, not `TILED`, those of one
+/// sample and `live` of sixteen output channels to `sums[c][u][v][16]` and `bias_sums[16]`.
 ///
 /// # Safety
 /// `conv` must [suit](suits); the pointers must be valid for all that its geometry names, and the squares lie in its output.
 #[inline(always)]
-pub(crate) unsafe fn gradient<V: Vector, S: Squares<V::Elem>>(
+pub(crate) unsafe fn gradient<V: Vector, S: Squares<V::Elem>, const TILED: bool>(
     conv: &Conv2d,
     live: usize,
     x: *const V::Elem,
@@ -67,15 +75,15 @@ pub(crate) unsafe fn gradient<V: Vector, S: Squares<V::Elem>>(
     let shape = best_shape::<V>(kh, kw);
     let [rows, _] = from.size();
     // As many rows of squares as leave what they see of x in the first cache while all channels pass.
-    let fits = |rows: &usize| (2 * rows - 1 + kh) * conv.w_in * conv.c_in <= SEEN;
+    let fits = |rows: &usize| !TILED || (2 * rows - 1 + kh) * conv.w_in * conv.c_in <= SEEN;
     let at_once = (1..=rows).take_while(fits).last().unwrap_or(1);
     for first in (0..rows).step_by(at_once) {
-        for o in 0..conv.c_out {
+        for o in 0..if TILED { conv.c_out } else { 1 } {
             // All lanes of a channel, which share cache lines, before the next.
             for lane in (0..live).step_by(V::LANES) {
                 for c in 0..conv.c_in {
                     let rows = first..(first + at_once).min(rows);
-                    let taps = SquareTaps { conv, from, rows, x, sums, bias_sums, lane, o, c };
+                    let taps = SquareTaps::<_, _, TILED> { conv, from, rows, x, sums, bias_sums, lane, o, c };
                     // SAFETY: the caller vouches for the pointers; the shape fits the kernel.
                     unsafe { cover::<V>(&taps, [shape; 2], kh, (0, kw)) };
                 }
@@ -85,7 +93,7 @@ pub(crate) unsafe fn gradient<V: Vector, S: Squares<V::Elem>>(
 }
 
 /// The kernel of output channel `o` and input channel `c`, over some rows of squares: tiles of its rows x its columns.
-struct SquareTaps<'a, T, S> {
+struct SquareTaps<'a, T, S, const TILED: bool> {
     conv: &'a Conv2d,
     from: &'a S,
     rows: Range<usize>,
@@ -97,7 +105,7 @@ struct SquareTaps<'a, T, S> {
     c: usize,
 }
 
-impl<T: Scalar, S: Squares<T>> Tile<T> for SquareTaps<'_, T, S> {
+impl<T: Scalar, S: Squares<T>, const TILED: bool> Tile<T> for SquareTaps<'_, T, S, TILED> {
     #[inline(always)]
     unsafe fn at<V: Vector<Elem = T>, const R: usize, const C: usize>(
         &self,
@@ -107,7 +115,7 @@ impl<T: Scalar, S: Squares<T>> Tile<T> for SquareTaps<'_, T, S> {
     ) {
         let Self { conv, from, ref rows, x, sums, bias_sums, lane, o, c } = *self;
         let [kh, kw] = conv.kernel;
-        let pitch = conv.w_in * LANES;
+        let pitch = conv.w_in * const { pixel(TILED) };
         let [_, columns] = from.size();
         let mut acc = [[V::splat(V::Elem::ZERO); C]; R];
         // SAFETY: the caller vouches for taps and rows; without padding every tap of every output pixel lies in x.
@@ -122,10 +130,13 @@ impl<T: Scalar, S: Squares<T>> Tile<T> for SquareTaps<'_, T, S> {
             }
             let mut bias = V::load(bias_sums);
             for i in rows.clone() {
-                let mut x = x.add((c * conv.h_in + 2 * i + u) * pitch + v * LANES + lane);
+                let mut x = x.add((c * conv.h_in + 2 * i + u) * pitch + v * const { pixel(TILED) });
+                if TILED {
+                    x = x.add(lane);
+                }
                 for j in 0..columns {
-                    from.add(Square { o, i, j, lane }, x, pitch, &mut acc, &mut bias);
-                    x = x.add(2 * LANES);
+                    from.add::<V, R, C, TILED>(Square { o, i, j, lane }, x, pitch, &mut acc, &mut bias);
+                    x = x.add(2 * const { pixel(TILED) });
                 }
             }
             for r in 0..R {
@@ -157,7 +168,7 @@ impl<T: Scalar> Squares<T> for Pixels<T> {
     }
 
     #[inline(always)]
-    unsafe fn add<V: Vector<Elem = T>, const R: usize, const C: usize>(
+    unsafe fn add<V: Vector<Elem = T>, const R: usize, const C: usize, const TILED: bool>(
         &self,
         Square { o, i, j, lane }: Square,
         x: *const T,
@@ -171,11 +182,12 @@ impl<T: Scalar> Squares<T> for Pixels<T> {
                 // SAFETY: the caller vouches for the square and its taps.
                 unsafe {
                     let at = o * self.plane + ((2 * i + p) * self.columns + 2 * j + q) * LANES + lane;
-                    let (d, x) = (V::load(self.dy.add(at)), x.add(p * pitch + q * LANES));
+                    let (d, x) = (V::load(self.dy.add(at)), x.add(p * pitch + q * const { pixel(TILED) }));
                     *bias = bias.add(d);
                     for r in 0..R {
                         for k in 0..C {
-                            acc[r][k] = d.mul_add(V::load(x.add(r * pitch + k * LANES)), acc[r][k]);
+                            let x = operand::<V, TILED>(x.add(r * pitch + k * const { pixel(TILED) }));
+                            acc[r][k] = x.mul_add(d, acc[r][k]);
                         }
                     }
                 }
@@ -200,7 +212,7 @@ impl<T: Scalar> Squares<T> for Maxima<T> {
     }
 
     #[inline(always)]
-    unsafe fn add<V: Vector<Elem = T>, const R: usize, const C: usize>(
+    unsafe fn add<V: Vector<Elem = T>, const R: usize, const C: usize, const TILED: bool>(
         &self,
         Square { o, i, j, lane }: Square,
         x: *const T,
@@ -219,9 +231,10 @@ impl<T: Scalar> Squares<T> for Maxima<T> {
             for k in 0..C {
                 // The neighbours of a column are loaded again: kept in registers, they would push out sums.
                 let [x] = held::<_, 1, 1>([x]);
-                let mut above = either(right, x.add(k * LANES));
+                let x = x.add(k * const { pixel(TILED) });
+                let mut above = either::<V, TILED>(right, x);
                 for r in 0..R {
-                    let below = either(right, x.add((r + 1) * pitch + k * LANES));
+                    let below = either::<V, TILED>(right, x.add((r + 1) * pitch));
                     acc[r][k] = d.mul_add(V::select(lower, below, above), acc[r][k]);
                     above = below;
                 }
@@ -235,7 +248,7 @@ impl<T: Scalar> Squares<T> for Maxima<T> {
 /// # Safety
 /// Both must exist.
 #[inline(always)]
-unsafe fn either<V: Vector>(right: V::Mask, x: *const V::Elem) -> V {
+unsafe fn either<V: Vector, const TILED: bool>(right: V::Mask, x: *const V::Elem) -> V {
     // SAFETY: as the caller vouches.
-    unsafe { V::select(right, V::load(x.add(LANES)), V::load(x)) }
+    unsafe { V::select(right, operand::<V, TILED>(x.add(const { pixel(TILED) })), operand::<V, TILED>(x)) }
 }

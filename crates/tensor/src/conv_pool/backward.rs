@@ -50,7 +50,7 @@ impl<T: Scalar> Backward<'_, T> {
                 if dx.is_none() && selects {
                     let (dy, tape) = (dy.as_ptr(), tape.as_ptr());
                     let maxima = Maxima { dy, tape, rows: pool.h_out(), columns: pool.w_out() };
-                    squares::gradient::<V, _>(&conv, live, x.as_ptr(), &maxima, sums.0, sums.1);
+                    squares::gradient::<V, _, true>(&conv, live, x.as_ptr(), &maxima, sums.0, sums.1);
                     continue;
                 }
                 // What is spread serves both gradients, and the second looks at neighbouring rows: all at once.
@@ -95,7 +95,7 @@ unsafe fn params_gradient<V: Vector>(
     unsafe {
         if squares::suits(conv) {
             let pixels = Pixels { dy: spread, rows, columns, plane };
-            return squares::gradient::<V, _>(conv, live, x.as_ptr(), &pixels, sums, bias_sums);
+            return squares::gradient::<V, _, true>(conv, live, x.as_ptr(), &pixels, sums, bias_sums);
         }
         for lane in (0..live).step_by(V::LANES) {
             add_rows::<V>(conv.c_out, rows * columns, plane, spread.add(lane), bias_sums.add(lane));

@@ -3,7 +3,8 @@
 
 use super::ConvPool2d;
 use super::backward::{Backward, covered};
-use crate::conv::side_by_side::{OutputGradient, channels_side_by_side, turn};
+use crate::conv::side_by_side::{OutputGradient, add_laid, channels_side_by_side, turn};
+use crate::conv::squares::{self, Maxima};
 use crate::simd::Vector;
 use crate::{Conv2d, LANES, Pool2d, Scalar};
 
@@ -41,6 +42,37 @@ struct Windows<'a, T> {
 }
 
 impl<V: Vector> OutputGradient<V> for Windows<'_, V::Elem> {
+    #[inline(always)]
+    unsafe fn add_squares(
+        &self,
+        conv: &Conv2d,
+        o: usize,
+        channels: usize,
+        x: &[V::Elem],
+        scratch: &mut [V::Elem],
+        sums: *mut V::Elem,
+        bias_sums: *mut V::Elem,
+    ) {
+        let Self { pool, tape, dy, .. } = self;
+        if pool.window != [2, 2] {
+            // SAFETY: as the caller vouches.
+            return unsafe { add_laid::<V>(self, conv, o, channels, x, scratch, sums, bias_sums) };
+        }
+        let (rows, columns) = (pool.h_out(), pool.w_out());
+        let windows = rows * columns;
+        let planes = o * windows..(o + channels) * windows;
+        let (places, gradients) = scratch.split_at_mut(windows.next_multiple_of(LANES) * LANES);
+        for (planes, to) in [(&tape[planes.clone()], &mut *places), (&dy[planes], &mut *gradients)] {
+            let squares = to.chunks_exact_mut(LANES * LANES).take(windows.div_ceil(LANES));
+            for (i, to) in squares.enumerate() {
+                turn::<V>(planes, windows, i * LANES, to.first_chunk_mut().expect("a square"));
+            }
+        }
+        let maxima = Maxima { dy: gradients.as_ptr(), tape: places.as_ptr(), rows, columns };
+        // SAFETY: as the caller vouches; the places of channels that do not exist are zero, like their gradients.
+        unsafe { squares::gradient::<V, _, false>(conv, channels, x.as_ptr(), &maxima, sums, bias_sums) };
+    }
+
     #[inline(always)]
     unsafe fn lay(&self, o: usize, channels: usize, to: &mut [V::Elem]) {
         let Self { conv, pool, tape, dy } = self;
