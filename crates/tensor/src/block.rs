@@ -22,7 +22,7 @@ pub struct Block {
 
 impl Block {
     /// Below this many samples, one sample after the other is faster than a tile with empty lanes.
-    const TILED_FROM: usize = 3;
+    const TILED_FROM: usize = 4;
 
     /// A block of tiles of [`LANES`] samples.
     pub fn tiled(samples: usize) -> Self {
