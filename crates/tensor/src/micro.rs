@@ -5,8 +5,8 @@
 //! tile that needs every last register spills, because compilers load the next operand early. Which shapes exist is the
 //! vector type's to say ([`Vector::best_shape`]): every further shape costs seconds of compilation.
 
-use crate::Scalar;
-use crate::simd::{Kernel, Vector};
+use crate::simd::{Kernel, Vector, prefetch};
+use crate::{LANES, Scalar};
 
 /// Work on an `R` x `C` tile of results that begins at row `r`, column `c`.
 pub(crate) trait Tile<T: Scalar> {
@@ -130,12 +130,18 @@ const fn unroll(sums: usize) -> usize {
 }
 
 /// `acc[r][c] += sum over k of a[r0 + r][k] * b[c][k * b_step ..][..LANES]`, or `a[k][r0 + r]`, a product `[R x k] * [k x C]`; rows
-/// of `a` begin `a_row` apart.
+/// of `a` begin `a_row` apart. Where `b` comes from the second cache, `AHEAD` steps are asked for before they are due.
 ///
 /// # Safety
 /// Every address the formula names must be valid for reading.
 #[inline(always)]
-pub(crate) unsafe fn product<V: Vector, const R: usize, const C: usize, const TRANSPOSED: bool>(
+pub(crate) unsafe fn product<
+    V: Vector,
+    const R: usize,
+    const C: usize,
+    const TRANSPOSED: bool,
+    const AHEAD: usize,
+>(
     acc: &mut [[V; C]; R],
     a: *const V::Elem,
     a_row: usize,
@@ -159,6 +165,12 @@ pub(crate) unsafe fn product<V: Vector, const R: usize, const C: usize, const TR
         for i in (0..whole).step_by(unroll) {
             for u in 0..unroll {
                 let at = [(i + u) * step, (i + u) * b_step].map(|at| at as isize);
+                // A vector of sixteen is a cache line.
+                if AHEAD > 0 && V::LANES == LANES {
+                    for c in 0..C {
+                        prefetch(b[c].wrapping_add((i + u + AHEAD) * b_step));
+                    }
+                }
                 add_product::<V, R, C, false>(acc, rows, b, at);
             }
         }

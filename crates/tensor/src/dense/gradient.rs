@@ -4,7 +4,7 @@
 use super::Dense;
 use crate::conv::gradient::add_row;
 use crate::micro::{FAR, Tile, cover, product};
-use crate::simd::{Kernel, Vector, sum16};
+use crate::simd::{Kernel, Vector, prefetch, sum16};
 use crate::{Block, LANES, Scalar};
 use std::ops::Range;
 
@@ -145,13 +145,14 @@ impl<T: Scalar> Kernel<T> for MoveRows<'_, T> {
         {
             return move_by_few::<V>(inputs, rows, kept, rate, w);
         }
-        let tile = OuterProducts { dense, first: rows.start, kept, rate, w: w.as_mut_ptr() };
         let columns = inputs.div_ceil(V::LANES);
         let shape @ (_, width) = V::best_shape(rows.len(), columns, FAR);
         // A strip of x that fits into half of the first cache stays there while all rows of W pass; where not even a panel
         // does, one that leaves room in the second.
         let vectors = |numbers: usize| numbers / (samples.max(1) * V::LANES);
-        let strip = if vectors(4096) >= LANES / V::LANES { vectors(4096) } else { vectors(65536) };
+        let far = vectors(4096) < LANES / V::LANES;
+        let strip = vectors(if far { 65536 } else { 4096 });
+        let tile = OuterProducts { dense, first: rows.start, kept, rate, far, w: w.as_mut_ptr() };
         let strip = strip.max(1).next_multiple_of(width);
         let mut from = 0;
         while from < columns && !rows.is_empty() {
@@ -284,6 +285,9 @@ unsafe fn move_vectors<V: Vector, const K: usize, const C: usize>(
     }
 }
 
+/// Samples whose x is asked for before they are due, where it comes from the second cache.
+const AHEAD: usize = 16;
+
 /// `G[o][i] = sum over samples of dy[o][sample] * x[sample][i]`, samples in order, and what becomes of `w[o][i]`: tiles of
 /// outputs x vectors of inputs.
 struct OuterProducts<'a, T> {
@@ -292,6 +296,8 @@ struct OuterProducts<'a, T> {
     first: usize,
     kept: &'a [Kept<'a, T>],
     rate: Option<T>,
+    /// Whether x comes from the second cache.
+    far: bool,
     w: *mut T,
 }
 
@@ -303,12 +309,18 @@ impl<T: Scalar> Tile<T> for OuterProducts<'_, T> {
         c0: usize,
         fresh: (usize, usize),
     ) {
-        let Self { dense, first, kept, rate, w } = *self;
+        let Self { dense, first, kept, rate, far, w } = *self;
         let (inputs, i) = (dense.inputs, c0 * V::LANES);
         let mut acc = [[V::splat(V::Elem::ZERO); C]; R];
         // SAFETY: the caller vouches for rows and columns; the slices were checked against the sizes.
         unsafe {
             let w = w.add(o * inputs + i);
+            // Asked for now, the weights are there when the sums are: they may come from the last cache.
+            for r in 0..R {
+                for c in 0..C {
+                    prefetch(w.wrapping_add(r * inputs + c * V::LANES));
+                }
+            }
             for &Kept { block, room, numbers } in kept {
                 let (x, room_16) = (numbers.as_ptr(), room * LANES);
                 let dy = x.add(inputs.next_multiple_of(LANES) * room);
@@ -317,7 +329,12 @@ impl<T: Scalar> Tile<T> for OuterProducts<'_, T> {
                     let i = i + c * V::LANES;
                     b[c] = x.add(i / LANES * room_16 + i % LANES);
                 }
-                product::<V, R, C, false>(&mut acc, dy, room, first + o, b, LANES, block.samples());
+                let k = block.samples();
+                if far {
+                    product::<V, R, C, false, AHEAD>(&mut acc, dy, room, first + o, b, LANES, k);
+                } else {
+                    product::<V, R, C, false, 0>(&mut acc, dy, room, first + o, b, LANES, k);
+                }
             }
             if fresh == (o, c0) && i + C * V::LANES <= inputs {
                 // Nearly always: nothing done before, no short vector.

@@ -109,7 +109,7 @@ impl<T: Scalar, const TRANSPOSED: bool> Tile<T> for RowsByColumns<T, TRANSPOSED>
             for c in 0..C {
                 columns[c] = b.add((c0 + c) * V::LANES);
             }
-            product::<V, R, C, TRANSPOSED>(&mut acc, a, a_row, r0, columns, b_row, k);
+            product::<V, R, C, TRANSPOSED, 0>(&mut acc, a, a_row, r0, columns, b_row, k);
             for r in 0..R {
                 for c in 0..C {
                     // What a tile that began earlier computes again has been added to already.
