@@ -2,7 +2,7 @@
 //!
 //! `[taps x 16] = [taps x pixels] * [pixels x 16]` for each sixteen channels: the first factor is x, read at the place of
 //! each tap, the second dy transposed. Nothing is left to add up, and a plane of x copied with its padding has every tap of
-//! every pixel inside.
+//! every pixel inside. A first layer takes its pixels by [squares].
 
 use super::Conv2d;
 use super::squares::{self, Pixels};
@@ -102,9 +102,12 @@ pub(crate) fn turn<V: Vector>(
 /// Scratch of [`channels_side_by_side`]: x with its padding, dy and dw transposed.
 pub(super) fn scratch_len(conv: &Conv2d) -> usize {
     let x = conv.c_in * (conv.h_in + 2 * conv.pad[0]) * (conv.w_in + 2 * conv.pad[1]);
-    // Windows of a pooling may lie there twice.
-    let pixels = (conv.h_out() * conv.w_out()).next_multiple_of(LANES).max(2 * LANES);
-    x + (pixels + conv.taps().next_multiple_of(LANES)) * LANES
+    x + (room(conv.h_out() * conv.w_out()) + conv.taps().next_multiple_of(LANES)) * LANES
+}
+
+/// Rows of sixteen channels for so many pixels, or for tape and gradient of the windows of a pooling that cover them.
+fn room(pixels: usize) -> usize {
+    pixels.next_multiple_of(LANES).max(2 * LANES)
 }
 
 /// Adds the gradients of one sample to `dw` and `db`.
@@ -123,7 +126,7 @@ pub(crate) unsafe fn channels_side_by_side<V: Vector>(
     let (pixels, taps) = (conv.h_out() * conv.w_out(), conv.taps());
     let (h, w) = (conv.h_in + 2 * conv.pad[0], conv.w_in + 2 * conv.pad[1]);
     let (x_copy, rest) = scratch.split_at_mut(conv.c_in * h * w);
-    let (dy_t, rest) = rest.split_at_mut(pixels.next_multiple_of(LANES).max(2 * LANES) * LANES);
+    let (dy_t, rest) = rest.split_at_mut(room(pixels) * LANES);
     let dw_t = &mut rest[..taps.next_multiple_of(LANES) * LANES];
     let x = if conv.pad == [0, 0] {
         x
@@ -135,7 +138,7 @@ pub(crate) unsafe fn channels_side_by_side<V: Vector>(
         }
         &*x_copy
     };
-    let in_squares = squares::suits(conv);
+    let (in_squares, laid) = (squares::suits(conv), pixels.next_multiple_of(LANES) * LANES);
     for o in (0..conv.c_out).step_by(LANES) {
         let channels = LANES.min(conv.c_out - o);
         let mut bias_sums = [V::Elem::ZERO; LANES];
@@ -145,8 +148,7 @@ pub(crate) unsafe fn channels_side_by_side<V: Vector>(
                 dw_t.fill(V::Elem::ZERO);
                 dy.add_squares(conv, o, channels, x, dy_t, dw_t.as_mut_ptr(), bias_sums.as_mut_ptr());
             } else {
-                let dy_t = &mut dy_t[..pixels.next_multiple_of(LANES) * LANES];
-                dy.lay(o, channels, dy_t);
+                dy.lay(o, channels, &mut dy_t[..laid]);
                 let taps = Taps {
                     conv,
                     x: x.as_ptr(),
@@ -173,7 +175,7 @@ pub(crate) unsafe fn channels_side_by_side<V: Vector>(
             if in_squares {
                 db.iter_mut().zip(&bias_sums).for_each(|(db, &sum)| *db += sum);
             } else {
-                add_pixels::<V>(&dy_t[..pixels.next_multiple_of(LANES) * LANES], db);
+                add_pixels::<V>(&dy_t[..laid], db);
             }
         }
     }
