@@ -182,6 +182,7 @@ pub(crate) unsafe fn product<
 
 /// Pointers that a loop follows all of, of a tile that has `M` others: the compiler is kept from knowing how they were made, or it would make
 /// them again at each step, with additions that take the place of multiply-adds. Only where registers are enough for all.
+#[allow(clippy::pointers_in_nomem_asm_block, reason = "no instruction, so none that follows the pointer")]
 #[inline(always)]
 pub(crate) fn held<T, const N: usize, const M: usize>(mut pointers: [*const T; N]) -> [*const T; N] {
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]

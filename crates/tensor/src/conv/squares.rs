@@ -177,12 +177,18 @@ impl<T: Scalar> Squares<T> for Pixels<T> {
         bias: &mut V,
     ) {
         // Of a last row or column that is odd a square has a part.
-        for p in 0..2.min(self.rows - 2 * i) {
-            for q in 0..2.min(self.columns - 2 * j) {
+        let (rows, columns) = (2.min(self.rows - 2 * i), 2.min(self.columns - 2 * j));
+        let first = o * self.plane + (2 * i * self.columns + 2 * j) * LANES + lane;
+        for p in 0..2 {
+            for q in 0..2 {
+                if p >= rows || q >= columns {
+                    continue;
+                }
                 // SAFETY: the caller vouches for the square and its taps.
                 unsafe {
-                    let at = o * self.plane + ((2 * i + p) * self.columns + 2 * j + q) * LANES + lane;
-                    let (d, x) = (V::load(self.dy.add(at)), x.add(p * pitch + q * const { pixel(TILED) }));
+                    let d = V::load(self.dy.add(first + (p * self.columns + q) * LANES));
+                    // Pixels share taps, which in registers would push out sums: each loads its own.
+                    let [x] = held::<_, 1, 1>([x.add(p * pitch + q * const { pixel(TILED) })]);
                     *bias = bias.add(d);
                     for r in 0..R {
                         for k in 0..C {
@@ -228,9 +234,9 @@ impl<T: Scalar> Squares<T> for Maxima<T> {
             let d = V::load(self.dy.add(at)).keep(four.gt(place));
             let (right, lower) = (V::or(place.eq(one), place.eq(three)), place.ge(two));
             *bias = bias.add(d);
+            // All taps are found from one register.
+            let [x] = held::<_, 1, 1>([x]);
             for k in 0..C {
-                // The neighbours of a column are loaded again: kept in registers, they would push out sums.
-                let [x] = held::<_, 1, 1>([x]);
                 let x = x.add(k * const { pixel(TILED) });
                 let mut above = either::<V, TILED>(right, x);
                 for r in 0..R {

@@ -111,7 +111,7 @@ impl<T: Scalar, const N: usize, const FUSED: bool> Vector for Wide<T, N, FUSED> 
     }
     #[inline(always)]
     fn zip(a: Self, b: Self) -> (Self, Self) {
-        let at = |i: usize| if i % 2 == 0 { a.0[i / 2] } else { b.0[i / 2] };
+        let at = |i: usize| if i.is_multiple_of(2) { a.0[i / 2] } else { b.0[i / 2] };
         (Self(std::array::from_fn(at)), Self(std::array::from_fn(|i| at(N + i))))
     }
     #[inline(always)]
