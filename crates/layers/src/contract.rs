@@ -242,8 +242,8 @@ pub trait Parted<T: Scalar>: Layer<T> {
 pub struct Part<'a, T> {
     /// Channels of the output whose parameters are meant.
     pub outputs: Range<usize>,
-    /// The rows of `dtheta` that belong to them. They are added to.
-    pub dtheta: ParamsMut<'a, T>,
+    /// The rows of `dtheta` that belong to them. They are added to, where their gradient is wanted.
+    pub dtheta: Option<ParamsMut<'a, T>>,
     /// Channels of the input, and all that there is of `dx`: theirs. Overwritten, where it is wanted.
     pub dx: Option<(Range<usize>, &'a mut [T])>,
 }
@@ -252,18 +252,6 @@ pub struct Part<'a, T> {
 /// minibatch than block by block: long sums are fast sums, threads share its rows instead of adding up gradients of their own,
 /// and for plain gradient descent it is never stored at all.
 pub trait Deferred<T: Scalar>: Parted<T> {
-    /// `dx = (df/dx)^T dy`: the half of [`Layer::backward`] that leaves the parameters alone, for inputs `inputs`, which are
-    /// all that `dx` holds, with the same bits.
-    fn backward_input(
-        &self,
-        pass: &Pass,
-        theta: &[T],
-        inputs: Range<usize>,
-        dy: &[T],
-        dx: &mut [T],
-        scratch: &mut [T],
-    );
-
     /// Numbers that [`keep`](Self::keep) needs for blocks that make up such a one.
     fn kept_len(&self, block: Block) -> usize;
 

@@ -167,11 +167,13 @@ impl<T: Scalar> Parted<T> for Conv2d {
         part: Part<'_, T>,
         scratch: &mut [T],
     ) {
-        let Part { outputs, dtheta: ParamsMut { weight: dw, bias: db }, dx } = part;
-        let plane = dy.len() / self.output.c;
-        let own = &dy[outputs.start * plane..outputs.end * plane];
-        let kernel = self.kernel.with_outputs(outputs.len());
-        kernel.backward_params(pass.block, saved.x, own, dw, db, scratch);
+        let Part { outputs, dtheta, dx } = part;
+        if let Some(ParamsMut { weight: dw, bias: db }) = dtheta {
+            let plane = dy.len() / self.output.c;
+            let own = &dy[outputs.start * plane..outputs.end * plane];
+            let kernel = self.kernel.with_outputs(outputs.len());
+            kernel.backward_params(pass.block, saved.x, own, dw, db, scratch);
+        }
         if let Some((inputs, dx)) = dx {
             self.kernel.backward_input(inputs, pass.block, self.split(theta).weight, dy, dx, scratch);
         }

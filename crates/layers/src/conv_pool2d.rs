@@ -120,13 +120,15 @@ impl<T: Scalar> Parted<T> for ConvPool2d {
         part: Part<'_, T>,
         scratch: &mut [T],
     ) {
-        let Part { outputs, dtheta: ParamsMut { weight: dw, bias: db }, dx } = part;
+        let Part { outputs, dtheta, dx } = part;
         let (x, tape, theta) = (saved.x, saved.tape, self.conv.split(theta));
-        let plane = dy.len() / self.output.c;
-        let own = outputs.start * plane..outputs.end * plane;
-        let kernel = self.kernel.with_outputs(outputs.len());
-        let w = theta.rows(outputs, self.output.c).weight;
-        kernel.backward(pass.block, w, x, &tape[own.clone()], &dy[own], None, Some(dw), db, scratch);
+        if let Some(ParamsMut { weight: dw, bias: db }) = dtheta {
+            let plane = dy.len() / self.output.c;
+            let own = outputs.start * plane..outputs.end * plane;
+            let kernel = self.kernel.with_outputs(outputs.len());
+            let w = theta.rows(outputs, self.output.c).weight;
+            kernel.backward(pass.block, w, x, &tape[own.clone()], &dy[own], None, Some(dw), db, scratch);
+        }
         if dx.is_some() {
             self.kernel.backward(pass.block, theta.weight, x, tape, dy, dx, None, None, scratch);
         }

@@ -95,7 +95,8 @@ impl<T: Scalar> Layer<T> for Dense {
         let ParamsMut { weight: dw, bias: db } = self.split_mut(dtheta);
         self.kernel.backward_params(pass.block, saved.x, dy, dw, db, scratch);
         if let Some(dx) = dx {
-            self.backward_input(pass, theta, 0..self.kernel.inputs, dy, dx, scratch);
+            let w = self.split(theta).weight;
+            self.kernel.backward_input(0..self.kernel.inputs, pass.block, w, dy, dx, scratch);
         }
     }
 
@@ -133,12 +134,15 @@ impl<T: Scalar> Parted<T> for Dense {
         part: Part<'_, T>,
         scratch: &mut [T],
     ) {
-        let Part { outputs, dtheta: ParamsMut { weight: dw, bias: db }, dx } = part;
-        let kernel = tensor::Dense { outputs: outputs.len(), ..self.kernel };
-        let own = &dy[outputs.start * pass.block.lanes()..outputs.end * pass.block.lanes()];
-        kernel.backward_params(pass.block, saved.x, own, dw, db, scratch);
+        let Part { outputs, dtheta, dx } = part;
+        if let Some(ParamsMut { weight: dw, bias: db }) = dtheta {
+            let kernel = tensor::Dense { outputs: outputs.len(), ..self.kernel };
+            let row = dy.len() / self.kernel.outputs;
+            let own = &dy[outputs.start * row..outputs.end * row];
+            kernel.backward_params(pass.block, saved.x, own, dw, db, scratch);
+        }
         if let Some((inputs, dx)) = dx {
-            self.backward_input(pass, theta, inputs, dy, dx, scratch);
+            self.kernel.backward_input(inputs, pass.block, self.split(theta).weight, dy, dx, scratch);
         }
     }
 
@@ -148,18 +152,6 @@ impl<T: Scalar> Parted<T> for Dense {
 }
 
 impl<T: Scalar> Deferred<T> for Dense {
-    fn backward_input(
-        &self,
-        pass: &Pass,
-        theta: &[T],
-        inputs: Range<usize>,
-        dy: &[T],
-        dx: &mut [T],
-        scratch: &mut [T],
-    ) {
-        self.kernel.backward_input(inputs, pass.block, self.split(theta).weight, dy, dx, scratch);
-    }
-
     fn kept_len(&self, block: Block) -> usize {
         self.kernel.kept_len(block)
     }

@@ -204,8 +204,8 @@ impl<T: Scalar> Network<T> {
             let scratch = scratch.first_mut(scratch_len);
             if let Some((layer, share)) = node.shared(pass.block, share) {
                 let (channels, middle) = (layer.output().c, first_half(layer.output().c));
-                let (y_a, y_b) = y.split_at_mut(y_len / channels * middle);
-                let (tape_a, tape_b) = tape.split_at_mut(tape_len / channels * middle);
+                let (y_a, y_b) = halves(y, channels);
+                let (tape_a, tape_b) = halves(tape, channels);
                 let other = other.first_mut(scratch_len);
                 share.both(
                     &mut || layer.forward_part(&pass, theta, 0..middle, x, y_a, tape_a, scratch),
@@ -325,45 +325,27 @@ impl<T: Scalar> Network<T> {
             let kept = match (&mut keep, node.layer.as_deferred()) {
                 (Some(keep), Some(layer)) => {
                     deferred -= 1;
-                    keep(deferred, layer, x, dy_now).then_some(layer)
+                    keep(deferred, layer, x, dy_now)
                 }
-                _ => None,
+                _ => false,
             };
-            if let Some(layer) = kept {
-                let inputs = layer.input().features();
-                match (wanted_dx, shared) {
-                    (Some(dx), Some((_, share))) => {
-                        let middle = first_half(inputs);
-                        let (a, b) = dx.split_at_mut(middle * pass.block.lanes());
-                        let other = other.first_mut(scratch_len);
-                        share.both(
-                            &mut || layer.backward_input(pass, theta, 0..middle, dy_now, a, scratch),
-                            &mut || layer.backward_input(pass, theta, middle..inputs, dy_now, b, other),
-                        );
-                    }
-                    (Some(dx), None) => layer.backward_input(pass, theta, 0..inputs, dy_now, dx, scratch),
-                    (None, _) => {}
-                }
-            } else {
-                let saved = Saved {
-                    x,
-                    y: ws.activations[place + 1].first(y_len),
-                    tape: ws.tapes[place].first(tape_len),
-                };
-                let dtheta = &mut dtheta[node.theta.clone()];
-                if let Some((layer, share)) = shared {
+            let tape = ws.tapes[place].first(tape_len);
+            let saved = Saved { x, y: ws.activations[place + 1].first(y_len), tape };
+            let dtheta = &mut dtheta[node.theta.clone()];
+            // Of what was kept only the inputs are left to do, if anybody wants them.
+            let shared = shared.filter(|_| !kept || wanted_dx.is_some());
+            match (shared, node.layer.as_parted().filter(|_| kept)) {
+                (Some((layer, share)), _) => {
                     let (outputs, inputs) = (layer.output().c, layer.input().c);
-                    let middle = first_half(outputs);
-                    let (dtheta_a, dtheta_b) = layer.tensors(dtheta).split_rows(middle, outputs);
-                    let (dx_a, dx_b) = wanted_dx
-                        .map(|dx| {
-                            let middle = first_half(inputs);
-                            let (a, b) = dx.split_at_mut(x_len / inputs * middle);
-                            ((0..middle, a), (middle..inputs, b))
-                        })
-                        .unzip();
-                    let mut a = Some(Part { outputs: 0..middle, dtheta: dtheta_a, dx: dx_a });
-                    let mut b = Some(Part { outputs: middle..outputs, dtheta: dtheta_b, dx: dx_b });
+                    let (middle, input) = (first_half(outputs), first_half(inputs));
+                    let rows = |dtheta| layer.tensors(dtheta).split_rows(middle, outputs);
+                    let (rows_a, rows_b) = (!kept).then_some(dtheta).map(rows).unzip();
+                    let (dx_a, dx_b) = wanted_dx.map(|dx| halves(dx, inputs)).unzip();
+                    let [dx_a, dx_b] =
+                        [(0..input, dx_a), (input..inputs, dx_b)].map(|(of, dx)| Some((of, dx?)));
+                    // Each is run once, which a trait object cannot say.
+                    let mut a = Some(Part { outputs: 0..middle, dtheta: rows_a, dx: dx_a });
+                    let mut b = Some(Part { outputs: middle..outputs, dtheta: rows_b, dx: dx_b });
                     let work = |part: &mut Option<Part<'_, T>>, scratch: &mut [T]| {
                         if let Some(part) = part.take() {
                             layer.backward_part(pass, theta, saved, dy_now, part, scratch);
@@ -371,9 +353,13 @@ impl<T: Scalar> Network<T> {
                     };
                     let other = other.first_mut(scratch_len);
                     share.both(&mut || work(&mut a, scratch), &mut || work(&mut b, other));
-                } else {
-                    node.layer.backward(pass, theta, saved, dy_now, wanted_dx, dtheta, scratch);
                 }
+                (None, Some(layer)) => {
+                    let dx = wanted_dx.map(|dx| (0..layer.input().c, dx));
+                    let part = Part { outputs: 0..layer.output().c, dtheta: None, dx };
+                    layer.backward_part(pass, theta, saved, dy_now, part, scratch);
+                }
+                (None, None) => node.layer.backward(pass, theta, saved, dy_now, wanted_dx, dtheta, scratch),
             }
             std::mem::swap(&mut dy, &mut dx);
         }
@@ -482,6 +468,11 @@ impl<T: Scalar> Node<T> {
     fn pass(&self, pass: &Pass) -> Pass {
         Pass { block: pass.block, mode: pass.mode.for_layer(self.index) }
     }
+}
+
+/// What lies there of the first half of the channels, and of the others.
+fn halves<T>(numbers: &mut [T], channels: usize) -> (&mut [T], &mut [T]) {
+    numbers.split_at_mut(numbers.len() / channels * first_half(channels))
 }
 
 /// Names every tensor and gives it its range of `theta`, layer by layer.

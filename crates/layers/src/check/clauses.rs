@@ -243,7 +243,9 @@ fn deferral<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Repo
         }
         let mut dx = vec![f32::NAN; x.len()];
         let mut scratch = vec![f32::NAN; layer.scratch_len(block)];
-        deferred.backward_input(&pass, &theta, 0..inputs, &dy, &mut dx, &mut scratch);
+        let part = Part { outputs: 0..outputs, dtheta: None, dx: Some((0..inputs, &mut dx)) };
+        let saved = Saved { x: &x, y: &[], tape: &[] };
+        deferred.backward_part(&pass, &theta, saved, &dy, part, &mut scratch);
         let live = |values: &[f32]| numbers::<f32>(&rows(block, inputs, values));
         same_bits(report, Clause::Deferral, Some(isa), "dx", block, &live(&expected.dx), &live(&dx));
     });
@@ -284,7 +286,7 @@ fn parts<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report)
                 let (_, rows) = parted.tensors(&mut dtheta).split_rows(outputs.start, output.c);
                 let (rows, _) = rows.split_rows(outputs.len(), output.c - outputs.start);
                 let own = place(&inputs, input.c, x.len());
-                let part = Part { outputs, dtheta: rows, dx: Some((inputs, &mut dx[own])) };
+                let part = Part { outputs, dtheta: Some(rows), dx: Some((inputs, &mut dx[own])) };
                 let mut scratch = nan(layer.scratch_len(block));
                 let saved = Saved { x: &x, y: &y, tape: &tape };
                 parted.backward_part(&pass, &theta, saved, &dy, part, &mut scratch);

@@ -170,9 +170,7 @@ impl Conv2d {
         dx: &mut [T],
         scratch: &mut [T],
     ) {
-        assert!(inputs.start <= inputs.end && inputs.end <= self.c_in, "conv: input channels {inputs:?}");
-        let dx_len = block.len(inputs.len() * self.h_in * self.w_in);
-        assert_eq!(dx.len(), dx_len, "conv: length of dx for channels {inputs:?} of {block:?}");
+        self.check_dx("conv", &inputs, block, dx.len());
         self.check(block, w.len(), block.len(self.inputs()), dy.len(), scratch.len(), "dy");
         if self.takes_winograd(block) {
             return self.winograd(Operands::BackwardInput { inputs, w, dy, dx }, scratch);
@@ -290,6 +288,13 @@ impl Conv2d {
 
     pub(crate) fn taps(&self) -> usize {
         self.c_in * self.kernel[0] * self.kernel[1]
+    }
+
+    #[track_caller]
+    pub(crate) fn check_dx(&self, name: &str, inputs: &Range<usize>, block: Block, dx: usize) {
+        assert!(inputs.start <= inputs.end && inputs.end <= self.c_in, "{name}: input channels {inputs:?}");
+        let len = block.len(inputs.len() * self.h_in * self.w_in);
+        assert_eq!(dx, len, "{name}: length of dx for channels {inputs:?} of {block:?}");
     }
 
     #[track_caller]

@@ -107,9 +107,7 @@ impl ConvPool2d {
         self.check(block, w.len(), x.len(), dy.len(), tape.len(), scratch.len());
         assert!(dw.as_ref().is_none_or(|dw| dw.len() == w.len()), "conv and pool: length of dw");
         if let Some((inputs, dx)) = &dx {
-            let Conv2d { c_in, h_in, w_in, .. } = self.conv;
-            assert!(inputs.start <= inputs.end && inputs.end <= c_in, "conv and pool: channels {inputs:?}");
-            assert_eq!(dx.len(), block.len(inputs.len() * h_in * w_in), "conv and pool: length of dx");
+            self.conv.check_dx("conv and pool", inputs, block, dx.len());
         }
         assert!(db.as_ref().is_none_or(|db| db.len() == self.conv.c_out), "conv and pool: length of db");
         T::conv_pool_backward(Backward { chain: *self, block, w, x, tape, dy, dx, dw, db, scratch });

@@ -240,7 +240,7 @@ impl<T: Scalar, const TRANSPOSED: bool> Tile<T> for RowsByLanes<T, TRANSPOSED> {
                 b[c] = x.add(column::<V>(x_features, c0 + c) + from * LANES);
             }
             product::<V, R, C, TRANSPOSED, 0>(&mut acc, a, a_row, r0, b, LANES, to - from);
-            // What a tile that began earlier computes again has been added to already.
+            // What a tile that began earlier computes again has been added to already; nearly always that is nothing.
             let done = if goes_on { (fresh.0 - r0, fresh.1 - c0) } else { (0, 0) };
             for r in 0..R {
                 for c in 0..C {
