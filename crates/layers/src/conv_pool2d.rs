@@ -183,6 +183,7 @@ mod tests {
     use super::*;
     use crate::check::{Clause, Failure, Options, check_layer};
     use crate::{ConvOptions, Isa, Network, Workspace};
+    use proptest::prelude::*;
 
     /// Bits of output and gradients of a network, for one block.
     fn bits(network: &Network, block: Block) -> Vec<u32> {
@@ -214,6 +215,68 @@ mod tests {
         y.iter().chain(&dtheta).map(|value| (value + 0.0).to_bits()).collect()
     }
 
+    /// `conv`, `relu` or not and `pool`, one by one, if they fit.
+    fn plain(
+        input: Shape,
+        channels: usize,
+        options: ConvOptions,
+        window: [usize; 2],
+        relu: bool,
+    ) -> Option<Vec<Arc<dyn Layer<f32>>>> {
+        let conv = Conv2d::new(input, channels, options).ok()?;
+        let output = conv.output();
+        let pool = MaxPool2d::new(output, window, window).ok()?;
+        let relu = relu.then(|| Arc::new(Relu::new(output)) as Arc<dyn Layer<f32>>);
+        Some([Some(Arc::new(conv) as _), relu, Some(Arc::new(pool) as _)].into_iter().flatten().collect())
+    }
+
+    fn fused(plain: &[Arc<dyn Layer<f32>>]) -> ConvPool2d {
+        let (chain, count) = ConvPool2d::chain(plain).unwrap();
+        assert_eq!(count, plain.len());
+        chain
+    }
+
+    /// Every clause holds but for those that cannot, and `excused` ones.
+    fn assert_proved(chain: &ConvPool2d, options: &Options, excused: &[Clause]) {
+        // Dual numbers take the branch that the numbers take; a difference may step over a kink. The rounding bound is the
+        // plain layers', whose bits these are.
+        let others = [Clause::CentralDifference, Clause::FourPointDifference, Clause::Oracle];
+        let report = check_layer(chain, options);
+        let failures: Vec<&Failure> = report
+            .failures
+            .iter()
+            .filter(|failure| ![&others, excused].concat().contains(&failure.clause))
+            .collect();
+        assert!(failures.is_empty(), "{}: {failures:?}", chain.spec);
+    }
+
+    /// A chain of `first`, one of a second convolution, so that its input gradient counts, both ways; whether they fit.
+    fn assert_same_bits(
+        input: Shape,
+        channels: usize,
+        first: ConvOptions,
+        window: [usize; 2],
+        relu: bool,
+    ) -> bool {
+        let second = ConvOptions { kernel: [2, 3], pad: [1, 0], ..ConvOptions::square(1) };
+        let Some(a) = plain(input, channels, first, window, relu) else { return false };
+        let Some(b) = plain(a.last().unwrap().output(), 5, second, window, relu) else { return false };
+        let fused: Network = Network::new(vec![Box::new(fused(&a)), Box::new(fused(&b))]).unwrap();
+        let plain = Network::of(a.into_iter().chain(b).collect()).unwrap().unfused();
+        for isa in Isa::available() {
+            for block in [Block::tiled(1), Block::tiled(21), Block::single(1), Block::single(3)] {
+                isa.with(|| {
+                    let (fused, plain) = (bits(&fused, block), bits(&plain, block));
+                    assert_eq!(
+                        fused, plain,
+                        "{input:?} {channels} {first:?} {window:?} {relu} {block:?} {isa}"
+                    );
+                });
+            }
+        }
+        true
+    }
+
     #[test]
     fn proves_itself() {
         let chains = [
@@ -223,29 +286,16 @@ mod tests {
             (Shape::new(2, 9, 11), 2, [2, 3], [1, 0], [3, 2], false),
         ];
         for (input, channels, kernel, pad, window, relu) in chains {
-            let conv =
-                Conv2d::new(input, channels, ConvOptions { kernel, pad, ..ConvOptions::square(1) }).unwrap();
-            let output = conv.output();
-            let mut layers: Vec<Arc<dyn Layer<f32>>> = vec![Arc::new(conv)];
-            if relu {
-                layers.push(Arc::new(Relu::new(output)));
-            }
-            layers.push(Arc::new(MaxPool2d::new(output, window, window).unwrap()));
-            let (chain, _) = ConvPool2d::chain(&layers).unwrap();
-            // Dual numbers take the branch that the numbers take; a difference may step over a kink. The rounding bound is
-            // the plain layers', whose bits these are.
-            let others = [Clause::CentralDifference, Clause::FourPointDifference, Clause::Oracle];
-            let report = check_layer(&chain, &Options::default());
-            let failures: Vec<&Failure> =
-                report.failures.iter().filter(|failure| !others.contains(&failure.clause)).collect();
-            assert!(failures.is_empty(), "{}: {failures:?}", chain.spec);
+            let options = ConvOptions { kernel, pad, ..ConvOptions::square(1) };
+            let chain = plain(input, channels, options, window, relu).unwrap();
+            assert_proved(&fused(&chain), &Options::default(), &[]);
         }
     }
 
     #[test]
     fn has_the_bits_of_the_plain_chain() {
         let options = |kernel, pad| ConvOptions { kernel, pad, ..ConvOptions::square(1) };
-        // Two convolutions, so that the second one's input gradient counts; rests of rows and columns; odd channels.
+        // Rests of rows and columns; odd channels.
         let chains = [
             (Shape::new(1, 13, 15), options([3, 3], [0, 0]), [2, 2], true),
             (Shape::new(2, 12, 23), options([3, 2], [1, 1]), [2, 3], false),
@@ -253,34 +303,31 @@ mod tests {
             (Shape::new(16, 15, 14), options([3, 3], [0, 0]), [2, 2], true),
         ];
         for (input, first, window, relu) in chains {
-            let mut plain: Vec<Box<dyn Layer<f32>>> = Vec::new();
-            let mut fused: Vec<Box<dyn Layer<f32>>> = Vec::new();
-            let mut shape = input;
-            for (channels, options) in [(input.c.max(9), first), (5, options([2, 3], [1, 0]))] {
-                let conv = Conv2d::new(shape, channels, options).unwrap();
-                let rectifier = relu.then(|| Relu::new(conv.output()));
-                let pool = MaxPool2d::new(conv.output(), window, window).unwrap();
-                shape = pool.output();
-                let mut layers: Vec<Arc<dyn Layer<f32>>> = vec![Arc::new(conv.clone())];
-                plain.push(Box::new(conv));
-                if let Some(rectifier) = rectifier {
-                    layers.push(Arc::new(rectifier.clone()));
-                    plain.push(Box::new(rectifier));
-                }
-                layers.push(Arc::new(pool.clone()));
-                plain.push(Box::new(pool));
-                let (chain, count) = ConvPool2d::chain(&layers).unwrap();
-                assert_eq!(count, layers.len());
-                fused.push(Box::new(chain));
-            }
-            let fused: Network = Network::new(fused).unwrap();
-            let plain = Network::new(plain).unwrap().unfused();
-            for isa in Isa::available() {
-                for block in [Block::tiled(1), Block::tiled(21), Block::single(1), Block::single(3)] {
-                    isa.with(|| {
-                        assert_eq!(bits(&fused, block), bits(&plain, block), "{shape:?} {block:?} {isa}")
-                    });
-                }
+            assert!(assert_same_bits(input, input.c.max(9), first, window, relu));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn random_geometries(
+            size in (1usize..4, 1usize..16, 1usize..40),
+            channels in 1usize..20,
+            kernel in [1usize..6, 1usize..6],
+            stride in [1usize..4, 1usize..4],
+            pad in [0usize..3, 0usize..3],
+            window in [1usize..4, 1usize..4],
+            bias: bool,
+            relu: bool,
+            seed: u64,
+        ) {
+            let (input, conv) = (Shape::new(size.0, size.1, size.2), ConvOptions { kernel, stride, pad, bias });
+            if let Some(chain) = plain(input, channels, conv, window, relu) {
+                // Where few windows pass a ReLU, none may be there for a NaN to travel through.
+                let options = Options { seed, samples: vec![3, 17], ..Options::default() };
+                assert_proved(&fused(&chain), &options, &[Clause::NanTravels]);
+                assert_same_bits(input, channels, conv, window, relu);
             }
         }
     }

@@ -97,7 +97,7 @@ impl<T: Scalar> Network<T> {
         Self::of(layers)
     }
 
-    fn of(layers: Vec<Arc<dyn Layer<T>>>) -> Result<Self, LayerError> {
+    pub(crate) fn of(layers: Vec<Arc<dyn Layer<T>>>) -> Result<Self, LayerError> {
         if layers.is_empty() {
             return Err(LayerError::Empty);
         }

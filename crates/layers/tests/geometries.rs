@@ -17,7 +17,7 @@ fn pairs(range: std::ops::Range<usize>) -> impl Strategy<Value = [usize; 2]> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn convolutions(

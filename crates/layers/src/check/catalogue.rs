@@ -32,6 +32,7 @@ fn configurations() -> Result<Vec<Box<dyn Checked>>, LayerError> {
         Box::new(conv([2, 9, 13], 3, [2, 3], [3, 4], [1, 0], true)?),
         Box::new(conv([3, 5, 7], 4, [3, 5], [1, 1], [1, 2], false)?),
         Box::new(conv([1, 20, 20], 2, [3, 3], [2, 2], [1, 1], true)?),
+        Box::new(conv([2, 4, 9], 3, [3, 5], [1, 2], [1, 2], false)?),
         Box::new(conv([17, 2, 3], 18, [1, 1], [1, 1], [0, 0], true)?),
         Box::new(conv([17, 5, 7], 18, [3, 3], [1, 1], [1, 1], true)?),
         Box::new(MaxPool2d::new(Shape::new(3, 6, 6), [2, 2], [2, 2])?),

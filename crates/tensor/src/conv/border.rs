@@ -4,9 +4,9 @@
 //! read once for all columns that it has a pixel for.
 
 use super::correlation::{Correlation, Lay, Targets};
+use crate::Scalar;
 use crate::micro::held;
 use crate::simd::Vector;
-use crate::{LANES, Scalar};
 
 /// The columns of targets at one border, of row `i`. Where that is the left one, `LEFT`, tap `v` of column `q` of `C` reads column
 /// `v + q - C` of the source; at the right one column `v + q`, counted from that which `x` points to.
@@ -107,7 +107,7 @@ impl<T: Scalar> Border<'_, T> {
                     let x = x.wrapping_offset((c * lay.plane) as isize + row * lay.pitch as isize);
                     let mut sources = [zero; S];
                     for s in 0..S {
-                        sources[s] = V::load(x.add(s * LANES + lane));
+                        sources[s] = V::load(x.add(s * lay.pixel + lane));
                     }
                     // At the left border the first tap lies outside for all columns, at the right one the last.
                     let mut tap = plan.w_start + c as isize * plan.w_channel + u as isize * plan.w_tap[0];
