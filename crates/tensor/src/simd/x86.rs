@@ -365,7 +365,8 @@ unsafe fn first(n: usize) -> __m256i {
     unsafe { _mm256_loadu_si256(MASKS.as_ptr().add(8 - n).cast()) }
 }
 
-/// `to[i * to_pitch + j] = from[j * from_pitch + i]` for `i, j < 8`: pairs, then fours, then halves change places.
+/// `to[i * to_pitch + j] = from[j * from_pitch + i]` for `i, j < 8`: halves of rows are brought together by the loads, then pairs and
+/// fours change places.
 ///
 /// # Safety
 /// AVX must be there; `from` must be valid for 8 rows of 8 that begin `from_pitch` apart, `to` for 8 that begin `to_pitch` apart.
@@ -373,16 +374,19 @@ unsafe fn first(n: usize) -> __m256i {
 unsafe fn transpose8(from: *const f32, from_pitch: usize, to: *mut f32, to_pitch: usize) {
     // SAFETY: the caller vouches for the instructions and both squares.
     unsafe {
-        let r = |j: usize| _mm256_loadu_ps(from.add(j * from_pitch));
         let pair = |a, b| (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
         let four = |a, b| (_mm256_shuffle_ps::<0x44>(a, b), _mm256_shuffle_ps::<0xee>(a, b));
-        let ((a0, a1), (a2, a3)) = (pair(r(0), r(1)), pair(r(2), r(3)));
-        let ((a4, a5), (a6, a7)) = (pair(r(4), r(5)), pair(r(6), r(7)));
-        let ((b0, b1), (b2, b3)) = (four(a0, a2), four(a1, a3));
-        let ((b4, b5), (b6, b7)) = (four(a4, a6), four(a5, a7));
-        for (i, (low, high)) in [(b0, b4), (b1, b5), (b2, b6), (b3, b7)].into_iter().enumerate() {
-            _mm256_storeu_ps(to.add(i * to_pitch), _mm256_permute2f128_ps::<0x20>(low, high));
-            _mm256_storeu_ps(to.add((i + 4) * to_pitch), _mm256_permute2f128_ps::<0x31>(low, high));
+        for i in [0, 4] {
+            // Of columns i to i + 3, rows j and j + 4.
+            let r = |j: usize| {
+                let (low, high) = (from.add(j * from_pitch + i), from.add((j + 4) * from_pitch + i));
+                _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(_mm_loadu_ps(low)), _mm_loadu_ps(high))
+            };
+            let ((a0, a1), (a2, a3)) = (pair(r(0), r(1)), pair(r(2), r(3)));
+            let ((b0, b1), (b2, b3)) = (four(a0, a2), four(a1, a3));
+            for (k, row) in [b0, b1, b2, b3].into_iter().enumerate() {
+                _mm256_storeu_ps(to.add((i + k) * to_pitch), row);
+            }
         }
     }
 }
