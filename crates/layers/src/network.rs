@@ -198,15 +198,15 @@ impl<T: Scalar> Network<T> {
             let Dimensions { x_len, y_len, tape_len, scratch_len } = node.dimensions(pass.block);
             let (before, after) = ws.activations.split_at_mut(place + 1);
             let (theta, pass) = (&theta[node.theta.clone()], node.pass(pass));
-            let (x, y) = (before[place].first(x_len), after[0].first_mut(y_len));
-            let tape = ws.tapes[place].first_mut(tape_len);
+            let (x, y) = (&before[place][..x_len], &mut after[0][..y_len]);
+            let tape = &mut ws.tapes[place][..tape_len];
             let [scratch, other] = &mut ws.scratch;
-            let scratch = scratch.first_mut(scratch_len);
+            let scratch = &mut scratch[..scratch_len];
             if let Some((layer, share)) = node.shared(pass.block, share) {
                 let (channels, middle) = (layer.output().c, first_half(layer.output().c));
                 let (y_a, y_b) = halves(y, channels);
                 let (tape_a, tape_b) = halves(tape, channels);
-                let other = other.first_mut(scratch_len);
+                let other = &mut other[..scratch_len];
                 share.both(
                     &mut || layer.forward_part(&pass, theta, 0..middle, x, y_a, tape_a, scratch),
                     &mut || layer.forward_part(&pass, theta, middle..channels, x, y_b, tape_b, other),
@@ -315,11 +315,11 @@ impl<T: Scalar> Network<T> {
         let first = self.first_trained(frozen);
         for (place, node) in self.plan.iter().enumerate().skip(first).rev() {
             let Dimensions { x_len, y_len, tape_len, scratch_len } = node.dimensions(pass.block);
-            let (theta, dy_now) = (&theta[node.theta.clone()], dy.first(y_len));
-            let wanted_dx = (place > first).then(|| dx.first_mut(x_len));
+            let (theta, dy_now) = (&theta[node.theta.clone()], &dy[..y_len]);
+            let wanted_dx = (place > first).then(|| &mut dx[..x_len]);
             let [scratch, other] = &mut ws.scratch;
-            let scratch = scratch.first_mut(scratch_len);
-            let x = ws.activations[place].first(x_len);
+            let scratch = &mut scratch[..scratch_len];
+            let x = &ws.activations[place][..x_len];
             let shared = node.shared(pass.block, share);
             let pass = &node.pass(pass);
             let kept = match (&mut keep, node.layer.as_deferred()) {
@@ -329,8 +329,8 @@ impl<T: Scalar> Network<T> {
                 }
                 _ => false,
             };
-            let tape = ws.tapes[place].first(tape_len);
-            let saved = Saved { x, y: ws.activations[place + 1].first(y_len), tape };
+            let tape = &ws.tapes[place][..tape_len];
+            let saved = Saved { x, y: &ws.activations[place + 1][..y_len], tape };
             let dtheta = &mut dtheta[node.theta.clone()];
             // Of what was kept only the inputs are left to do, if anybody wants them.
             let shared = shared.filter(|_| !kept || wanted_dx.is_some());
@@ -351,7 +351,7 @@ impl<T: Scalar> Network<T> {
                             layer.backward_part(pass, theta, saved, dy_now, part, scratch);
                         }
                     };
-                    let other = other.first_mut(scratch_len);
+                    let other = &mut other[..scratch_len];
                     share.both(&mut || work(&mut a, scratch), &mut || work(&mut b, other));
                 }
                 (None, Some(layer)) => {

@@ -1,7 +1,7 @@
 //! All the memory a network computes in, allocated once.
 
 use crate::network::Network;
-use byhand_tensor::{Block, Scalar};
+use byhand_tensor::{Block, Buffer, Scalar};
 
 /// The memory one thread needs to run a [`Network`] forward and backward over a block of samples: activations, tapes, scratch
 /// and two gradient buffers. Built once, used for any number of steps; no use of it allocates.
@@ -42,10 +42,10 @@ impl<T: Scalar> Workspace<T> {
         Self {
             block,
             largest: block,
-            activations: features.iter().map(|&features| Buffer::new(block.len(features))).collect(),
-            tapes: nodes.iter().map(|node| Buffer::new(node.layer.tape_len(block))).collect(),
-            scratch: [Buffer::new(scratch), Buffer::new(0)],
-            gradients: [Buffer::new(block.len(widest)), Buffer::new(block.len(widest))],
+            activations: features.iter().map(|&features| Buffer::zeros(block.len(features))).collect(),
+            tapes: nodes.iter().map(|node| Buffer::zeros(node.layer.tape_len(block))).collect(),
+            scratch: [Buffer::zeros(scratch), Buffer::zeros(0)],
+            gradients: [Buffer::zeros(block.len(widest)), Buffer::zeros(block.len(widest))],
             features,
         }
     }
@@ -53,7 +53,7 @@ impl<T: Scalar> Workspace<T> {
     /// With room for layers that are done by [halves](Network::forward_shared).
     #[must_use]
     pub fn for_halves(mut self) -> Self {
-        self.scratch[1] = Buffer::new(self.scratch[0].numbers.len());
+        self.scratch[1] = Buffer::zeros(self.scratch[0].len());
         self
     }
 
@@ -77,14 +77,14 @@ impl<T: Scalar> Workspace<T> {
     /// Bytes of memory held.
     pub fn bytes(&self) -> usize {
         let buffers = self.activations.iter().chain(&self.tapes).chain(&self.gradients);
-        buffers.chain(&self.scratch).map(|buffer| buffer.numbers.len() * size_of::<T>()).sum()
+        buffers.chain(&self.scratch).map(|buffer| buffer.len() * size_of::<T>()).sum()
     }
 
     /// The network's input, to be written before a forward pass, laid out as the block says (dead lanes repeat the last sample;
     /// see [`pack`](byhand_tensor::pack)).
     pub fn input_mut(&mut self) -> &mut [T] {
         let len = self.activation_len(0);
-        self.activations[0].first_mut(len)
+        &mut self.activations[0][..len]
     }
 
     /// The network's input.
@@ -106,7 +106,7 @@ impl<T: Scalar> Workspace<T> {
     pub fn output_and_grad_mut(&mut self) -> (&[T], &mut [T]) {
         let last = self.activations.len() - 1;
         let len = self.activation_len(last);
-        (self.activations[last].first(len), self.gradients[0].first_mut(len))
+        (&self.activations[last][..len], &mut self.gradients[0][..len])
     }
 
     /// Number of activations: the input, and the output of every layer that is not the identity.
@@ -120,39 +120,10 @@ impl<T: Scalar> Workspace<T> {
     /// If there are not so many.
     #[track_caller]
     pub fn activation(&self, index: usize) -> &[T] {
-        self.activations[index].first(self.activation_len(index))
+        &self.activations[index][..self.activation_len(index)]
     }
 
     fn activation_len(&self, index: usize) -> usize {
         self.block.len(self.features[index])
-    }
-}
-
-/// Numbers that start at a 64-byte border, so that no vector straddles two cache lines.
-#[derive(Clone, Debug)]
-pub(crate) struct Buffer<T> {
-    numbers: Vec<T>,
-    start: usize,
-}
-
-impl<T: Scalar> Buffer<T> {
-    const ALIGN: usize = 64;
-
-    fn new(len: usize) -> Self {
-        let numbers = vec![T::ZERO; len + Self::ALIGN / size_of::<T>()];
-        // usize::MAX means that the border cannot be found: slower, never wrong.
-        let start =
-            Some(numbers.as_ptr().align_offset(Self::ALIGN)).filter(|&start| start + len <= numbers.len());
-        Self { start: start.unwrap_or(0), numbers }
-    }
-
-    #[track_caller]
-    pub(crate) fn first(&self, len: usize) -> &[T] {
-        &self.numbers[self.start..][..len]
-    }
-
-    #[track_caller]
-    pub(crate) fn first_mut(&mut self, len: usize) -> &mut [T] {
-        &mut self.numbers[self.start..][..len]
     }
 }

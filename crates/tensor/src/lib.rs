@@ -15,6 +15,7 @@
 
 pub mod activation;
 mod block;
+mod buffer;
 mod conv;
 mod conv_pool;
 mod dense;
@@ -34,6 +35,7 @@ mod vectorised;
 mod winograd;
 
 pub use block::{Block, LANES, pack, unpack};
+pub use buffer::Buffer;
 pub use conv::Conv2d;
 pub use conv_pool::ConvPool2d;
 pub use dense::{Dense, Kept};

@@ -12,7 +12,7 @@ use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
 
-use byhand_layers::Scalar;
+use byhand_layers::{Buffer, Scalar};
 
 pub use self::adam::{Adam, AdamW};
 pub use self::sgd::Sgd;
@@ -110,21 +110,22 @@ impl fmt::Display for Optimizer {
 
 /// What an optimiser remembers between steps: one flat buffer, slot after slot, each as long as the parameters.
 #[derive(Debug, Clone, PartialEq)]
-pub struct OptimizerState<T> {
-    values: Vec<T>,
+pub struct OptimizerState<T: Scalar> {
+    values: Buffer<T>,
     param_len: usize,
 }
 
 impl<T: Scalar> OptimizerState<T> {
     /// The state before the first step: all zero.
     pub fn new(optimizer: &Optimizer, param_len: usize) -> OptimizerState<T> {
-        OptimizerState { values: vec![T::ZERO; optimizer.slots() * param_len], param_len }
+        OptimizerState { values: Buffer::zeros(optimizer.slots() * param_len), param_len }
     }
 
     /// The state saved as `values` (what [`values`](OptimizerState::values) gave), if it has the length this
     /// optimiser needs.
     pub fn from_values(optimizer: &Optimizer, param_len: usize, values: Vec<T>) -> Option<OptimizerState<T>> {
-        (values.len() == optimizer.slots() * param_len).then_some(OptimizerState { values, param_len })
+        (values.len() == optimizer.slots() * param_len)
+            .then(|| OptimizerState { values: Buffer::from(&*values), param_len })
     }
 
     /// All of it, slot after slot.

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 
 use byhand_layers::Block;
 use byhand_layers::loss::{Loss, LossStats};
-use byhand_layers::{Deferred, Kept, Loop, NamedParam, Network, Pass, Share, Workspace, vectorised};
+use byhand_layers::{Buffer, Deferred, Kept, Loop, NamedParam, Network, Pass, Share, Workspace, vectorised};
 
 use self::crew::Crew;
 pub use self::plan::{MAX_SHARDS, ShardPlan};
@@ -100,7 +100,7 @@ pub struct Trainer {
     /// Of a step, a sample.
     flops: u64,
     crew: Arc<Crew>,
-    theta: Vec<f32>,
+    theta: Buffer<f32>,
     state: OptimizerState<f32>,
     shards: Vec<Shard>,
     /// Shards of the last step.
@@ -169,7 +169,7 @@ impl Trainer {
             shares_update,
             shares_layers,
             crew,
-            theta,
+            theta: Buffer::from(&*theta),
             scratch_len: 0,
             steps: 0,
         })
@@ -222,7 +222,7 @@ impl Trainer {
 
     /// The weights, when training is over.
     pub fn into_theta(self) -> Vec<f32> {
-        self.theta
+        self.theta.to_vec()
     }
 
     /// What the optimiser remembers.
@@ -254,7 +254,7 @@ impl Trainer {
 
     /// Continues another trainer's work.
     pub(crate) fn restore(&mut self, theta: Vec<f32>, state: OptimizerState<f32>, steps: u64) {
-        self.theta = theta;
+        self.theta.copy_from_slice(&theta);
         self.state = state;
         self.steps = steps;
     }
@@ -291,6 +291,9 @@ impl Trainer {
             let Shard { samples, dtheta, kept, residuals, stats, is_sound, is_bounded, .. } = shard;
             (*stats, *is_bounded) = (LossStats::default(), self.descends);
             let mut first = 0;
+            if active > 1 {
+                self.stored.iter().for_each(|range| dtheta[range.clone()].fill(0.0));
+            }
             for samples in self.plan.blocks(samples.clone()) {
                 let block = self.plan.block(samples.len());
                 let pass = Pass::train(block, self.config.seed, self.steps, samples.start as u64);
@@ -413,13 +416,13 @@ pub(crate) fn plan_for(network: &Network<f32>, batch_size: usize, merged_len: us
     ShardPlan::new(batch_size, network.flops(), network.param_len(), merged_len, sample_bytes)
 }
 
-/// Which of the deferred layers keep their operands: those that are not frozen and for which that is at most four times the
+/// Which of the deferred layers keep their operands: those that are not frozen and for which that is at most twice the
 /// numbers of their parameters. Else adding block by block to a gradient, which stays in a core's cache, moves less memory.
 fn keeps(network: &Network<f32>, batch_size: usize, frozen: usize) -> Vec<bool> {
     let all = Block::single(batch_size);
     network
         .deferred()
-        .map(|(range, layer)| range.start >= frozen && layer.kept_len(all) <= 4 * range.len())
+        .map(|(range, layer)| range.start >= frozen && layer.kept_len(all) <= 2 * range.len())
         .collect()
 }
 
@@ -463,7 +466,7 @@ fn for_each_shard(crew: &Crew, shards: &mut [Shard], work: &(impl Fn(&mut Shard)
 }
 
 /// Parameters from which on the update is shared among threads.
-const SHARED_UPDATE: usize = 1 << 15;
+const SHARED_UPDATE: usize = 1 << 12;
 
 /// FLOPs beside which the time lost by a call that brings no help is small.
 const USELESS_CALL: u64 = 15_000_000;
@@ -484,9 +487,9 @@ struct Shard {
     /// As one block, of the largest minibatch.
     largest: Block,
     /// Gradients of the layers that do not keep; in the first shard of all layers.
-    dtheta: Vec<f32>,
+    dtheta: Buffer<f32>,
     /// What the others keep.
-    kept: Vec<Vec<f32>>,
+    kept: Vec<Buffer<f32>>,
     residuals: Vec<f32>,
     stats: LossStats,
     /// All of `dtheta` is finite.
@@ -498,11 +501,11 @@ struct Shard {
 impl Shard {
     fn new(network: &Network<f32>, keeps: &[bool], largest: Block) -> Shard {
         let room = network.deferred().zip(keeps).map(|((_, layer), &keeps)| (layer.kept_len(largest), keeps));
-        let kept = room.map(|(len, keeps)| vec![0.0; if keeps { len } else { 0 }]).collect();
+        let kept = room.map(|(len, keeps)| Buffer::zeros(if keeps { len } else { 0 })).collect();
         Shard {
             samples: 0..0,
             largest,
-            dtheta: vec![0.0; network.param_len()],
+            dtheta: Buffer::zeros(network.param_len()),
             kept,
             residuals: vec![0.0; largest.tiles() * largest.lanes()],
             stats: LossStats::default(),
@@ -552,7 +555,7 @@ impl Update {
         if part.theta.len() <= CHUNK {
             return self.apply(part);
         }
-        let mid = (part.theta.len() / 2).next_multiple_of(CHUNK);
+        let mid = (part.theta.len() / 2).next_multiple_of(SLICE);
         let (a, b) = part.split_at(mid);
         crew.join(|| self.share(crew, a), || self.share(crew, b));
     }
@@ -581,8 +584,8 @@ impl Update {
             }
             let (gradient, state) = (&dtheta[0][slice.clone()], state.reborrow().range(slice.clone()));
             self.optimizer.update(self.step, self.learning_rate, theta, gradient, state);
-            for dtheta in &mut *dtheta {
-                dtheta[slice.clone()].fill(0.0);
+            if active == 1 {
+                dtheta[0][slice.clone()].fill(0.0);
             }
         }
     }
