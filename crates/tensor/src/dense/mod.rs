@@ -190,7 +190,7 @@ fn columns<V: Vector>(block: Block) -> usize {
 fn chunks<V: Vector>(steps: usize, columns: usize) -> impl Iterator<Item = Range<usize>> {
     const NUMBERS: usize = 6144;
     // A tile's sums are stored and loaded between two chunks: these must not be too short for that.
-    const LEAST: usize = 64;
+    const LEAST: usize = 128;
     let most = (NUMBERS / (columns.max(1) * V::LANES)).max(LEAST);
     let size = steps.div_ceil(steps.div_ceil(most)).max(1);
     (0..steps).step_by(size).map(move |from| from..(from + size).min(steps))

@@ -14,8 +14,9 @@ const MIN_SHARD_FLOPS: u64 = 1_000_000;
 /// gradients of all shards fit.
 const MERGE_FLOPS: [(usize, u64); 3] = [(1 << 20, 24), (8 << 20, 60), (usize::MAX, 120)];
 
-/// What it costs, in FLOPs, that each shard reads each parameter forward and backward.
-pub(super) const READ_FLOPS: u64 = 10;
+/// What it costs, in FLOPs, that each shard reads each parameter forward and backward, once more for every shard: the more there are,
+/// the smaller are their blocks, each of which reads all again.
+const READ_FLOPS: u64 = 4;
 
 /// Bytes of activations that a block of tiles may have, so that they stay in a core's cache from layer to layer.
 const BLOCK_BYTES: usize = 512 << 10;
@@ -24,8 +25,9 @@ const BLOCK_BYTES: usize = 512 << 10;
 /// come one after the other, and each stays in a core's cache.
 const LARGE_SAMPLE: usize = 256 << 10;
 
-/// The most tiles a block has.
-const MAX_BLOCK_TILES: usize = 8;
+/// The fewest and the most tiles a block has, if there are so many: the products of dense layers take four vectors of samples at once.
+const LEAST_BLOCK_TILES: usize = 4;
+const MAX_BLOCK_TILES: usize = 16;
 
 /// How a minibatch is cut into shards, and a shard into blocks.
 ///
@@ -67,7 +69,7 @@ impl ShardPlan {
             let bytes = shards * merged_len * size_of::<f32>();
             let fits = MERGE_FLOPS.iter().find(|(room, _)| bytes <= *room);
             let merge = fits.map_or(0, |(_, flops)| flops * (shards * merged_len) as u64);
-            merge + READ_FLOPS * (shards * param_len) as u64
+            merge + READ_FLOPS * (shards * shards * param_len) as u64
         };
         let pays = |shards: usize| {
             let n = shards as u64;
@@ -77,9 +79,10 @@ impl ShardPlan {
         while max_shards < MAX_SHARDS && pays(2 * max_shards) {
             max_shards *= 2;
         }
-        // A block re-reads all weights, so its activations may take as much room as they do.
-        let room = BLOCK_BYTES.max(4 * param_len);
-        let block_tiles = (room / (sample_bytes * block.lanes()).max(1)).clamp(1, MAX_BLOCK_TILES);
+        // A block re-reads all weights, forward and backward, so it may take more room than they do.
+        let room = BLOCK_BYTES.max(3 * size_of::<f32>() * param_len);
+        let block_tiles =
+            (room / (sample_bytes * block.lanes()).max(1)).clamp(LEAST_BLOCK_TILES, MAX_BLOCK_TILES);
         let largest_shard = block.tiles().div_ceil(max_shards).max(1);
         ShardPlan { lanes: block.lanes(), max_shards, block_tiles: block_tiles.min(largest_shard) }
     }
@@ -165,7 +168,7 @@ mod tests {
         assert_eq!([1, 8, 16, 32, 128, 1000].map(shards), [1, 1, 1, 2, 4, 8]);
         // A large dense network: nothing to merge, but much to read.
         let shards = |batch: usize| ShardPlan::new(batch, 3_200_000, 670_000, 0, 10_000).shards(batch);
-        assert_eq!([16, 128, 1000].map(shards), [1, 4, 8]);
+        assert_eq!([16, 128, 1000].map(shards), [1, 4, 4]);
         // A large convolutional network: samples one after the other, so that even eight can be shared.
         let plan = ShardPlan::new(8, 112_000_000, 466_000, 65_000, 1 << 20);
         assert_eq!((plan.lanes, plan.shards(8)), (1, 4));

@@ -5,10 +5,12 @@ use std::ops::Range;
 use byhand_layers::{Deferred, Kept, ParamsMut, Share, first_half};
 
 use super::crew::Crew;
-use super::plan::READ_FLOPS;
 
 /// FLOPs of a layer's rows that are worth a hand-off to another thread, reading of parameters counted.
 const MIN_ROWS_FLOPS: u64 = 1_000_000;
+
+/// What it costs, in FLOPs, that a parameter moves from core to core.
+const MOVE_FLOPS: u64 = 20;
 
 /// FLOPs of half a layer that are worth it if they are FLOPs indeed: they move less memory from core to core.
 const MIN_HALF_FLOPS: u64 = 400_000;
@@ -21,7 +23,7 @@ const PARTS_A_THREAD: usize = 2;
 
 /// What work of so many FLOPs costs, in FLOPs, if it reads so many parameters.
 fn cost(flops: u64, params: usize) -> u64 {
-    flops + READ_FLOPS * params as u64
+    flops + MOVE_FLOPS * params as u64
 }
 
 impl Share for Crew {
