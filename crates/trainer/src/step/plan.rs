@@ -14,9 +14,11 @@ const MIN_SHARD_FLOPS: u64 = 1_000_000;
 /// gradients of all shards fit.
 const MERGE_FLOPS: [(usize, u64); 3] = [(1 << 20, 24), (8 << 20, 60), (usize::MAX, 120)];
 
-/// What it costs, in FLOPs, that each shard reads each parameter forward and backward, once more for every shard: the more there are,
-/// the smaller are their blocks, each of which reads all again.
-const READ_FLOPS: u64 = 4;
+/// What it costs, in FLOPs, that `shards` shards read a parameter forward and backward, if all parameters take so many bytes. Where they
+/// do not stay in a core's cache, all cores read from the same memory, the more often the smaller the shards.
+fn read_flops(bytes: usize, shards: u64) -> u64 {
+    if bytes <= 1 << 20 { 15 * shards } else { 4 * shards * shards }
+}
 
 /// Bytes of activations that a block of tiles may have, so that they stay in a core's cache from layer to layer.
 const BLOCK_BYTES: usize = 512 << 10;
@@ -69,7 +71,7 @@ impl ShardPlan {
             let bytes = shards * merged_len * size_of::<f32>();
             let fits = MERGE_FLOPS.iter().find(|(room, _)| bytes <= *room);
             let merge = fits.map_or(0, |(_, flops)| flops * (shards * merged_len) as u64);
-            merge + READ_FLOPS * (shards * shards * param_len) as u64
+            merge + read_flops(size_of::<f32>() * param_len, shards as u64) * param_len as u64
         };
         let pays = |shards: usize| {
             let n = shards as u64;
@@ -162,7 +164,7 @@ mod tests {
     fn the_number_of_shards_follows_the_work() {
         // lenet: 2.1 MFLOP and 72,000 parameters, 3,424 of them in convolutions.
         let shards = |batch: usize| ShardPlan::new(batch, 2_100_000, 72_000, 3_424, 100_000).shards(batch);
-        assert_eq!([1, 8, 16, 32, 128, 1000].map(shards), [1, 1, 1, 2, 8, 16]);
+        assert_eq!([1, 8, 16, 32, 128, 1000].map(shards), [1, 1, 1, 2, 4, 8]);
         // The same, if every shard had a gradient of all of them: merging is dear.
         let shards = |batch: usize| ShardPlan::new(batch, 2_100_000, 72_000, 72_000, 100_000).shards(batch);
         assert_eq!([1, 8, 16, 32, 128, 1000].map(shards), [1, 1, 1, 2, 4, 8]);
