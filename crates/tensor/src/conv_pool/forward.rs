@@ -68,6 +68,8 @@ impl<T: Scalar> Forward<'_, T> {
                             },
                             h_pool: pool.h_out(),
                             w_pool: pool.w_out(),
+                            // The samples fill half a vector: the other half takes the next window.
+                            pairs: V::HALVES && lanes == LANES && 2 * live <= V::LANES && pool.w_out() > 1,
                         };
                         let mut o = 0;
                         while o < conv.c_out {
@@ -173,8 +175,8 @@ impl<T: Scalar> Forward<'_, T> {
 /// Windows of 2 x 2 of a convolution of stride 1 without padding: the four places of a vector of windows are four sums in
 /// registers, for one or more channels at a time.
 ///
-/// A vector is the lanes of one window of a tile, or neighbouring windows of one sample. Then the four are two rows of two
-/// vectors of neighbouring pixels, even and odd ones to be parted.
+/// A vector is the lanes of one window of a tile, half of them of two windows, or neighbouring windows of one sample. Then the four
+/// are two rows of two vectors of neighbouring pixels, even and odd ones to be parted.
 pub(crate) struct Windows<'a, T> {
     conv: &'a Conv2d,
     w: *const T,
@@ -184,6 +186,8 @@ pub(crate) struct Windows<'a, T> {
     to: Pooled<T>,
     h_pool: usize,
     w_pool: usize,
+    /// Whether a vector is half the lanes of two neighbouring windows of a tile.
+    pairs: bool,
 }
 
 impl<T: Scalar> Windows<'_, T> {
@@ -197,9 +201,12 @@ impl<T: Scalar> Windows<'_, T> {
         // SAFETY: as the caller vouches.
         unsafe {
             match self.conv.kernel[1] {
-                5 if self.lanes == LANES => self.vectors::<V, R, 5>(o, i),
-                3 if self.lanes == LANES => self.vectors::<V, R, 3>(o, i),
-                _ => self.vectors::<V, R, 1>(o, i),
+                5 if self.pairs => self.vectors::<V, R, 5, true>(o, i),
+                3 if self.pairs => self.vectors::<V, R, 3, true>(o, i),
+                _ if self.pairs => self.vectors::<V, R, 1, true>(o, i),
+                5 if self.lanes == LANES => self.vectors::<V, R, 5, false>(o, i),
+                3 if self.lanes == LANES => self.vectors::<V, R, 3, false>(o, i),
+                _ => self.vectors::<V, R, 1, false>(o, i),
             }
         }
         R
@@ -210,13 +217,21 @@ impl<T: Scalar> Windows<'_, T> {
     /// # Safety
     /// As `row`; `N` must divide the kernel's width, and be 1 for single samples.
     #[inline(always)]
-    unsafe fn vectors<V: Vector<Elem = T>, const R: usize, const N: usize>(&self, o: usize, i: usize) {
-        let step = if self.lanes == LANES { 1 } else { V::LANES };
+    unsafe fn vectors<V: Vector<Elem = T>, const R: usize, const N: usize, const PAIRS: bool>(
+        &self,
+        o: usize,
+        i: usize,
+    ) {
+        let step = match self.lanes {
+            LANES if PAIRS => 2,
+            LANES => 1,
+            _ => V::LANES,
+        };
         let mut j = 0;
         while j < self.w_pool {
             // The last vector begins early enough to end in time, and pools some windows twice.
             // SAFETY: the caller vouches for channels and row; a row has at least `step` windows.
-            unsafe { self.at::<V, R, N>(o, i, j.min(self.w_pool - step)) };
+            unsafe { self.at::<V, R, N, PAIRS>(o, i, j.min(self.w_pool - step)) };
             j += step;
         }
     }
@@ -226,12 +241,22 @@ impl<T: Scalar> Windows<'_, T> {
     /// # Safety
     /// Channels and windows must exist; of `N` as [`vectors`](Self::vectors).
     #[inline(always)]
-    unsafe fn at<V: Vector<Elem = T>, const R: usize, const N: usize>(&self, o: usize, i: usize, j: usize) {
-        let Self { conv, w, b, x, lanes, ref to, h_pool, w_pool } = *self;
+    unsafe fn at<V: Vector<Elem = T>, const R: usize, const N: usize, const PAIRS: bool>(
+        &self,
+        o: usize,
+        i: usize,
+        j: usize,
+    ) {
+        let Self { conv, w, b, x, lanes, ref to, h_pool, w_pool, .. } = *self;
         let [kh, kw] = conv.kernel;
         let taps = conv.taps();
         let pitch = conv.w_in * lanes;
         let across = if lanes == LANES { LANES } else { V::LANES };
+        // The windows of a pair are two pixels apart.
+        let load = |x: *const T| {
+            // SAFETY: as of the sums below.
+            unsafe { if PAIRS { V::load_halves(x, x.add(2 * LANES)) } else { V::load(x) } }
+        };
         let zero = V::splat(T::ZERO);
         let mut acc = [[zero; 4]; R];
         // SAFETY: every tap of every place of a window lies in its plane, since there is no padding.
@@ -246,10 +271,10 @@ impl<T: Scalar> Windows<'_, T> {
                 for u in 0..kh {
                     let mut x = x.add((c * conv.h_in + 2 * i + u) * pitch + 2 * j * lanes);
                     for _ in 0..kw / N {
-                        let mut left = [V::load(x), V::load(x.add(pitch))];
+                        let mut left = [load(x), load(x.add(pitch))];
                         for v in 0..N {
                             let next = x.add(v * LANES + across);
-                            let right = [V::load(next), V::load(next.add(pitch))];
+                            let right = [load(next), load(next.add(pitch))];
                             let mut ws = [zero; R];
                             for r in 0..R {
                                 ws[r] = V::splat(*w.add(r * taps + v));
@@ -274,7 +299,7 @@ impl<T: Scalar> Windows<'_, T> {
                     let ((a, b), (c, d)) = (V::unzip(a, b), V::unzip(c, d));
                     [a, b, c, d]
                 };
-                to.four::<V>(four, (((o + r) * h_pool + i) * w_pool + j) * lanes);
+                to.four::<V, PAIRS>(four, (((o + r) * h_pool + i) * w_pool + j) * lanes);
             }
         }
     }
@@ -344,17 +369,26 @@ impl<T: Scalar> Pooled<T> {
         }
     }
 
-    /// Pools windows of 2 x 2, whose places are given in row order, into place `at`.
+    /// Pools windows of 2 x 2, whose places are given in row order, into place `at`, or a pair of windows of a tile into two.
     ///
     /// # Safety
-    /// The place must exist.
+    /// The places must exist.
     #[inline(always)]
-    unsafe fn four<V: Vector<Elem = T>>(&self, four: [V; 4], at: usize) {
+    unsafe fn four<V: Vector<Elem = T>, const PAIRS: bool>(&self, four: [V; 4], at: usize) {
         let (best, place) = self.best_of_four(four);
-        // SAFETY: the caller vouches for the place.
+        // SAFETY: the caller vouches for the places.
         unsafe {
-            best.store(self.y.add(at));
-            place.store(self.tape.add(at));
+            if PAIRS {
+                // Lanes without a sample get the numbers of others.
+                let (best, place) = (best.halves(), place.halves());
+                best.0.store(self.y.add(at));
+                place.0.store(self.tape.add(at));
+                best.1.store(self.y.add(at + LANES));
+                place.1.store(self.tape.add(at + LANES));
+            } else {
+                best.store(self.y.add(at));
+                place.store(self.tape.add(at));
+            }
         }
     }
 

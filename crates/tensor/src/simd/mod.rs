@@ -59,6 +59,9 @@ pub(crate) trait Vector: Copy {
     /// As [`Windows::row`].
     unsafe fn windows(windows: &Windows<'_, Self::Elem>, o: usize, left: usize, i: usize) -> usize;
 
+    /// Whether two halves can be loaded and parted at little cost.
+    const HALVES: bool = false;
+
     /// All lanes the same.
     fn splat(value: Self::Elem) -> Self;
     /// Reads `LANES` numbers.
@@ -109,6 +112,20 @@ pub(crate) trait Vector: Copy {
     fn unzip(a: Self, b: Self) -> (Self, Self);
     /// The numbers of `a` and `b` in turn: what [`unzip`](Self::unzip) parts.
     fn zip(a: Self, b: Self) -> (Self, Self);
+    /// Half a vector from each of two places. Only vectors of [`HALVES`](Self::HALVES) have it.
+    ///
+    /// # Safety
+    /// Both must be valid for reading half of `LANES` numbers.
+    #[inline(always)]
+    unsafe fn load_halves(low: *const Self::Elem, _high: *const Self::Elem) -> Self {
+        // SAFETY: never called.
+        unsafe { Self::load(low) }
+    }
+    /// The lower half of the lanes twice, and the upper half twice. As [`load_halves`](Self::load_halves).
+    #[inline(always)]
+    fn halves(self) -> (Self, Self) {
+        (self, self)
+    }
     /// `to[i * to_pitch + j] = from[j * from_pitch + i]` for `i, j < 16`.
     ///
     /// # Safety

@@ -43,6 +43,7 @@ impl Vector for F32x8 {
     type One = Wide<f32, 1, true>;
     const LANES: usize = 8;
     const REGISTERS: usize = 16;
+    const HALVES: bool = true;
     // At most 12 accumulators, 2 held operands and 2 in flight: all 16 registers. 8 independent sums keep two
     // multiply-add units of 4 cycles busy, so none of the larger shapes is slower than another.
     shapes!(6 x 2, 2 x 6, 2 x 5, 3 x 3, 4 x 2, 8 x 1, 1 x 8, 4 x 1, 2 x 2; windows of 2);
@@ -182,6 +183,23 @@ impl Vector for F32x8 {
         })
     }
     #[inline(always)]
+    unsafe fn load_halves(low: *const f32, high: *const f32) -> Self {
+        // SAFETY: see above.
+        Self(unsafe {
+            _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(_mm_loadu_ps(low)), _mm_loadu_ps(high))
+        })
+    }
+    #[inline(always)]
+    fn halves(self) -> (Self, Self) {
+        // SAFETY: see above.
+        unsafe {
+            (
+                Self(_mm256_permute2f128_ps::<0x00>(self.0, self.0)),
+                Self(_mm256_permute2f128_ps::<0x11>(self.0, self.0)),
+            )
+        }
+    }
+    #[inline(always)]
     unsafe fn transpose16(from: *const f32, from_pitch: usize, to: *mut f32, to_pitch: usize) {
         // SAFETY: see above; four squares of 8 x 8 make one of 16 x 16.
         unsafe {
@@ -206,6 +224,7 @@ impl Vector for F32x16 {
     type One = Wide<f32, 1, true>;
     const LANES: usize = 16;
     const REGISTERS: usize = 32;
+    const HALVES: bool = true;
     // At most 25 accumulators, 5 held operands and 2 in flight: all 32 registers.
     shapes!(8 x 3, 4 x 6, 6 x 4, 5 x 5, 10 x 2, 8 x 2, 4 x 5, 3 x 3, 16 x 1, 10 x 1, 8 x 1, 1 x 12, 4 x 1, 2 x 2; windows of 4);
 
@@ -333,6 +352,24 @@ impl Vector for F32x16 {
             let biased = _mm512_add_epi32(_mm512_cvtps_epi32(self.0), _mm512_set1_epi32(127));
             _mm512_castsi512_ps(_mm512_slli_epi32::<23>(biased))
         })
+    }
+    #[inline(always)]
+    unsafe fn load_halves(low: *const f32, high: *const f32) -> Self {
+        // SAFETY: see above.
+        Self(unsafe {
+            let (low, high) = (_mm256_loadu_pd(low.cast()), _mm256_loadu_pd(high.cast()));
+            _mm512_castpd_ps(_mm512_insertf64x4::<1>(_mm512_castpd256_pd512(low), high))
+        })
+    }
+    #[inline(always)]
+    fn halves(self) -> (Self, Self) {
+        // SAFETY: see above.
+        unsafe {
+            (
+                Self(_mm512_shuffle_f32x4::<0x44>(self.0, self.0)),
+                Self(_mm512_shuffle_f32x4::<0xee>(self.0, self.0)),
+            )
+        }
     }
     #[inline(always)]
     unsafe fn transpose16(from: *const f32, from_pitch: usize, to: *mut f32, to_pitch: usize) {

@@ -13,7 +13,7 @@ const MIN_ROWS_FLOPS: u64 = 1_000_000;
 const MOVE_FLOPS: u64 = 20;
 
 /// FLOPs of half a layer that are worth it if they are FLOPs indeed: they move less memory from core to core.
-const MIN_HALF_FLOPS: u64 = 400_000;
+const MIN_HALF_FLOPS: u64 = 800_000;
 
 /// Fewer rows are no work for a thread, whatever they cost: half of what fills every register tile.
 const FEWEST_ROWS: usize = 12;
