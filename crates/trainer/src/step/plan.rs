@@ -17,7 +17,7 @@ const MERGE_FLOPS: [(usize, u64); 3] = [(1 << 20, 24), (8 << 20, 60), (usize::MA
 /// What it costs, in FLOPs, that `shards` shards read a parameter forward and backward, if all parameters take so many bytes. Where they
 /// do not stay in a core's cache, all cores read from the same memory, the more often the smaller the shards.
 fn read_flops(bytes: usize, shards: u64) -> u64 {
-    if bytes <= 1 << 20 { 15 * shards } else { 4 * shards * shards }
+    if bytes <= 1 << 20 { 25 * shards } else { 4 * shards * shards }
 }
 
 /// Bytes of activations that a block of tiles may have, so that they stay in a core's cache from layer to layer.
@@ -27,9 +27,11 @@ const BLOCK_BYTES: usize = 512 << 10;
 /// come one after the other, and each stays in a core's cache.
 const LARGE_SAMPLE: usize = 256 << 10;
 
-/// The fewest and the most tiles a block has, if there are so many: the products of dense layers take four vectors of samples at once.
-const LEAST_BLOCK_TILES: usize = 4;
+/// The most tiles a block has, and the fewest, if there are so many: the products of dense layers take four vectors of samples at once. Of
+/// single samples some more, that weights are read again from a near cache.
 const MAX_BLOCK_TILES: usize = 16;
+const LEAST_BLOCK_TILES: usize = 4;
+const LEAST_BLOCK_SAMPLES: usize = 8;
 
 /// How a minibatch is cut into shards, and a shard into blocks.
 ///
@@ -82,9 +84,9 @@ impl ShardPlan {
             max_shards *= 2;
         }
         // A block re-reads all weights, forward and backward, so it may take more room than they do.
+        let least = if block.lanes() == LANES { LEAST_BLOCK_TILES } else { LEAST_BLOCK_SAMPLES };
         let room = BLOCK_BYTES.max(3 * size_of::<f32>() * param_len);
-        let block_tiles =
-            (room / (sample_bytes * block.lanes()).max(1)).clamp(LEAST_BLOCK_TILES, MAX_BLOCK_TILES);
+        let block_tiles = (room / (sample_bytes * block.lanes()).max(1)).clamp(least, MAX_BLOCK_TILES);
         let largest_shard = block.tiles().div_ceil(max_shards).max(1);
         ShardPlan { lanes: block.lanes(), max_shards, block_tiles: block_tiles.min(largest_shard) }
     }
