@@ -112,19 +112,32 @@ pub(crate) trait Vector: Copy {
     fn unzip(a: Self, b: Self) -> (Self, Self);
     /// The numbers of `a` and `b` in turn: what [`unzip`](Self::unzip) parts.
     fn zip(a: Self, b: Self) -> (Self, Self);
-    /// Half a vector from each of two places. Only vectors of [`HALVES`](Self::HALVES) have it.
+    /// Half a vector from each of two places, where there are two lanes or more.
     ///
     /// # Safety
     /// Both must be valid for reading half of `LANES` numbers.
     #[inline(always)]
-    unsafe fn load_halves(low: *const Self::Elem, _high: *const Self::Elem) -> Self {
-        // SAFETY: never called.
-        unsafe { Self::load(low) }
+    unsafe fn load_halves(low: *const Self::Elem, high: *const Self::Elem) -> Self {
+        let half = Self::LANES / 2;
+        let mut buffer = [Self::Elem::ZERO; 16];
+        // SAFETY: the caller vouches for both halves; the buffer holds 16 >= LANES.
+        unsafe {
+            for i in 0..half {
+                (buffer[i], buffer[half + i]) = (*low.add(i), *high.add(i));
+            }
+            Self::load(buffer.as_ptr())
+        }
     }
-    /// The lower half of the lanes twice, and the upper half twice. As [`load_halves`](Self::load_halves).
+    /// The lower half of the lanes twice, and the upper half twice.
     #[inline(always)]
     fn halves(self) -> (Self, Self) {
-        (self, self)
+        let mut buffer = [Self::Elem::ZERO; 16];
+        // SAFETY: the buffer holds 16 >= LANES; both halves end in it.
+        unsafe {
+            self.store(buffer.as_mut_ptr());
+            let (low, high) = (buffer.as_ptr(), buffer.as_ptr().add(Self::LANES / 2));
+            (Self::load_halves(low, low), Self::load_halves(high, high))
+        }
     }
     /// `to[i * to_pitch + j] = from[j * from_pitch + i]` for `i, j < 16`.
     ///
