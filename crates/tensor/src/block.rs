@@ -119,7 +119,7 @@ impl<T: Scalar> Kernel<T> for Pack<'_, T> {
                         prefetch(from.as_ptr().wrapping_add(lane * features + AHEAD));
                     }
                     // SAFETY: sixteen rows of sixteen features are there; `out` holds 16 x 16 numbers.
-                    unsafe { V::transpose16(from.as_ptr(), features, out.as_mut_ptr(), LANES) };
+                    unsafe { V::transpose16(from.as_ptr(), features, LANES, out.as_mut_ptr(), LANES) };
                     continue;
                 }
                 // Dead lanes, or a last panel of fewer features.
@@ -133,7 +133,9 @@ impl<T: Scalar> Kernel<T> for Pack<'_, T> {
                 }
                 if width == LANES {
                     // SAFETY: both squares hold 16 x 16 numbers.
-                    unsafe { V::transpose16(square.as_flattened().as_ptr(), LANES, out.as_mut_ptr(), LANES) };
+                    unsafe {
+                        V::transpose16(square.as_flattened().as_ptr(), LANES, LANES, out.as_mut_ptr(), LANES)
+                    };
                 } else {
                     for (feature, out) in out.chunks_exact_mut(LANES).enumerate() {
                         out.iter_mut().zip(&square).for_each(|(to, row)| *to = row[feature]);

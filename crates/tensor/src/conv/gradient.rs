@@ -92,7 +92,7 @@ pub(crate) fn add_sums<V: Vector>(sums: &[V::Elem], to: &mut [V::Elem]) {
     for (sums, to) in (&mut blocks).zip(&mut targets) {
         // SAFETY: both squares hold 16 x 16 numbers, to 16.
         unsafe {
-            V::transpose16(sums.as_ptr(), LANES, square.as_mut_ptr(), LANES);
+            V::transpose16(sums.as_ptr(), LANES, LANES, square.as_mut_ptr(), LANES);
             let mut part = 0;
             while part < LANES {
                 let row = |i: usize| V::load(square.as_ptr().add(i * LANES + part));

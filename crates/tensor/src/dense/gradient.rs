@@ -58,22 +58,22 @@ impl<T: Scalar> Kernel<T> for Keep<'_, T> {
             return columns.copy_from_slice(dy);
         }
         for (t, x) in x.chunks_exact(inputs * lanes).enumerate() {
-            let first = first + t * lanes;
+            let (first, live) = (first + t * lanes, block.live(t));
             for (x, panel) in x.chunks(LANES * lanes).zip(panels.chunks_exact_mut(room * LANES)) {
                 let to = &mut panel[first * LANES..][..lanes * LANES];
                 if lanes == 1 {
                     to[..x.len()].copy_from_slice(x);
                     to[x.len()..].fill(T::ZERO);
                 } else {
-                    // Sixteen features; of the last panel fewer, padded with zeros.
+                    // Sixteen features, of the last panel fewer, padded with zeros; of the samples those that live.
                     // SAFETY: both squares hold 16 x 16 numbers.
                     unsafe {
                         if x.len() == LANES * LANES {
-                            V::transpose16(x.as_ptr(), LANES, to.as_mut_ptr(), LANES);
+                            V::transpose16(x.as_ptr(), LANES, live, to.as_mut_ptr(), LANES);
                         } else {
                             let mut square = [T::ZERO; LANES * LANES];
                             square[..x.len()].copy_from_slice(x);
-                            V::transpose16(square.as_ptr(), LANES, to.as_mut_ptr(), LANES);
+                            V::transpose16(square.as_ptr(), LANES, live, to.as_mut_ptr(), LANES);
                         }
                     }
                 }

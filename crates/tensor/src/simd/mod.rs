@@ -139,14 +139,20 @@ pub(crate) trait Vector: Copy {
             (Self::load_halves(low, low), Self::load_halves(high, high))
         }
     }
-    /// `to[i * to_pitch + j] = from[j * from_pitch + i]` for `i, j < 16`.
+    /// `to[i * to_pitch + j] = from[j * from_pitch + i]` for `i, j < 16`; of `i` from `rows` on perhaps not.
     ///
     /// # Safety
     /// `from` must be valid for reading 16 rows of 16 that begin `from_pitch` apart, `to` for writing 16 that begin `to_pitch`
     /// apart.
     #[inline(always)]
-    unsafe fn transpose16(from: *const Self::Elem, from_pitch: usize, to: *mut Self::Elem, to_pitch: usize) {
-        for i in 0..16 {
+    unsafe fn transpose16(
+        from: *const Self::Elem,
+        from_pitch: usize,
+        rows: usize,
+        to: *mut Self::Elem,
+        to_pitch: usize,
+    ) {
+        for i in 0..rows {
             for j in 0..16 {
                 // SAFETY: the caller vouches for both squares.
                 unsafe { *to.add(i * to_pitch + j) = *from.add(j * from_pitch + i) };

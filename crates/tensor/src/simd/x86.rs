@@ -200,11 +200,13 @@ impl Vector for F32x8 {
         }
     }
     #[inline(always)]
-    unsafe fn transpose16(from: *const f32, from_pitch: usize, to: *mut f32, to_pitch: usize) {
+    unsafe fn transpose16(from: *const f32, from_pitch: usize, rows: usize, to: *mut f32, to_pitch: usize) {
         // SAFETY: see above; four squares of 8 x 8 make one of 16 x 16.
         unsafe {
             for (i, j) in [(0, 0), (0, 8), (8, 0), (8, 8)] {
-                transpose8(from.add(j * from_pitch + i), from_pitch, to.add(i * to_pitch + j), to_pitch);
+                if i < rows {
+                    transpose8(from.add(j * from_pitch + i), from_pitch, to.add(i * to_pitch + j), to_pitch);
+                }
             }
         }
     }
@@ -372,11 +374,13 @@ impl Vector for F32x16 {
         }
     }
     #[inline(always)]
-    unsafe fn transpose16(from: *const f32, from_pitch: usize, to: *mut f32, to_pitch: usize) {
+    unsafe fn transpose16(from: *const f32, from_pitch: usize, rows: usize, to: *mut f32, to_pitch: usize) {
         // SAFETY: see above; four squares of 8 x 8 make one of 16 x 16.
         unsafe {
             for (i, j) in [(0, 0), (0, 8), (8, 0), (8, 8)] {
-                transpose8(from.add(j * from_pitch + i), from_pitch, to.add(i * to_pitch + j), to_pitch);
+                if i < rows {
+                    transpose8(from.add(j * from_pitch + i), from_pitch, to.add(i * to_pitch + j), to_pitch);
+                }
             }
         }
     }
