@@ -2,7 +2,7 @@
 
 use byhand_benches::{Case, FlopRate, Stopwatch, Work, bench, criterion, networks, random};
 use byhand_layers::{Layer, Network};
-use byhand_tensor::{Block, Conv2d, ConvPool2d, Dense, Pool2d, activation, softmax};
+use byhand_tensor::{Block, Buffer, Conv2d, ConvPool2d, Dense, Pool2d, activation, softmax};
 use criterion::Criterion;
 use std::hint::black_box;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ fn convolutions(criterion: &mut Criterion<FlopRate>, networks: &[Network<f32>]) 
                 b: random::floats(c_out),
                 x: random::floats(block.len(conv.inputs())),
                 y: random::floats(block.len(conv.outputs())),
-                scratch: vec![0.0; conv.scratch_len(block)],
+                scratch: Buffer::zeros(conv.scratch_len(block)),
             };
             kernel(criterion, "conv/forward", &subject, block, flops, setup, |o| {
                 conv.forward(block, &o.w, Some(&o.b), &o.x, &mut o.y, &mut o.scratch);
@@ -76,9 +76,9 @@ fn chains(criterion: &mut Criterion<FlopRate>, networks: &[Network<f32>]) {
                     b: random::floats(c_out),
                     x: random::floats(block.len(conv.inputs())),
                     y: random::floats(block.len(pooled.pool().outputs())),
-                    scratch: vec![0.0; pooled.scratch_len(block)],
+                    scratch: Buffer::zeros(pooled.scratch_len(block)),
                 };
-                let mut tape = vec![0.0; pooled.tape_len(block)];
+                let mut tape = Buffer::zeros(pooled.tape_len(block));
                 let Operands { w, b, x, y, scratch } = &mut operands;
                 pooled.forward(block, w, Some(b), x, y, &mut tape, scratch);
                 (operands, tape)
@@ -98,7 +98,7 @@ fn chains(criterion: &mut Criterion<FlopRate>, networks: &[Network<f32>]) {
             let flops = Work::Flops(passes * flops);
             let setup = || {
                 let (operands, tape) = setup();
-                (random::floats(conv.weight_len()), vec![0.0; block.len(conv.inputs())], operands, tape)
+                (random::floats(conv.weight_len()), Buffer::zeros(block.len(conv.inputs())), operands, tape)
             };
             kernel(
                 criterion,
@@ -128,7 +128,7 @@ fn denses(criterion: &mut Criterion<FlopRate>, networks: &[Network<f32>]) {
                 b: random::floats(outputs),
                 x: random::floats(block.len(inputs)),
                 y: random::floats(block.len(outputs)),
-                scratch: vec![0.0; dense.scratch_len(block)],
+                scratch: Buffer::zeros(dense.scratch_len(block)),
             };
             kernel(criterion, "dense/forward", &subject, block, flops, setup, |o| {
                 dense.forward(block, &o.w, Some(&o.b), &o.x, &mut o.y);
@@ -154,7 +154,7 @@ fn pools(criterion: &mut Criterion<FlopRate>, networks: &[Network<f32>]) {
             let (inputs, outputs) = (block.len(pool.inputs()), block.len(pool.outputs()));
             let setup = || {
                 let x = random::floats(inputs);
-                let (mut y, mut tape) = (vec![0.0; outputs], vec![0.0; outputs]);
+                let (mut y, mut tape) = (Buffer::zeros(outputs), Buffer::zeros(outputs));
                 pool.max_forward(block, &x, &mut y, &mut tape);
                 (x, y, tape)
             };
@@ -202,7 +202,7 @@ fn softmaxes(criterion: &mut Criterion<FlopRate>) {
     const CLASSES: usize = 10;
     for block in BATCHES.map(Block::for_samples) {
         let (len, rows) = (block.len(CLASSES), block.len(1));
-        let setup = || (random::floats(len), vec![0.0; len], vec![0.0; rows]);
+        let setup = || (random::floats(len), Buffer::zeros(len), Buffer::zeros(rows));
         kernel(criterion, "softmax/softmax", "10", block, Work::floats(2 * len), setup, |(x, y, _)| {
             softmax::softmax(block, CLASSES, x, y);
         });
@@ -223,11 +223,11 @@ fn softmaxes(criterion: &mut Criterion<FlopRate>) {
 /// What a layer with parameters computes with; in a backward pass `y` is `dy`, and the result `dx` or `dw` and `db` lands
 /// in the operand it belongs to.
 struct Operands {
-    w: Vec<f32>,
-    b: Vec<f32>,
-    x: Vec<f32>,
-    y: Vec<f32>,
-    scratch: Vec<f32>,
+    w: Buffer<f32>,
+    b: Buffer<f32>,
+    x: Buffer<f32>,
+    y: Buffer<f32>,
+    scratch: Buffer<f32>,
 }
 
 fn kernel<S>(

@@ -1,13 +1,16 @@
 //! Random operands, the same in every run.
 
+use byhand_tensor::Buffer;
 use ndarray::Array2;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-/// Numbers in [-1, 1).
-pub fn floats(len: usize) -> Vec<f32> {
+/// Numbers in [-1, 1), which begin at a cache line as a trainer's do.
+pub fn floats(len: usize) -> Buffer<f32> {
     let mut random = ChaCha8Rng::seed_from_u64(len as u64);
-    (0..len).map(|_| 2.0 * fraction(&mut random) - 1.0).collect()
+    let mut numbers = Buffer::zeros(len);
+    numbers.iter_mut().for_each(|number| *number = 2.0 * fraction(&mut random) - 1.0);
+    numbers
 }
 
 /// A minibatch: pixels in [0, 1), `[samples, features]`, and labels.
