@@ -13,7 +13,7 @@ use byhand_trainer::{
     BatchSource, DivergenceCause, ImageBatch, Optimizer, Preprocess, Rows, Sgd, StepConfig, Trainer,
     TrainerError, weights_sha256,
 };
-use common::{cnn, mlp, theta, train};
+use common::{cnn, mlp, theta, train, wide};
 use ndarray::Array2;
 
 fn rows(indices: &[u32]) -> (Array2<f32>, Vec<u8>) {
@@ -109,6 +109,26 @@ fn the_first_step_with_momentum_has_the_bits_of_plain_descent() {
             let (plain, with_momentum) = (step(0.0), step(0.9));
             let differ = plain.iter().zip(&with_momentum).filter(|(a, b)| a.to_bits() != b.to_bits());
             assert_eq!(differ.count(), 0, "{name}, {n} samples");
+        }
+    }
+}
+
+#[test]
+fn a_step_leaves_nothing_to_the_next() {
+    for network in [cnn(), wide()] {
+        let order = epoch_order(4, 0, train().len());
+        let (many, many_labels) = rows(&order[..200]);
+        let (many, many_labels) = (Rows::new(many.view(), &many_labels), &many_labels);
+        let mut used = trainer(&network, many_labels.len(), 2);
+        // Many shards, then one, then many: each as the first step of a trainer with these weights.
+        for n in [200, 5, 40, 200, 1] {
+            let (x, labels) = rows(&order[200..200 + n]);
+            used.step(0.3, &many).unwrap();
+            let config = StepConfig { batch_size: 200, threads: 2, ..StepConfig::default() };
+            let mut fresh = Trainer::new(&network, used.theta().to_vec(), config).unwrap();
+            fresh.step(0.3, &Rows::new(x.view(), &labels)).unwrap();
+            used.step(0.3, &Rows::new(x.view(), &labels)).unwrap();
+            assert_eq!(weights_sha256(used.theta()), weights_sha256(fresh.theta()), "{n} samples");
         }
     }
 }

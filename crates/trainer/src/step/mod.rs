@@ -291,9 +291,6 @@ impl Trainer {
             let Shard { samples, dtheta, kept, residuals, stats, is_sound, is_bounded, .. } = shard;
             (*stats, *is_bounded) = (LossStats::default(), self.descends);
             let mut first = 0;
-            if active > 1 {
-                self.stored.iter().for_each(|range| dtheta[range.clone()].fill(0.0));
-            }
             for samples in self.plan.blocks(samples.clone()) {
                 let block = self.plan.block(samples.len());
                 let pass = Pass::train(block, self.config.seed, self.steps, samples.start as u64);
@@ -584,8 +581,8 @@ impl Update {
             }
             let (gradient, state) = (&dtheta[0][slice.clone()], state.reborrow().range(slice.clone()));
             self.optimizer.update(self.step, self.learning_rate, theta, gradient, state);
-            if active == 1 {
-                dtheta[0][slice.clone()].fill(0.0);
+            for dtheta in &mut *dtheta {
+                dtheta[slice.clone()].fill(0.0);
             }
         }
     }
