@@ -117,9 +117,9 @@ fn the_first_step_with_momentum_has_the_bits_of_plain_descent() {
 fn a_step_leaves_nothing_to_the_next() {
     for network in [cnn(), wide()] {
         let order = epoch_order(4, 0, train().len());
-        let (many, many_labels) = rows(&order[..200]);
-        let (many, many_labels) = (Rows::new(many.view(), &many_labels), &many_labels);
-        let mut used = trainer(&network, many_labels.len(), 2);
+        let (x, labels) = rows(&order[..200]);
+        let many = Rows::new(x.view(), &labels);
+        let mut used = trainer(&network, 200, 2);
         // Many shards, then one, then many: each as the first step of a trainer with these weights.
         for n in [200, 5, 40, 200, 1] {
             let (x, labels) = rows(&order[200..200 + n]);

@@ -201,14 +201,8 @@ impl Vector for F32x8 {
     }
     #[inline(always)]
     unsafe fn transpose16(from: *const f32, from_pitch: usize, rows: usize, to: *mut f32, to_pitch: usize) {
-        // SAFETY: see above; four squares of 8 x 8 make one of 16 x 16.
-        unsafe {
-            for (i, j) in [(0, 0), (0, 8), (8, 0), (8, 8)] {
-                if i < rows {
-                    transpose8(from.add(j * from_pitch + i), from_pitch, to.add(i * to_pitch + j), to_pitch);
-                }
-            }
-        }
+        // SAFETY: see above; the caller vouches for both squares.
+        unsafe { transpose16(from, from_pitch, rows, to, to_pitch) }
     }
     #[inline(always)]
     fn exp(self) -> Self {
@@ -375,14 +369,8 @@ impl Vector for F32x16 {
     }
     #[inline(always)]
     unsafe fn transpose16(from: *const f32, from_pitch: usize, rows: usize, to: *mut f32, to_pitch: usize) {
-        // SAFETY: see above; four squares of 8 x 8 make one of 16 x 16.
-        unsafe {
-            for (i, j) in [(0, 0), (0, 8), (8, 0), (8, 8)] {
-                if i < rows {
-                    transpose8(from.add(j * from_pitch + i), from_pitch, to.add(i * to_pitch + j), to_pitch);
-                }
-            }
-        }
+        // SAFETY: see above; the caller vouches for both squares.
+        unsafe { transpose16(from, from_pitch, rows, to, to_pitch) }
     }
     #[inline(always)]
     fn exp(self) -> Self {
@@ -406,6 +394,22 @@ unsafe fn first(n: usize) -> __m256i {
     unsafe { _mm256_loadu_si256(MASKS.as_ptr().add(8 - n).cast()) }
 }
 
+/// [`Vector::transpose16`] of both types: four squares of 8 x 8 make one of 16 x 16, of which the lower two may be left out.
+///
+/// # Safety
+/// AVX must be there; the squares as there.
+#[inline(always)]
+unsafe fn transpose16(from: *const f32, from_pitch: usize, rows: usize, to: *mut f32, to_pitch: usize) {
+    for (i, j) in [(0, 0), (0, 8), (8, 0), (8, 8)] {
+        if i < rows {
+            // SAFETY: as the caller vouches.
+            unsafe {
+                transpose8(from.add(j * from_pitch + i), from_pitch, to.add(i * to_pitch + j), to_pitch)
+            };
+        }
+    }
+}
+
 /// `to[i * to_pitch + j] = from[j * from_pitch + i]` for `i, j < 8`: halves of rows are brought together by the loads, then pairs and
 /// fours change places.
 ///
@@ -420,8 +424,7 @@ unsafe fn transpose8(from: *const f32, from_pitch: usize, to: *mut f32, to_pitch
         for i in [0, 4] {
             // Of columns i to i + 3, rows j and j + 4.
             let r = |j: usize| {
-                let (low, high) = (from.add(j * from_pitch + i), from.add((j + 4) * from_pitch + i));
-                _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(_mm_loadu_ps(low)), _mm_loadu_ps(high))
+                F32x8::load_halves(from.add(j * from_pitch + i), from.add((j + 4) * from_pitch + i)).0
             };
             let ((a0, a1), (a2, a3)) = (pair(r(0), r(1)), pair(r(2), r(3)));
             let ((b0, b1), (b2, b3)) = (four(a0, a2), four(a1, a3));

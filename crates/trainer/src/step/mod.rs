@@ -144,7 +144,7 @@ impl Trainer {
         let largest_shard = plan.largest_shard(config.batch_size);
         let descends = config.optimizer.is_plain_descent();
         let updated = kept_layers(network, &keeps).filter(|_| !descends).map(|(_, range, _)| range.len());
-        let shares_update = updated.chain(stored.iter().map(Range::len)).any(|len| len >= SHARED_UPDATE);
+        let shares_update = updated.chain(stored.iter().map(Range::len)).any(|len| len > CHUNK);
         let shares_layers = shards == 1 && are_large(network, &crew, largest_shard);
         let threads_used = if shards > 1 || shares_update || shares_layers { crew.threads() } else { 1 };
         if threads_used > 1 {
@@ -378,7 +378,7 @@ impl Trainer {
             }
             let (theta, state) = (&mut self.theta[range.clone()], self.state.as_mut().range(range.clone()));
             let part = Part { theta, dtheta, state, active };
-            if self.workers.len() > 1 && range.len() >= SHARED_UPDATE {
+            if self.workers.len() > 1 {
                 update.share(&self.crew, part);
             } else {
                 update.apply(part);
@@ -462,13 +462,10 @@ fn for_each_shard(crew: &Crew, shards: &mut [Shard], work: &(impl Fn(&mut Shard)
     }
 }
 
-/// Parameters from which on the update is shared among threads.
-const SHARED_UPDATE: usize = 1 << 12;
-
 /// FLOPs beside which the time lost by a call that brings no help is small.
 const USELESS_CALL: u64 = 15_000_000;
 
-/// Parameters a thread updates at a time, at least.
+/// Parameters a thread updates at a time, at most: threads share the update of more.
 const CHUNK: usize = 1 << 13;
 
 /// Parameters whose gradients of all shards fit the innermost cache together.

@@ -68,12 +68,13 @@ impl ShardPlan {
             true => Block::for_samples(batch_size),
             false => Block::single(batch_size),
         };
+        let param_bytes = size_of::<f32>() * param_len;
         let work = (batch_size as u64).saturating_mul(flops_per_sample);
         let price = |shards: usize| {
             let bytes = shards * merged_len * size_of::<f32>();
             let fits = MERGE_FLOPS.iter().find(|(room, _)| bytes <= *room);
             let merge = fits.map_or(0, |(_, flops)| flops * (shards * merged_len) as u64);
-            merge + read_flops(size_of::<f32>() * param_len, shards as u64) * param_len as u64
+            merge + read_flops(param_bytes, shards as u64) * param_len as u64
         };
         let pays = |shards: usize| {
             let n = shards as u64;
@@ -85,7 +86,7 @@ impl ShardPlan {
         }
         // A block re-reads all weights, forward and backward, so it may take more room than they do.
         let least = if block.lanes() == LANES { LEAST_BLOCK_TILES } else { LEAST_BLOCK_SAMPLES };
-        let room = BLOCK_BYTES.max(3 * size_of::<f32>() * param_len);
+        let room = BLOCK_BYTES.max(3 * param_bytes);
         let block_tiles = (room / (sample_bytes * block.lanes()).max(1)).clamp(least, MAX_BLOCK_TILES);
         let largest_shard = block.tiles().div_ceil(max_shards).max(1);
         ShardPlan { lanes: block.lanes(), max_shards, block_tiles: block_tiles.min(largest_shard) }
