@@ -2,7 +2,7 @@
 
 use byhand_benches::{Case, FlopRate, Stopwatch, Work, bench, criterion, networks, random};
 use byhand_layers::{Layer, Network};
-use byhand_tensor::{Block, Buffer, Conv2d, ConvPool2d, Dense, Pool2d, activation, softmax};
+use byhand_tensor::{Block, Buffer, Conv2d, ConvPool2d, Dense, DenseInput, Pool2d, activation, softmax};
 use criterion::Criterion;
 use std::hint::black_box;
 use std::sync::Arc;
@@ -130,15 +130,21 @@ fn denses(criterion: &mut Criterion<FlopRate>, networks: &[Network<f32>]) {
                 y: random::floats(block.len(outputs)),
                 scratch: Buffer::zeros(dense.scratch_len(block)),
             };
-            kernel(criterion, "dense/forward", &subject, block, flops, setup, |o| {
-                dense.forward(block, &o.w, Some(&o.b), &o.x, &mut o.y);
-            });
-            kernel(criterion, "dense/weight-gradient", &subject, block, flops, setup, |o| {
-                dense.backward_params(block, &o.x, &o.y, &mut o.w, Some(&mut o.b), &mut o.scratch);
-            });
+            // As the samples of a block lie, and where the layer is fed rows, as those do.
+            for rows in [false, true].into_iter().filter(|rows| !rows || (!needs_dx && dense.takes_rows())) {
+                let subject = if rows { format!("{subject}, rows") } else { subject.clone() };
+                let len = if rows { block.samples() * inputs } else { block.len(inputs) };
+                kernel(criterion, "dense/forward", &subject, block, flops, setup, |o| {
+                    dense.forward(block, &o.w, Some(&o.b), fed(rows, &o.x[..len]), &mut o.y, &mut o.scratch);
+                });
+                kernel(criterion, "dense/weight-gradient", &subject, block, flops, setup, |o| {
+                    let Operands { w, b, x, y, scratch } = o;
+                    dense.backward_params(0..outputs, block, fed(rows, &x[..len]), y, w, Some(b), scratch);
+                });
+            }
             if needs_dx {
                 kernel(criterion, "dense/input-gradient", &subject, block, flops, setup, |o| {
-                    dense.backward_input(0..dense.inputs, block, &o.w, &o.y, &mut o.x, &mut o.scratch);
+                    dense.backward_input(block, &o.w, &o.y, &mut o.x, &mut o.scratch);
                 });
             }
         }
@@ -293,6 +299,10 @@ fn conv_of(layer: &dyn Layer<f32>) -> Conv2d {
         Conv2d::new([x.c, x.h, x.w], c_out, [kh, kw], [1, 1], pad).expect("a layer's geometry is sound");
     assert_eq!((conv.h_out(), conv.w_out()), (y.h, y.w), "{} has a stride: measure it too", layer.spec());
     conv
+}
+
+fn fed(rows: bool, x: &[f32]) -> DenseInput<'_, f32> {
+    if rows { DenseInput::Rows(x) } else { DenseInput::Block(x) }
 }
 
 fn dense_of(layer: &dyn Layer<f32>) -> Dense {

@@ -6,6 +6,7 @@ use byhand_layers::Network;
 use byhand_layers::init::{Init, init_network};
 use byhand_trainer::{Rows, StepConfig, Trainer};
 use criterion::Criterion;
+use ndarray::ArrayView2;
 
 const BATCHES: [usize; 5] = [1, 8, 32, 128, 1000];
 
@@ -64,7 +65,8 @@ fn step(
         (trainer, x, labels)
     };
     bench(criterion, &case, setup, |(trainer, x, labels), stopwatch| {
-        let rows = Rows::new(x.view(), labels);
+        let shape = (labels.len(), x.len() / labels.len());
+        let rows = Rows::new(ArrayView2::from_shape(shape, x).expect("equally long rows"), labels);
         // Entered once a sample, as `fit` enters it once an epoch.
         trainer.session(|trainer| {
             stopwatch.time(|| {

@@ -1,7 +1,6 @@
 //! Random operands, the same in every run.
 
 use byhand_tensor::Buffer;
-use ndarray::Array2;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -13,10 +12,11 @@ pub fn floats(len: usize) -> Buffer<f32> {
     numbers
 }
 
-/// A minibatch: pixels in [0, 1), `[samples, features]`, and labels.
-pub fn minibatch(samples: usize, features: usize, classes: usize) -> (Array2<f32>, Vec<u8>) {
+/// A minibatch: pixels in [0, 1), one sample after the other, and labels.
+pub fn minibatch(samples: usize, features: usize, classes: usize) -> (Buffer<f32>, Vec<u8>) {
     let mut random = ChaCha8Rng::seed_from_u64(0);
-    let x = Array2::from_shape_simple_fn((samples, features), || fraction(&mut random));
+    let mut x = Buffer::zeros(samples * features);
+    x.fill_with(|| fraction(&mut random));
     let labels = (0..samples).map(|_| (random.next_u32() as usize % classes) as u8).collect();
     (x, labels)
 }

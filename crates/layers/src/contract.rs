@@ -16,6 +16,7 @@
 
 use crate::Shape;
 use byhand_tensor::{Block, Kept, Scalar};
+use ndarray::ArrayViewMut2;
 use std::any::Any;
 use std::fmt::Debug;
 use std::ops::Range;
@@ -207,17 +208,22 @@ pub trait Layer<T: Scalar>: Describe {
     }
 }
 
-/// A layer whose work on a block of one tile (or one sample) can be cut in parts that may be done at the same time: by channels, of which each
+/// A layer whose work on a block can be cut in parts that may be done at the same time: by channels, of which each
 /// is computed by itself. The results have the bits of the whole. A part has an output channel at least.
 pub trait Parted<T: Scalar>: Layer<T> {
-    /// Channels `outputs` of [`Layer::forward`], which are all that `y` and `tape` hold.
+    /// Whether blocks of more than one tile (or sample) can be cut.
+    fn cuts_tiles(&self) -> bool {
+        false
+    }
+
+    /// Channels `outputs` of [`Layer::forward`], which are all that `y`, a row a tile, and `tape` hold.
     fn forward_part(
         &self,
         pass: &Pass,
         theta: &[T],
         outputs: Range<usize>,
         x: &[T],
-        y: &mut [T],
+        y: ArrayViewMut2<'_, T>,
         tape: &mut [T],
         scratch: &mut [T],
     );
@@ -244,8 +250,8 @@ pub struct Part<'a, T> {
     pub outputs: Range<usize>,
     /// The rows of `dtheta` that belong to them. They are added to, where their gradient is wanted.
     pub dtheta: Option<ParamsMut<'a, T>>,
-    /// Channels of the input, and all that there is of `dx`: theirs. Overwritten, where it is wanted.
-    pub dx: Option<(Range<usize>, &'a mut [T])>,
+    /// Channels of the input, and all that there is of `dx`: theirs, a row a tile. Overwritten, where it is wanted.
+    pub dx: Option<(Range<usize>, ArrayViewMut2<'a, T>)>,
 }
 
 /// A layer whose parameter gradient is a product of its `x` and its `dy` over the samples, and better made once for a whole
@@ -255,8 +261,9 @@ pub trait Deferred<T: Scalar>: Parted<T> {
     /// Numbers that [`keep`](Self::keep) needs for blocks that make up such a one.
     fn kept_len(&self, block: Block) -> usize;
 
-    /// Keeps `x` and `dy` of a block as the samples from `first` on of `kept`.
-    fn keep(&self, block: Block, x: &[T], dy: &[T], first: usize, kept: &mut [T]);
+    /// Keeps `x` and `dy` of a block as the samples from `first` on of `kept`; without `x` only `dy`, and `x` must be
+    /// [given](Kept::with_rows) later.
+    fn keep(&self, block: Block, x: Option<&[T]>, dy: &[T], first: usize, kept: &mut [T]);
 
     /// Rows of the weight, one an output: each can be computed and moved by itself.
     fn rows(&self) -> usize;
@@ -265,6 +272,31 @@ pub trait Deferred<T: Scalar>: Parted<T> {
     /// they are those of a gradient, and it is added, to the bits of [`Layer::backward`] for one block of these samples; with
     /// one they are parameters, and `theta -= rate * dtheta`, to the bits of both steps apart.
     fn move_rows(&self, rows: Range<usize>, kept: &[Kept<'_, T>], rate: Option<T>, params: ParamsMut<'_, T>);
+
+    /// Whether the input may be rows: one sample after the other, whatever the block.
+    fn takes_rows(&self) -> bool;
+
+    /// [`Parted::forward_part`] of rows, to the same bits.
+    fn forward_rows(
+        &self,
+        pass: &Pass,
+        theta: &[T],
+        outputs: Range<usize>,
+        rows: &[T],
+        y: ArrayViewMut2<'_, T>,
+        scratch: &mut [T],
+    );
+
+    /// The parameters' part of [`Parted::backward_part`] of rows, to the same bits.
+    fn backward_rows(
+        &self,
+        pass: &Pass,
+        outputs: Range<usize>,
+        rows: &[T],
+        dy: &[T],
+        dtheta: ParamsMut<'_, T>,
+        scratch: &mut [T],
+    );
 }
 
 /// A layer's range of `theta`, split into its tensors.
@@ -315,6 +347,25 @@ impl<'a, T> ParamsMut<'a, T> {
         let (weight, bias) = dtheta.split_at_mut(weight_len);
         Self { weight, bias: bias_len.map(|_| bias) }
     }
+}
+
+/// Numbers of a block as a matrix, a row a tile.
+///
+/// # Panics
+/// If there are not equally many numbers of each.
+#[track_caller]
+pub(crate) fn tiles<T>(block: Block, numbers: &mut [T]) -> ArrayViewMut2<'_, T> {
+    let shape = (block.tiles(), numbers.len() / block.tiles().max(1));
+    ArrayViewMut2::from_shape(shape, numbers).expect("equally many numbers of each tile")
+}
+
+/// The numbers of a part of a block of one tile.
+///
+/// # Panics
+/// If there are more tiles.
+#[track_caller]
+pub(crate) fn one_tile<T>(part: ArrayViewMut2<'_, T>) -> &mut [T] {
+    part.into_slice().expect("one tile")
 }
 
 /// A bijection of 64-bit numbers that spreads every bit over all (the finaliser of SplitMix64: Steele, Lea and Flood, "Fast

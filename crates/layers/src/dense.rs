@@ -4,7 +4,8 @@ use crate::contract::{
     Deferred, Describe, Kind, Layer, ParamSpec, Params, ParamsMut, Part, Parted, Pass, Saved,
 };
 use crate::{LayerError, Shape};
-use byhand_tensor::{self as tensor, Block, Kept, Scalar};
+use byhand_tensor::{self as tensor, Block, DenseInput, Kept, Scalar};
+use ndarray::ArrayViewMut2;
 use std::ops::Range;
 
 /// The fully connected layer: every output is a weighted sum of all inputs.
@@ -74,12 +75,26 @@ impl Dense {
     fn bias_len(&self) -> Option<usize> {
         self.bias.then_some(self.kernel.outputs)
     }
+
+    fn some_outputs<T: Scalar>(
+        &self,
+        pass: &Pass,
+        theta: &[T],
+        outputs: Range<usize>,
+        x: DenseInput<'_, T>,
+        y: ArrayViewMut2<'_, T>,
+        scratch: &mut [T],
+    ) {
+        let kernel = tensor::Dense { outputs: outputs.len(), ..self.kernel };
+        let Params { weight: w, bias: b } = self.split(theta).rows(outputs, self.kernel.outputs);
+        kernel.forward_part(pass.block, w, b, x, y, scratch);
+    }
 }
 
 impl<T: Scalar> Layer<T> for Dense {
-    fn forward(&self, pass: &Pass, theta: &[T], x: &[T], y: &mut [T], _tape: &mut [T], _scratch: &mut [T]) {
+    fn forward(&self, pass: &Pass, theta: &[T], x: &[T], y: &mut [T], _tape: &mut [T], scratch: &mut [T]) {
         let Params { weight: w, bias: b } = self.split(theta);
-        self.kernel.forward(pass.block, w, b, x, y);
+        self.kernel.forward(pass.block, w, b, DenseInput::Block(x), y, scratch);
     }
 
     fn backward(
@@ -93,10 +108,10 @@ impl<T: Scalar> Layer<T> for Dense {
         scratch: &mut [T],
     ) {
         let ParamsMut { weight: dw, bias: db } = self.split_mut(dtheta);
-        self.kernel.backward_params(pass.block, saved.x, dy, dw, db, scratch);
+        let (block, x) = (pass.block, DenseInput::Block(saved.x));
+        self.kernel.backward_params(0..self.kernel.outputs, block, x, dy, dw, db, scratch);
         if let Some(dx) = dx {
-            let w = self.split(theta).weight;
-            self.kernel.backward_input(0..self.kernel.inputs, pass.block, w, dy, dx, scratch);
+            self.kernel.backward_input(block, self.split(theta).weight, dy, dx, scratch);
         }
     }
 
@@ -110,19 +125,21 @@ impl<T: Scalar> Layer<T> for Dense {
 }
 
 impl<T: Scalar> Parted<T> for Dense {
+    fn cuts_tiles(&self) -> bool {
+        true
+    }
+
     fn forward_part(
         &self,
         pass: &Pass,
         theta: &[T],
         outputs: Range<usize>,
         x: &[T],
-        y: &mut [T],
+        y: ArrayViewMut2<'_, T>,
         _tape: &mut [T],
-        _scratch: &mut [T],
+        scratch: &mut [T],
     ) {
-        let kernel = tensor::Dense { outputs: outputs.len(), ..self.kernel };
-        let Params { weight: w, bias: b } = self.split(theta).rows(outputs, self.kernel.outputs);
-        kernel.forward(pass.block, w, b, x, y);
+        self.some_outputs(pass, theta, outputs, DenseInput::Block(x), y, scratch);
     }
 
     fn backward_part(
@@ -136,13 +153,12 @@ impl<T: Scalar> Parted<T> for Dense {
     ) {
         let Part { outputs, dtheta, dx } = part;
         if let Some(ParamsMut { weight: dw, bias: db }) = dtheta {
-            let kernel = tensor::Dense { outputs: outputs.len(), ..self.kernel };
-            let row = dy.len() / self.kernel.outputs;
-            let own = &dy[outputs.start * row..outputs.end * row];
-            kernel.backward_params(pass.block, saved.x, own, dw, db, scratch);
+            let x = DenseInput::Block(saved.x);
+            self.kernel.backward_params(outputs, pass.block, x, dy, dw, db, scratch);
         }
         if let Some((inputs, dx)) = dx {
-            self.kernel.backward_input(inputs, pass.block, self.split(theta).weight, dy, dx, scratch);
+            let w = self.split(theta).weight;
+            self.kernel.backward_input_part(inputs, pass.block, w, dy, dx, scratch);
         }
     }
 
@@ -156,7 +172,7 @@ impl<T: Scalar> Deferred<T> for Dense {
         self.kernel.kept_len(block)
     }
 
-    fn keep(&self, block: Block, x: &[T], dy: &[T], first: usize, kept: &mut [T]) {
+    fn keep(&self, block: Block, x: Option<&[T]>, dy: &[T], first: usize, kept: &mut [T]) {
         self.kernel.keep(block, x, dy, first, kept);
     }
 
@@ -166,6 +182,35 @@ impl<T: Scalar> Deferred<T> for Dense {
 
     fn move_rows(&self, rows: Range<usize>, kept: &[Kept<'_, T>], rate: Option<T>, params: ParamsMut<'_, T>) {
         self.kernel.move_rows(rows, kept, rate, params.weight, params.bias);
+    }
+
+    fn takes_rows(&self) -> bool {
+        self.kernel.takes_rows()
+    }
+
+    fn forward_rows(
+        &self,
+        pass: &Pass,
+        theta: &[T],
+        outputs: Range<usize>,
+        rows: &[T],
+        y: ArrayViewMut2<'_, T>,
+        scratch: &mut [T],
+    ) {
+        self.some_outputs(pass, theta, outputs, DenseInput::Rows(rows), y, scratch);
+    }
+
+    fn backward_rows(
+        &self,
+        pass: &Pass,
+        outputs: Range<usize>,
+        rows: &[T],
+        dy: &[T],
+        dtheta: ParamsMut<'_, T>,
+        scratch: &mut [T],
+    ) {
+        let ParamsMut { weight: dw, bias: db } = dtheta;
+        self.kernel.backward_params(outputs, pass.block, DenseInput::Rows(rows), dy, dw, db, scratch);
     }
 }
 
@@ -231,6 +276,7 @@ mod tests {
         check(17, 5, true);
         check(7, 33, true);
         check(31, 16, true);
+        check(80, 27, true);
     }
 
     #[test]

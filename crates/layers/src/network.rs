@@ -1,17 +1,17 @@
 //! A chain of layers, its parameters in one flat vector, and the plan that runs it.
 
-use crate::contract::{Deferred, Layer, Part, Parted, Pass, Saved};
+use crate::contract::{Deferred, Layer, Part, Parted, Pass, Saved, tiles};
 use crate::conv_pool2d::ConvPool2d;
 use crate::workspace::Workspace;
 use crate::{LayerError, Shape, Share, first_half};
 use byhand_tensor::{Block, Scalar, pack, unpack};
-use ndarray::{Array2, ArrayView2, Axis, s};
+use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, s};
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
 /// Keeps the operands of a deferred layer, or says that it does not: see [`Network::backward_keeping`].
-pub type Keep<'a, T> = dyn FnMut(usize, &dyn Deferred<T>, &[T], &[T]) -> bool + 'a;
+pub type Keep<'a, T> = dyn FnMut(usize, &dyn Deferred<T>, Option<&[T]>, &[T]) -> bool + 'a;
 
 /// A chain of layers. It holds no parameters and no state: one network serves any number of threads.
 ///
@@ -131,6 +131,11 @@ impl<T: Scalar> Network<T> {
         self.layers[self.layers.len() - 1].output()
     }
 
+    /// Whether no layer sees more of an input than a list of numbers: there are no images in it, and no channels.
+    pub fn is_flat(&self) -> bool {
+        self.plan.iter().all(|node| node.layer.input().is_flat() && node.layer.output().is_flat())
+    }
+
     /// Number of outputs.
     pub fn classes(&self) -> usize {
         self.output().features()
@@ -183,17 +188,33 @@ impl<T: Scalar> Network<T> {
     /// not the pass's.
     #[track_caller]
     pub fn forward(&self, pass: &Pass, theta: &[T], ws: &mut Workspace<T>) {
-        self.forward_shared(pass, theta, ws, None);
+        self.forward_shared(pass, theta, None, ws, None);
     }
 
-    /// [`forward`](Self::forward), to the same bits, with the outputs of [parted](Parted) layers by halves, where `share` says that it
-    /// pays: of a block of one tile, whose channels lie one after the other, and in a workspace [for halves](Workspace::for_halves).
+    /// Whether the input may come as rows, one sample after the other, whatever the block: the first layer is one that
+    /// [takes](Deferred::takes_rows) them.
+    pub fn takes_rows(&self) -> bool {
+        let first = self.plan.first().and_then(|node| node.layer.as_deferred());
+        first.is_some_and(|layer| layer.takes_rows())
+    }
+
+    /// [`forward`](Self::forward), to the same bits: of `rows` instead of the workspace's input, if there are any, where the network
+    /// [takes](Self::takes_rows) them; and with the outputs of [parted](Parted) layers by halves, where `share` says that it
+    /// pays, in a workspace [for halves](Workspace::for_halves).
     ///
     /// # Panics
-    /// As [`forward`](Self::forward).
+    /// As [`forward`](Self::forward), or if there are rows that the network does not take or of another length.
     #[track_caller]
-    pub fn forward_shared(&self, pass: &Pass, theta: &[T], ws: &mut Workspace<T>, share: Option<&dyn Share>) {
+    pub fn forward_shared(
+        &self,
+        pass: &Pass,
+        theta: &[T],
+        rows: Option<&[T]>,
+        ws: &mut Workspace<T>,
+        share: Option<&dyn Share>,
+    ) {
         self.assert_fits(pass, theta, ws);
+        assert!(rows.is_none() || self.takes_rows(), "network: its first layer takes no rows");
         for (place, node) in self.plan.iter().enumerate() {
             let Dimensions { x_len, y_len, tape_len, scratch_len } = node.dimensions(pass.block);
             let (before, after) = ws.activations.split_at_mut(place + 1);
@@ -202,15 +223,24 @@ impl<T: Scalar> Network<T> {
             let tape = &mut ws.tapes[place][..tape_len];
             let [scratch, other] = &mut ws.scratch;
             let scratch = &mut scratch[..scratch_len];
+            let rows = rows.filter(|_| place == 0).zip(node.layer.as_deferred());
             if let Some((layer, share)) = node.shared(pass.block, share) {
                 let (channels, middle) = (layer.output().c, first_half(layer.output().c));
-                let (y_a, y_b) = halves(y, channels);
-                let (tape_a, tape_b) = halves(tape, channels);
+                let (mut y_a, mut y_b) = halves(pass.block, y, channels);
+                let (tape_a, tape_b) = tape.split_at_mut(tape.len() / channels * middle);
+                let work = |outputs: Range<usize>,
+                            y: ArrayViewMut2<'_, T>,
+                            tape: &mut [T],
+                            scratch: &mut [T]| match rows {
+                    Some((rows, layer)) => layer.forward_rows(&pass, theta, outputs, rows, y, scratch),
+                    None => layer.forward_part(&pass, theta, outputs, x, y, tape, scratch),
+                };
                 let other = &mut other[..scratch_len];
-                share.both(
-                    &mut || layer.forward_part(&pass, theta, 0..middle, x, y_a, tape_a, scratch),
-                    &mut || layer.forward_part(&pass, theta, middle..channels, x, y_b, tape_b, other),
-                );
+                share.both(&mut || work(0..middle, y_a.view_mut(), tape_a, scratch), &mut || {
+                    work(middle..channels, y_b.view_mut(), tape_b, other)
+                });
+            } else if let Some((rows, layer)) = rows {
+                layer.forward_rows(&pass, theta, 0..layer.output().c, rows, tiles(pass.block, y), scratch);
             } else {
                 node.layer.forward(&pass, theta, x, y, tape, scratch);
             }
@@ -224,12 +254,12 @@ impl<T: Scalar> Network<T> {
     /// As [`forward`](Self::forward); `dtheta` must be as long as `theta`.
     #[track_caller]
     pub fn backward(&self, pass: &Pass, theta: &[T], dtheta: &mut [T], ws: &mut Workspace<T>) {
-        self.walk_back(pass, theta, dtheta, ws, 0, None, None);
+        self.walk_back(pass, theta, None, dtheta, ws, 0, None, None);
     }
 
-    /// [`backward`](Self::backward) for a block that is a part of a minibatch. For each [deferred](Self::deferred) layer, last one
-    /// first, `keep` is called with its place among them, the layer, its `x` and its `dy`; where it says that it kept them, the
-    /// layer adds nothing to `dtheta`. Where `share` says that it pays, layers are done by halves, as in
+    /// [`backward`](Self::backward) for a block that is a part of a minibatch, with the `rows` of the forward pass. For each
+    /// [deferred](Self::deferred) layer, last one first, `keep` is called with its place among them, the layer, its `x`, unless that is
+    /// `rows`, and its `dy`; where it says that it kept them, the layer adds nothing to `dtheta`. Where `share` says that it pays, layers are done by halves, as in
     /// [`forward_shared`](Self::forward_shared). The first `frozen` parameters are constants: nothing that only their gradient would
     /// need is computed.
     ///
@@ -240,22 +270,22 @@ impl<T: Scalar> Network<T> {
         &self,
         pass: &Pass,
         theta: &[T],
+        rows: Option<&[T]>,
         dtheta: &mut [T],
         ws: &mut Workspace<T>,
         frozen: usize,
         keep: &mut Keep<'_, T>,
         share: Option<&dyn Share>,
     ) {
-        self.walk_back(pass, theta, dtheta, ws, frozen, Some(keep), share);
+        self.walk_back(pass, theta, rows, dtheta, ws, frozen, Some(keep), share);
     }
 
     /// Of the [floating-point operations](Self::flops) of a training step for one sample, those of layers whose halves are worth it
     /// where the step is such a block.
     pub fn shared_flops(&self, block: Block, share: &dyn Share) -> u64 {
         let first = self.first_trained(0);
-        let can = |node: &Node<T>| block.tiles() == 1 || node.layer.as_deferred().is_some();
         let nodes = self.plan.iter().enumerate();
-        let nodes = nodes.filter(|(_, node)| can(node) && node.pays(block.samples(), share));
+        let nodes = nodes.filter(|(_, node)| node.can_share(block) && node.pays(block.samples(), share));
         nodes.map(|(place, node)| node.layer.flops() + node.layer.backward_flops(place > first)).sum()
     }
 
@@ -301,6 +331,7 @@ impl<T: Scalar> Network<T> {
         &self,
         pass: &Pass,
         theta: &[T],
+        rows: Option<&[T]>,
         dtheta: &mut [T],
         ws: &mut Workspace<T>,
         frozen: usize,
@@ -320,12 +351,13 @@ impl<T: Scalar> Network<T> {
             let [scratch, other] = &mut ws.scratch;
             let scratch = &mut scratch[..scratch_len];
             let x = &ws.activations[place][..x_len];
+            let rows = rows.filter(|_| place == 0).zip(node.layer.as_deferred());
             let shared = node.shared(pass.block, share);
             let pass = &node.pass(pass);
             let kept = match (&mut keep, node.layer.as_deferred()) {
                 (Some(keep), Some(layer)) => {
                     deferred -= 1;
-                    keep(deferred, layer, x, dy_now)
+                    keep(deferred, layer, rows.is_none().then_some(x), dy_now)
                 }
                 _ => false,
             };
@@ -338,28 +370,38 @@ impl<T: Scalar> Network<T> {
                 (Some((layer, share)), _) => {
                     let (outputs, inputs) = (layer.output().c, layer.input().c);
                     let (middle, input) = (first_half(outputs), first_half(inputs));
-                    let rows = |dtheta| layer.tensors(dtheta).split_rows(middle, outputs);
-                    let (rows_a, rows_b) = (!kept).then_some(dtheta).map(rows).unzip();
-                    let (dx_a, dx_b) = wanted_dx.map(|dx| halves(dx, inputs)).unzip();
+                    let cut = |dtheta| layer.tensors(dtheta).split_rows(middle, outputs);
+                    let (rows_a, rows_b) = (!kept).then_some(dtheta).map(cut).unzip();
+                    let (dx_a, dx_b) = wanted_dx.map(|dx| halves(pass.block, dx, inputs)).unzip();
                     let [dx_a, dx_b] =
                         [(0..input, dx_a), (input..inputs, dx_b)].map(|(of, dx)| Some((of, dx?)));
                     // Each is run once, which a trait object cannot say.
                     let mut a = Some(Part { outputs: 0..middle, dtheta: rows_a, dx: dx_a });
                     let mut b = Some(Part { outputs: middle..outputs, dtheta: rows_b, dx: dx_b });
                     let work = |part: &mut Option<Part<'_, T>>, scratch: &mut [T]| {
-                        if let Some(part) = part.take() {
-                            layer.backward_part(pass, theta, saved, dy_now, part, scratch);
+                        let Some(part) = part.take() else { return };
+                        match (rows, part) {
+                            (Some((rows, layer)), Part { outputs, dtheta: Some(dtheta), .. }) => {
+                                layer.backward_rows(pass, outputs, rows, dy_now, dtheta, scratch);
+                            }
+                            (_, part) => layer.backward_part(pass, theta, saved, dy_now, part, scratch),
                         }
                     };
                     let other = &mut other[..scratch_len];
                     share.both(&mut || work(&mut a, scratch), &mut || work(&mut b, other));
                 }
                 (None, Some(layer)) => {
-                    let dx = wanted_dx.map(|dx| (0..layer.input().c, dx));
+                    let dx = wanted_dx.map(|dx| (0..layer.input().c, tiles(pass.block, dx)));
                     let part = Part { outputs: 0..layer.output().c, dtheta: None, dx };
                     layer.backward_part(pass, theta, saved, dy_now, part, scratch);
                 }
-                (None, None) => node.layer.backward(pass, theta, saved, dy_now, wanted_dx, dtheta, scratch),
+                (None, None) => match rows {
+                    Some((rows, layer)) => {
+                        let dtheta = layer.tensors(dtheta);
+                        layer.backward_rows(pass, 0..layer.rows(), rows, dy_now, dtheta, scratch);
+                    }
+                    None => node.layer.backward(pass, theta, saved, dy_now, wanted_dx, dtheta, scratch),
+                },
             }
             std::mem::swap(&mut dy, &mut dx);
         }
@@ -446,14 +488,19 @@ impl<T: Scalar> Node<T> {
         block: Block,
         share: Option<&'a dyn Share>,
     ) -> Option<(&'a dyn Parted<T>, &'a dyn Share)> {
-        let share = share.filter(|share| block.tiles() == 1 && self.pays(block.samples(), *share))?;
+        let share = share.filter(|share| self.can_share(block) && self.pays(block.samples(), *share))?;
         Some((self.layer.as_parted()?, share))
+    }
+
+    /// Whether the layer's work on such a block can be cut.
+    fn can_share(&self, block: Block) -> bool {
+        self.layer.as_parted().is_some_and(|layer| block.tiles() == 1 || layer.cuts_tiles())
     }
 
     /// Whether halves of the layer's work on so many samples are worth it.
     fn pays(&self, samples: usize, share: &dyn Share) -> bool {
-        let can = self.layer.as_parted().is_some() && first_half(self.layer.output().c) > 0;
-        can && share.pays(samples as u64 * self.layer.flops(), self.theta.len())
+        first_half(self.layer.output().c) > 0
+            && share.pays(samples as u64 * self.layer.flops(), self.theta.len())
     }
 
     fn dimensions(&self, block: Block) -> Dimensions {
@@ -470,9 +517,15 @@ impl<T: Scalar> Node<T> {
     }
 }
 
-/// What lies there of the first half of the channels, and of the others.
-fn halves<T>(numbers: &mut [T], channels: usize) -> (&mut [T], &mut [T]) {
-    numbers.split_at_mut(numbers.len() / channels * first_half(channels))
+/// What lies there of the first half of the channels of each tile, and of the others.
+fn halves<T>(
+    block: Block,
+    numbers: &mut [T],
+    channels: usize,
+) -> (ArrayViewMut2<'_, T>, ArrayViewMut2<'_, T>) {
+    let all = tiles(block, numbers);
+    let middle = all.ncols() / channels * first_half(channels);
+    all.split_at(Axis(1), middle)
 }
 
 /// Names every tensor and gives it its range of `theta`, layer by layer.

@@ -3,6 +3,7 @@
 use crate::Scalar;
 use crate::simd::{Kernel, Vector, prefetch};
 use ndarray::{Array2, ArrayView2};
+use std::ops::Range;
 
 /// Samples in a tile, side by side: one lane each.
 pub const LANES: usize = 16;
@@ -108,38 +109,50 @@ impl<T: Scalar> Kernel<T> for Pack<'_, T> {
         if block.lanes() == 1 {
             return out.copy_from_slice(rows);
         }
-        let mut square = [[T::ZERO; LANES]; LANES];
-        for (t, out) in out.chunks_exact_mut(features * LANES).enumerate() {
-            for (i, out) in out.chunks_mut(LANES * LANES).enumerate() {
-                let width = out.len() / LANES;
-                let from = &rows[t * LANES * features + i * LANES..];
-                if width == LANES && from.len() >= (LANES - 1) * features + LANES {
-                    // Sixteen rows at once are too many streams for the processor to foresee.
-                    for lane in 0..LANES {
-                        prefetch(from.as_ptr().wrapping_add(lane * features + AHEAD));
-                    }
-                    // SAFETY: sixteen rows of sixteen features are there; `out` holds 16 x 16 numbers.
-                    unsafe { V::transpose16(from.as_ptr(), features, LANES, out.as_mut_ptr(), LANES) };
-                    continue;
+        pack_features::<V>(rows, features, 0..features, block, out);
+    }
+}
+
+/// Lays features `which` of all rows out as tiles, which hold no others.
+#[inline(always)]
+pub(crate) fn pack_features<V: Vector>(
+    rows: &[V::Elem],
+    features: usize,
+    which: Range<usize>,
+    block: Block,
+    out: &mut [V::Elem],
+) {
+    let mut square = [[V::Elem::ZERO; LANES]; LANES];
+    for (t, out) in out.chunks_exact_mut(which.len() * LANES).enumerate() {
+        for (i, out) in out.chunks_mut(LANES * LANES).enumerate() {
+            let width = out.len() / LANES;
+            let from = &rows[t * LANES * features + which.start + i * LANES..];
+            if width == LANES && from.len() >= (LANES - 1) * features + LANES {
+                // Sixteen rows at once are too many streams for the processor to foresee.
+                for lane in 0..LANES {
+                    prefetch(from.as_ptr().wrapping_add(lane * features + AHEAD));
                 }
-                // Dead lanes, or a last panel of fewer features.
-                let last = block.live(t) - 1;
-                for (lane, to) in square.iter_mut().enumerate() {
-                    let from = &from[lane.min(last) * features..];
-                    match from.first_chunk() {
-                        Some(from) => *to = *from,
-                        None => to[..width].copy_from_slice(&from[..width]),
-                    }
+                // SAFETY: sixteen rows of sixteen features are there; `out` holds 16 x 16 numbers.
+                unsafe { V::transpose16(from.as_ptr(), features, LANES, out.as_mut_ptr(), LANES) };
+                continue;
+            }
+            // Dead lanes, or a last panel of fewer features.
+            let last = block.live(t) - 1;
+            for (lane, to) in square.iter_mut().enumerate() {
+                let from = &from[lane.min(last) * features..];
+                match from.first_chunk() {
+                    Some(from) => *to = *from,
+                    None => to[..width].copy_from_slice(&from[..width]),
                 }
-                if width == LANES {
-                    // SAFETY: both squares hold 16 x 16 numbers.
-                    unsafe {
-                        V::transpose16(square.as_flattened().as_ptr(), LANES, LANES, out.as_mut_ptr(), LANES)
-                    };
-                } else {
-                    for (feature, out) in out.chunks_exact_mut(LANES).enumerate() {
-                        out.iter_mut().zip(&square).for_each(|(to, row)| *to = row[feature]);
-                    }
+            }
+            if width == LANES {
+                // SAFETY: both squares hold 16 x 16 numbers.
+                unsafe {
+                    V::transpose16(square.as_flattened().as_ptr(), LANES, LANES, out.as_mut_ptr(), LANES)
+                };
+            } else {
+                for (feature, out) in out.chunks_exact_mut(LANES).enumerate() {
+                    out.iter_mut().zip(&square).for_each(|(to, row)| *to = row[feature]);
                 }
             }
         }

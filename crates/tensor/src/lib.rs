@@ -38,7 +38,7 @@ pub use block::{Block, LANES, pack, unpack};
 pub use buffer::Buffer;
 pub use conv::Conv2d;
 pub use conv_pool::ConvPool2d;
-pub use dense::{Dense, Kept};
+pub use dense::{Dense, DenseInput, Kept};
 pub use dual::Dual;
 pub use error::GeometryError;
 pub use isa::Isa;

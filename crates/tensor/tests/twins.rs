@@ -3,7 +3,7 @@
 //! Operands are small integers, so `f32` sums are exact in any order and results must be equal, not close.
 
 use byhand_tensor::{
-    Block, Conv2d, Dense, Isa, Pool2d, Scalar, activation, pack, reference, softmax, unpack,
+    Block, Conv2d, Dense, DenseInput, Isa, Pool2d, Scalar, activation, pack, reference, softmax, unpack,
 };
 use ndarray::{Array2, ArrayView2};
 use rand::{Rng, RngExt, SeedableRng};
@@ -117,24 +117,30 @@ fn dense() {
             let mut want_dx = vec![0.0; x.len()];
             let mut want_dw = integers(rng, w.len());
             let mut want_db = integers(rng, b.len());
-            let (mut dw, mut db) = (want_dw.clone(), want_db.clone());
+            let (dw, db) = (want_dw.clone(), want_db.clone());
             reference::dense(&dense, &w, Some(&b), &x, &mut want_y);
             reference::dense_backward_input(&dense, &w, &dy, &mut want_dx);
             reference::dense_backward_params(&dense, &x, &dy, &mut want_dw, Some(&mut want_db));
 
-            let (x, dy) = (packed(block, inputs, &x), packed_gradient(block, outputs, &dy));
-            let mut scratch = vec![f32::NAN; dense.scratch_len(block)];
-            let (mut y, mut dx) = (vec![f32::NAN; dy.len()], vec![f32::NAN; x.len()]);
-            dense.forward(block, &w, Some(&b), &x, &mut y);
-            scratch.fill(f32::NAN);
-            dense.backward_input(0..dense.inputs, block, &w, &dy, &mut dx, &mut scratch);
-            scratch.fill(f32::NAN);
-            dense.backward_params(block, &x, &dy, &mut dw, Some(&mut db), &mut scratch);
+            let (images, x) = (x.clone(), packed(block, inputs, &x));
+            let dy = packed_gradient(block, outputs, &dy);
             let at = format!("{dense:?} {block:?} {}", Isa::active());
-            assert_eq!(rows(block, outputs, &y), want_y, "y of {at}");
+            let mut scratch = vec![f32::NAN; dense.scratch_len(block)];
+            let mut dx = vec![f32::NAN; x.len()];
+            dense.backward_input(block, &w, &dy, &mut dx, &mut scratch);
             assert_eq!(rows(block, inputs, &dx), want_dx, "dx of {at}");
-            assert_eq!(dw, want_dw, "dw of {at}");
-            assert_eq!(db, want_db, "db of {at}");
+            let fed = [Some(DenseInput::Block(&x)), dense.takes_rows().then_some(DenseInput::Rows(&images))];
+            for x in fed.into_iter().flatten() {
+                let mut y = vec![f32::NAN; dy.len()];
+                scratch.fill(f32::NAN);
+                dense.forward(block, &w, Some(&b), x, &mut y, &mut scratch);
+                assert_eq!(rows(block, outputs, &y), want_y, "y of {at}, {x:?}");
+                let (mut dw, mut db) = (dw.clone(), db.clone());
+                scratch.fill(f32::NAN);
+                dense.backward_params(0..outputs, block, x, &dy, &mut dw, Some(&mut db), &mut scratch);
+                assert_eq!(dw, want_dw, "dw of {at}, {x:?}");
+                assert_eq!(db, want_db, "db of {at}, {x:?}");
+            }
         });
     }
 }
@@ -276,13 +282,14 @@ fn instruction_sets_with_fused_multiply_add_give_equal_bits() {
                 conv.backward_params(block, &x, &dy, &mut dw, Some(&mut db), &mut scratch);
                 all.extend(dw.iter().chain(&db));
                 let mut q = vec![0.0; dq.len()];
-                dense.forward(block, &v, Some(&c), &p, &mut q);
+                dense.forward(block, &v, Some(&c), DenseInput::Block(&p), &mut q, &mut scratch);
                 all.extend(rows(block, dense.outputs, &q));
                 let mut dp = vec![0.0; p.len()];
-                dense.backward_input(0..dense.inputs, block, &v, &dq, &mut dp, &mut scratch);
+                dense.backward_input(block, &v, &dq, &mut dp, &mut scratch);
                 all.extend(rows(block, dense.inputs, &dp));
                 let (mut dv, mut dc) = (vec![0.0; v.len()], vec![0.0; c.len()]);
-                dense.backward_params(block, &p, &dq, &mut dv, Some(&mut dc), &mut scratch);
+                let p = DenseInput::Block(&p);
+                dense.backward_params(0..dense.outputs, block, p, &dq, &mut dv, Some(&mut dc), &mut scratch);
                 all.extend(dv.iter().chain(&dc));
                 all.into_iter().map(f32::to_bits).collect::<Vec<_>>()
             })

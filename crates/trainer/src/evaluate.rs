@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use byhand_datasets::Dataset;
 use byhand_layers::loss::Loss;
-use byhand_layers::{Network, Pass, Shape};
+use byhand_layers::{Buffer, Network, Pass, Shape};
 
 use crate::error::TrainerError;
 use crate::metrics::{Confusion, argmax};
@@ -71,6 +71,7 @@ impl Evaluator {
         let worker = || {
             Mutex::new(EvaluationWorker {
                 worker: Worker::new(network, plan.block(chunk), false),
+                room: Worker::room(network, plan.block(chunk)),
                 confusion: Confusion::new(network.classes()),
             })
         };
@@ -97,17 +98,9 @@ impl Evaluator {
             let block = self.plan.block(samples.len());
             let batch = ImageBatch::new(dataset, &order, *preprocess);
             let mut guard = lock(&self.workers[crew.thread() % self.workers.len()]);
-            let EvaluationWorker { worker, confusion } = &mut *guard;
-            let stats = worker.forward(
-                network,
-                &*self.loss,
-                theta,
-                &Pass::eval(block),
-                &batch,
-                samples.clone(),
-                1.0,
-                None,
-            );
+            let EvaluationWorker { worker, room, confusion } = &mut *guard;
+            let rows = worker.take(network, block, &batch, samples.clone(), room);
+            let stats = worker.forward(network, &*self.loss, theta, &Pass::eval(block), rows, 1.0, None);
             *loss = stats.loss;
             let classes = network.classes();
             let (logits, labels) = (worker.logits(), worker.labels());
@@ -157,6 +150,7 @@ const CHUNK: usize = 64;
 #[derive(Debug)]
 struct EvaluationWorker {
     worker: Worker,
+    room: Buffer<f32>,
     confusion: Confusion,
 }
 

@@ -93,8 +93,9 @@ fn the_plan_cuts_these_batches() {
 #[test]
 fn large_layers_by_halves() {
     let network = wide();
-    for batch_size in [1, 8] {
-        let config = FitConfig { batch_size, max_steps: Some(40), ..config() };
+    for (batch_size, optimizer) in [(1, "adam"), (8, "adam"), (40, "adam"), (64, "sgd"), (100, "sgd")] {
+        let optimizer = optimizer.parse().unwrap();
+        let config = FitConfig { batch_size, max_steps: Some(40), optimizer, ..config() };
         let one = digest(&network, config.clone());
         for threads in [2, 3] {
             assert_eq!(digest(&network, FitConfig { threads, ..config.clone() }), one, "{threads} threads");

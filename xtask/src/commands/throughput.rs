@@ -5,16 +5,16 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use byhand_layers::{
     Shape,
     init::{Init, init_network},
 };
 use byhand_models::{Spec, find, weights_sha256};
-use byhand_tensor::Isa;
+use byhand_tensor::{Buffer, Isa};
 use byhand_trainer::{Diverged, Rows, StepConfig, Trainer, peak::peak_gflops};
 use clap::Args;
-use ndarray::Array2;
+use ndarray::ArrayView2;
 use rand_chacha::{
     ChaCha8Rng,
     rand_core::{Rng, SeedableRng},
@@ -82,13 +82,15 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
     };
     let network = spec.build::<f32>(input).map_err(usage)?;
     let batch = options.batch as usize;
-    let (x, labels) = random_batch(batch, input.features(), network.classes());
+    let features = network.input().features();
+    let (x, labels) = random_batch(batch, features, network.classes());
     let config = StepConfig { batch_size: batch, threads: options.threads.into(), ..StepConfig::default() };
     let theta = init_network::<f32>(&network, Init::ScaledUniform, 0);
     let mut trainer = Trainer::new(&network, theta, config)?;
     let threads = trainer.threads();
     let before = peak_gflops(threads);
-    let rows = Rows::new(x.view(), &labels);
+    let x = ArrayView2::from_shape((batch, features), &x).context("rows of the minibatch")?;
+    let rows = Rows::new(x, &labels);
     let (mut times, sha256) = trainer
         .session(|trainer| time_steps(trainer, &rows, Duration::from_secs_f64(options.seconds)))
         .map_err(|diverged| coded(DIVERGED, diverged))?;
@@ -144,12 +146,11 @@ fn time_steps(
     Ok((times, sha256))
 }
 
-/// Pixels in [0, 1) and labels, all random.
-fn random_batch(batch: usize, features: usize, classes: usize) -> (Array2<f32>, Vec<u8>) {
+/// Pixels in [0, 1), at a border of a cache line as other frameworks' tensors are, and labels, all random.
+fn random_batch(batch: usize, features: usize, classes: usize) -> (Buffer<f32>, Vec<u8>) {
     let mut random = ChaCha8Rng::seed_from_u64(0);
-    let x = Array2::from_shape_simple_fn((batch, features), || {
-        (random.next_u32() >> 8) as f32 / (1 << 24) as f32
-    });
+    let mut x = Buffer::zeros(batch * features);
+    x.fill_with(|| (random.next_u32() >> 8) as f32 / (1 << 24) as f32);
     let labels = (0..batch).map(|_| (random.next_u32() as usize % classes.min(256)) as u8).collect();
     (x, labels)
 }

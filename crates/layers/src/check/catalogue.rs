@@ -45,6 +45,7 @@ fn configurations() -> Result<Vec<Box<dyn Checked>>, LayerError> {
         Box::new(Dense::new(17, 5, true)?),
         Box::new(Dense::new(7, 33, false)?),
         Box::new(Dense::new(300, 10, true)?),
+        Box::new(Dense::new(48, 7, true)?),
         Box::new(Relu::new(odd)),
         Box::new(Tanh::new(odd)),
         Box::new(Sigmoid::new(odd)),

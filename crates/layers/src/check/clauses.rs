@@ -6,15 +6,16 @@ use super::run::{
     run_with, spread, train, uniform,
 };
 use super::{Checked, Options, gradients};
-use crate::contract::{Describe, Kind, Layer, Mode, Part, Pass, Saved};
+use crate::contract::{Describe, Kind, Layer, Mode, Part, Pass, Saved, tiles as matrix};
 use byhand_tensor::{Block, Isa, Kept, Scalar};
+use ndarray::s;
 use std::ops::Range;
 
 /// One clause's check.
 type Check<L> = fn(&L, &Options, &mut Report);
 
 /// Every clause of a layer with its check.
-pub(super) fn all<L: Checked + ?Sized>() -> [(Clause, Check<L>); 17] {
+pub(super) fn all<L: Checked + ?Sized>() -> [(Clause, Check<L>); 18] {
     [
         (Clause::Lengths, lengths),
         (Clause::Overwrite, overwrite),
@@ -22,6 +23,7 @@ pub(super) fn all<L: Checked + ?Sized>() -> [(Clause, Check<L>); 17] {
         (Clause::WithoutDx, without_dx),
         (Clause::Deferral, deferral),
         (Clause::Parts, parts),
+        (Clause::Rows, rows_as_they_come),
         (Clause::SampleIndependence, sample_independence),
         (Clause::DeadLanes, dead_lanes),
         (Clause::Layouts, layouts),
@@ -216,13 +218,13 @@ fn deferral<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Repo
         let of_tile =
             |t: usize, features: usize| t * features * block.lanes()..(t + 1) * features * block.lanes();
         let mut whole = vec![f32::NAN; deferred.kept_len(block)];
-        deferred.keep(block, &x, &dy, 0, &mut whole);
+        deferred.keep(block, Some(&x), &dy, 0, &mut whole);
         let mut in_turn = vec![f32::NAN; deferred.kept_len(block)];
         let mut apart = vec![vec![f32::NAN; deferred.kept_len(block)]; block.tiles()];
         for (t, apart) in apart.iter_mut().enumerate() {
             let (x, dy) = (&x[of_tile(t, inputs)], &dy[of_tile(t, outputs)]);
-            deferred.keep(tiles(t), x, dy, t * block.lanes(), &mut in_turn);
-            deferred.keep(tiles(t), x, dy, 0, apart);
+            deferred.keep(tiles(t), Some(x), dy, t * block.lanes(), &mut in_turn);
+            deferred.keep(tiles(t), Some(x), dy, 0, apart);
         }
         let apart: Vec<Kept<'_, f32>> =
             apart.iter().enumerate().map(|(t, apart)| Kept::new(tiles(t), block, apart)).collect();
@@ -243,7 +245,7 @@ fn deferral<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Repo
         }
         let mut dx = vec![f32::NAN; x.len()];
         let mut scratch = vec![f32::NAN; layer.scratch_len(block)];
-        let part = Part { outputs: 0..outputs, dtheta: None, dx: Some((0..inputs, &mut dx)) };
+        let part = Part { outputs: 0..outputs, dtheta: None, dx: Some((0..inputs, matrix(block, &mut dx))) };
         let saved = Saved { x: &x, y: &[], tape: &[] };
         deferred.backward_part(&pass, &theta, saved, &dy, part, &mut scratch);
         let live = |values: &[f32]| numbers::<f32>(&rows(block, inputs, values));
@@ -251,11 +253,46 @@ fn deferral<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Repo
     });
 }
 
+/// A layer that is fed rows, in two parts, and their parameter gradient at once and kept: the bits of samples laid out as a block.
+fn rows_as_they_come<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report) {
+    let Some(deferred) = Layer::<f32>::as_deferred(layer).filter(|layer| layer.takes_rows()) else { return };
+    let outputs = layer.output().features();
+    each(options, |isa, block| {
+        let data = reals(layer, block.samples(), &mut rng(options.seed + 14));
+        let pass = train(block);
+        let x: Vec<f32> = numbers(&data.x);
+        let dy: Vec<f32> = lay_gradient(block, outputs, &data.dy);
+        let theta: Vec<f32> = numbers(&data.theta);
+        let expected = run::<f32, L>(layer, pass, &data);
+        let mut y = vec![f32::NAN; dy.len()];
+        let mut dtheta = vec![0.0; theta.len()];
+        let mut scratch = vec![f32::NAN; layer.scratch_len(block)];
+        for part in [0..outputs / 2, outputs / 2..outputs].into_iter().filter(|part| !part.is_empty()) {
+            let lanes = block.lanes();
+            let y = matrix(block, &mut y).slice_move(s![.., part.start * lanes..part.end * lanes]);
+            deferred.forward_rows(&pass, &theta, part.clone(), &x, y, &mut scratch);
+            let (_, rest) = deferred.tensors(&mut dtheta).split_rows(part.start, outputs);
+            let (own, _) = rest.split_rows(part.len(), outputs - part.start);
+            scratch.fill(f32::NAN);
+            deferred.backward_rows(&pass, part, &x, &dy, own, &mut scratch);
+        }
+        let live = |values: &[f32]| numbers::<f32>(&rows(block, outputs, values));
+        same_bits(report, Clause::Rows, Some(isa), "y", block, &live(&expected.y), &live(&y));
+        same_bits(report, Clause::Rows, Some(isa), "dtheta", block, &expected.dtheta, &dtheta);
+        let mut kept = vec![f32::NAN; deferred.kept_len(block)];
+        deferred.keep(block, None, &dy, 0, &mut kept);
+        let kept = [Kept::new(block, block, &kept).with_rows(&x)];
+        let mut moved = vec![0.0; theta.len()];
+        deferred.move_rows(0..outputs, &kept, None, deferred.tensors(&mut moved));
+        same_bits(report, Clause::Rows, Some(isa), "dtheta, dy kept", block, &expected.dtheta, &moved);
+    });
+}
+
 fn parts<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report) {
     let Some(parted) = Layer::<f32>::as_parted(layer) else { return };
     let (input, output) = (layer.input(), layer.output());
     each(options, |isa, block| {
-        if block.tiles() != 1 {
+        if block.tiles() != 1 && !parted.cuts_tiles() {
             return;
         }
         let data = reals(layer, block.samples(), &mut rng(options.seed + 13));
@@ -269,14 +306,15 @@ fn parts<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report)
             let nan = |len: usize| vec![f32::NAN; len];
             let (mut y, mut tape) = (nan(dy.len()), nan(layer.tape_len(block)));
             let (mut dx, mut dtheta) = (nan(x.len()), vec![0.0; theta.len()]);
-            // Where the channels of a range lie among all numbers.
+            // Where the channels of a range lie among all numbers of a tile.
             let place = |range: &Range<usize>, of: usize, len: usize| {
-                let channel = len / of;
+                let channel = len / block.tiles() / of;
                 range.start * channel..range.end * channel
             };
             for part in 0..parts {
                 let outputs = of(output.c, part);
-                let y = &mut y[place(&outputs, output.c, dy.len())];
+                let place_of_y = place(&outputs, output.c, dy.len());
+                let y = matrix(block, &mut y).slice_move(s![.., place_of_y]);
                 let own = place(&outputs, output.c, tape.len());
                 let mut scratch = nan(layer.scratch_len(block));
                 parted.forward_part(&pass, &theta, outputs, &x, y, &mut tape[own], &mut scratch);
@@ -286,7 +324,8 @@ fn parts<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report)
                 let (_, rows) = parted.tensors(&mut dtheta).split_rows(outputs.start, output.c);
                 let (rows, _) = rows.split_rows(outputs.len(), output.c - outputs.start);
                 let own = place(&inputs, input.c, x.len());
-                let part = Part { outputs, dtheta: Some(rows), dx: Some((inputs, &mut dx[own])) };
+                let dx = matrix(block, &mut dx).slice_move(s![.., own]);
+                let part = Part { outputs, dtheta: Some(rows), dx: Some((inputs, dx)) };
                 let mut scratch = nan(layer.scratch_len(block));
                 let saved = Saved { x: &x, y: &y, tape: &tape };
                 parted.backward_part(&pass, &theta, saved, &dy, part, &mut scratch);

@@ -21,6 +21,9 @@ pub enum Clause {
     Deferral,
     /// Of a [parted](crate::Parted) layer: `y`, `dx` and `dtheta` computed in parts have the bits of the whole.
     Parts,
+    /// Of a [deferred](crate::Deferred) layer that takes rows: `y` and `dtheta` have the bits of the same samples in a block, in parts
+    /// too, and with `dy` kept.
+    Rows,
     /// A sample's `y` and `dx` depend on that sample alone, and not on its place.
     SampleIndependence,
     /// Lanes without a sample change nothing.
@@ -53,13 +56,14 @@ pub enum Clause {
 
 impl Clause {
     /// The clauses of layers, in the order in which they are checked.
-    pub const OF_LAYERS: [Self; 18] = [
+    pub const OF_LAYERS: [Self; 19] = [
         Self::Lengths,
         Self::Overwrite,
         Self::Accumulate,
         Self::WithoutDx,
         Self::Deferral,
         Self::Parts,
+        Self::Rows,
         Self::SampleIndependence,
         Self::DeadLanes,
         Self::Layouts,
@@ -83,6 +87,7 @@ impl Clause {
             Self::WithoutDx => "without dx",
             Self::Deferral => "deferral",
             Self::Parts => "parts",
+            Self::Rows => "rows",
             Self::SampleIndependence => "sample independence",
             Self::DeadLanes => "dead lanes",
             Self::Layouts => "layouts",

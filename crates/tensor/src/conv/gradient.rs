@@ -4,7 +4,7 @@ use super::Conv2d;
 use super::side_by_side::{Plane, channels_side_by_side};
 use super::squares::{self, Pixels};
 use crate::micro::{Tile, add_product, best_shape};
-use crate::simd::{Kernel, Vector, sum16};
+use crate::simd::{Kernel, Vector};
 use crate::{Block, LANES, Scalar};
 use std::ops::Range;
 
@@ -83,7 +83,7 @@ impl<T: Scalar> Kernel<T> for WeightGradient<'_, T> {
     }
 }
 
-/// `to[i] += the sum of row i of sums`, rows of sixteen numbers, each in the tree of [`sum16`].
+/// `to[i] += the sum of row i of sums`, rows of sixteen numbers, each in the tree of [`sum16`](Vector::sum16).
 #[inline(always)]
 pub(crate) fn add_sums<V: Vector>(sums: &[V::Elem], to: &mut [V::Elem]) {
     let mut square = [V::Elem::ZERO; LANES * LANES];
@@ -112,7 +112,7 @@ pub(crate) fn add_sums<V: Vector>(sums: &[V::Elem], to: &mut [V::Elem]) {
     }
     for (to, sums) in targets.into_remainder().iter_mut().zip(blocks.remainder().chunks_exact(LANES)) {
         // SAFETY: a row holds 16 numbers.
-        *to += unsafe { sum16(sums.as_ptr()) };
+        *to += unsafe { V::sum16(sums.as_ptr()) };
     }
 }
 
@@ -161,7 +161,7 @@ pub(crate) fn bias_gradient<V: Vector>(
                 }
             }
             // SAFETY: sums holds 16 numbers.
-            *db += unsafe { sum16(sums.as_ptr()) };
+            *db += unsafe { V::sum16(sums.as_ptr()) };
         }
     }
 }

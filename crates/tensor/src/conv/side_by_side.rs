@@ -182,7 +182,7 @@ pub(crate) unsafe fn channels_side_by_side<V: Vector>(
 }
 
 /// `db[channel] += ` the sum over pixels of `dy[pixel][channel]`: pixel `p` goes to sum `p mod 16`, then the tree of
-/// [`sum16`](crate::simd::sum16).
+/// [`sum16`](Vector::sum16).
 #[inline(always)]
 fn add_pixels<V: Vector>(dy: &[V::Elem], db: &mut [V::Elem]) {
     for (part, db) in db.chunks_mut(V::LANES).enumerate() {

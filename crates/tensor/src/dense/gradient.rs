@@ -3,8 +3,8 @@
 
 use super::Dense;
 use crate::conv::gradient::add_row;
-use crate::micro::{FAR, Tile, cover, product};
-use crate::simd::{Kernel, Vector, prefetch, sum16};
+use crate::micro::{FAR, Tile, cover, held, product};
+use crate::simd::{Kernel, Vector, prefetch};
 use crate::{Block, LANES, Scalar};
 use std::ops::Range;
 
@@ -16,12 +16,35 @@ pub struct Kept<'a, T> {
     /// Samples that fit.
     pub(super) room: usize,
     pub(super) numbers: &'a [T],
+    /// x, if it was not kept.
+    pub(super) rows: Option<&'a [T]>,
 }
 
 impl<'a, T> Kept<'a, T> {
     /// The samples of `block` in a buffer with the [length](Dense::kept_len) for `largest`.
     pub fn new(block: Block, largest: Block, numbers: &'a [T]) -> Self {
-        Self { block, room: largest.tiles() * largest.lanes(), numbers }
+        Self { block, room: largest.tiles() * largest.lanes(), numbers, rows: None }
+    }
+
+    /// The same with x as rows, where only dy was kept.
+    #[must_use]
+    pub fn with_rows(self, rows: &'a [T]) -> Self {
+        Self { rows: Some(rows), ..self }
+    }
+
+    /// Where x lies. The distances that are constants are told as such.
+    #[inline(always)]
+    fn x(&self, inputs: usize) -> Strip<T> {
+        match self.rows {
+            Some(rows) => Strip { x: rows.as_ptr(), sample: inputs, sixteen: LANES },
+            None => Strip { x: self.numbers.as_ptr(), sample: LANES, sixteen: self.room * LANES },
+        }
+    }
+
+    /// The columns of dy.
+    #[inline(always)]
+    fn dy(&self, inputs: usize) -> &'a [T] {
+        &self.numbers[inputs.next_multiple_of(LANES) * self.room..]
     }
 }
 
@@ -34,7 +57,7 @@ impl<T> Default for Kept<'_, T> {
 pub(crate) struct Keep<'a, T> {
     pub(super) dense: Dense,
     pub(super) block: Block,
-    pub(super) x: &'a [T],
+    pub(super) x: Option<&'a [T]>,
     pub(super) dy: &'a [T],
     pub(super) first: usize,
     /// Samples that fit into `kept`.
@@ -52,16 +75,22 @@ impl<T: Scalar> Kernel<T> for Keep<'_, T> {
         let (panels, columns) = kept.split_at_mut(inputs.next_multiple_of(LANES) * room);
         if room == 1 {
             // One sample: its panels are a row, its columns another.
-            let (row, rest) = panels.split_at_mut(inputs);
-            row.copy_from_slice(x);
-            rest.fill(T::ZERO);
+            if let Some(x) = x {
+                let (row, rest) = panels.split_at_mut(inputs);
+                row.copy_from_slice(x);
+                rest.fill(T::ZERO);
+            }
             return columns.copy_from_slice(dy);
         }
-        for (t, x) in x.chunks_exact(inputs * lanes).enumerate() {
+        for (t, x) in x.into_iter().flat_map(|x| x.chunks_exact(inputs * lanes).enumerate()) {
             let (first, live) = (first + t * lanes, block.live(t));
             for (x, panel) in x.chunks(LANES * lanes).zip(panels.chunks_exact_mut(room * LANES)) {
                 let to = &mut panel[first * LANES..][..lanes * LANES];
-                if lanes == 1 {
+                if let (1, Some(x), Some(to)) =
+                    (lanes, x.first_chunk::<LANES>(), to.first_chunk_mut::<LANES>())
+                {
+                    *to = *x;
+                } else if lanes == 1 {
                     to[..x.len()].copy_from_slice(x);
                     to[x.len()..].fill(T::ZERO);
                 } else {
@@ -122,7 +151,8 @@ impl<T: Scalar> Kernel<T> for MoveRows<'_, T> {
             && kept.room == 1
         {
             // One sample: its weight is best walked through as it lies.
-            let (x, dy) = (&kept.numbers[..inputs], &kept.numbers[inputs.next_multiple_of(LANES)..][rows]);
+            let x = &kept.rows.unwrap_or(kept.numbers)[..inputs];
+            let dy = &kept.dy(inputs)[rows];
             for (&d, w) in dy.iter().zip(w.chunks_exact_mut(inputs)) {
                 move_along::<V>(rate, d, x, w);
             }
@@ -170,25 +200,23 @@ impl Dense {
     /// samples one after the other.
     #[inline(always)]
     fn sum_of_column<V: Vector>(&self, o: usize, kept: &[Kept<'_, V::Elem>]) -> V::Elem {
+        if kept.first().is_some_and(|kept| kept.block.lanes() == 1) {
+            let columns =
+                kept.iter().map(|kept| &kept.dy(self.inputs)[o * kept.room..][..kept.block.samples()]);
+            return columns.flatten().fold(V::Elem::ZERO, |sum, &d| sum + d);
+        }
         let mut sums = [V::Elem::ZERO; LANES];
-        for &Kept { block, room, numbers } in kept {
-            let column = &numbers[(self.inputs.next_multiple_of(LANES) + o) * room..][..block.samples()];
-            if block.lanes() == 1 {
-                column.iter().for_each(|&d| sums[0] += d);
-            } else {
-                add_row::<V>(column, &mut sums);
-            }
+        for kept in kept {
+            let column = &kept.dy(self.inputs)[o * kept.room..][..kept.block.samples()];
+            add_row::<V>(column, &mut sums);
         }
         // SAFETY: sums holds 16 numbers.
-        unsafe { sum16(sums.as_ptr()) }
+        unsafe { V::sum16(sums.as_ptr()) }
     }
 }
 
 /// Samples whose dy is held in registers while a row of the weight is walked through: eight leave eight of sixteen.
 const FEW: usize = 8;
-
-/// Vectors of a row whose sums advance side by side: one alone would wait for each of its multiply-adds.
-const AT_ONCE: usize = 4;
 
 /// Inputs whose x of [`FEW`] samples fits into half of the first cache.
 const STRIP: usize = 512;
@@ -203,84 +231,166 @@ fn move_by_few<V: Vector>(
     rate: Option<V::Elem>,
     w: &mut [V::Elem],
 ) {
-    let &Kept { block, room, numbers } = kept;
-    let (panels, columns) = numbers.split_at(inputs.next_multiple_of(LANES) * room);
+    let all = kept.x(inputs);
+    let dy = kept.dy(inputs).as_ptr().wrapping_add(rows.start * kept.room);
     for from in (0..inputs).step_by(STRIP) {
-        let width = STRIP.min(inputs - from);
-        let panels = &panels[from * room..];
-        for (w, dy) in w.chunks_exact_mut(inputs).zip(columns.chunks_exact(room).skip(rows.start)) {
-            let (w, dy) = (&mut w[from..][..width], &dy[..block.samples()]);
-            // The number of samples is a constant, so that every one of them has its register.
-            match dy.len() {
-                1 => move_strip::<V, 1>(room, panels, dy, rate, w),
-                2 => move_strip::<V, 2>(room, panels, dy, rate, w),
-                3 => move_strip::<V, 3>(room, panels, dy, rate, w),
-                4 => move_strip::<V, 4>(room, panels, dy, rate, w),
-                5 => move_strip::<V, 5>(room, panels, dy, rate, w),
-                6 => move_strip::<V, 6>(room, panels, dy, rate, w),
-                7 => move_strip::<V, 7>(room, panels, dy, rate, w),
-                FEW => move_strip::<V, FEW>(room, panels, dy, rate, w),
-                n => debug_assert!(n == 0, "{n} samples are not few"),
+        let x = Strip { x: all.x.wrapping_add(from / LANES * all.sixteen), ..all };
+        let strip = MoveStrip {
+            x,
+            dy,
+            room: kept.room,
+            rate,
+            w: w.as_mut_ptr().wrapping_add(from),
+            rows: rows.len(),
+            row: inputs,
+            width: STRIP.min(inputs - from),
+        };
+        // The number of samples is a constant, so that every one of them has its register.
+        match kept.block.samples() {
+            1 => V::apart(Samples::<1, _>(strip)),
+            2 => V::apart(Samples::<2, _>(strip)),
+            3 => V::apart(Samples::<3, _>(strip)),
+            4 => V::apart(Samples::<4, _>(strip)),
+            5 => V::apart(Samples::<5, _>(strip)),
+            6 => V::apart(Samples::<6, _>(strip)),
+            7 => V::apart(Samples::<7, _>(strip)),
+            FEW => V::apart(Samples::<FEW, _>(strip)),
+            n => debug_assert!(n == 0, "{n} samples are not few"),
+        }
+    }
+}
+
+/// Where x of some inputs lies.
+#[derive(Clone, Copy)]
+struct Strip<T> {
+    x: *const T,
+    /// From one sample to the next, and from sixteen inputs to the next.
+    sample: usize,
+    sixteen: usize,
+}
+
+/// Some columns of rows of the weight.
+struct MoveStrip<T> {
+    x: Strip<T>,
+    /// Of the first row; those of a row lie side by side.
+    dy: *const T,
+    /// Numbers from one row of dy to the next.
+    room: usize,
+    rate: Option<T>,
+    w: *mut T,
+    rows: usize,
+    /// Numbers from one row of w to the next.
+    row: usize,
+    width: usize,
+}
+
+/// What becomes of them by `K` samples.
+struct Samples<const K: usize, T>(MoveStrip<T>);
+
+impl<const K: usize, T: Scalar> Kernel<T> for Samples<K, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<Elem = T>>(self) {
+        // SAFETY: the rows exist; x holds their inputs of K samples, and zeros up to a whole sixteen.
+        unsafe {
+            let mut r = 0;
+            // Two rows share each x, where there are registers for all of their dy.
+            while V::REGISTERS >= 32 && r + 2 <= self.0.rows {
+                self.0.rows::<V, K, 2>(r);
+                r += 2;
+            }
+            while r < self.0.rows {
+                self.0.rows::<V, K, 1>(r);
+                r += 1;
             }
         }
     }
 }
 
-/// What becomes of some inputs of a row of the weight by `K` samples.
-#[inline(always)]
-fn move_strip<V: Vector, const K: usize>(
-    room: usize,
-    panels: &[V::Elem],
-    dy: &[V::Elem],
-    rate: Option<V::Elem>,
-    w: &mut [V::Elem],
-) {
-    let mut held = [V::splat(V::Elem::ZERO); K];
-    for k in 0..K {
-        held[k] = V::splat(dy[k]);
-    }
-    let mut i = 0;
-    // SAFETY: panels hold `w.len()` inputs of K samples, and zeros up to a whole panel.
-    unsafe {
-        while i + AT_ONCE * V::LANES <= w.len() {
-            move_vectors::<V, K, AT_ONCE>(room, panels.as_ptr(), held, rate, w, i, V::LANES);
-            i += AT_ONCE * V::LANES;
-        }
-        while i < w.len() {
-            let left = V::LANES.min(w.len() - i);
-            move_vectors::<V, K, 1>(room, panels.as_ptr(), held, rate, w, i, left);
-            i += V::LANES;
+impl<T: Scalar> MoveStrip<T> {
+    /// What becomes of `R` rows from `r` on.
+    ///
+    /// # Safety
+    /// The rows must exist; x must hold their inputs of `K` samples, and zeros up to a whole sixteen.
+    #[inline(always)]
+    unsafe fn rows<V: Vector<Elem = T>, const K: usize, const R: usize>(&self, r: usize) {
+        let Self { x, dy, room, rate, w, row, width, .. } = *self;
+        let mut held_dy = [[V::splat(T::ZERO); K]; R];
+        let mut samples = [x.x; K];
+        let mut to = [w; R];
+        // SAFETY: as the caller vouches.
+        unsafe {
+            for i in 0..R {
+                to[i] = w.add((r + i) * row);
+                for k in 0..K {
+                    held_dy[i][k] = V::splat(*dy.add((r + i) * room + k));
+                }
+            }
+            for k in 0..K {
+                samples[k] = x.x.add(k * x.sample);
+            }
+            let samples = held::<_, K, 4>(samples);
+            // Two sixteens at a time: one sum alone would wait for each of its multiply-adds.
+            let (mut i, mut at) = (0, 0);
+            while i + 2 * LANES <= width {
+                for part in (0..LANES).step_by(V::LANES) {
+                    let both = [at + part, at + x.sixteen + part];
+                    move_vectors::<V, K, R, 2>(
+                        samples,
+                        both,
+                        held_dy,
+                        rate,
+                        to,
+                        [i + part, i + LANES + part],
+                        V::LANES,
+                    );
+                }
+                i += 2 * LANES;
+                at += 2 * x.sixteen;
+            }
+            while i < width {
+                let n = V::LANES.min(width - i);
+                move_vectors::<V, K, R, 1>(samples, [at + i % LANES], held_dy, rate, to, [i], n);
+                i += V::LANES;
+                if i % LANES == 0 {
+                    at += x.sixteen;
+                }
+            }
         }
     }
 }
 
-/// What becomes of `C` vectors of a row of the weight from input `i` on, each with its first `left` numbers.
+/// What becomes of `C` vectors of `R` rows of the weight, each with its first `left` numbers: x lies at `at`, the weight at `i`.
 ///
 /// # Safety
-/// `panels` must hold these vectors' inputs of `K` samples, `room` in a panel.
+/// All of it must be valid.
 #[inline(always)]
-unsafe fn move_vectors<V: Vector, const K: usize, const C: usize>(
-    room: usize,
-    panels: *const V::Elem,
-    held: [V; K],
+unsafe fn move_vectors<V: Vector, const K: usize, const R: usize, const C: usize>(
+    x: [*const V::Elem; K],
+    at: [usize; C],
+    dy: [[V; K]; R],
     rate: Option<V::Elem>,
-    w: &mut [V::Elem],
-    i: usize,
+    w: [*mut V::Elem; R],
+    i: [usize; C],
     left: usize,
 ) {
-    let mut acc = [V::splat(V::Elem::ZERO); C];
-    let at = |c: usize| i + c * V::LANES;
+    let mut acc = [[V::splat(V::Elem::ZERO); C]; R];
     // SAFETY: as the caller vouches.
     unsafe {
         for k in 0..K {
             for c in 0..C {
-                let x = panels.add(at(c) / LANES * room * LANES + k * LANES + at(c) % LANES);
-                acc[c] = held[k].mul_add(V::load(x), acc[c]);
+                let x = V::load(x[k].add(at[c]));
+                for r in 0..R {
+                    acc[r][c] = dy[r][k].mul_add(x, acc[r][c]);
+                }
             }
         }
-        for c in 0..C {
-            let w = w.as_mut_ptr().add(at(c));
-            moved(V::load_first(w, left), acc[c], rate).store_first(w, left);
+        for r in 0..R {
+            for c in 0..C {
+                let w = w[r].add(i[c]);
+                moved(V::load_first(w, left), acc[r][c], rate).store_first(w, left);
+            }
         }
     }
 }
@@ -321,19 +431,18 @@ impl<T: Scalar> Tile<T> for OuterProducts<'_, T> {
                     prefetch(w.wrapping_add(r * inputs + c * V::LANES));
                 }
             }
-            for &Kept { block, room, numbers } in kept {
-                let (x, room_16) = (numbers.as_ptr(), room * LANES);
-                let dy = x.add(inputs.next_multiple_of(LANES) * room);
+            for kept in kept {
+                let Strip { x, sample, sixteen } = kept.x(inputs);
                 let mut b = [x; C];
                 for c in 0..C {
                     let i = i + c * V::LANES;
-                    b[c] = x.add(i / LANES * room_16 + i % LANES);
+                    b[c] = x.add(i / LANES * sixteen + i % LANES);
                 }
-                let k = block.samples();
+                let (dy, room, k) = (kept.dy(inputs).as_ptr(), kept.room, kept.block.samples());
                 if far {
-                    product::<V, R, C, false, AHEAD>(&mut acc, dy, room, first + o, b, LANES, k);
+                    product::<V, R, C, false, AHEAD>(&mut acc, dy, room, first + o, b, sample, k);
                 } else {
-                    product::<V, R, C, false, 0>(&mut acc, dy, room, first + o, b, LANES, k);
+                    product::<V, R, C, false, 0>(&mut acc, dy, room, first + o, b, sample, k);
                 }
             }
             if fresh == (o, c0) && i + C * V::LANES <= inputs {

@@ -2,16 +2,28 @@
 
 pub(crate) mod gradient;
 
+use crate::block::pack_features;
 use crate::error::checked_product;
-use crate::micro::{Tile, best_shape, cost, cover, product};
-use crate::simd::{Kernel, Vector, sum16};
+use crate::micro::{Tile, add_product, best_shape, cost, cover, held, product};
+use crate::simd::{Kernel, Vector};
 use crate::{Block, GeometryError, LANES, Scalar};
 pub use gradient::Kept;
 use gradient::{Keep, MoveRows};
+use ndarray::ArrayViewMut2;
 use std::ops::Range;
 
 /// Columns of the weight that the input gradient copies side by side: a multiple of every register tile's rows.
 const PANEL: usize = 24;
+
+/// How the input of a dense layer lies in memory.
+#[derive(Clone, Copy, Debug)]
+pub enum DenseInput<'a, T> {
+    /// As its block says.
+    Block(&'a [T]),
+    /// One sample after the other, `[sample][input]`, whatever the block: images as they come. They are laid out as tiles some inputs at a
+    /// time, in the first cache, and the gradient of the parameters reads them as they are.
+    Rows(&'a [T]),
+}
 
 /// The sizes of a dense layer and its kernels: `y = W x + b`, `W` is `[outputs, inputs]`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,9 +50,15 @@ impl Dense {
         Ok(Self { inputs, outputs })
     }
 
-    /// Scratch that each of the two backward passes may use.
+    /// Whether [rows](DenseInput::Rows) may be taken: no vector must reach into the next row, and samples that lie a power of two apart
+    /// would drive each other from the cache.
+    pub fn takes_rows(&self) -> bool {
+        self.inputs % (2 * LANES) == LANES
+    }
+
+    /// Scratch that each of the passes may use.
     pub fn scratch_len(&self, block: Block) -> usize {
-        // The operands of the parameter gradient, or a panel of the weight.
+        // The operands of the parameter gradient, or a panel of the weight; some inputs as tiles are less.
         self.kept_len(block).max(self.panel_len(block))
     }
 
@@ -52,55 +70,141 @@ impl Dense {
     /// `y = W x + b`: `[outputs x 16] = [outputs x inputs] * [inputs x 16]` for each tile. Overwrites `y`.
     ///
     /// # Panics
-    /// If a slice has not the length its shape says.
+    /// If a slice has not the length its shape says, or rows are given that may not be.
     #[track_caller]
-    pub fn forward<T: Scalar>(&self, block: Block, w: &[T], b: Option<&[T]>, x: &[T], y: &mut [T]) {
-        self.check(block, w.len(), x.len(), y.len());
-        assert!(b.is_none_or(|b| b.len() == self.outputs), "dense: bias must hold {} numbers", self.outputs);
-        T::dense_forward(Forward { dense: *self, block, w, b, x, y });
+    pub fn forward<T: Scalar>(
+        &self,
+        block: Block,
+        w: &[T],
+        b: Option<&[T]>,
+        x: DenseInput<'_, T>,
+        y: &mut [T],
+        scratch: &mut [T],
+    ) {
+        assert_eq!(y.len(), block.len(self.outputs), "dense: length of y for {block:?}");
+        self.forward_into(block, w, b, x, Tiles { at: y.as_mut_ptr(), apart: self.outputs }, scratch);
     }
 
-    /// `dx = W^T dy`: `[inputs x 16] = [inputs x outputs] * [outputs x 16]` for each tile, or the rows `inputs` of it, which are
-    /// then all that `dx` holds. Overwrites `dx`.
+    /// The same where the tiles of `y`, one a row, lie apart, as those of a layer do of which these are some outputs.
     ///
     /// # Panics
-    /// If there are not such inputs, or a slice has not the length its shape says.
+    /// As [`forward`](Self::forward), or if numbers of a tile do not lie side by side.
+    #[track_caller]
+    pub fn forward_part<T: Scalar>(
+        &self,
+        block: Block,
+        w: &[T],
+        b: Option<&[T]>,
+        x: DenseInput<'_, T>,
+        y: ArrayViewMut2<'_, T>,
+        scratch: &mut [T],
+    ) {
+        self.forward_into(block, w, b, x, Tiles::new(block, self.outputs, y), scratch);
+    }
+
+    /// `y` has room for the block.
+    #[track_caller]
+    fn forward_into<T: Scalar>(
+        &self,
+        block: Block,
+        w: &[T],
+        b: Option<&[T]>,
+        x: DenseInput<'_, T>,
+        y: Tiles<T>,
+        scratch: &mut [T],
+    ) {
+        let x_len = match x {
+            DenseInput::Block(x) => x.len(),
+            DenseInput::Rows(rows) => {
+                self.check_rows(block, rows);
+                Self::check_scratch(row_chunk(self.inputs, block.tiles()) * block.len(1), scratch.len());
+                block.len(self.inputs)
+            }
+        };
+        self.check(block, w.len(), x_len);
+        assert!(b.is_none_or(|b| b.len() == self.outputs), "dense: bias must hold {} numbers", self.outputs);
+        T::dense_forward(Forward { dense: *self, block, w, b, x, y, scratch });
+    }
+
+    /// `dx = W^T dy`: `[inputs x 16] = [inputs x outputs] * [outputs x 16]` for each tile. Overwrites `dx`.
+    ///
+    /// # Panics
+    /// If a slice has not the length its shape says.
     #[track_caller]
     pub fn backward_input<T: Scalar>(
         &self,
-        inputs: Range<usize>,
         block: Block,
         w: &[T],
         dy: &[T],
         dx: &mut [T],
         scratch: &mut [T],
     ) {
+        assert_eq!(dx.len(), block.len(self.inputs), "dense: length of dx for {block:?}");
+        let dx = Tiles { at: dx.as_mut_ptr(), apart: self.inputs };
+        self.backward_input_into(0..self.inputs, block, w, dy, dx, scratch);
+    }
+
+    /// The rows `inputs` of `dx`, where its tiles, one a row, lie apart.
+    ///
+    /// # Panics
+    /// If there are not such inputs, something has not the length its shape says, or numbers of a tile do not lie side by side.
+    #[track_caller]
+    pub fn backward_input_part<T: Scalar>(
+        &self,
+        inputs: Range<usize>,
+        block: Block,
+        w: &[T],
+        dy: &[T],
+        dx: ArrayViewMut2<'_, T>,
+        scratch: &mut [T],
+    ) {
         assert!(inputs.start <= inputs.end && inputs.end <= self.inputs, "dense: inputs {inputs:?}");
-        assert_eq!(dx.len(), block.len(inputs.len()), "dense: length of dx for {inputs:?} of {block:?}");
-        self.check(block, w.len(), block.len(self.inputs), dy.len());
+        let dx = Tiles::new(block, inputs.len(), dx);
+        self.backward_input_into(inputs, block, w, dy, dx, scratch);
+    }
+
+    /// `dx` has room for these inputs of the block.
+    #[track_caller]
+    fn backward_input_into<T: Scalar>(
+        &self,
+        inputs: Range<usize>,
+        block: Block,
+        w: &[T],
+        dy: &[T],
+        dx: Tiles<T>,
+        scratch: &mut [T],
+    ) {
+        assert_eq!(dy.len(), block.len(self.outputs), "dense: length of dy for {block:?}");
+        self.check(block, w.len(), block.len(self.inputs));
         Self::check_scratch(self.panel_len(block), scratch.len());
         T::dense_backward_input(BackwardInput { dense: *self, inputs, block, w, dy, dx, scratch });
     }
 
-    /// `dW += dy x^T`: `[outputs x inputs] += [outputs x samples] * [samples x inputs]`, and `db += dy 1`. Adds to both.
+    /// `dW += dy x^T`: `[outputs x inputs] += [outputs x samples] * [samples x inputs]`, and `db += dy 1`, or the rows `outputs` of both,
+    /// which are then all that they hold. Adds to both.
     ///
     /// # Panics
-    /// If a slice has not the length its shape says.
+    /// If there are not such outputs, a slice has not the length its shape says, or rows are given that may not be.
     #[track_caller]
     pub fn backward_params<T: Scalar>(
         &self,
+        outputs: Range<usize>,
         block: Block,
-        x: &[T],
+        x: DenseInput<'_, T>,
         dy: &[T],
         dw: &mut [T],
         db: Option<&mut [T]>,
         scratch: &mut [T],
     ) {
-        self.check(block, dw.len(), x.len(), dy.len());
         Self::check_scratch(self.kept_len(block), scratch.len());
         let kept = &mut scratch[..self.kept_len(block)];
+        let (x, rows) = match x {
+            DenseInput::Block(x) => (Some(x), None),
+            DenseInput::Rows(rows) => (None, Some(rows)),
+        };
         self.keep(block, x, dy, 0, kept);
-        self.move_rows(0..self.outputs, &[Kept::new(block, block, kept)], None, dw, db);
+        let kept = Kept { rows, ..Kept::new(block, block, kept) };
+        self.move_rows(outputs, &[kept], None, dw, db);
     }
 
     /// Numbers that [`keep`](Self::keep) fills for a block, or for several that make up such a one.
@@ -111,13 +215,15 @@ impl Dense {
     /// Keeps the operands of the parameter gradient of a block, for [`move_rows`](Self::move_rows): they become the samples
     /// from `first` on of `kept`, which has the [length](Self::kept_len) for all samples that are to be kept. There lie x in
     /// panels of sixteen inputs, `[panel][sample][16]`, and dy in columns, `[output][sample]`: the order in which their
-    /// products walk through them, however many blocks they come from.
+    /// products walk through them, however many blocks they come from. Without `x`, only dy is kept, and x must be
+    /// [given](Kept::with_rows) as rows.
     ///
     /// # Panics
     /// If a slice has not the length its shape says, or `kept` no room.
     #[track_caller]
-    pub fn keep<T: Scalar>(&self, block: Block, x: &[T], dy: &[T], first: usize, kept: &mut [T]) {
-        assert_eq!(x.len(), block.len(self.inputs), "dense: length of x for {block:?}");
+    pub fn keep<T: Scalar>(&self, block: Block, x: Option<&[T]>, dy: &[T], first: usize, kept: &mut [T]) {
+        let x_len = block.len(self.inputs);
+        assert!(x.is_none_or(|x| x.len() == x_len), "dense: length of x for {block:?}");
         assert_eq!(dy.len(), block.len(self.outputs), "dense: length of dy for {block:?}");
         let room = kept.len() / self.kept_features();
         assert!(first + block.tiles() * block.lanes() <= room, "dense: {block:?} from {first} on of {room}");
@@ -142,9 +248,10 @@ impl Dense {
         assert!(rows.start <= rows.end && rows.end <= self.outputs, "dense: rows {rows:?}");
         assert_eq!(w.len(), rows.len() * self.inputs, "dense: length of the rows");
         assert!(b.as_ref().is_none_or(|b| b.len() == rows.len()), "dense: length of the rows of the bias");
-        for Kept { block, room, numbers } in kept {
+        for Kept { block, room, numbers, rows } in kept {
             assert!(block.samples() <= *room, "dense: {block:?} in a buffer for {room}");
             assert_eq!(numbers.len(), room * self.kept_features(), "dense: length of what was kept");
+            rows.iter().for_each(|rows| self.check_rows(*block, rows));
         }
         T::dense_move_rows(MoveRows { dense: *self, rows, kept, rate, w, b });
     }
@@ -160,10 +267,42 @@ impl Dense {
     }
 
     #[track_caller]
-    fn check(&self, block: Block, w: usize, x: usize, y: usize) {
+    fn check_rows<T>(&self, block: Block, rows: &[T]) {
+        assert!(self.takes_rows(), "dense: {} inputs cannot be rows", self.inputs);
+        assert_eq!(rows.len(), block.samples() * self.inputs, "dense: length of the rows of {block:?}");
+    }
+
+    #[track_caller]
+    fn check(&self, block: Block, w: usize, x: usize) {
         assert_eq!(w, self.inputs * self.outputs, "dense: length of the weight");
-        assert_eq!(x, block.len(self.inputs), "dense: length of x or dx for {block:?}");
-        assert_eq!(y, block.len(self.outputs), "dense: length of y or dy for {block:?}");
+        assert_eq!(x, block.len(self.inputs), "dense: length of x for {block:?}");
+    }
+}
+
+/// Where the tiles of a result lie.
+struct Tiles<T> {
+    at: *mut T,
+    /// Features from one to the next.
+    apart: usize,
+}
+
+impl<T> Tiles<T> {
+    /// Those that are the rows of a matrix.
+    ///
+    /// # Panics
+    /// If there is not one for each tile, or numbers of a row do not lie side by side.
+    #[track_caller]
+    fn new(block: Block, features: usize, mut tiles: ArrayViewMut2<'_, T>) -> Self {
+        let (rows, columns) = (block.tiles(), features * block.lanes());
+        assert!(
+            tiles.nrows() == rows && (rows == 0 || tiles.ncols() == columns),
+            "dense: shape of {block:?}"
+        );
+        let [apart, beside] = [tiles.strides()[0], tiles.strides()[1]];
+        assert!(beside == 1 || columns < 2, "dense: numbers of a tile are not side by side");
+        let whole = apart >= 0 && apart.unsigned_abs() % block.lanes() == 0;
+        assert!(whole || rows < 2, "dense: tiles are {apart} numbers apart");
+        Self { at: tiles.as_mut_ptr(), apart: apart.unsigned_abs() / block.lanes() }
     }
 }
 
@@ -184,15 +323,25 @@ fn columns<V: Vector>(block: Block) -> usize {
     last * (LANES / V::LANES) + block.live(last).div_ceil(V::LANES)
 }
 
-/// How many steps of sums are taken at once, over so many vectors of lanes: as much of x as fits into half of the first cache
+/// How many of `steps` steps of sums are taken at once, over so many lanes: as much of x as fits into half of the first cache
 /// stays there while all rows of the weight pass.
 #[inline(always)]
-fn chunks<V: Vector>(steps: usize, columns: usize) -> impl Iterator<Item = Range<usize>> {
+fn chunk(steps: usize, lanes: usize) -> usize {
     const NUMBERS: usize = 6144;
     // A tile's sums are stored and loaded between two chunks: these must not be too short for that.
     const LEAST: usize = 128;
-    let most = (NUMBERS / (columns.max(1) * V::LANES)).max(LEAST);
-    let size = steps.div_ceil(steps.div_ceil(most)).max(1);
+    let most = (NUMBERS / lanes.max(1)).max(LEAST);
+    steps.div_ceil(steps.div_ceil(most).max(1)).max(1)
+}
+
+/// The same for inputs of rows, of which panels of sixteen are laid out as tiles.
+fn row_chunk(inputs: usize, tiles: usize) -> usize {
+    chunk(inputs, tiles * LANES).next_multiple_of(LANES)
+}
+
+/// Cuts the steps into such chunks.
+#[inline(always)]
+fn chunks(steps: usize, size: usize) -> impl Iterator<Item = Range<usize>> {
     (0..steps).step_by(size).map(move |from| from..(from + size).min(steps))
 }
 
@@ -203,9 +352,12 @@ struct RowsByLanes<T, const TRANSPOSED: bool> {
     a: *const T,
     /// Numbers in a row of `a`.
     a_row: usize,
-    /// One number a row, or null. Only the first step begins with it; sums that began before go on.
+    /// One number a row that sums begin with, or null.
     init: *const T,
-    steps: (usize, usize),
+    /// Whether sums that began before go on.
+    goes_on: bool,
+    steps: usize,
+    /// Of the first step.
     x: *const T,
     x_features: usize,
     y: *mut T,
@@ -220,8 +372,7 @@ impl<T: Scalar, const TRANSPOSED: bool> Tile<T> for RowsByLanes<T, TRANSPOSED> {
         c0: usize,
         fresh: (usize, usize),
     ) {
-        let Self { a, a_row, init, steps: (from, to), x, x_features, y, y_features } = *self;
-        let goes_on = from > 0;
+        let Self { a, a_row, init, goes_on, steps, x, x_features, y, y_features } = *self;
         let mut acc = [[V::splat(V::Elem::ZERO); C]; R];
         // SAFETY: the caller vouches for rows and columns; the slices were checked against the sizes.
         unsafe {
@@ -237,9 +388,9 @@ impl<T: Scalar, const TRANSPOSED: bool> Tile<T> for RowsByLanes<T, TRANSPOSED> {
             }
             let mut b = [x; C];
             for c in 0..C {
-                b[c] = x.add(column::<V>(x_features, c0 + c) + from * LANES);
+                b[c] = x.add(column::<V>(x_features, c0 + c));
             }
-            product::<V, R, C, TRANSPOSED, 0>(&mut acc, a, a_row, r0, b, LANES, to - from);
+            product::<V, R, C, TRANSPOSED, 0>(&mut acc, a, a_row, r0, b, LANES, steps);
             // What a tile that began earlier computes again has been added to already; nearly always that is nothing.
             let done = if goes_on { (fresh.0 - r0, fresh.1 - c0) } else { (0, 0) };
             for r in 0..R {
@@ -302,8 +453,9 @@ pub(crate) struct Forward<'a, T> {
     block: Block,
     w: &'a [T],
     b: Option<&'a [T]>,
-    x: &'a [T],
-    y: &'a mut [T],
+    x: DenseInput<'a, T>,
+    y: Tiles<T>,
+    scratch: &'a mut [T],
 }
 
 impl<T: Scalar> Kernel<T> for Forward<'_, T> {
@@ -311,27 +463,46 @@ impl<T: Scalar> Kernel<T> for Forward<'_, T> {
 
     #[inline(always)]
     fn run<V: Vector<Elem = T>>(self) {
-        let Self { dense: Dense { inputs, outputs }, block, w, b, x, y } = self;
+        let Self { dense: Dense { inputs, outputs }, block, w, b, x, y, scratch } = self;
+        let samples = block.samples();
         if block.lanes() == 1 {
-            for s in 0..block.samples() {
-                let x = &x[s * inputs..][..inputs];
+            let (DenseInput::Block(x) | DenseInput::Rows(x)) = x;
+            if samples == 1 {
                 // SAFETY: the lengths were checked against the sizes.
-                unsafe { matrix_vector::<V>(w, b, x, &mut y[s * outputs..][..outputs]) };
+                return unsafe { matrix_vector::<V>(w, b, x, std::slice::from_raw_parts_mut(y.at, outputs)) };
             }
-            return;
+            let b = b.map_or(std::ptr::null(), |b| b.as_ptr());
+            let dots = Dots { w: w.as_ptr(), x: x.as_ptr(), inputs, b, y: y.at, y_row: y.apart };
+            // SAFETY: the lengths were checked against the sizes; the shape fits.
+            return unsafe {
+                cover::<V>(&dots, [best_shape::<V>(outputs, samples); 2], outputs, (0, samples))
+            };
         }
         let columns = columns::<V>(block);
         let tiling = Tiling::new::<V>(outputs, columns);
-        for steps in chunks::<V>(inputs, columns) {
+        let size = match x {
+            DenseInput::Block(_) => chunk(inputs, columns * V::LANES),
+            DenseInput::Rows(_) => row_chunk(inputs, block.tiles()),
+        };
+        for steps in chunks(inputs, size) {
+            let (x, x_features) = match x {
+                DenseInput::Block(x) => (&x[steps.start * LANES..], inputs),
+                DenseInput::Rows(rows) => {
+                    let tiles = &mut scratch[..block.len(steps.len())];
+                    pack_features::<V>(rows, inputs, steps.clone(), block, tiles);
+                    (&*tiles, steps.len())
+                }
+            };
             let tile = RowsByLanes::<T, false> {
                 a: w[steps.start..].as_ptr(),
                 a_row: inputs,
                 init: b.map_or(std::ptr::null(), |b| b.as_ptr()),
-                steps: (steps.start, steps.end),
+                goes_on: steps.start > 0,
+                steps: steps.len(),
                 x: x.as_ptr(),
-                x_features: inputs,
-                y: y.as_mut_ptr(),
-                y_features: outputs,
+                x_features,
+                y: y.at,
+                y_features: y.apart,
             };
             // SAFETY: the lengths were checked against the sizes.
             unsafe { tiling.cover::<V>(&tile) };
@@ -339,7 +510,100 @@ impl<T: Scalar> Kernel<T> for Forward<'_, T> {
     }
 }
 
-/// `y = W x + b` for one sample: sixteen partial sums a row (column `i` goes to sum `i mod 16`), then their tree.
+/// `y[s][o] = b[o] + sum_i w[o][i] x[s][i]`, of samples that lie one after the other: sixteen partial sums each (input `i` goes to
+/// sum `i mod 16`), then their tree. Tiles of outputs x samples.
+struct Dots<T> {
+    w: *const T,
+    x: *const T,
+    inputs: usize,
+    /// One number an output, or null.
+    b: *const T,
+    y: *mut T,
+    /// Numbers from one sample of it to the next.
+    y_row: usize,
+}
+
+impl<T: Scalar> Tile<T> for Dots<T> {
+    #[inline(always)]
+    unsafe fn at<V: Vector<Elem = T>, const R: usize, const C: usize>(
+        &self,
+        o: usize,
+        s: usize,
+        _fresh: (usize, usize),
+    ) {
+        let Self { w, x, inputs, .. } = *self;
+        let whole = inputs / LANES * LANES;
+        let mut sums = [[[T::ZERO; LANES]; C]; R];
+        // SAFETY: the caller vouches for outputs and samples; whole vectors end at `whole`, `n` numbers are left.
+        unsafe {
+            for part in (0..LANES).step_by(V::LANES) {
+                let (mut a, mut c) = ([w; R], [x; C]);
+                for r in 0..R {
+                    a[r] = w.add((o + r) * inputs + part);
+                }
+                for k in 0..C {
+                    c[k] = x.add((s + k) * inputs + part);
+                }
+                let (a, c) = (held::<_, R, C>(a), held::<_, C, R>(c));
+                let mut acc = [[V::splat(T::ZERO); C]; R];
+                for i in (0..whole).step_by(LANES) {
+                    add_product::<V, R, C, true>(&mut acc, a, c, [i as isize; 2]);
+                }
+                for r in 0..R {
+                    for k in 0..C {
+                        acc[r][k].store(sums[r][k].as_mut_ptr().add(part));
+                    }
+                }
+            }
+            let sums = sums.as_flattened_mut().as_flattened_mut().as_mut_ptr();
+            V::apart(SumUp { sums, at: [o, s], size: [R, C], whole, dots: self });
+        }
+    }
+}
+
+/// The ends of the sums of a tile, their trees and the bias.
+struct SumUp<'a, T> {
+    /// Sixteen each.
+    sums: *mut T,
+    at: [usize; 2],
+    size: [usize; 2],
+    /// Inputs that are summed.
+    whole: usize,
+    dots: &'a Dots<T>,
+}
+
+impl<T: Scalar> Kernel<T> for SumUp<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<Elem = T>>(self) {
+        let Self { sums, at: [o, s], size: [rows, columns], whole, dots } = self;
+        let Dots { w, x, inputs, b, y, y_row } = *dots;
+        let left = inputs - whole;
+        // SAFETY: outputs and samples exist; `n` inputs are left from `i` on.
+        unsafe {
+            for k in 0..columns * usize::from(left > 0) {
+                for r in 0..rows {
+                    for part in (0..left).step_by(V::LANES) {
+                        let (n, i) = (V::LANES.min(left - part), whole + part);
+                        let sum = sums.add((r * columns + k) * LANES + part);
+                        let (w, x) = (w.add((o + r) * inputs + i), x.add((s + k) * inputs + i));
+                        V::load_first(w, n).mul_add(V::load_first(x, n), V::load(sum)).store(sum);
+                    }
+                }
+            }
+            for k in 0..columns {
+                let y = y.add((s + k) * y_row + o);
+                for r in 0..rows {
+                    let sum = V::sum16(sums.add((r * columns + k) * LANES));
+                    *y.add(r) = if b.is_null() { sum } else { sum + *b.add(o + r) };
+                }
+            }
+        }
+    }
+}
+
+/// The same for one sample, more outputs at a time.
 ///
 /// # Safety
 /// `w` must hold `y.len() * x.len()` numbers, `b` as many as `y`.
@@ -387,7 +651,7 @@ unsafe fn matrix_vector<V: Vector>(w: &[V::Elem], b: Option<&[V::Elem]>, x: &[V:
         }
         for r in 0..rows {
             // SAFETY: a row of sums holds 16 numbers.
-            let sum = unsafe { sum16(sums[r].as_ptr()) };
+            let sum = unsafe { V::sum16(sums[r].as_ptr()) };
             y[o + r] = b.map_or(sum, |b| sum + b[o + r]);
         }
         o += rows;
@@ -401,7 +665,7 @@ pub(crate) struct BackwardInput<'a, T> {
     block: Block,
     w: &'a [T],
     dy: &'a [T],
-    dx: &'a mut [T],
+    dx: Tiles<T>,
     scratch: &'a mut [T],
 }
 
@@ -412,17 +676,29 @@ impl<T: Scalar> Kernel<T> for BackwardInput<'_, T> {
     fn run<V: Vector<Elem = T>>(self) {
         let Self { dense: Dense { inputs: row, outputs }, inputs, block, w, dy, dx, scratch } = self;
         if block.lanes() == 1 {
-            for s in 0..block.samples() {
-                let dy = &dy[s * outputs..][..outputs];
-                let dx = &mut dx[s * inputs.len()..][..inputs.len()];
-                // SAFETY: the lengths were checked against the sizes.
-                unsafe { transposed_matrix_vector::<V>(&w[inputs.start..], row, dy, dx) };
+            // Whole vectors of several samples side by side; else one sample after the other.
+            let samples = block.samples();
+            let vectors = if samples > 1 { inputs.len() / V::LANES } else { 0 };
+            let w = w[inputs.start..].as_ptr();
+            // SAFETY: there is room for every sample, and the other lengths were checked against the sizes; the shape fits.
+            unsafe {
+                if vectors > 0 {
+                    let tile =
+                        SamplesByInputs { dy: dy.as_ptr(), w, row, outputs, dx: dx.at, dx_row: dx.apart };
+                    let shape = best_shape::<V>(samples, vectors);
+                    cover::<V>(&tile, [shape; 2], samples, (0, vectors));
+                }
+                let done = vectors * V::LANES;
+                for (s, dy) in dy.chunks_exact(outputs).enumerate().filter(|_| done < inputs.len()) {
+                    let dx = dx.at.add(s * dx.apart + done);
+                    transposed_matrix_vector::<V>(w.add(done), row, dy, dx, inputs.len() - done);
+                }
             }
             return;
         }
         let columns = columns::<V>(block);
         let whole = Tiling::new::<V>(PANEL, columns);
-        for steps in chunks::<V>(outputs, columns) {
+        for steps in chunks(outputs, chunk(outputs, columns * V::LANES)) {
             for i in inputs.clone().step_by(PANEL) {
                 // Some columns of W side by side: otherwise each output reads a new cache line for a few numbers.
                 let width = PANEL.min(inputs.end - i);
@@ -440,11 +716,12 @@ impl<T: Scalar> Kernel<T> for BackwardInput<'_, T> {
                     a: panel.as_ptr(),
                     a_row: PANEL,
                     init: std::ptr::null(),
-                    steps: (steps.start, steps.end),
-                    x: dy.as_ptr(),
+                    goes_on: steps.start > 0,
+                    steps: steps.len(),
+                    x: dy[steps.start * LANES..].as_ptr(),
                     x_features: outputs,
-                    y: dx[(i - inputs.start) * LANES..].as_mut_ptr(),
-                    y_features: inputs.len(),
+                    y: dx.at.wrapping_add((i - inputs.start) * LANES),
+                    y_features: dx.apart,
                 };
                 // SAFETY: the lengths were checked against the sizes; i + width <= inputs.end.
                 unsafe {
@@ -459,14 +736,58 @@ impl<T: Scalar> Kernel<T> for BackwardInput<'_, T> {
     }
 }
 
-/// `dx = W^T dy` for one sample: each number of dx sums over the outputs in order.
+/// `dx = W^T dy` for samples that lie one after the other: tiles of samples x vectors of inputs. Each number of dx sums over the outputs
+/// in order.
+struct SamplesByInputs<T> {
+    dy: *const T,
+    /// Of the first input.
+    w: *const T,
+    row: usize,
+    outputs: usize,
+    dx: *mut T,
+    /// Numbers from one sample of it to the next.
+    dx_row: usize,
+}
+
+impl<T: Scalar> Tile<T> for SamplesByInputs<T> {
+    #[inline(always)]
+    unsafe fn at<V: Vector<Elem = T>, const R: usize, const C: usize>(
+        &self,
+        s: usize,
+        c0: usize,
+        _fresh: (usize, usize),
+    ) {
+        let Self { dy, w, row, outputs, dx, dx_row } = *self;
+        let mut acc = [[V::splat(T::ZERO); C]; R];
+        // SAFETY: the caller vouches for samples and vectors.
+        unsafe {
+            let mut b = [w; C];
+            for c in 0..C {
+                b[c] = w.add((c0 + c) * V::LANES);
+            }
+            product::<V, R, C, false, 0>(&mut acc, dy, outputs, s, b, row, outputs);
+            for r in 0..R {
+                for c in 0..C {
+                    acc[r][c].store(dx.add((s + r) * dx_row + (c0 + c) * V::LANES));
+                }
+            }
+        }
+    }
+}
+
+/// The same for one sample, more inputs at a time.
 ///
 /// # Safety
-/// `w` must hold `dy.len()` rows of `dx.len()` numbers, `row` from one to the next.
+/// `w` must hold `dy.len()` rows of `inputs` numbers, `row` from one to the next, and `dx` have room for as many.
 #[inline(always)]
-unsafe fn transposed_matrix_vector<V: Vector>(w: &[V::Elem], row: usize, dy: &[V::Elem], dx: &mut [V::Elem]) {
+unsafe fn transposed_matrix_vector<V: Vector>(
+    w: *const V::Elem,
+    row: usize,
+    dy: &[V::Elem],
+    dx: *mut V::Elem,
+    inputs: usize,
+) {
     const C: usize = 8;
-    let inputs = dx.len();
     let mut i = 0;
     // SAFETY: i + C * LANES <= inputs in the first loop, i + n <= inputs in the second.
     unsafe {
@@ -475,11 +796,11 @@ unsafe fn transposed_matrix_vector<V: Vector>(w: &[V::Elem], row: usize, dy: &[V
             for (o, &d) in dy.iter().enumerate() {
                 let d = V::splat(d);
                 for c in 0..C {
-                    acc[c] = d.mul_add(V::load(w.as_ptr().add(o * row + i + c * V::LANES)), acc[c]);
+                    acc[c] = d.mul_add(V::load(w.add(o * row + i + c * V::LANES)), acc[c]);
                 }
             }
             for c in 0..C {
-                acc[c].store(dx.as_mut_ptr().add(i + c * V::LANES));
+                acc[c].store(dx.add(i + c * V::LANES));
             }
             i += C * V::LANES;
         }
@@ -487,9 +808,9 @@ unsafe fn transposed_matrix_vector<V: Vector>(w: &[V::Elem], row: usize, dy: &[V
             let n = V::LANES.min(inputs - i);
             let mut acc = V::splat(V::Elem::ZERO);
             for (o, &d) in dy.iter().enumerate() {
-                acc = V::splat(d).mul_add(V::load_first(w.as_ptr().add(o * row + i), n), acc);
+                acc = V::splat(d).mul_add(V::load_first(w.add(o * row + i), n), acc);
             }
-            acc.store_first(dx.as_mut_ptr().add(i), n);
+            acc.store_first(dx.add(i), n);
             i += n;
         }
     }

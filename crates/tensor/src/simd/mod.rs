@@ -112,6 +112,22 @@ pub(crate) trait Vector: Copy {
     fn unzip(a: Self, b: Self) -> (Self, Self);
     /// The numbers of `a` and `b` in turn: what [`unzip`](Self::unzip) parts.
     fn zip(a: Self, b: Self) -> (Self, Self);
+    /// The sum of sixteen numbers: eight sums of two that lie eight apart, four of those that lie four apart, two, one.
+    ///
+    /// # Safety
+    /// `from` must be valid for reading 16 numbers.
+    #[inline(always)]
+    unsafe fn sum16(from: *const Self::Elem) -> Self::Elem {
+        let mut v = [Self::Elem::ZERO; 8];
+        for i in 0..8 {
+            // SAFETY: i + 8 < 16.
+            v[i] = unsafe { *from.add(i) + *from.add(i + 8) };
+        }
+        for i in 0..4 {
+            v[i] += v[i + 4];
+        }
+        (v[0] + v[2]) + (v[1] + v[3])
+    }
     /// Half a vector from each of two places, where there are two lanes or more.
     ///
     /// # Safety
@@ -279,21 +295,4 @@ pub(crate) fn prefetch<T>(from: *const T) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = from;
-}
-
-/// The sum of sixteen numbers in a fixed tree: `i + (i + 8)`, then 4, 2, 1. Every instruction set adds in this order.
-///
-/// # Safety
-/// `from` must be valid for reading 16 numbers.
-#[inline(always)]
-pub(crate) unsafe fn sum16<T: Scalar>(from: *const T) -> T {
-    let mut v = [T::ZERO; 8];
-    for i in 0..8 {
-        // SAFETY: i + 8 < 16.
-        v[i] = unsafe { *from.add(i) + *from.add(i + 8) };
-    }
-    for i in 0..4 {
-        v[i] += v[i + 4];
-    }
-    (v[0] + v[2]) + (v[1] + v[3])
 }

@@ -200,6 +200,11 @@ impl Vector for F32x8 {
         }
     }
     #[inline(always)]
+    unsafe fn sum16(from: *const f32) -> f32 {
+        // SAFETY: see above; the caller vouches for 16 numbers.
+        unsafe { sum16(from) }
+    }
+    #[inline(always)]
     unsafe fn transpose16(from: *const f32, from_pitch: usize, rows: usize, to: *mut f32, to_pitch: usize) {
         // SAFETY: see above; the caller vouches for both squares.
         unsafe { transpose16(from, from_pitch, rows, to, to_pitch) }
@@ -368,6 +373,11 @@ impl Vector for F32x16 {
         }
     }
     #[inline(always)]
+    unsafe fn sum16(from: *const f32) -> f32 {
+        // SAFETY: see above; the caller vouches for 16 numbers.
+        unsafe { sum16(from) }
+    }
+    #[inline(always)]
     unsafe fn transpose16(from: *const f32, from_pitch: usize, rows: usize, to: *mut f32, to_pitch: usize) {
         // SAFETY: see above; the caller vouches for both squares.
         unsafe { transpose16(from, from_pitch, rows, to, to_pitch) }
@@ -432,5 +442,20 @@ unsafe fn transpose8(from: *const f32, from_pitch: usize, to: *mut f32, to_pitch
                 _mm256_storeu_ps(to.add((i + k) * to_pitch), row);
             }
         }
+    }
+}
+
+/// [`Vector::sum16`].
+///
+/// # Safety
+/// AVX must be there, and `from` be valid for reading 16 numbers.
+#[inline(always)]
+unsafe fn sum16(from: *const f32) -> f32 {
+    // SAFETY: the caller vouches for both.
+    unsafe {
+        let eight = _mm256_add_ps(_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8)));
+        let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+        let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+        _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
     }
 }

@@ -44,6 +44,8 @@ mod parallel {
         entered: AtomicBool,
         /// The run is over: those standing by go home.
         over: AtomicBool,
+        /// More joins are about to come: nobody falls asleep.
+        busy: AtomicBool,
         /// Changes with every call.
         calls: AtomicUsize,
         /// Threads that have begun to stand by in this run.
@@ -73,6 +75,7 @@ mod parallel {
                 pool: OnceLock::new(),
                 entered: AtomicBool::new(false),
                 over: AtomicBool::new(false),
+                busy: AtomicBool::new(false),
                 calls: AtomicUsize::new(0),
                 arrived: AtomicUsize::new(0),
                 asleep: AtomicUsize::new(0),
@@ -163,6 +166,20 @@ mod parallel {
             }
         }
 
+        /// Waits for those who were called, for as long as it takes to wake up: halves that are begun before would be late.
+        pub(crate) fn gather(&self) {
+            let mut waits = 0;
+            while self.asleep.load(Ordering::Relaxed) > 0 && waits < WAITS {
+                spin_loop();
+                waits += 1;
+            }
+        }
+
+        /// Says whether more joins are about to come, with pauses between them in which those standing by had better not fall asleep.
+        pub(crate) fn keep_awake(&self, busy: bool) {
+            self.busy.store(busy, Ordering::Relaxed);
+        }
+
         /// Runs both, at the same time if another thread is free, and returns when both are done.
         pub(crate) fn join(&self, a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
             if !self.entered.load(Ordering::Relaxed) {
@@ -249,7 +266,7 @@ mod parallel {
                     continue;
                 }
                 spin_loop();
-                looks += 1;
+                looks = if self.busy.load(Ordering::Relaxed) { 0 } else { looks + 1 };
                 if looks > LOOKS {
                     // Announced before the last look at `calls`: a caller either sees this sleeper or is seen.
                     self.asleep.fetch_add(1, Ordering::SeqCst);
@@ -317,6 +334,10 @@ mod sequential {
         }
 
         pub(crate) fn call(&self, _helpers: usize, _most_left_out: u32) {}
+
+        pub(crate) fn gather(&self) {}
+
+        pub(crate) fn keep_awake(&self, _busy: bool) {}
 
         pub(crate) fn join(&self, a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
             a();

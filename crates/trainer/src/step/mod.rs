@@ -105,7 +105,8 @@ pub struct Trainer {
     shards: Vec<Shard>,
     /// Shards of the last step.
     active: usize,
-    workers: Vec<Mutex<Worker>>,
+    /// Each with room for the rows of a block.
+    workers: Vec<Mutex<(Worker, Buffer<f32>)>>,
     /// Which of the network's deferred layers keep their operands.
     keeps: Vec<bool>,
     /// The parameters of all other layers that are not frozen.
@@ -160,7 +161,10 @@ impl Trainer {
             shards: (0..shards).map(|_| Shard::new(network, &keeps, largest_shard)).collect(),
             active: 0,
             workers: (0..threads_used)
-                .map(|_| Mutex::new(Worker::new(network, plan.largest_block(), shares_layers)))
+                .map(|_| {
+                    let block = plan.largest_block();
+                    Mutex::new((Worker::new(network, block, shares_layers), Worker::room(network, block)))
+                })
                 .collect(),
             keeps,
             stored,
@@ -268,7 +272,7 @@ impl Trainer {
         if batch.scratch_len() > self.scratch_len {
             self.scratch_len = batch.scratch_len();
             // Now, and not when a thread is first needed, which may be many steps later.
-            self.workers.iter().for_each(|worker| lock(worker).reserve(self.scratch_len));
+            self.workers.iter().for_each(|worker| lock(worker).0.reserve(self.scratch_len));
         }
         let active = self.plan.shards(samples);
         self.active = active;
@@ -276,6 +280,10 @@ impl Trainer {
         if self.workers.len() > 1 && (active > 1 || self.shares_update || shares_layers) {
             let work = samples as u64 * self.flops + self.theta.len() as u64;
             self.crew.call(self.workers.len() - 1, (USELESS_CALL / work.max(1)).min(255) as u32);
+        }
+        if shares_layers {
+            self.crew.keep_awake(true);
+            self.crew.gather();
         }
         let (theta, shards) = (&self.theta, &mut self.shards[..active]);
         for (i, shard) in shards.iter_mut().enumerate() {
@@ -286,26 +294,32 @@ impl Trainer {
         let scale = 1.0 / samples as f32;
         // A gradient is a sum of as many products as there are samples.
         let largest_factor = (LARGEST_GRADIENT / samples as f32).sqrt() / 2.0;
+        let features = self.network.input().features();
         let accumulate = |shard: &mut Shard| {
-            let mut worker = lock(&self.workers[self.crew.thread() % self.workers.len()]);
-            let Shard { samples, dtheta, kept, residuals, stats, is_sound, is_bounded, .. } = shard;
+            let mut guard = lock(&self.workers[self.crew.thread() % self.workers.len()]);
+            let (worker, room) = &mut *guard;
+            let Shard { samples, dtheta, rows, kept, residuals, stats, is_sound, is_bounded, .. } = shard;
             (*stats, *is_bounded) = (LossStats::default(), self.descends);
             let mut first = 0;
             for samples in self.plan.blocks(samples.clone()) {
                 let block = self.plan.block(samples.len());
                 let pass = Pass::train(block, self.config.seed, self.steps, samples.start as u64);
-                *stats +=
-                    worker.forward(&self.network, &*self.loss, theta, &pass, batch, samples, scale, share);
+                // Rows that are kept must stay, others need a place for a while only.
+                let room = if rows.is_empty() { &mut room[..] } else { &mut rows[first * features..] };
+                let rows = worker.take(&self.network, block, batch, samples, room);
+                *stats += worker.forward(&self.network, &*self.loss, theta, &pass, rows, scale, share);
                 worker.residuals(block, scale, &mut residuals[first..]);
                 worker.backward(
                     &self.network,
                     theta,
                     &pass,
+                    rows,
                     dtheta,
                     self.frozen,
                     &mut |place, layer, x, dy| {
                         if self.keeps[place] {
                             layer.keep(block, x, dy, first, &mut kept[place]);
+                            let x = x.or(rows).unwrap_or_default();
                             *is_bounded =
                                 *is_bounded && all_below(x, largest_factor) && all_below(dy, largest_factor);
                         }
@@ -327,7 +341,7 @@ impl Trainer {
         // Parameters may be moved without a look at their gradient if its factors are known to be small.
         let descends = is_sound && shards.iter().all(|shard| shard.is_bounded);
         if !descends {
-            self.move_kept(None);
+            self.move_kept(None, batch);
             let gradient = &self.shards[0].dtheta;
             let mut kept = kept_layers(&self.network, &self.keeps);
             if !is_sound || !kept.all(|(_, range, _)| all_below(&gradient[range], LARGEST_GRADIENT)) {
@@ -335,23 +349,31 @@ impl Trainer {
                 return Err(self.diverged(learning_rate, stats.loss));
             }
         }
-        self.update(learning_rate, descends);
+        self.update(learning_rate, descends, batch);
+        if shares_layers {
+            self.crew.keep_awake(false);
+        }
         self.steps += 1;
         Ok(StepStats { loss: stats.loss / samples as f64, correct: stats.correct, samples })
     }
 
     /// Moves the parameters of the layers that keep along what the shards kept, or without a rate adds that to the first
     /// shard's gradient.
-    fn move_kept(&mut self, rate: Option<f32>) {
+    fn move_kept(&mut self, rate: Option<f32>, batch: &dyn BatchSource) {
         let mut gradient = std::mem::take(&mut self.shards[0].dtheta);
         let moved = if rate.is_some() { &mut self.theta } else { &mut gradient };
         let shards = &self.shards[..self.active];
+        let samples: usize = shards.iter().map(|shard| shard.samples.len()).sum();
         for (place, range, layer) in kept_layers(&self.network, &self.keeps) {
             let mut kept = [Kept::default(); MAX_SHARDS];
             for (kept, shard) in kept.iter_mut().zip(shards) {
                 *kept = Kept::new(self.plan.block(shard.samples.len()), shard.largest, &shard.kept[place]);
+                if place == 0 && self.network.takes_rows() {
+                    let len = shard.samples.len() * self.network.input().features();
+                    *kept = kept
+                        .with_rows(batch.rows(shard.samples.clone()).unwrap_or_else(|| &shard.rows[..len]));
+                }
             }
-            let samples: usize = shards.iter().map(|shard| shard.samples.len()).sum();
             let rows = MoveRows::new(layer, range.len(), &kept[..shards.len()], samples, rate);
             if rows.pays() && (shards.len() > 1 || !self.crew.is_alone()) {
                 // Who had finished with the shards first may have fallen asleep.
@@ -363,9 +385,9 @@ impl Trainer {
     }
 
     /// Moves all parameters; those of layers that keep without a stored gradient if they descend.
-    fn update(&mut self, learning_rate: f64, descends: bool) {
+    fn update(&mut self, learning_rate: f64, descends: bool, batch: &dyn BatchSource) {
         if descends {
-            self.move_kept(Some(learning_rate as f32));
+            self.move_kept(Some(learning_rate as f32), batch);
         }
         let update = Update { optimizer: self.config.optimizer, step: self.steps, learning_rate };
         // Each range, and how many shards have a gradient of it.
@@ -410,7 +432,8 @@ impl Trainer {
 pub(crate) fn plan_for(network: &Network<f32>, batch_size: usize, merged_len: usize) -> ShardPlan {
     let tile = Block::tiled(1);
     let sample_bytes = Workspace::new(network, tile).bytes() / tile.lanes();
-    ShardPlan::new(batch_size, network.flops(), network.param_len(), merged_len, sample_bytes)
+    let is_flat = network.is_flat();
+    ShardPlan::new(batch_size, network.flops(), network.param_len(), merged_len, sample_bytes, is_flat)
 }
 
 /// Which of the deferred layers keep their operands: those that are not frozen and for which that is at most twice the
@@ -482,6 +505,8 @@ struct Shard {
     largest: Block,
     /// Gradients of the layers that do not keep; in the first shard of all layers.
     dtheta: Buffer<f32>,
+    /// Of a network that takes its input as rows and keeps it, where the minibatch does not lie in memory.
+    rows: Buffer<f32>,
     /// What the others keep.
     kept: Vec<Buffer<f32>>,
     residuals: Vec<f32>,
@@ -500,6 +525,11 @@ impl Shard {
             samples: 0..0,
             largest,
             dtheta: Buffer::zeros(network.param_len()),
+            rows: if keeps.first() == Some(&true) {
+                Worker::room(network, largest)
+            } else {
+                Buffer::zeros(0)
+            },
             kept,
             residuals: vec![0.0; largest.tiles() * largest.lanes()],
             stats: LossStats::default(),

@@ -27,6 +27,14 @@ const BLOCK_BYTES: usize = 512 << 10;
 /// come one after the other, and each stays in a core's cache.
 const LARGE_SAMPLE: usize = 256 << 10;
 
+/// Samples up to which those of a network of dense layers come one after the other: its kernels then fill vectors with inputs, where lanes of
+/// a tile would be empty.
+const FEW_SAMPLES: usize = 8;
+
+/// Samples up to which such a network has one shard: two threads then have half of each layer's weight each, in their caches from step to
+/// step, where with two shards each would read all of them.
+const HALVED_SAMPLES: usize = 64;
+
 /// The most tiles a block has, and the fewest, if there are so many: the products of dense layers take four vectors of samples at once. Of
 /// single samples some more, that weights are read again from a near cache.
 const MAX_BLOCK_TILES: usize = 16;
@@ -53,6 +61,7 @@ impl ShardPlan {
     /// - `param_len`: number of parameters.
     /// - `merged_len`: number of those whose gradient each shard has of its own.
     /// - `sample_bytes`: activations and gradients of one sample, in bytes.
+    /// - `is_flat`: whether all layers are [lists of numbers](byhand_layers::Network::is_flat).
     ///
     /// The number of shards is a power of two, at most the number of tiles and [`MAX_SHARDS`]. Twice as many are worth ever less:
     /// for `n` shards the work must be `n * n / 2` times a million FLOPs, and `n * n / 2` times that of reading
@@ -63,11 +72,10 @@ impl ShardPlan {
         param_len: usize,
         merged_len: usize,
         sample_bytes: usize,
+        is_flat: bool,
     ) -> ShardPlan {
-        let block = match sample_bytes < LARGE_SAMPLE {
-            true => Block::for_samples(batch_size),
-            false => Block::single(batch_size),
-        };
+        let is_single = sample_bytes >= LARGE_SAMPLE || (is_flat && batch_size <= FEW_SAMPLES);
+        let block = if is_single { Block::single(batch_size) } else { Block::for_samples(batch_size) };
         let param_bytes = size_of::<f32>() * param_len;
         let work = (batch_size as u64).saturating_mul(flops_per_sample);
         let price = |shards: usize| {
@@ -76,9 +84,10 @@ impl ShardPlan {
             let merge = fits.map_or(0, |(_, flops)| flops * (shards * merged_len) as u64);
             merge + read_flops(param_bytes, shards as u64) * param_len as u64
         };
+        let is_halved = is_flat && batch_size <= HALVED_SAMPLES;
         let pays = |shards: usize| {
             let n = shards as u64;
-            shards <= block.tiles() && price(shards).max(MIN_SHARD_FLOPS) <= 2 * work / (n * n)
+            shards <= block.tiles() && !is_halved && price(shards).max(MIN_SHARD_FLOPS) <= 2 * work / (n * n)
         };
         let mut max_shards = 1;
         while max_shards < MAX_SHARDS && pays(2 * max_shards) {
@@ -141,7 +150,7 @@ mod tests {
             for (flops, params, bytes) in
                 [(2_100_000, 72_000, 100_000), (13_000, 3_000, 2_000), (1 << 40, 10, 1)]
             {
-                let plan = ShardPlan::new(batch_size, flops, params, params, bytes);
+                let plan = ShardPlan::new(batch_size, flops, params, params, bytes, bytes < 2000);
                 assert!(plan.largest_shard(batch_size).samples() >= plan.shard(batch_size, 0).len());
                 for samples in [1, batch_size / 2, batch_size.saturating_sub(1), batch_size] {
                     let mut next = 0;
@@ -166,18 +175,20 @@ mod tests {
     #[test]
     fn the_number_of_shards_follows_the_work() {
         // lenet: 2.1 MFLOP and 72,000 parameters, 3,424 of them in convolutions.
-        let shards = |batch: usize| ShardPlan::new(batch, 2_100_000, 72_000, 3_424, 100_000).shards(batch);
+        let shards =
+            |batch: usize| ShardPlan::new(batch, 2_100_000, 72_000, 3_424, 100_000, false).shards(batch);
         assert_eq!([1, 8, 16, 32, 128, 1000].map(shards), [1, 1, 1, 2, 4, 8]);
         // The same, if every shard had a gradient of all of them: merging is dear.
-        let shards = |batch: usize| ShardPlan::new(batch, 2_100_000, 72_000, 72_000, 100_000).shards(batch);
+        let shards =
+            |batch: usize| ShardPlan::new(batch, 2_100_000, 72_000, 72_000, 100_000, false).shards(batch);
         assert_eq!([1, 8, 16, 32, 128, 1000].map(shards), [1, 1, 1, 2, 4, 8]);
         // A large dense network: nothing to merge, but much to read.
-        let shards = |batch: usize| ShardPlan::new(batch, 3_200_000, 670_000, 0, 10_000).shards(batch);
+        let shards = |batch: usize| ShardPlan::new(batch, 3_200_000, 670_000, 0, 10_000, true).shards(batch);
         assert_eq!([16, 128, 1000].map(shards), [1, 4, 4]);
         // A large convolutional network: samples one after the other, so that even eight can be shared.
-        let plan = ShardPlan::new(8, 112_000_000, 466_000, 65_000, 1 << 20);
+        let plan = ShardPlan::new(8, 112_000_000, 466_000, 65_000, 1 << 20, false);
         assert_eq!((plan.lanes, plan.shards(8)), (1, 4));
         // A tiny one: too little work to share.
-        assert_eq!(ShardPlan::new(128, 13_000, 3_000, 0, 2_000).shards(128), 1);
+        assert_eq!(ShardPlan::new(128, 13_000, 3_000, 0, 2_000, true).shards(128), 1);
     }
 }

@@ -25,13 +25,21 @@ pub trait BatchSource: Sync {
         0
     }
 
-    /// Writes samples `samples` of the minibatch: their features into `x`, laid out as `block` says (dead lanes repeat
-    /// the last sample), and one label each into `labels`.
+    /// Writes the labels of samples `samples` of the minibatch, one each.
+    fn labels(&self, samples: Range<usize>, labels: &mut [u8]);
+
+    /// Writes the features of samples `samples` of the minibatch into `x`, laid out as `block` says (dead lanes repeat
+    /// the last sample).
     ///
-    /// `block.samples()` and `labels.len()` equal `samples.len()`; `x.len()` is `block.len(features)` for the network's
+    /// `block.samples()` equals `samples.len()`; `x.len()` is `block.len(features)` for the network's
     /// input. `scratch` has at least [`scratch_len`](BatchSource::scratch_len) bytes of any value. Must not allocate where
     /// training must not.
-    fn fill(&self, samples: Range<usize>, block: Block, x: &mut [f32], labels: &mut [u8], scratch: &mut [u8]);
+    fn fill(&self, samples: Range<usize>, block: Block, x: &mut [f32], scratch: &mut [u8]);
+
+    /// The features of these samples, if they lie in memory one sample after the other: what `fill` would write for samples alone.
+    fn rows(&self, _samples: Range<usize>) -> Option<&[f32]> {
+        None
+    }
 }
 
 /// A minibatch that lies in memory as rows of features.
@@ -58,16 +66,17 @@ impl BatchSource for Rows<'_> {
         self.labels.len()
     }
 
-    fn fill(
-        &self,
-        samples: Range<usize>,
-        block: Block,
-        x: &mut [f32],
-        labels: &mut [u8],
-        _scratch: &mut [u8],
-    ) {
-        labels.copy_from_slice(&self.labels[samples.clone()]);
+    fn labels(&self, samples: Range<usize>, labels: &mut [u8]) {
+        labels.copy_from_slice(&self.labels[samples]);
+    }
+
+    fn fill(&self, samples: Range<usize>, block: Block, x: &mut [f32], _scratch: &mut [u8]) {
         pack(self.x.slice(s![samples, ..]), block, x);
+    }
+
+    fn rows(&self, samples: Range<usize>) -> Option<&[f32]> {
+        let features = self.x.ncols();
+        self.x.to_slice().map(|x| &x[samples.start * features..samples.end * features])
     }
 }
 
@@ -119,19 +128,15 @@ impl BatchSource for ImageBatch<'_> {
         if self.augment.is_some() { LANES * h * w } else { 0 }
     }
 
-    fn fill(
-        &self,
-        samples: Range<usize>,
-        block: Block,
-        x: &mut [f32],
-        labels: &mut [u8],
-        scratch: &mut [u8],
-    ) {
-        let indices = &self.indices[samples.clone()];
-        let all_labels = self.dataset.labels();
-        for (label, &index) in labels.iter_mut().zip(indices) {
-            *label = all_labels[index as usize];
+    fn labels(&self, samples: Range<usize>, labels: &mut [u8]) {
+        let all = self.dataset.labels();
+        for (label, &index) in labels.iter_mut().zip(&self.indices[samples]) {
+            *label = all[index as usize];
         }
+    }
+
+    fn fill(&self, samples: Range<usize>, block: Block, x: &mut [f32], scratch: &mut [u8]) {
+        let indices = &self.indices[samples.clone()];
         let (images, normalize) = (self.dataset.images(), self.preprocess.normalize);
         let crop = self.preprocess.crop_of(self.dataset);
         let lanes = block.lanes();

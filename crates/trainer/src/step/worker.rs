@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use byhand_layers::Block;
 use byhand_layers::loss::{Labels, Loss, LossStats};
-use byhand_layers::{Keep, Network, Pass, Share, Workspace};
+use byhand_layers::{Buffer, Keep, Network, Pass, Share, Workspace};
 
 use super::source::BatchSource;
 
@@ -26,6 +26,11 @@ impl Worker {
         Worker { workspace, labels, scratch: Vec::new() }
     }
 
+    /// Room for the rows of a block, to be given to [`take`](Worker::take): empty if the network takes none.
+    pub(crate) fn room(network: &Network<f32>, block: Block) -> Buffer<f32> {
+        Buffer::zeros(if network.takes_rows() { block.samples() * network.input().features() } else { 0 })
+    }
+
     /// Makes room for `scratch_len` bytes of scratch.
     pub(crate) fn reserve(&mut self, scratch_len: usize) {
         if self.scratch.len() < scratch_len {
@@ -33,7 +38,32 @@ impl Worker {
         }
     }
 
-    /// Unpacks samples `samples` of `batch`, runs the network forward and takes the loss, whose gradient times `scale`
+    /// Takes over samples `samples` of `batch`: as rows, if the network takes those, which are then returned; they are in `room` unless
+    /// they lie in memory already.
+    pub(crate) fn take<'a>(
+        &mut self,
+        network: &Network<f32>,
+        block: Block,
+        batch: &'a dyn BatchSource,
+        samples: Range<usize>,
+        room: &'a mut [f32],
+    ) -> Option<&'a [f32]> {
+        self.reserve(batch.scratch_len());
+        self.workspace.set_block(block);
+        batch.labels(samples.clone(), &mut self.labels[..samples.len()]);
+        if !network.takes_rows() {
+            batch.fill(samples, block, self.workspace.input_mut(), &mut self.scratch);
+            return None;
+        }
+        batch.rows(samples.clone()).or_else(|| {
+            let rows = Block::single(samples.len());
+            let room = &mut room[..rows.len(network.input().features())];
+            batch.fill(samples, rows, room, &mut self.scratch);
+            Some(room)
+        })
+    }
+
+    /// Runs the network forward on the samples [taken](Worker::take) last and takes the loss, whose gradient times `scale`
     /// is left for [`backward`](Worker::backward).
     pub(crate) fn forward(
         &mut self,
@@ -41,19 +71,14 @@ impl Worker {
         loss: &dyn Loss<f32>,
         theta: &[f32],
         pass: &Pass,
-        batch: &dyn BatchSource,
-        samples: Range<usize>,
+        rows: Option<&[f32]>,
         scale: f32,
         share: Option<&dyn Share>,
     ) -> LossStats {
-        let block = pass.block;
-        self.reserve(batch.scratch_len());
-        self.workspace.set_block(block);
-        let labels = &mut self.labels[..block.samples()];
-        batch.fill(samples, block, self.workspace.input_mut(), labels, &mut self.scratch);
-        network.forward_shared(pass, theta, &mut self.workspace, share);
+        let labels = &self.labels[..pass.block.samples()];
+        network.forward_shared(pass, theta, rows, &mut self.workspace, share);
         let (logits, dlogits) = self.workspace.output_and_grad_mut();
-        loss.value_and_gradient(block, logits, Labels(labels).into(), scale, dlogits)
+        loss.value_and_gradient(pass.block, logits, Labels(labels).into(), scale, dlogits)
     }
 
     /// Adds the gradient of the block that [`forward`](Worker::forward) was given last to `dtheta`, but for what `keep`
@@ -63,12 +88,13 @@ impl Worker {
         network: &Network<f32>,
         theta: &[f32],
         pass: &Pass,
+        rows: Option<&[f32]>,
         dtheta: &mut [f32],
         frozen: usize,
         keep: &mut Keep<'_, f32>,
         share: Option<&dyn Share>,
     ) {
-        network.backward_keeping(pass, theta, dtheta, &mut self.workspace, frozen, keep, share);
+        network.backward_keeping(pass, theta, rows, dtheta, &mut self.workspace, frozen, keep, share);
     }
 
     /// Writes what [`Trainer::residuals`](super::Trainer::residuals) says of each sample of the last block, whose loss was

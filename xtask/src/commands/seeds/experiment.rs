@@ -303,7 +303,8 @@ fn as_the_notebook_does(
             }
         };
         let images = ImageBatch::new(train, &order[first..first + batch], preprocess);
-        images.fill(0..batch, block, notebook.input_mut(), &mut labels, &mut []);
+        images.fill(0..batch, block, notebook.input_mut(), &mut []);
+        images.labels(0..batch, &mut labels);
         let stats = notebook.step(network, &*loss, &Pass::train(block, seed, step, 0), &labels);
         window_loss += stats.loss;
         window_correct += stats.correct;
