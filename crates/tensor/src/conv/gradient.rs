@@ -86,29 +86,13 @@ impl<T: Scalar> Kernel<T> for WeightGradient<'_, T> {
 /// `to[i] += the sum of row i of sums`, rows of sixteen numbers, each in the tree of [`sum16`](Vector::sum16).
 #[inline(always)]
 pub(crate) fn add_sums<V: Vector>(sums: &[V::Elem], to: &mut [V::Elem]) {
-    let mut square = [V::Elem::ZERO; LANES * LANES];
     let mut blocks = sums.chunks_exact(LANES * LANES);
     let mut targets = to.chunks_exact_mut(LANES);
     for (sums, to) in (&mut blocks).zip(&mut targets) {
-        // SAFETY: both squares hold 16 x 16 numbers, to 16.
-        unsafe {
-            V::transpose16(sums.as_ptr(), LANES, LANES, square.as_mut_ptr(), LANES);
-            let mut part = 0;
-            while part < LANES {
-                let row = |i: usize| V::load(square.as_ptr().add(i * LANES + part));
-                let mut eight = [V::splat(V::Elem::ZERO); 8];
-                for i in 0..8 {
-                    eight[i] = row(i).add(row(i + 8));
-                }
-                for i in 0..4 {
-                    eight[i] = eight[i].add(eight[i + 4]);
-                }
-                let sum = eight[0].add(eight[2]).add(eight[1].add(eight[3]));
-                let to = to.as_mut_ptr().add(part);
-                V::load(to).add(sum).store(to);
-                part += V::LANES;
-            }
-        }
+        let mut own = [V::Elem::ZERO; LANES];
+        // SAFETY: there are 16 rows of 16 numbers, and 16 sums.
+        unsafe { V::sum_rows(sums.as_ptr(), own.as_mut_ptr()) };
+        to.iter_mut().zip(own).for_each(|(to, own)| *to += own);
     }
     for (to, sums) in targets.into_remainder().iter_mut().zip(blocks.remainder().chunks_exact(LANES)) {
         // SAFETY: a row holds 16 numbers.

@@ -58,8 +58,14 @@ impl Dense {
 
     /// Scratch that each of the passes may use.
     pub fn scratch_len(&self, block: Block) -> usize {
-        // The operands of the parameter gradient, or a panel of the weight; some inputs as tiles are less.
-        self.kept_len(block).max(self.panel_len(block))
+        // The operands of the parameter gradient, or a panel of the weight, or partial sums; some inputs as tiles are less.
+        self.kept_len(block).max(self.panel_len(block)).max(self.sums_len(block))
+    }
+
+    /// Scratch of [`forward`](Self::forward) of several samples that lie one after the other.
+    fn sums_len(&self, block: Block) -> usize {
+        let several = block.lanes() == 1 && block.samples() > 1;
+        if several { block.samples() * self.outputs.min(MOST_DOTS) * LANES } else { 0 }
     }
 
     /// Scratch of [`backward_input`](Self::backward_input): a panel of the weight.
@@ -122,6 +128,7 @@ impl Dense {
             }
         };
         self.check(block, w.len(), x_len);
+        Self::check_scratch(self.sums_len(block), scratch.len());
         assert!(b.is_none_or(|b| b.len() == self.outputs), "dense: bias must hold {} numbers", self.outputs);
         T::dense_forward(Forward { dense: *self, block, w, b, x, y, scratch });
     }
@@ -471,12 +478,26 @@ impl<T: Scalar> Kernel<T> for Forward<'_, T> {
                 // SAFETY: the lengths were checked against the sizes.
                 return unsafe { matrix_vector::<V>(w, b, x, std::slice::from_raw_parts_mut(y.at, outputs)) };
             }
-            let b = b.map_or(std::ptr::null(), |b| b.as_ptr());
-            let dots = Dots { w: w.as_ptr(), x: x.as_ptr(), inputs, b, y: y.at, y_row: y.apart };
-            // SAFETY: the lengths were checked against the sizes; the shape fits.
-            return unsafe {
-                cover::<V>(&dots, [best_shape::<V>(outputs, samples); 2], outputs, (0, samples))
-            };
+            for outputs in chunks(outputs, outputs.div_ceil(outputs.div_ceil(MOST_DOTS))) {
+                let sums = scratch.as_mut_ptr();
+                let dots = Dots {
+                    w: w[outputs.start * inputs..].as_ptr(),
+                    x: x.as_ptr(),
+                    inputs,
+                    outputs: outputs.len(),
+                    sums,
+                };
+                // SAFETY: the lengths were checked against the sizes; the shape fits.
+                unsafe {
+                    let shape = best_shape::<V>(samples, outputs.len());
+                    cover::<V>(&dots, [shape; 2], samples, (0, outputs.len()));
+                    for s in 0..samples {
+                        let b = b.map(|b| &b[outputs.clone()]);
+                        dots.sum_up::<V>(s, b, y.at.add(s * y.apart + outputs.start));
+                    }
+                }
+            }
+            return;
         }
         let columns = columns::<V>(block);
         let tiling = Tiling::new::<V>(outputs, columns);
@@ -510,94 +531,84 @@ impl<T: Scalar> Kernel<T> for Forward<'_, T> {
     }
 }
 
+/// Outputs of several samples, at most, that are computed before their sums are made up: they leave room in the first cache.
+const MOST_DOTS: usize = 64;
+
 /// `y[s][o] = b[o] + sum_i w[o][i] x[s][i]`, of samples that lie one after the other: sixteen partial sums each (input `i` goes to
-/// sum `i mod 16`), then their tree. Tiles of outputs x samples.
+/// sum `i mod 16`), then their tree. Tiles of samples x outputs: the weight, which comes from farther, is read as rarely as can be.
 struct Dots<T> {
     w: *const T,
     x: *const T,
     inputs: usize,
-    /// One number an output, or null.
-    b: *const T,
-    y: *mut T,
-    /// Numbers from one sample of it to the next.
-    y_row: usize,
+    outputs: usize,
+    /// `[sample][output][16]`.
+    sums: *mut T,
 }
 
 impl<T: Scalar> Tile<T> for Dots<T> {
     #[inline(always)]
     unsafe fn at<V: Vector<Elem = T>, const R: usize, const C: usize>(
         &self,
-        o: usize,
         s: usize,
+        o: usize,
         _fresh: (usize, usize),
     ) {
-        let Self { w, x, inputs, .. } = *self;
-        let whole = inputs / LANES * LANES;
-        let mut sums = [[[T::ZERO; LANES]; C]; R];
-        // SAFETY: the caller vouches for outputs and samples; whole vectors end at `whole`, `n` numbers are left.
+        let Self { w, x, inputs, outputs, sums } = *self;
+        // SAFETY: the caller vouches for samples and outputs; whole vectors end within the inputs.
         unsafe {
             for part in (0..LANES).step_by(V::LANES) {
-                let (mut a, mut c) = ([w; R], [x; C]);
+                let (mut a, mut b) = ([x; R], [w; C]);
                 for r in 0..R {
-                    a[r] = w.add((o + r) * inputs + part);
+                    a[r] = x.add((s + r) * inputs + part);
                 }
-                for k in 0..C {
-                    c[k] = x.add((s + k) * inputs + part);
+                for c in 0..C {
+                    b[c] = w.add((o + c) * inputs + part);
                 }
-                let (a, c) = (held::<_, R, C>(a), held::<_, C, R>(c));
+                let (a, b) = (held::<_, R, C>(a), held::<_, C, R>(b));
                 let mut acc = [[V::splat(T::ZERO); C]; R];
-                for i in (0..whole).step_by(LANES) {
-                    add_product::<V, R, C, true>(&mut acc, a, c, [i as isize; 2]);
+                for i in (0..inputs / LANES * LANES).step_by(LANES) {
+                    add_product::<V, R, C, true>(&mut acc, a, b, [i as isize; 2]);
                 }
                 for r in 0..R {
-                    for k in 0..C {
-                        acc[r][k].store(sums[r][k].as_mut_ptr().add(part));
+                    for c in 0..C {
+                        acc[r][c].store(sums.add(((s + r) * outputs + o + c) * LANES + part));
                     }
                 }
             }
-            let sums = sums.as_flattened_mut().as_flattened_mut().as_mut_ptr();
-            V::apart(SumUp { sums, at: [o, s], size: [R, C], whole, dots: self });
         }
     }
 }
 
-/// The ends of the sums of a tile, their trees and the bias.
-struct SumUp<'a, T> {
-    /// Sixteen each.
-    sums: *mut T,
-    at: [usize; 2],
-    size: [usize; 2],
-    /// Inputs that are summed.
-    whole: usize,
-    dots: &'a Dots<T>,
-}
-
-impl<T: Scalar> Kernel<T> for SumUp<'_, T> {
-    type Output = ();
-
+impl<T: Scalar> Dots<T> {
+    /// The ends of the sums of a sample, their trees and the bias.
+    ///
+    /// # Safety
+    /// The sample must exist, and `b` and `y` have a number for each output.
     #[inline(always)]
-    fn run<V: Vector<Elem = T>>(self) {
-        let Self { sums, at: [o, s], size: [rows, columns], whole, dots } = self;
-        let Dots { w, x, inputs, b, y, y_row } = *dots;
-        let left = inputs - whole;
-        // SAFETY: outputs and samples exist; `n` inputs are left from `i` on.
+    unsafe fn sum_up<V: Vector<Elem = T>>(&self, s: usize, b: Option<&[T]>, y: *mut T) {
+        let Self { w, x, inputs, outputs, sums } = *self;
+        let whole = inputs / LANES * LANES;
+        // SAFETY: as the caller vouches; `n` inputs are left from `i` on.
         unsafe {
-            for k in 0..columns * usize::from(left > 0) {
-                for r in 0..rows {
-                    for part in (0..left).step_by(V::LANES) {
-                        let (n, i) = (V::LANES.min(left - part), whole + part);
-                        let sum = sums.add((r * columns + k) * LANES + part);
-                        let (w, x) = (w.add((o + r) * inputs + i), x.add((s + k) * inputs + i));
-                        V::load_first(w, n).mul_add(V::load_first(x, n), V::load(sum)).store(sum);
-                    }
+            let sums = sums.add(s * outputs * LANES);
+            for i in (whole..inputs).step_by(V::LANES) {
+                let n = V::LANES.min(inputs - i);
+                let x = V::load_first(x.add(s * inputs + i), n);
+                for o in 0..outputs {
+                    let sum = sums.add(o * LANES + i - whole);
+                    V::load_first(w.add(o * inputs + i), n).mul_add(x, V::load(sum)).store(sum);
                 }
             }
-            for k in 0..columns {
-                let y = y.add((s + k) * y_row + o);
-                for r in 0..rows {
-                    let sum = V::sum16(sums.add((r * columns + k) * LANES));
-                    *y.add(r) = if b.is_null() { sum } else { sum + *b.add(o + r) };
-                }
+            let mut o = 0;
+            while o + LANES <= outputs {
+                V::sum_rows(sums.add(o * LANES), y.add(o));
+                o += LANES;
+            }
+            for o in o..outputs {
+                *y.add(o) = V::sum16(sums.add(o * LANES));
+            }
+            for (o, &b) in b.into_iter().flatten().enumerate() {
+                *y.add(o) += b;
             }
         }
     }

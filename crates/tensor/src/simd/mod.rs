@@ -128,6 +128,17 @@ pub(crate) trait Vector: Copy {
         }
         (v[0] + v[2]) + (v[1] + v[3])
     }
+    /// The [sums](Self::sum16) of sixteen rows of sixteen numbers.
+    ///
+    /// # Safety
+    /// `from` must be valid for reading 256 numbers, `to` for writing 16.
+    #[inline(always)]
+    unsafe fn sum_rows(from: *const Self::Elem, to: *mut Self::Elem) {
+        for i in 0..16 {
+            // SAFETY: as the caller vouches.
+            unsafe { *to.add(i) = Self::sum16(from.add(16 * i)) };
+        }
+    }
     /// Half a vector from each of two places, where there are two lanes or more.
     ///
     /// # Safety

@@ -205,6 +205,34 @@ impl Vector for F32x8 {
         unsafe { sum16(from) }
     }
     #[inline(always)]
+    unsafe fn sum_rows(from: *const f32, to: *mut f32) {
+        // SAFETY: see above; the caller vouches for 16 rows and 16 sums.
+        unsafe {
+            for half in [0, 8] {
+                // As for sixteen lanes, but for the first step, which needs no second row.
+                let mut fours = [_mm256_setzero_ps(); 4];
+                for (i, four) in fours.iter_mut().enumerate() {
+                    let mut eights = [_mm256_setzero_ps(); 2];
+                    for (k, eight) in eights.iter_mut().enumerate() {
+                        let from = from.add(16 * (half + i + 4 * k));
+                        *eight = _mm256_add_ps(_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8)));
+                    }
+                    let [a, b] = eights;
+                    let low = _mm256_permute2f128_ps::<0x20>(a, b);
+                    *four = _mm256_add_ps(low, _mm256_permute2f128_ps::<0x31>(a, b));
+                }
+                let mut twos = [_mm256_setzero_ps(); 2];
+                for (i, two) in twos.iter_mut().enumerate() {
+                    let (a, b) = (fours[2 * i], fours[2 * i + 1]);
+                    *two = _mm256_add_ps(_mm256_shuffle_ps::<0x44>(a, b), _mm256_shuffle_ps::<0xEE>(a, b));
+                }
+                let [a, b] = twos;
+                let sums = _mm256_add_ps(_mm256_shuffle_ps::<0x88>(a, b), _mm256_shuffle_ps::<0xDD>(a, b));
+                _mm256_storeu_ps(to.add(half), sums);
+            }
+        }
+    }
+    #[inline(always)]
     unsafe fn transpose16(from: *const f32, from_pitch: usize, rows: usize, to: *mut f32, to_pitch: usize) {
         // SAFETY: see above; the caller vouches for both squares.
         unsafe { transpose16(from, from_pitch, rows, to, to_pitch) }
@@ -376,6 +404,34 @@ impl Vector for F32x16 {
     unsafe fn sum16(from: *const f32) -> f32 {
         // SAFETY: see above; the caller vouches for 16 numbers.
         unsafe { sum16(from) }
+    }
+    #[inline(always)]
+    unsafe fn sum_rows(from: *const f32, to: *mut f32) {
+        // SAFETY: see above; the caller vouches for 16 rows and 16 sums.
+        unsafe {
+            // Each step adds what lies 8, 4, 2 and 1 apart, of two vectors of the step before. Rows are taken in the order in which their
+            // sums then lie.
+            let mut fours = [_mm512_setzero_ps(); 4];
+            for (i, four) in fours.iter_mut().enumerate() {
+                let mut eights = [_mm512_setzero_ps(); 2];
+                for (k, eight) in eights.iter_mut().enumerate() {
+                    let from = from.add(16 * (i + 8 * k));
+                    let (a, b) = (_mm512_loadu_ps(from), _mm512_loadu_ps(from.add(64)));
+                    *eight =
+                        _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xEE>(a, b));
+                }
+                let [a, b] = eights;
+                *four = _mm512_add_ps(_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0xDD>(a, b));
+            }
+            let mut twos = [_mm512_setzero_ps(); 2];
+            for (i, two) in twos.iter_mut().enumerate() {
+                let (a, b) = (fours[2 * i], fours[2 * i + 1]);
+                *two = _mm512_add_ps(_mm512_shuffle_ps::<0x44>(a, b), _mm512_shuffle_ps::<0xEE>(a, b));
+            }
+            let [a, b] = twos;
+            let sums = _mm512_add_ps(_mm512_shuffle_ps::<0x88>(a, b), _mm512_shuffle_ps::<0xDD>(a, b));
+            _mm512_storeu_ps(to, sums);
+        }
     }
     #[inline(always)]
     unsafe fn transpose16(from: *const f32, from_pitch: usize, rows: usize, to: *mut f32, to_pitch: usize) {
