@@ -44,7 +44,7 @@ mod parallel {
         entered: AtomicBool,
         /// The run is over: those standing by go home.
         over: AtomicBool,
-        /// More joins are about to come: nobody falls asleep.
+        /// More joins are about to come: somebody stays awake.
         busy: AtomicBool,
         /// Changes with every call.
         calls: AtomicUsize,
@@ -117,6 +117,8 @@ mod parallel {
                 let me = pool.current_thread_index();
                 lock(&self.sleepers).clear();
                 self.over.store(false, Ordering::SeqCst);
+                // If the last run ended in a panic.
+                self.rest();
                 self.arrived.store(0, Ordering::SeqCst);
                 self.entered.store(true, Ordering::SeqCst);
                 rayon::scope(|scope| {
@@ -166,18 +168,30 @@ mod parallel {
             }
         }
 
-        /// Waits for those who were called, for as long as it takes to wake up: halves that are begun before would be late.
-        pub(crate) fn gather(&self) {
+        /// Says that more joins are about to come, with pauses between them in which one of those standing by had better not fall
+        /// asleep, until [`rest`](Crew::rest) is called. If all are asleep it waits for one who was called, for as long as waking up takes:
+        /// halves that are begun before would be late.
+        pub(crate) fn stay_awake(&self) {
+            self.busy.store(true, Ordering::Relaxed);
             let mut waits = 0;
-            while self.asleep.load(Ordering::Relaxed) > 0 && waits < WAITS {
+            while self.are_all_asleep() && waits < WAITS {
                 spin_loop();
                 waits += 1;
             }
         }
 
-        /// Says whether more joins are about to come, with pauses between them in which those standing by had better not fall asleep.
-        pub(crate) fn keep_awake(&self, busy: bool) {
-            self.busy.store(busy, Ordering::Relaxed);
+        /// The end of what [`stay_awake`](Crew::stay_awake) began.
+        pub(crate) fn rest(&self) {
+            self.busy.store(false, Ordering::Relaxed);
+        }
+
+        /// Whether there is something to come, and this is the last one awake.
+        fn is_needed(&self) -> bool {
+            self.busy.load(Ordering::Relaxed) && self.asleep.load(Ordering::Relaxed) + 2 >= self.threads
+        }
+
+        fn are_all_asleep(&self) -> bool {
+            self.asleep.load(Ordering::Relaxed) + 1 >= self.threads
         }
 
         /// Runs both, at the same time if another thread is free, and returns when both are done.
@@ -266,8 +280,8 @@ mod parallel {
                     continue;
                 }
                 spin_loop();
-                looks = if self.busy.load(Ordering::Relaxed) { 0 } else { looks + 1 };
-                if looks > LOOKS {
+                looks = (looks + 1).min(LOOKS + 1);
+                if looks > LOOKS && !self.is_needed() {
                     // Announced before the last look at `calls`: a caller either sees this sleeper or is seen.
                     self.asleep.fetch_add(1, Ordering::SeqCst);
                     while self.calls.load(Ordering::SeqCst) == calls && !self.over.load(Ordering::SeqCst) {
@@ -335,9 +349,9 @@ mod sequential {
 
         pub(crate) fn call(&self, _helpers: usize, _most_left_out: u32) {}
 
-        pub(crate) fn gather(&self) {}
+        pub(crate) fn stay_awake(&self) {}
 
-        pub(crate) fn keep_awake(&self, _busy: bool) {}
+        pub(crate) fn rest(&self) {}
 
         pub(crate) fn join(&self, a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
             a();

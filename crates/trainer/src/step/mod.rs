@@ -279,11 +279,12 @@ impl Trainer {
         let shares_layers = self.shares_layers && !self.crew.is_alone();
         if self.workers.len() > 1 && (active > 1 || self.shares_update || shares_layers) {
             let work = samples as u64 * self.flops + self.theta.len() as u64;
-            self.crew.call(self.workers.len() - 1, (USELESS_CALL / work.max(1)).min(255) as u32);
+            // Halves are two.
+            let helpers = if active > 1 || self.shares_update { self.workers.len() - 1 } else { 1 };
+            self.crew.call(helpers, (USELESS_CALL / work.max(1)).min(255) as u32);
         }
         if shares_layers {
-            self.crew.keep_awake(true);
-            self.crew.gather();
+            self.crew.stay_awake();
         }
         let (theta, shards) = (&self.theta, &mut self.shards[..active]);
         for (i, shard) in shards.iter_mut().enumerate() {
@@ -351,7 +352,7 @@ impl Trainer {
         }
         self.update(learning_rate, descends, batch);
         if shares_layers {
-            self.crew.keep_awake(false);
+            self.crew.rest();
         }
         self.steps += 1;
         Ok(StepStats { loss: stats.loss / samples as f64, correct: stats.correct, samples })
@@ -411,6 +412,7 @@ impl Trainer {
     /// Says what diverged, and leaves the gradients at zero, as a step begins.
     #[cold]
     fn diverged(&mut self, learning_rate: f64, loss: f64) -> Diverged {
+        self.crew.rest();
         let mut dtheta = vec![0.0; self.theta.len()];
         for shard in &mut self.shards {
             add(&mut dtheta, &shard.dtheta);
