@@ -2,7 +2,9 @@
 
 use byhand_benches::{Case, FlopRate, Stopwatch, Work, bench, criterion, networks, random};
 use byhand_layers::{Layer, Network};
-use byhand_tensor::{Block, Buffer, Conv2d, ConvPool2d, Dense, DenseInput, Pool2d, activation, softmax};
+use byhand_tensor::{
+    Block, Buffer, Conv2d, ConvPool2d, Dense, DenseInput, Pool2d, Tiles, activation, softmax,
+};
 use criterion::Criterion;
 use std::hint::black_box;
 use std::sync::Arc;
@@ -135,7 +137,8 @@ fn denses(criterion: &mut Criterion<FlopRate>, networks: &[Network<f32>]) {
                 let subject = if rows { format!("{subject}, rows") } else { subject.clone() };
                 let len = if rows { block.samples() * inputs } else { block.len(inputs) };
                 kernel(criterion, "dense/forward", &subject, block, flops, setup, |o| {
-                    dense.forward(block, &o.w, Some(&o.b), fed(rows, &o.x[..len]), &mut o.y, &mut o.scratch);
+                    let Operands { w, b, x, y, scratch } = o;
+                    dense.forward(block, w, Some(b), fed(rows, &x[..len]), Tiles::new(block, y), scratch);
                 });
                 kernel(criterion, "dense/weight-gradient", &subject, block, flops, setup, |o| {
                     let Operands { w, b, x, y, scratch } = o;
@@ -144,7 +147,8 @@ fn denses(criterion: &mut Criterion<FlopRate>, networks: &[Network<f32>]) {
             }
             if needs_dx {
                 kernel(criterion, "dense/input-gradient", &subject, block, flops, setup, |o| {
-                    dense.backward_input(block, &o.w, &o.y, &mut o.x, &mut o.scratch);
+                    let Operands { w, x, y, scratch, .. } = o;
+                    dense.backward_input(0..inputs, block, w, y, Tiles::new(block, x), scratch);
                 });
             }
         }

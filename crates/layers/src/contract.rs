@@ -15,8 +15,7 @@
 //! 7. NaN travels: an output that depends on an input that is NaN is NaN.
 
 use crate::Shape;
-use byhand_tensor::{Block, Kept, Scalar};
-use ndarray::ArrayViewMut2;
+use byhand_tensor::{Block, Kept, Scalar, Tiles};
 use std::any::Any;
 use std::fmt::Debug;
 use std::ops::Range;
@@ -216,14 +215,14 @@ pub trait Parted<T: Scalar>: Layer<T> {
         false
     }
 
-    /// Channels `outputs` of [`Layer::forward`], which are all that `y`, a row a tile, and `tape` hold.
+    /// Channels `outputs` of [`Layer::forward`], which are all that `y` and `tape` hold.
     fn forward_part(
         &self,
         pass: &Pass,
         theta: &[T],
         outputs: Range<usize>,
         x: &[T],
-        y: ArrayViewMut2<'_, T>,
+        y: Tiles<'_, T>,
         tape: &mut [T],
         scratch: &mut [T],
     );
@@ -250,8 +249,8 @@ pub struct Part<'a, T> {
     pub outputs: Range<usize>,
     /// The rows of `dtheta` that belong to them. They are added to, where their gradient is wanted.
     pub dtheta: Option<ParamsMut<'a, T>>,
-    /// Channels of the input, and all that there is of `dx`: theirs, a row a tile. Overwritten, where it is wanted.
-    pub dx: Option<(Range<usize>, ArrayViewMut2<'a, T>)>,
+    /// Channels of the input, and all that there is of `dx`: theirs. Overwritten, where it is wanted.
+    pub dx: Option<(Range<usize>, Tiles<'a, T>)>,
 }
 
 /// A layer whose parameter gradient is a product of its `x` and its `dy` over the samples, and better made once for a whole
@@ -283,7 +282,7 @@ pub trait Deferred<T: Scalar>: Parted<T> {
         theta: &[T],
         outputs: Range<usize>,
         rows: &[T],
-        y: ArrayViewMut2<'_, T>,
+        y: Tiles<'_, T>,
         scratch: &mut [T],
     );
 
@@ -347,25 +346,6 @@ impl<'a, T> ParamsMut<'a, T> {
         let (weight, bias) = dtheta.split_at_mut(weight_len);
         Self { weight, bias: bias_len.map(|_| bias) }
     }
-}
-
-/// Numbers of a block as a matrix, a row a tile.
-///
-/// # Panics
-/// If there are not equally many numbers of each.
-#[track_caller]
-pub(crate) fn tiles<T>(block: Block, numbers: &mut [T]) -> ArrayViewMut2<'_, T> {
-    let shape = (block.tiles(), numbers.len() / block.tiles().max(1));
-    ArrayViewMut2::from_shape(shape, numbers).expect("equally many numbers of each tile")
-}
-
-/// The numbers of a part of a block of one tile.
-///
-/// # Panics
-/// If there are more tiles.
-#[track_caller]
-pub(crate) fn one_tile<T>(part: ArrayViewMut2<'_, T>) -> &mut [T] {
-    part.into_slice().expect("one tile")
 }
 
 /// A bijection of 64-bit numbers that spreads every bit over all (the finaliser of SplitMix64: Steele, Lea and Flood, "Fast

@@ -1,11 +1,8 @@
 //! Two-dimensional convolution.
 
-use crate::contract::{
-    Describe, Kind, Layer, ParamSpec, Params, ParamsMut, Part, Parted, Pass, Saved, one_tile,
-};
+use crate::contract::{Describe, Kind, Layer, ParamSpec, Params, ParamsMut, Part, Parted, Pass, Saved};
 use crate::{LayerError, Shape};
-use byhand_tensor::{self as tensor, Block, Scalar};
-use ndarray::ArrayViewMut2;
+use byhand_tensor::{self as tensor, Block, Scalar, Tiles};
 use std::ops::Range;
 
 /// Two-dimensional convolution (cross-correlation, as everywhere in the field) with bias.
@@ -152,13 +149,13 @@ impl<T: Scalar> Parted<T> for Conv2d {
         theta: &[T],
         outputs: Range<usize>,
         x: &[T],
-        y: ArrayViewMut2<'_, T>,
+        y: Tiles<'_, T>,
         _tape: &mut [T],
         scratch: &mut [T],
     ) {
         let kernel = self.kernel.with_outputs(outputs.len());
         let Params { weight: w, bias: b } = self.split(theta).rows(outputs, self.output.c);
-        kernel.forward(pass.block, w, b, x, one_tile(y), scratch);
+        kernel.forward(pass.block, w, b, x, y.into_slice(), scratch);
     }
 
     fn backward_part(
@@ -178,7 +175,7 @@ impl<T: Scalar> Parted<T> for Conv2d {
             kernel.backward_params(pass.block, saved.x, own, dw, db, scratch);
         }
         if let Some((inputs, dx)) = dx {
-            let (w, dx) = (self.split(theta).weight, one_tile(dx));
+            let (w, dx) = (self.split(theta).weight, dx.into_slice());
             self.kernel.backward_input(inputs, pass.block, w, dy, dx, scratch);
         }
     }

@@ -1,11 +1,8 @@
 //! Convolution, ReLU and max-pooling as one step of a network's plan.
 
-use crate::contract::{
-    Describe, Kind, Layer, ParamSpec, Params, ParamsMut, Part, Parted, Pass, Saved, one_tile,
-};
+use crate::contract::{Describe, Kind, Layer, ParamSpec, Params, ParamsMut, Part, Parted, Pass, Saved};
 use crate::{Conv2d, MaxPool2d, Relu, Shape};
-use byhand_tensor::{self as tensor, Block, Scalar};
-use ndarray::ArrayViewMut2;
+use byhand_tensor::{self as tensor, Block, Scalar, Tiles};
 use std::any::Any;
 use std::ops::Range;
 use std::sync::Arc;
@@ -105,13 +102,13 @@ impl<T: Scalar> Parted<T> for ConvPool2d {
         theta: &[T],
         outputs: Range<usize>,
         x: &[T],
-        y: ArrayViewMut2<'_, T>,
+        y: Tiles<'_, T>,
         tape: &mut [T],
         scratch: &mut [T],
     ) {
         let kernel = self.kernel.with_outputs(outputs.len());
         let Params { weight: w, bias: b } = self.conv.split(theta).rows(outputs, self.output.c);
-        kernel.forward(pass.block, w, b, x, one_tile(y), tape, scratch);
+        kernel.forward(pass.block, w, b, x, y.into_slice(), tape, scratch);
     }
 
     fn backward_part(
@@ -133,7 +130,7 @@ impl<T: Scalar> Parted<T> for ConvPool2d {
             kernel.backward(pass.block, w, x, &tape[own.clone()], &dy[own], None, Some(dw), db, scratch);
         }
         if let Some((inputs, dx)) = dx {
-            let dx = Some((inputs, one_tile(dx)));
+            let dx = Some((inputs, dx.into_slice()));
             self.kernel.backward(pass.block, theta.weight, x, tape, dy, dx, None, None, scratch);
         }
     }

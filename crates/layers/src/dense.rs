@@ -4,8 +4,7 @@ use crate::contract::{
     Deferred, Describe, Kind, Layer, ParamSpec, Params, ParamsMut, Part, Parted, Pass, Saved,
 };
 use crate::{LayerError, Shape};
-use byhand_tensor::{self as tensor, Block, DenseInput, Kept, Scalar};
-use ndarray::ArrayViewMut2;
+use byhand_tensor::{self as tensor, Block, DenseInput, Kept, Scalar, Tiles};
 use std::ops::Range;
 
 /// The fully connected layer: every output is a weighted sum of all inputs.
@@ -82,19 +81,19 @@ impl Dense {
         theta: &[T],
         outputs: Range<usize>,
         x: DenseInput<'_, T>,
-        y: ArrayViewMut2<'_, T>,
+        y: Tiles<'_, T>,
         scratch: &mut [T],
     ) {
         let kernel = tensor::Dense { outputs: outputs.len(), ..self.kernel };
         let Params { weight: w, bias: b } = self.split(theta).rows(outputs, self.kernel.outputs);
-        kernel.forward_part(pass.block, w, b, x, y, scratch);
+        kernel.forward(pass.block, w, b, x, y, scratch);
     }
 }
 
 impl<T: Scalar> Layer<T> for Dense {
     fn forward(&self, pass: &Pass, theta: &[T], x: &[T], y: &mut [T], _tape: &mut [T], scratch: &mut [T]) {
         let Params { weight: w, bias: b } = self.split(theta);
-        self.kernel.forward(pass.block, w, b, DenseInput::Block(x), y, scratch);
+        self.kernel.forward(pass.block, w, b, DenseInput::Block(x), Tiles::new(pass.block, y), scratch);
     }
 
     fn backward(
@@ -111,7 +110,8 @@ impl<T: Scalar> Layer<T> for Dense {
         let (block, x) = (pass.block, DenseInput::Block(saved.x));
         self.kernel.backward_params(0..self.kernel.outputs, block, x, dy, dw, db, scratch);
         if let Some(dx) = dx {
-            self.kernel.backward_input(block, self.split(theta).weight, dy, dx, scratch);
+            let (w, dx) = (self.split(theta).weight, Tiles::new(block, dx));
+            self.kernel.backward_input(0..self.kernel.inputs, block, w, dy, dx, scratch);
         }
     }
 
@@ -135,7 +135,7 @@ impl<T: Scalar> Parted<T> for Dense {
         theta: &[T],
         outputs: Range<usize>,
         x: &[T],
-        y: ArrayViewMut2<'_, T>,
+        y: Tiles<'_, T>,
         _tape: &mut [T],
         scratch: &mut [T],
     ) {
@@ -158,7 +158,7 @@ impl<T: Scalar> Parted<T> for Dense {
         }
         if let Some((inputs, dx)) = dx {
             let w = self.split(theta).weight;
-            self.kernel.backward_input_part(inputs, pass.block, w, dy, dx, scratch);
+            self.kernel.backward_input(inputs, pass.block, w, dy, dx, scratch);
         }
     }
 
@@ -194,7 +194,7 @@ impl<T: Scalar> Deferred<T> for Dense {
         theta: &[T],
         outputs: Range<usize>,
         rows: &[T],
-        y: ArrayViewMut2<'_, T>,
+        y: Tiles<'_, T>,
         scratch: &mut [T],
     ) {
         self.some_outputs(pass, theta, outputs, DenseInput::Rows(rows), y, scratch);

@@ -50,7 +50,7 @@ pub use tanh::Tanh;
 pub use workspace::Workspace;
 
 pub use byhand_tensor::{
-    Block, Buffer, Dual, GeometryError, Isa, Kept, LANES, Loop, Scalar, pack, peak::fma_burst, unpack,
+    Block, Buffer, Dual, GeometryError, Isa, Kept, LANES, Loop, Scalar, Tiles, pack, peak::fma_burst, unpack,
     vectorised,
 };
 

@@ -1,11 +1,11 @@
 //! A chain of layers, its parameters in one flat vector, and the plan that runs it.
 
-use crate::contract::{Deferred, Layer, Part, Parted, Pass, Saved, tiles};
+use crate::contract::{Deferred, Layer, Part, Parted, Pass, Saved};
 use crate::conv_pool2d::ConvPool2d;
 use crate::workspace::Workspace;
 use crate::{LayerError, Shape, Share, first_half};
-use byhand_tensor::{Block, Scalar, pack, unpack};
-use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, s};
+use byhand_tensor::{Block, Scalar, Tiles, pack, unpack};
+use ndarray::{Array2, ArrayView2, Axis, s};
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -228,19 +228,24 @@ impl<T: Scalar> Network<T> {
                 let (channels, middle) = (layer.output().c, first_half(layer.output().c));
                 let (mut y_a, mut y_b) = halves(pass.block, y, channels);
                 let (tape_a, tape_b) = tape.split_at_mut(tape.len() / channels * middle);
-                let work = |outputs: Range<usize>,
-                            y: ArrayViewMut2<'_, T>,
-                            tape: &mut [T],
-                            scratch: &mut [T]| match rows {
-                    Some((rows, layer)) => layer.forward_rows(&pass, theta, outputs, rows, y, scratch),
-                    None => layer.forward_part(&pass, theta, outputs, x, y, tape, scratch),
-                };
+                let work =
+                    |outputs: Range<usize>, y: Tiles<'_, T>, tape: &mut [T], scratch: &mut [T]| match rows {
+                        Some((rows, layer)) => layer.forward_rows(&pass, theta, outputs, rows, y, scratch),
+                        None => layer.forward_part(&pass, theta, outputs, x, y, tape, scratch),
+                    };
                 let other = &mut other[..scratch_len];
-                share.both(&mut || work(0..middle, y_a.view_mut(), tape_a, scratch), &mut || {
-                    work(middle..channels, y_b.view_mut(), tape_b, other)
+                share.both(&mut || work(0..middle, y_a.reborrow(), tape_a, scratch), &mut || {
+                    work(middle..channels, y_b.reborrow(), tape_b, other)
                 });
             } else if let Some((rows, layer)) = rows {
-                layer.forward_rows(&pass, theta, 0..layer.output().c, rows, tiles(pass.block, y), scratch);
+                layer.forward_rows(
+                    &pass,
+                    theta,
+                    0..layer.output().c,
+                    rows,
+                    Tiles::new(pass.block, y),
+                    scratch,
+                );
             } else {
                 node.layer.forward(&pass, theta, x, y, tape, scratch);
             }
@@ -391,7 +396,7 @@ impl<T: Scalar> Network<T> {
                     share.both(&mut || work(&mut a, scratch), &mut || work(&mut b, other));
                 }
                 (None, Some(layer)) => {
-                    let dx = wanted_dx.map(|dx| (0..layer.input().c, tiles(pass.block, dx)));
+                    let dx = wanted_dx.map(|dx| (0..layer.input().c, Tiles::new(pass.block, dx)));
                     let part = Part { outputs: 0..layer.output().c, dtheta: None, dx };
                     layer.backward_part(pass, theta, saved, dy_now, part, scratch);
                 }
@@ -518,14 +523,10 @@ impl<T: Scalar> Node<T> {
 }
 
 /// What lies there of the first half of the channels of each tile, and of the others.
-fn halves<T>(
-    block: Block,
-    numbers: &mut [T],
-    channels: usize,
-) -> (ArrayViewMut2<'_, T>, ArrayViewMut2<'_, T>) {
-    let all = tiles(block, numbers);
-    let middle = all.ncols() / channels * first_half(channels);
-    all.split_at(Axis(1), middle)
+fn halves<T>(block: Block, numbers: &mut [T], channels: usize) -> (Tiles<'_, T>, Tiles<'_, T>) {
+    let all = Tiles::new(block, numbers);
+    let middle = all.width() / channels * first_half(channels);
+    all.split_at(middle)
 }
 
 /// Names every tensor and gives it its range of `theta`, layer by layer.

@@ -31,6 +31,7 @@ pub mod reference;
 mod scalar;
 mod simd;
 pub mod softmax;
+mod tiles;
 mod vectorised;
 mod winograd;
 
@@ -44,4 +45,5 @@ pub use error::GeometryError;
 pub use isa::Isa;
 pub use pool::Pool2d;
 pub use scalar::Scalar;
+pub use tiles::Tiles;
 pub use vectorised::{Loop, vectorised};

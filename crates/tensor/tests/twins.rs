@@ -3,7 +3,8 @@
 //! Operands are small integers, so `f32` sums are exact in any order and results must be equal, not close.
 
 use byhand_tensor::{
-    Block, Conv2d, Dense, DenseInput, Isa, Pool2d, Scalar, activation, pack, reference, softmax, unpack,
+    Block, Conv2d, Dense, DenseInput, Isa, Pool2d, Scalar, Tiles, activation, pack, reference, softmax,
+    unpack,
 };
 use ndarray::{Array2, ArrayView2};
 use rand::{Rng, RngExt, SeedableRng};
@@ -127,13 +128,13 @@ fn dense() {
             let at = format!("{dense:?} {block:?} {}", Isa::active());
             let mut scratch = vec![f32::NAN; dense.scratch_len(block)];
             let mut dx = vec![f32::NAN; x.len()];
-            dense.backward_input(block, &w, &dy, &mut dx, &mut scratch);
+            dense.backward_input(0..inputs, block, &w, &dy, Tiles::new(block, &mut dx), &mut scratch);
             assert_eq!(rows(block, inputs, &dx), want_dx, "dx of {at}");
             let fed = [Some(DenseInput::Block(&x)), dense.takes_rows().then_some(DenseInput::Rows(&images))];
             for x in fed.into_iter().flatten() {
                 let mut y = vec![f32::NAN; dy.len()];
                 scratch.fill(f32::NAN);
-                dense.forward(block, &w, Some(&b), x, &mut y, &mut scratch);
+                dense.forward(block, &w, Some(&b), x, Tiles::new(block, &mut y), &mut scratch);
                 assert_eq!(rows(block, outputs, &y), want_y, "y of {at}, {x:?}");
                 let (mut dw, mut db) = (dw.clone(), db.clone());
                 scratch.fill(f32::NAN);
@@ -282,10 +283,24 @@ fn instruction_sets_with_fused_multiply_add_give_equal_bits() {
                 conv.backward_params(block, &x, &dy, &mut dw, Some(&mut db), &mut scratch);
                 all.extend(dw.iter().chain(&db));
                 let mut q = vec![0.0; dq.len()];
-                dense.forward(block, &v, Some(&c), DenseInput::Block(&p), &mut q, &mut scratch);
+                dense.forward(
+                    block,
+                    &v,
+                    Some(&c),
+                    DenseInput::Block(&p),
+                    Tiles::new(block, &mut q),
+                    &mut scratch,
+                );
                 all.extend(rows(block, dense.outputs, &q));
                 let mut dp = vec![0.0; p.len()];
-                dense.backward_input(block, &v, &dq, &mut dp, &mut scratch);
+                dense.backward_input(
+                    0..dense.inputs,
+                    block,
+                    &v,
+                    &dq,
+                    Tiles::new(block, &mut dp),
+                    &mut scratch,
+                );
                 all.extend(rows(block, dense.inputs, &dp));
                 let (mut dv, mut dc) = (vec![0.0; v.len()], vec![0.0; c.len()]);
                 let p = DenseInput::Block(&p);

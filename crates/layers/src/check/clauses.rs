@@ -6,9 +6,8 @@ use super::run::{
     run_with, spread, train, uniform,
 };
 use super::{Checked, Options, gradients};
-use crate::contract::{Describe, Kind, Layer, Mode, Part, Pass, Saved, tiles as matrix};
-use byhand_tensor::{Block, Isa, Kept, Scalar};
-use ndarray::s;
+use crate::contract::{Describe, Kind, Layer, Mode, Part, Pass, Saved};
+use byhand_tensor::{Block, Isa, Kept, Scalar, Tiles};
 use std::ops::Range;
 
 /// One clause's check.
@@ -245,7 +244,8 @@ fn deferral<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Repo
         }
         let mut dx = vec![f32::NAN; x.len()];
         let mut scratch = vec![f32::NAN; layer.scratch_len(block)];
-        let part = Part { outputs: 0..outputs, dtheta: None, dx: Some((0..inputs, matrix(block, &mut dx))) };
+        let part =
+            Part { outputs: 0..outputs, dtheta: None, dx: Some((0..inputs, Tiles::new(block, &mut dx))) };
         let saved = Saved { x: &x, y: &[], tape: &[] };
         deferred.backward_part(&pass, &theta, saved, &dy, part, &mut scratch);
         let live = |values: &[f32]| numbers::<f32>(&rows(block, inputs, values));
@@ -269,7 +269,7 @@ fn rows_as_they_come<L: Checked + ?Sized>(layer: &L, options: &Options, report: 
         let mut scratch = vec![f32::NAN; layer.scratch_len(block)];
         for part in [0..outputs / 2, outputs / 2..outputs].into_iter().filter(|part| !part.is_empty()) {
             let lanes = block.lanes();
-            let y = matrix(block, &mut y).slice_move(s![.., part.start * lanes..part.end * lanes]);
+            let y = Tiles::new(block, &mut y).part(part.start * lanes..part.end * lanes);
             deferred.forward_rows(&pass, &theta, part.clone(), &x, y, &mut scratch);
             let (_, rest) = deferred.tensors(&mut dtheta).split_rows(part.start, outputs);
             let (own, _) = rest.split_rows(part.len(), outputs - part.start);
@@ -314,7 +314,7 @@ fn parts<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report)
             for part in 0..parts {
                 let outputs = of(output.c, part);
                 let place_of_y = place(&outputs, output.c, dy.len());
-                let y = matrix(block, &mut y).slice_move(s![.., place_of_y]);
+                let y = Tiles::new(block, &mut y).part(place_of_y);
                 let own = place(&outputs, output.c, tape.len());
                 let mut scratch = nan(layer.scratch_len(block));
                 parted.forward_part(&pass, &theta, outputs, &x, y, &mut tape[own], &mut scratch);
@@ -324,7 +324,7 @@ fn parts<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report)
                 let (_, rows) = parted.tensors(&mut dtheta).split_rows(outputs.start, output.c);
                 let (rows, _) = rows.split_rows(outputs.len(), output.c - outputs.start);
                 let own = place(&inputs, input.c, x.len());
-                let dx = matrix(block, &mut dx).slice_move(s![.., own]);
+                let dx = Tiles::new(block, &mut dx).part(own);
                 let part = Part { outputs, dtheta: Some(rows), dx: Some((inputs, dx)) };
                 let mut scratch = nan(layer.scratch_len(block));
                 let saved = Saved { x: &x, y: &y, tape: &tape };

@@ -6,10 +6,9 @@ use crate::block::pack_features;
 use crate::error::checked_product;
 use crate::micro::{Tile, add_product, best_shape, cost, cover, held, product};
 use crate::simd::{Kernel, Vector};
-use crate::{Block, GeometryError, LANES, Scalar};
+use crate::{Block, GeometryError, LANES, Scalar, Tiles};
 pub use gradient::Kept;
 use gradient::{Keep, MoveRows};
-use ndarray::ArrayViewMut2;
 use std::ops::Range;
 
 /// Columns of the weight that the input gradient copies side by side: a multiple of every register tile's rows.
@@ -76,7 +75,7 @@ impl Dense {
     /// `y = W x + b`: `[outputs x 16] = [outputs x inputs] * [inputs x 16]` for each tile. Overwrites `y`.
     ///
     /// # Panics
-    /// If a slice has not the length its shape says, or rows are given that may not be.
+    /// If something has not the length its shape says, or rows are given that may not be.
     #[track_caller]
     pub fn forward<T: Scalar>(
         &self,
@@ -84,39 +83,7 @@ impl Dense {
         w: &[T],
         b: Option<&[T]>,
         x: DenseInput<'_, T>,
-        y: &mut [T],
-        scratch: &mut [T],
-    ) {
-        assert_eq!(y.len(), block.len(self.outputs), "dense: length of y for {block:?}");
-        self.forward_into(block, w, b, x, Tiles { at: y.as_mut_ptr(), apart: self.outputs }, scratch);
-    }
-
-    /// The same where the tiles of `y`, one a row, lie apart, as those of a layer do of which these are some outputs.
-    ///
-    /// # Panics
-    /// As [`forward`](Self::forward), or if numbers of a tile do not lie side by side.
-    #[track_caller]
-    pub fn forward_part<T: Scalar>(
-        &self,
-        block: Block,
-        w: &[T],
-        b: Option<&[T]>,
-        x: DenseInput<'_, T>,
-        y: ArrayViewMut2<'_, T>,
-        scratch: &mut [T],
-    ) {
-        self.forward_into(block, w, b, x, Tiles::new(block, self.outputs, y), scratch);
-    }
-
-    /// `y` has room for the block.
-    #[track_caller]
-    fn forward_into<T: Scalar>(
-        &self,
-        block: Block,
-        w: &[T],
-        b: Option<&[T]>,
-        x: DenseInput<'_, T>,
-        y: Tiles<T>,
+        y: Tiles<'_, T>,
         scratch: &mut [T],
     ) {
         let x_len = match x {
@@ -130,61 +97,40 @@ impl Dense {
         self.check(block, w.len(), x_len);
         Self::check_scratch(self.sums_len(block), scratch.len());
         assert!(b.is_none_or(|b| b.len() == self.outputs), "dense: bias must hold {} numbers", self.outputs);
-        T::dense_forward(Forward { dense: *self, block, w, b, x, y, scratch });
+        let y_features = y.features_apart(block, self.outputs);
+        T::dense_forward(Forward { dense: *self, block, w, b, x, y, y_features, scratch });
     }
 
-    /// `dx = W^T dy`: `[inputs x 16] = [inputs x outputs] * [outputs x 16]` for each tile. Overwrites `dx`.
+    /// `dx = W^T dy`: `[inputs x 16] = [inputs x outputs] * [outputs x 16]` for each tile, or the rows `inputs` of it, which are
+    /// then all that `dx` holds. Overwrites `dx`.
     ///
     /// # Panics
-    /// If a slice has not the length its shape says.
+    /// If there are not such inputs, or something has not the length its shape says.
     #[track_caller]
     pub fn backward_input<T: Scalar>(
         &self,
-        block: Block,
-        w: &[T],
-        dy: &[T],
-        dx: &mut [T],
-        scratch: &mut [T],
-    ) {
-        assert_eq!(dx.len(), block.len(self.inputs), "dense: length of dx for {block:?}");
-        let dx = Tiles { at: dx.as_mut_ptr(), apart: self.inputs };
-        self.backward_input_into(0..self.inputs, block, w, dy, dx, scratch);
-    }
-
-    /// The rows `inputs` of `dx`, where its tiles, one a row, lie apart.
-    ///
-    /// # Panics
-    /// If there are not such inputs, something has not the length its shape says, or numbers of a tile do not lie side by side.
-    #[track_caller]
-    pub fn backward_input_part<T: Scalar>(
-        &self,
         inputs: Range<usize>,
         block: Block,
         w: &[T],
         dy: &[T],
-        dx: ArrayViewMut2<'_, T>,
+        dx: Tiles<'_, T>,
         scratch: &mut [T],
     ) {
         assert!(inputs.start <= inputs.end && inputs.end <= self.inputs, "dense: inputs {inputs:?}");
-        let dx = Tiles::new(block, inputs.len(), dx);
-        self.backward_input_into(inputs, block, w, dy, dx, scratch);
-    }
-
-    /// `dx` has room for these inputs of the block.
-    #[track_caller]
-    fn backward_input_into<T: Scalar>(
-        &self,
-        inputs: Range<usize>,
-        block: Block,
-        w: &[T],
-        dy: &[T],
-        dx: Tiles<T>,
-        scratch: &mut [T],
-    ) {
         assert_eq!(dy.len(), block.len(self.outputs), "dense: length of dy for {block:?}");
         self.check(block, w.len(), block.len(self.inputs));
         Self::check_scratch(self.panel_len(block), scratch.len());
-        T::dense_backward_input(BackwardInput { dense: *self, inputs, block, w, dy, dx, scratch });
+        let dx_features = dx.features_apart(block, inputs.len());
+        T::dense_backward_input(BackwardInput {
+            dense: *self,
+            inputs,
+            block,
+            w,
+            dy,
+            dx,
+            dx_features,
+            scratch,
+        });
     }
 
     /// `dW += dy x^T`: `[outputs x inputs] += [outputs x samples] * [samples x inputs]`, and `db += dy 1`, or the rows `outputs` of both,
@@ -283,33 +229,6 @@ impl Dense {
     fn check(&self, block: Block, w: usize, x: usize) {
         assert_eq!(w, self.inputs * self.outputs, "dense: length of the weight");
         assert_eq!(x, block.len(self.inputs), "dense: length of x for {block:?}");
-    }
-}
-
-/// Where the tiles of a result lie.
-struct Tiles<T> {
-    at: *mut T,
-    /// Features from one to the next.
-    apart: usize,
-}
-
-impl<T> Tiles<T> {
-    /// Those that are the rows of a matrix.
-    ///
-    /// # Panics
-    /// If there is not one for each tile, or numbers of a row do not lie side by side.
-    #[track_caller]
-    fn new(block: Block, features: usize, mut tiles: ArrayViewMut2<'_, T>) -> Self {
-        let (rows, columns) = (block.tiles(), features * block.lanes());
-        assert!(
-            tiles.nrows() == rows && (rows == 0 || tiles.ncols() == columns),
-            "dense: shape of {block:?}"
-        );
-        let [apart, beside] = [tiles.strides()[0], tiles.strides()[1]];
-        assert!(beside == 1 || columns < 2, "dense: numbers of a tile are not side by side");
-        let whole = apart >= 0 && apart.unsigned_abs() % block.lanes() == 0;
-        assert!(whole || rows < 2, "dense: tiles are {apart} numbers apart");
-        Self { at: tiles.as_mut_ptr(), apart: apart.unsigned_abs() / block.lanes() }
     }
 }
 
@@ -461,7 +380,9 @@ pub(crate) struct Forward<'a, T> {
     w: &'a [T],
     b: Option<&'a [T]>,
     x: DenseInput<'a, T>,
-    y: Tiles<T>,
+    y: Tiles<'a, T>,
+    /// From one tile of y to the next.
+    y_features: usize,
     scratch: &'a mut [T],
 }
 
@@ -470,13 +391,13 @@ impl<T: Scalar> Kernel<T> for Forward<'_, T> {
 
     #[inline(always)]
     fn run<V: Vector<Elem = T>>(self) {
-        let Self { dense: Dense { inputs, outputs }, block, w, b, x, y, scratch } = self;
+        let Self { dense: Dense { inputs, outputs }, block, w, b, x, y, y_features, scratch } = self;
         let samples = block.samples();
         if block.lanes() == 1 {
             let (DenseInput::Block(x) | DenseInput::Rows(x)) = x;
             if samples == 1 {
                 // SAFETY: the lengths were checked against the sizes.
-                return unsafe { matrix_vector::<V>(w, b, x, std::slice::from_raw_parts_mut(y.at, outputs)) };
+                return unsafe { matrix_vector::<V>(w, b, x, y.into_slice()) };
             }
             for outputs in chunks(outputs, outputs.div_ceil(outputs.div_ceil(MOST_DOTS))) {
                 let sums = scratch.as_mut_ptr();
@@ -493,7 +414,7 @@ impl<T: Scalar> Kernel<T> for Forward<'_, T> {
                     cover::<V>(&dots, [shape; 2], samples, (0, outputs.len()));
                     for s in 0..samples {
                         let b = b.map(|b| &b[outputs.clone()]);
-                        dots.sum_up::<V>(s, b, y.at.add(s * y.apart + outputs.start));
+                        dots.sum_up::<V>(s, b, y.start.add(s * y_features + outputs.start));
                     }
                 }
             }
@@ -522,8 +443,8 @@ impl<T: Scalar> Kernel<T> for Forward<'_, T> {
                 steps: steps.len(),
                 x: x.as_ptr(),
                 x_features,
-                y: y.at,
-                y_features: y.apart,
+                y: y.start,
+                y_features,
             };
             // SAFETY: the lengths were checked against the sizes.
             unsafe { tiling.cover::<V>(&tile) };
@@ -559,10 +480,10 @@ impl<T: Scalar> Tile<T> for Dots<T> {
             for part in (0..LANES).step_by(V::LANES) {
                 let (mut a, mut b) = ([x; R], [w; C]);
                 for r in 0..R {
-                    a[r] = x.add((s + r) * inputs + part);
+                    a[r] = x.wrapping_add((s + r) * inputs + part);
                 }
                 for c in 0..C {
-                    b[c] = w.add((o + c) * inputs + part);
+                    b[c] = w.wrapping_add((o + c) * inputs + part);
                 }
                 let (a, b) = (held::<_, R, C>(a), held::<_, C, R>(b));
                 let mut acc = [[V::splat(T::ZERO); C]; R];
@@ -676,7 +597,9 @@ pub(crate) struct BackwardInput<'a, T> {
     block: Block,
     w: &'a [T],
     dy: &'a [T],
-    dx: Tiles<T>,
+    dx: Tiles<'a, T>,
+    /// From one tile of dx to the next.
+    dx_features: usize,
     scratch: &'a mut [T],
 }
 
@@ -685,7 +608,8 @@ impl<T: Scalar> Kernel<T> for BackwardInput<'_, T> {
 
     #[inline(always)]
     fn run<V: Vector<Elem = T>>(self) {
-        let Self { dense: Dense { inputs: row, outputs }, inputs, block, w, dy, dx, scratch } = self;
+        let Self { dense: Dense { inputs: row, outputs }, inputs, block, w, dy, dx, dx_features, scratch } =
+            self;
         if block.lanes() == 1 {
             // Whole vectors of several samples side by side; else one sample after the other.
             let samples = block.samples();
@@ -694,14 +618,20 @@ impl<T: Scalar> Kernel<T> for BackwardInput<'_, T> {
             // SAFETY: there is room for every sample, and the other lengths were checked against the sizes; the shape fits.
             unsafe {
                 if vectors > 0 {
-                    let tile =
-                        SamplesByInputs { dy: dy.as_ptr(), w, row, outputs, dx: dx.at, dx_row: dx.apart };
+                    let tile = SamplesByInputs {
+                        dy: dy.as_ptr(),
+                        w,
+                        row,
+                        outputs,
+                        dx: dx.start,
+                        dx_row: dx_features,
+                    };
                     let shape = best_shape::<V>(samples, vectors);
                     cover::<V>(&tile, [shape; 2], samples, (0, vectors));
                 }
                 let done = vectors * V::LANES;
                 for (s, dy) in dy.chunks_exact(outputs).enumerate().filter(|_| done < inputs.len()) {
-                    let dx = dx.at.add(s * dx.apart + done);
+                    let dx = dx.start.add(s * dx_features + done);
                     transposed_matrix_vector::<V>(w.add(done), row, dy, dx, inputs.len() - done);
                 }
             }
@@ -731,8 +661,8 @@ impl<T: Scalar> Kernel<T> for BackwardInput<'_, T> {
                     steps: steps.len(),
                     x: dy[steps.start * LANES..].as_ptr(),
                     x_features: outputs,
-                    y: dx.at.wrapping_add((i - inputs.start) * LANES),
-                    y_features: dx.apart,
+                    y: dx.start.wrapping_add((i - inputs.start) * LANES),
+                    y_features: dx_features,
                 };
                 // SAFETY: the lengths were checked against the sizes; i + width <= inputs.end.
                 unsafe {
