@@ -2,9 +2,7 @@
 
 use byhand_benches::{Case, FlopRate, Stopwatch, Work, bench, criterion, networks, random};
 use byhand_layers::{Layer, Network};
-use byhand_tensor::{
-    Block, Buffer, Conv2d, ConvPool2d, Dense, DenseInput, Pool2d, Tiles, activation, softmax,
-};
+use byhand_tensor::{Block, Buffer, Conv2d, ConvPool2d, Dense, Input, Pool2d, Tiles, activation, softmax};
 use criterion::Criterion;
 use std::hint::black_box;
 use std::sync::Arc;
@@ -305,8 +303,8 @@ fn conv_of(layer: &dyn Layer<f32>) -> Conv2d {
     conv
 }
 
-fn fed(rows: bool, x: &[f32]) -> DenseInput<'_, f32> {
-    if rows { DenseInput::Rows(x) } else { DenseInput::Block(x) }
+fn fed(rows: bool, x: &[f32]) -> Input<'_, f32> {
+    if rows { Input::Rows(x) } else { Input::Block(x) }
 }
 
 fn dense_of(layer: &dyn Layer<f32>) -> Dense {

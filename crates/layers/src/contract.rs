@@ -15,7 +15,7 @@
 //! 7. NaN travels: an output that depends on an input that is NaN is NaN.
 
 use crate::Shape;
-use byhand_tensor::{Block, Kept, Scalar, Tiles};
+use byhand_tensor::{Block, Input, Kept, Scalar, Tiles};
 use std::any::Any;
 use std::fmt::Debug;
 use std::ops::Range;
@@ -221,18 +221,19 @@ pub trait Parted<T: Scalar>: Layer<T> {
         pass: &Pass,
         theta: &[T],
         outputs: Range<usize>,
-        x: &[T],
+        x: Input<'_, T>,
         y: Tiles<'_, T>,
         tape: &mut [T],
         scratch: &mut [T],
     );
 
-    /// A part of [`Layer::backward`]; `saved` and `dy` are whole.
+    /// A part of [`Layer::backward`]; `x`, `tape` and `dy` are whole.
     fn backward_part(
         &self,
         pass: &Pass,
         theta: &[T],
-        saved: Saved<'_, T>,
+        x: Input<'_, T>,
+        tape: &[T],
         dy: &[T],
         part: Part<'_, T>,
         scratch: &mut [T],
@@ -260,9 +261,9 @@ pub trait Deferred<T: Scalar>: Parted<T> {
     /// Numbers that [`keep`](Self::keep) needs for blocks that make up such a one.
     fn kept_len(&self, block: Block) -> usize;
 
-    /// Keeps `x` and `dy` of a block as the samples from `first` on of `kept`; without `x` only `dy`, and `x` must be
-    /// [given](Kept::with_rows) later.
-    fn keep(&self, block: Block, x: Option<&[T]>, dy: &[T], first: usize, kept: &mut [T]);
+    /// Keeps `x` and `dy` of a block as the samples from `first` on of `kept`; of rows only `dy`, and they must be
+    /// [given](Kept::with_rows) again.
+    fn keep(&self, block: Block, x: Input<'_, T>, dy: &[T], first: usize, kept: &mut [T]);
 
     /// Rows of the weight, one an output: each can be computed and moved by itself.
     fn rows(&self) -> usize;
@@ -272,30 +273,8 @@ pub trait Deferred<T: Scalar>: Parted<T> {
     /// one they are parameters, and `theta -= rate * dtheta`, to the bits of both steps apart.
     fn move_rows(&self, rows: Range<usize>, kept: &[Kept<'_, T>], rate: Option<T>, params: ParamsMut<'_, T>);
 
-    /// Whether the input may be rows: one sample after the other, whatever the block.
+    /// Whether `x` of [`Parted`]'s functions may be [rows](Input::Rows): the results have the same bits.
     fn takes_rows(&self) -> bool;
-
-    /// [`Parted::forward_part`] of rows, to the same bits.
-    fn forward_rows(
-        &self,
-        pass: &Pass,
-        theta: &[T],
-        outputs: Range<usize>,
-        rows: &[T],
-        y: Tiles<'_, T>,
-        scratch: &mut [T],
-    );
-
-    /// The parameters' part of [`Parted::backward_part`] of rows, to the same bits.
-    fn backward_rows(
-        &self,
-        pass: &Pass,
-        outputs: Range<usize>,
-        rows: &[T],
-        dy: &[T],
-        dtheta: ParamsMut<'_, T>,
-        scratch: &mut [T],
-    );
 }
 
 /// A layer's range of `theta`, split into its tensors.

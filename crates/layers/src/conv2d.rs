@@ -2,7 +2,7 @@
 
 use crate::contract::{Describe, Kind, Layer, ParamSpec, Params, ParamsMut, Part, Parted, Pass, Saved};
 use crate::{LayerError, Shape};
-use byhand_tensor::{self as tensor, Block, Scalar, Tiles};
+use byhand_tensor::{self as tensor, Block, Input, Scalar, Tiles};
 use std::ops::Range;
 
 /// Two-dimensional convolution (cross-correlation, as everywhere in the field) with bias.
@@ -148,21 +148,22 @@ impl<T: Scalar> Parted<T> for Conv2d {
         pass: &Pass,
         theta: &[T],
         outputs: Range<usize>,
-        x: &[T],
+        x: Input<'_, T>,
         y: Tiles<'_, T>,
         _tape: &mut [T],
         scratch: &mut [T],
     ) {
         let kernel = self.kernel.with_outputs(outputs.len());
         let Params { weight: w, bias: b } = self.split(theta).rows(outputs, self.output.c);
-        kernel.forward(pass.block, w, b, x, y.into_slice(), scratch);
+        kernel.forward(pass.block, w, b, x.block(), y.into_slice(), scratch);
     }
 
     fn backward_part(
         &self,
         pass: &Pass,
         theta: &[T],
-        saved: Saved<'_, T>,
+        x: Input<'_, T>,
+        _tape: &[T],
         dy: &[T],
         part: Part<'_, T>,
         scratch: &mut [T],
@@ -172,7 +173,7 @@ impl<T: Scalar> Parted<T> for Conv2d {
             let plane = dy.len() / self.output.c;
             let own = &dy[outputs.start * plane..outputs.end * plane];
             let kernel = self.kernel.with_outputs(outputs.len());
-            kernel.backward_params(pass.block, saved.x, own, dw, db, scratch);
+            kernel.backward_params(pass.block, x.block(), own, dw, db, scratch);
         }
         if let Some((inputs, dx)) = dx {
             let (w, dx) = (self.split(theta).weight, dx.into_slice());

@@ -2,7 +2,7 @@
 
 use crate::contract::{Describe, Kind, Layer, ParamSpec, Params, ParamsMut, Part, Parted, Pass, Saved};
 use crate::{Conv2d, MaxPool2d, Relu, Shape};
-use byhand_tensor::{self as tensor, Block, Scalar, Tiles};
+use byhand_tensor::{self as tensor, Block, Input, Scalar, Tiles};
 use std::any::Any;
 use std::ops::Range;
 use std::sync::Arc;
@@ -101,27 +101,28 @@ impl<T: Scalar> Parted<T> for ConvPool2d {
         pass: &Pass,
         theta: &[T],
         outputs: Range<usize>,
-        x: &[T],
+        x: Input<'_, T>,
         y: Tiles<'_, T>,
         tape: &mut [T],
         scratch: &mut [T],
     ) {
         let kernel = self.kernel.with_outputs(outputs.len());
         let Params { weight: w, bias: b } = self.conv.split(theta).rows(outputs, self.output.c);
-        kernel.forward(pass.block, w, b, x, y.into_slice(), tape, scratch);
+        kernel.forward(pass.block, w, b, x.block(), y.into_slice(), tape, scratch);
     }
 
     fn backward_part(
         &self,
         pass: &Pass,
         theta: &[T],
-        saved: Saved<'_, T>,
+        x: Input<'_, T>,
+        tape: &[T],
         dy: &[T],
         part: Part<'_, T>,
         scratch: &mut [T],
     ) {
         let Part { outputs, dtheta, dx } = part;
-        let (x, tape, theta) = (saved.x, saved.tape, self.conv.split(theta));
+        let (x, theta) = (x.block(), self.conv.split(theta));
         if let Some(ParamsMut { weight: dw, bias: db }) = dtheta {
             let plane = dy.len() / self.output.c;
             let own = outputs.start * plane..outputs.end * plane;

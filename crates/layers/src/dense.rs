@@ -4,7 +4,7 @@ use crate::contract::{
     Deferred, Describe, Kind, Layer, ParamSpec, Params, ParamsMut, Part, Parted, Pass, Saved,
 };
 use crate::{LayerError, Shape};
-use byhand_tensor::{self as tensor, Block, DenseInput, Kept, Scalar, Tiles};
+use byhand_tensor::{self as tensor, Block, Input, Kept, Scalar, Tiles};
 use std::ops::Range;
 
 /// The fully connected layer: every output is a weighted sum of all inputs.
@@ -74,26 +74,12 @@ impl Dense {
     fn bias_len(&self) -> Option<usize> {
         self.bias.then_some(self.kernel.outputs)
     }
-
-    fn some_outputs<T: Scalar>(
-        &self,
-        pass: &Pass,
-        theta: &[T],
-        outputs: Range<usize>,
-        x: DenseInput<'_, T>,
-        y: Tiles<'_, T>,
-        scratch: &mut [T],
-    ) {
-        let kernel = tensor::Dense { outputs: outputs.len(), ..self.kernel };
-        let Params { weight: w, bias: b } = self.split(theta).rows(outputs, self.kernel.outputs);
-        kernel.forward(pass.block, w, b, x, y, scratch);
-    }
 }
 
 impl<T: Scalar> Layer<T> for Dense {
     fn forward(&self, pass: &Pass, theta: &[T], x: &[T], y: &mut [T], _tape: &mut [T], scratch: &mut [T]) {
         let Params { weight: w, bias: b } = self.split(theta);
-        self.kernel.forward(pass.block, w, b, DenseInput::Block(x), Tiles::new(pass.block, y), scratch);
+        self.kernel.forward(pass.block, w, b, Input::Block(x), Tiles::new(pass.block, y), scratch);
     }
 
     fn backward(
@@ -107,7 +93,7 @@ impl<T: Scalar> Layer<T> for Dense {
         scratch: &mut [T],
     ) {
         let ParamsMut { weight: dw, bias: db } = self.split_mut(dtheta);
-        let (block, x) = (pass.block, DenseInput::Block(saved.x));
+        let (block, x) = (pass.block, Input::Block(saved.x));
         self.kernel.backward_params(0..self.kernel.outputs, block, x, dy, dw, db, scratch);
         if let Some(dx) = dx {
             let (w, dx) = (self.split(theta).weight, Tiles::new(block, dx));
@@ -134,26 +120,28 @@ impl<T: Scalar> Parted<T> for Dense {
         pass: &Pass,
         theta: &[T],
         outputs: Range<usize>,
-        x: &[T],
+        x: Input<'_, T>,
         y: Tiles<'_, T>,
         _tape: &mut [T],
         scratch: &mut [T],
     ) {
-        self.some_outputs(pass, theta, outputs, DenseInput::Block(x), y, scratch);
+        let kernel = tensor::Dense { outputs: outputs.len(), ..self.kernel };
+        let Params { weight: w, bias: b } = self.split(theta).rows(outputs, self.kernel.outputs);
+        kernel.forward(pass.block, w, b, x, y, scratch);
     }
 
     fn backward_part(
         &self,
         pass: &Pass,
         theta: &[T],
-        saved: Saved<'_, T>,
+        x: Input<'_, T>,
+        _tape: &[T],
         dy: &[T],
         part: Part<'_, T>,
         scratch: &mut [T],
     ) {
         let Part { outputs, dtheta, dx } = part;
         if let Some(ParamsMut { weight: dw, bias: db }) = dtheta {
-            let x = DenseInput::Block(saved.x);
             self.kernel.backward_params(outputs, pass.block, x, dy, dw, db, scratch);
         }
         if let Some((inputs, dx)) = dx {
@@ -172,7 +160,7 @@ impl<T: Scalar> Deferred<T> for Dense {
         self.kernel.kept_len(block)
     }
 
-    fn keep(&self, block: Block, x: Option<&[T]>, dy: &[T], first: usize, kept: &mut [T]) {
+    fn keep(&self, block: Block, x: Input<'_, T>, dy: &[T], first: usize, kept: &mut [T]) {
         self.kernel.keep(block, x, dy, first, kept);
     }
 
@@ -186,31 +174,6 @@ impl<T: Scalar> Deferred<T> for Dense {
 
     fn takes_rows(&self) -> bool {
         self.kernel.takes_rows()
-    }
-
-    fn forward_rows(
-        &self,
-        pass: &Pass,
-        theta: &[T],
-        outputs: Range<usize>,
-        rows: &[T],
-        y: Tiles<'_, T>,
-        scratch: &mut [T],
-    ) {
-        self.some_outputs(pass, theta, outputs, DenseInput::Rows(rows), y, scratch);
-    }
-
-    fn backward_rows(
-        &self,
-        pass: &Pass,
-        outputs: Range<usize>,
-        rows: &[T],
-        dy: &[T],
-        dtheta: ParamsMut<'_, T>,
-        scratch: &mut [T],
-    ) {
-        let ParamsMut { weight: dw, bias: db } = dtheta;
-        self.kernel.backward_params(outputs, pass.block, DenseInput::Rows(rows), dy, dw, db, scratch);
     }
 }
 

@@ -50,8 +50,8 @@ pub use tanh::Tanh;
 pub use workspace::Workspace;
 
 pub use byhand_tensor::{
-    Block, Buffer, Dual, GeometryError, Isa, Kept, LANES, Loop, Scalar, Tiles, pack, peak::fma_burst, unpack,
-    vectorised,
+    Block, Buffer, Dual, GeometryError, Input, Isa, Kept, LANES, Loop, Scalar, Tiles, pack, peak::fma_burst,
+    unpack, vectorised,
 };
 
 /// The registry: the name of every layer. [`check::catalogue`] has at least one configuration of each.

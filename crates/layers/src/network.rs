@@ -4,14 +4,14 @@ use crate::contract::{Deferred, Layer, Part, Parted, Pass, Saved};
 use crate::conv_pool2d::ConvPool2d;
 use crate::workspace::Workspace;
 use crate::{LayerError, Shape, Share, first_half};
-use byhand_tensor::{Block, Scalar, Tiles, pack, unpack};
+use byhand_tensor::{Block, Input, Scalar, Tiles, pack, unpack};
 use ndarray::{Array2, ArrayView2, Axis, s};
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
 /// Keeps the operands of a deferred layer, or says that it does not: see [`Network::backward_keeping`].
-pub type Keep<'a, T> = dyn FnMut(usize, &dyn Deferred<T>, Option<&[T]>, &[T]) -> bool + 'a;
+pub type Keep<'a, T> = dyn FnMut(usize, &dyn Deferred<T>, Input<'_, T>, &[T]) -> bool + 'a;
 
 /// A chain of layers. It holds no parameters and no state: one network serves any number of threads.
 ///
@@ -219,35 +219,40 @@ impl<T: Scalar> Network<T> {
             let Dimensions { x_len, y_len, tape_len, scratch_len } = node.dimensions(pass.block);
             let (before, after) = ws.activations.split_at_mut(place + 1);
             let (theta, pass) = (&theta[node.theta.clone()], node.pass(pass));
-            let (x, y) = (&before[place][..x_len], &mut after[0][..y_len]);
+            let x = fed(place, rows, &before[place][..x_len]);
+            let y = &mut after[0][..y_len];
             let tape = &mut ws.tapes[place][..tape_len];
             let [scratch, other] = &mut ws.scratch;
             let scratch = &mut scratch[..scratch_len];
-            let rows = rows.filter(|_| place == 0).zip(node.layer.as_deferred());
-            if let Some((layer, share)) = node.shared(pass.block, share) {
-                let (channels, middle) = (layer.output().c, first_half(layer.output().c));
-                let (mut y_a, mut y_b) = halves(pass.block, y, channels);
-                let (tape_a, tape_b) = tape.split_at_mut(tape.len() / channels * middle);
-                let work =
-                    |outputs: Range<usize>, y: Tiles<'_, T>, tape: &mut [T], scratch: &mut [T]| match rows {
-                        Some((rows, layer)) => layer.forward_rows(&pass, theta, outputs, rows, y, scratch),
-                        None => layer.forward_part(&pass, theta, outputs, x, y, tape, scratch),
-                    };
-                let other = &mut other[..scratch_len];
-                share.both(&mut || work(0..middle, y_a.reborrow(), tape_a, scratch), &mut || {
-                    work(middle..channels, y_b.reborrow(), tape_b, other)
-                });
-            } else if let Some((rows, layer)) = rows {
-                layer.forward_rows(
-                    &pass,
-                    theta,
-                    0..layer.output().c,
-                    rows,
-                    Tiles::new(pass.block, y),
-                    scratch,
-                );
-            } else {
-                node.layer.forward(&pass, theta, x, y, tape, scratch);
+            match (node.shared(pass.block, share), x) {
+                (Some((layer, share)), _) => {
+                    let (channels, middle) = (layer.output().c, first_half(layer.output().c));
+                    let (mut y_a, mut y_b) = halves(pass.block, y, channels);
+                    let (tape_a, tape_b) = tape.split_at_mut(tape.len() / channels * middle);
+                    let (y_a, y_b, other) = (&mut y_a, &mut y_b, &mut other[..scratch_len]);
+                    share.both(
+                        &mut || {
+                            layer.forward_part(&pass, theta, 0..middle, x, y_a.reborrow(), tape_a, scratch)
+                        },
+                        &mut || {
+                            layer.forward_part(
+                                &pass,
+                                theta,
+                                middle..channels,
+                                x,
+                                y_b.reborrow(),
+                                tape_b,
+                                other,
+                            )
+                        },
+                    );
+                }
+                (None, Input::Block(x)) => node.layer.forward(&pass, theta, x, y, tape, scratch),
+                (None, Input::Rows(_)) => {
+                    let layer = node.layer.as_parted().expect("it takes rows");
+                    let (all, y) = (0..layer.output().c, Tiles::new(pass.block, y));
+                    layer.forward_part(&pass, theta, all, x, y, tape, scratch);
+                }
             }
         }
     }
@@ -263,8 +268,8 @@ impl<T: Scalar> Network<T> {
     }
 
     /// [`backward`](Self::backward) for a block that is a part of a minibatch, with the `rows` of the forward pass. For each
-    /// [deferred](Self::deferred) layer, last one first, `keep` is called with its place among them, the layer, its `x`, unless that is
-    /// `rows`, and its `dy`; where it says that it kept them, the layer adds nothing to `dtheta`. Where `share` says that it pays, layers are done by halves, as in
+    /// [deferred](Self::deferred) layer, last one first, `keep` is called with its place among them, the layer, its `x` and its `dy`;
+    /// where it says that it kept them, the layer adds nothing to `dtheta`. Where `share` says that it pays, layers are done by halves, as in
     /// [`forward_shared`](Self::forward_shared). The first `frozen` parameters are constants: nothing that only their gradient would
     /// need is computed.
     ///
@@ -355,23 +360,22 @@ impl<T: Scalar> Network<T> {
             let wanted_dx = (place > first).then(|| &mut dx[..x_len]);
             let [scratch, other] = &mut ws.scratch;
             let scratch = &mut scratch[..scratch_len];
-            let x = &ws.activations[place][..x_len];
-            let rows = rows.filter(|_| place == 0).zip(node.layer.as_deferred());
+            let x = fed(place, rows, &ws.activations[place][..x_len]);
             let shared = node.shared(pass.block, share);
             let pass = &node.pass(pass);
             let kept = match (&mut keep, node.layer.as_deferred()) {
                 (Some(keep), Some(layer)) => {
                     deferred -= 1;
-                    keep(deferred, layer, rows.is_none().then_some(x), dy_now)
+                    keep(deferred, layer, x, dy_now)
                 }
                 _ => false,
             };
             let tape = &ws.tapes[place][..tape_len];
-            let saved = Saved { x, y: &ws.activations[place + 1][..y_len], tape };
             let dtheta = &mut dtheta[node.theta.clone()];
             // Of what was kept only the inputs are left to do, if anybody wants them.
             let shared = shared.filter(|_| !kept || wanted_dx.is_some());
-            match (shared, node.layer.as_parted().filter(|_| kept)) {
+            let as_part = kept || matches!(x, Input::Rows(_));
+            match (shared, node.layer.as_parted().filter(|_| as_part)) {
                 (Some((layer, share)), _) => {
                     let (outputs, inputs) = (layer.output().c, layer.input().c);
                     let (middle, input) = (first_half(outputs), first_half(inputs));
@@ -384,12 +388,8 @@ impl<T: Scalar> Network<T> {
                     let mut a = Some(Part { outputs: 0..middle, dtheta: rows_a, dx: dx_a });
                     let mut b = Some(Part { outputs: middle..outputs, dtheta: rows_b, dx: dx_b });
                     let work = |part: &mut Option<Part<'_, T>>, scratch: &mut [T]| {
-                        let Some(part) = part.take() else { return };
-                        match (rows, part) {
-                            (Some((rows, layer)), Part { outputs, dtheta: Some(dtheta), .. }) => {
-                                layer.backward_rows(pass, outputs, rows, dy_now, dtheta, scratch);
-                            }
-                            (_, part) => layer.backward_part(pass, theta, saved, dy_now, part, scratch),
+                        if let Some(part) = part.take() {
+                            layer.backward_part(pass, theta, x, tape, dy_now, part, scratch);
                         }
                     };
                     let other = &mut other[..scratch_len];
@@ -397,16 +397,14 @@ impl<T: Scalar> Network<T> {
                 }
                 (None, Some(layer)) => {
                     let dx = wanted_dx.map(|dx| (0..layer.input().c, Tiles::new(pass.block, dx)));
-                    let part = Part { outputs: 0..layer.output().c, dtheta: None, dx };
-                    layer.backward_part(pass, theta, saved, dy_now, part, scratch);
+                    let dtheta = (!kept).then(|| layer.tensors(dtheta));
+                    let part = Part { outputs: 0..layer.output().c, dtheta, dx };
+                    layer.backward_part(pass, theta, x, tape, dy_now, part, scratch);
                 }
-                (None, None) => match rows {
-                    Some((rows, layer)) => {
-                        let dtheta = layer.tensors(dtheta);
-                        layer.backward_rows(pass, 0..layer.rows(), rows, dy_now, dtheta, scratch);
-                    }
-                    None => node.layer.backward(pass, theta, saved, dy_now, wanted_dx, dtheta, scratch),
-                },
+                (None, None) => {
+                    let saved = Saved { x: x.block(), y: &ws.activations[place + 1][..y_len], tape };
+                    node.layer.backward(pass, theta, saved, dy_now, wanted_dx, dtheta, scratch);
+                }
             }
             std::mem::swap(&mut dy, &mut dx);
         }
@@ -519,6 +517,14 @@ impl<T: Scalar> Node<T> {
 
     fn pass(&self, pass: &Pass) -> Pass {
         Pass { block: pass.block, mode: pass.mode.for_layer(self.index) }
+    }
+}
+
+/// What the layer at `place` is fed: the first one rows, if there are any, else the activation there.
+fn fed<'a, T>(place: usize, rows: Option<&'a [T]>, activation: &'a [T]) -> Input<'a, T> {
+    match rows {
+        Some(rows) if place == 0 => Input::Rows(rows),
+        _ => Input::Block(activation),
     }
 }
 

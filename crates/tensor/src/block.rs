@@ -76,6 +76,36 @@ impl Block {
     }
 }
 
+/// How the samples that a layer is fed lie in memory.
+#[derive(Clone, Copy, Debug)]
+pub enum Input<'a, T> {
+    /// As their block says.
+    Block(&'a [T]),
+    /// One after the other, `[sample][feature]`, whatever the block: images as they come.
+    Rows(&'a [T]),
+}
+
+impl<'a, T> Input<'a, T> {
+    /// All numbers, in whatever order.
+    pub fn numbers(self) -> &'a [T] {
+        match self {
+            Self::Block(x) | Self::Rows(x) => x,
+        }
+    }
+
+    /// The samples as their block says.
+    ///
+    /// # Panics
+    /// If they are rows.
+    #[track_caller]
+    pub fn block(self) -> &'a [T] {
+        match self {
+            Self::Block(x) => x,
+            Self::Rows(_) => panic!("samples laid out as a block are expected, found rows"),
+        }
+    }
+}
+
 /// Lays the rows of `x` (`[samples, features]`) out as `block` says. Dead lanes repeat the last sample.
 ///
 /// # Panics

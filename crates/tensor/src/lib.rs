@@ -35,11 +35,11 @@ mod tiles;
 mod vectorised;
 mod winograd;
 
-pub use block::{Block, LANES, pack, unpack};
+pub use block::{Block, Input, LANES, pack, unpack};
 pub use buffer::Buffer;
 pub use conv::Conv2d;
 pub use conv_pool::ConvPool2d;
-pub use dense::{Dense, DenseInput, Kept};
+pub use dense::{Dense, Kept};
 pub use dual::Dual;
 pub use error::GeometryError;
 pub use isa::Isa;

@@ -3,8 +3,7 @@
 //! Operands are small integers, so `f32` sums are exact in any order and results must be equal, not close.
 
 use byhand_tensor::{
-    Block, Conv2d, Dense, DenseInput, Isa, Pool2d, Scalar, Tiles, activation, pack, reference, softmax,
-    unpack,
+    Block, Conv2d, Dense, Input, Isa, Pool2d, Scalar, Tiles, activation, pack, reference, softmax, unpack,
 };
 use ndarray::{Array2, ArrayView2};
 use rand::{Rng, RngExt, SeedableRng};
@@ -130,7 +129,7 @@ fn dense() {
             let mut dx = vec![f32::NAN; x.len()];
             dense.backward_input(0..inputs, block, &w, &dy, Tiles::new(block, &mut dx), &mut scratch);
             assert_eq!(rows(block, inputs, &dx), want_dx, "dx of {at}");
-            let fed = [Some(DenseInput::Block(&x)), dense.takes_rows().then_some(DenseInput::Rows(&images))];
+            let fed = [Some(Input::Block(&x)), dense.takes_rows().then_some(Input::Rows(&images))];
             for x in fed.into_iter().flatten() {
                 let mut y = vec![f32::NAN; dy.len()];
                 scratch.fill(f32::NAN);
@@ -283,14 +282,7 @@ fn instruction_sets_with_fused_multiply_add_give_equal_bits() {
                 conv.backward_params(block, &x, &dy, &mut dw, Some(&mut db), &mut scratch);
                 all.extend(dw.iter().chain(&db));
                 let mut q = vec![0.0; dq.len()];
-                dense.forward(
-                    block,
-                    &v,
-                    Some(&c),
-                    DenseInput::Block(&p),
-                    Tiles::new(block, &mut q),
-                    &mut scratch,
-                );
+                dense.forward(block, &v, Some(&c), Input::Block(&p), Tiles::new(block, &mut q), &mut scratch);
                 all.extend(rows(block, dense.outputs, &q));
                 let mut dp = vec![0.0; p.len()];
                 dense.backward_input(
@@ -303,7 +295,7 @@ fn instruction_sets_with_fused_multiply_add_give_equal_bits() {
                 );
                 all.extend(rows(block, dense.inputs, &dp));
                 let (mut dv, mut dc) = (vec![0.0; v.len()], vec![0.0; c.len()]);
-                let p = DenseInput::Block(&p);
+                let p = Input::Block(&p);
                 dense.backward_params(0..dense.outputs, block, p, &dq, &mut dv, Some(&mut dc), &mut scratch);
                 all.extend(dv.iter().chain(&dc));
                 all.into_iter().map(f32::to_bits).collect::<Vec<_>>()

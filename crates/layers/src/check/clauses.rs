@@ -6,8 +6,8 @@ use super::run::{
     run_with, spread, train, uniform,
 };
 use super::{Checked, Options, gradients};
-use crate::contract::{Describe, Kind, Layer, Mode, Part, Pass, Saved};
-use byhand_tensor::{Block, Isa, Kept, Scalar, Tiles};
+use crate::contract::{Describe, Kind, Layer, Mode, Part, Pass};
+use byhand_tensor::{Block, Input, Isa, Kept, Scalar, Tiles};
 use std::ops::Range;
 
 /// One clause's check.
@@ -217,13 +217,13 @@ fn deferral<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Repo
         let of_tile =
             |t: usize, features: usize| t * features * block.lanes()..(t + 1) * features * block.lanes();
         let mut whole = vec![f32::NAN; deferred.kept_len(block)];
-        deferred.keep(block, Some(&x), &dy, 0, &mut whole);
+        deferred.keep(block, Input::Block(&x), &dy, 0, &mut whole);
         let mut in_turn = vec![f32::NAN; deferred.kept_len(block)];
         let mut apart = vec![vec![f32::NAN; deferred.kept_len(block)]; block.tiles()];
         for (t, apart) in apart.iter_mut().enumerate() {
             let (x, dy) = (&x[of_tile(t, inputs)], &dy[of_tile(t, outputs)]);
-            deferred.keep(tiles(t), Some(x), dy, t * block.lanes(), &mut in_turn);
-            deferred.keep(tiles(t), Some(x), dy, 0, apart);
+            deferred.keep(tiles(t), Input::Block(x), dy, t * block.lanes(), &mut in_turn);
+            deferred.keep(tiles(t), Input::Block(x), dy, 0, apart);
         }
         let apart: Vec<Kept<'_, f32>> =
             apart.iter().enumerate().map(|(t, apart)| Kept::new(tiles(t), block, apart)).collect();
@@ -246,8 +246,7 @@ fn deferral<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Repo
         let mut scratch = vec![f32::NAN; layer.scratch_len(block)];
         let part =
             Part { outputs: 0..outputs, dtheta: None, dx: Some((0..inputs, Tiles::new(block, &mut dx))) };
-        let saved = Saved { x: &x, y: &[], tape: &[] };
-        deferred.backward_part(&pass, &theta, saved, &dy, part, &mut scratch);
+        deferred.backward_part(&pass, &theta, Input::Block(&x), &[], &dy, part, &mut scratch);
         let live = |values: &[f32]| numbers::<f32>(&rows(block, inputs, values));
         same_bits(report, Clause::Deferral, Some(isa), "dx", block, &live(&expected.dx), &live(&dx));
     });
@@ -270,17 +269,18 @@ fn rows_as_they_come<L: Checked + ?Sized>(layer: &L, options: &Options, report: 
         for part in [0..outputs / 2, outputs / 2..outputs].into_iter().filter(|part| !part.is_empty()) {
             let lanes = block.lanes();
             let y = Tiles::new(block, &mut y).part(part.start * lanes..part.end * lanes);
-            deferred.forward_rows(&pass, &theta, part.clone(), &x, y, &mut scratch);
+            deferred.forward_part(&pass, &theta, part.clone(), Input::Rows(&x), y, &mut [], &mut scratch);
             let (_, rest) = deferred.tensors(&mut dtheta).split_rows(part.start, outputs);
             let (own, _) = rest.split_rows(part.len(), outputs - part.start);
             scratch.fill(f32::NAN);
-            deferred.backward_rows(&pass, part, &x, &dy, own, &mut scratch);
+            let part = Part { outputs: part, dtheta: Some(own), dx: None };
+            deferred.backward_part(&pass, &theta, Input::Rows(&x), &[], &dy, part, &mut scratch);
         }
         let live = |values: &[f32]| numbers::<f32>(&rows(block, outputs, values));
         same_bits(report, Clause::Rows, Some(isa), "y", block, &live(&expected.y), &live(&y));
         same_bits(report, Clause::Rows, Some(isa), "dtheta", block, &expected.dtheta, &dtheta);
         let mut kept = vec![f32::NAN; deferred.kept_len(block)];
-        deferred.keep(block, None, &dy, 0, &mut kept);
+        deferred.keep(block, Input::Rows(&x), &dy, 0, &mut kept);
         let kept = [Kept::new(block, block, &kept).with_rows(&x)];
         let mut moved = vec![0.0; theta.len()];
         deferred.move_rows(0..outputs, &kept, None, deferred.tensors(&mut moved));
@@ -317,7 +317,15 @@ fn parts<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report)
                 let y = Tiles::new(block, &mut y).part(place_of_y);
                 let own = place(&outputs, output.c, tape.len());
                 let mut scratch = nan(layer.scratch_len(block));
-                parted.forward_part(&pass, &theta, outputs, &x, y, &mut tape[own], &mut scratch);
+                parted.forward_part(
+                    &pass,
+                    &theta,
+                    outputs,
+                    Input::Block(&x),
+                    y,
+                    &mut tape[own],
+                    &mut scratch,
+                );
             }
             for part in 0..parts {
                 let (outputs, inputs) = (of(output.c, part), of(input.c, part));
@@ -327,8 +335,7 @@ fn parts<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report)
                 let dx = Tiles::new(block, &mut dx).part(own);
                 let part = Part { outputs, dtheta: Some(rows), dx: Some((inputs, dx)) };
                 let mut scratch = nan(layer.scratch_len(block));
-                let saved = Saved { x: &x, y: &y, tape: &tape };
-                parted.backward_part(&pass, &theta, saved, &dy, part, &mut scratch);
+                parted.backward_part(&pass, &theta, Input::Block(&x), &tape, &dy, part, &mut scratch);
             }
             let live = |features: usize, values: &[f32]| numbers::<f32>(&rows(block, features, values));
             for (what, features, wanted, found) in

@@ -5,7 +5,7 @@ use super::Dense;
 use crate::conv::gradient::add_row;
 use crate::micro::{FAR, Tile, cover, held, product};
 use crate::simd::{Kernel, Vector, prefetch};
-use crate::{Block, LANES, Scalar};
+use crate::{Block, Input, LANES, Scalar};
 use std::ops::Range;
 
 /// What [`Dense::keep`] kept.
@@ -57,7 +57,7 @@ impl<T> Default for Kept<'_, T> {
 pub(crate) struct Keep<'a, T> {
     pub(super) dense: Dense,
     pub(super) block: Block,
-    pub(super) x: Option<&'a [T]>,
+    pub(super) x: Input<'a, T>,
     pub(super) dy: &'a [T],
     pub(super) first: usize,
     /// Samples that fit into `kept`.
@@ -73,6 +73,11 @@ impl<T: Scalar> Kernel<T> for Keep<'_, T> {
         let Self { dense, block, x, dy, first, room, kept } = self;
         let (Dense { inputs, outputs }, lanes) = (dense, block.lanes());
         let (panels, columns) = kept.split_at_mut(inputs.next_multiple_of(LANES) * room);
+        // Rows are read where they are.
+        let x = match x {
+            Input::Block(x) => Some(x),
+            Input::Rows(_) => None,
+        };
         if room == 1 {
             // One sample: its panels are a row, its columns another.
             if let Some(x) = x {

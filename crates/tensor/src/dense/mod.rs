@@ -6,23 +6,13 @@ use crate::block::pack_features;
 use crate::error::checked_product;
 use crate::micro::{Tile, add_product, best_shape, cost, cover, held, product};
 use crate::simd::{Kernel, Vector};
-use crate::{Block, GeometryError, LANES, Scalar, Tiles};
+use crate::{Block, GeometryError, Input, LANES, Scalar, Tiles};
 pub use gradient::Kept;
 use gradient::{Keep, MoveRows};
 use std::ops::Range;
 
 /// Columns of the weight that the input gradient copies side by side: a multiple of every register tile's rows.
 const PANEL: usize = 24;
-
-/// How the input of a dense layer lies in memory.
-#[derive(Clone, Copy, Debug)]
-pub enum DenseInput<'a, T> {
-    /// As its block says.
-    Block(&'a [T]),
-    /// One sample after the other, `[sample][input]`, whatever the block: images as they come. They are laid out as tiles some inputs at a
-    /// time, in the first cache, and the gradient of the parameters reads them as they are.
-    Rows(&'a [T]),
-}
 
 /// The sizes of a dense layer and its kernels: `y = W x + b`, `W` is `[outputs, inputs]`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,8 +39,9 @@ impl Dense {
         Ok(Self { inputs, outputs })
     }
 
-    /// Whether [rows](DenseInput::Rows) may be taken: no vector must reach into the next row, and samples that lie a power of two apart
-    /// would drive each other from the cache.
+    /// Whether [rows](Input::Rows) may be taken, which are laid out as tiles some inputs at a time, in the first cache, while the gradient of the
+    /// parameters reads them as they are: no vector must reach into the next row, and samples that lie a power of two apart would drive each
+    /// other from the cache.
     pub fn takes_rows(&self) -> bool {
         self.inputs % (2 * LANES) == LANES
     }
@@ -82,19 +73,15 @@ impl Dense {
         block: Block,
         w: &[T],
         b: Option<&[T]>,
-        x: DenseInput<'_, T>,
+        x: Input<'_, T>,
         y: Tiles<'_, T>,
         scratch: &mut [T],
     ) {
-        let x_len = match x {
-            DenseInput::Block(x) => x.len(),
-            DenseInput::Rows(rows) => {
-                self.check_rows(block, rows);
-                Self::check_scratch(row_chunk(self.inputs, block.tiles()) * block.len(1), scratch.len());
-                block.len(self.inputs)
-            }
-        };
-        self.check(block, w.len(), x_len);
+        self.check_weight(w.len());
+        self.check_input(block, x);
+        if let Input::Rows(_) = x {
+            Self::check_scratch(row_chunk(self.inputs, block.tiles()) * block.len(1), scratch.len());
+        }
         Self::check_scratch(self.sums_len(block), scratch.len());
         assert!(b.is_none_or(|b| b.len() == self.outputs), "dense: bias must hold {} numbers", self.outputs);
         let y_features = y.features_apart(block, self.outputs);
@@ -118,7 +105,7 @@ impl Dense {
     ) {
         assert!(inputs.start <= inputs.end && inputs.end <= self.inputs, "dense: inputs {inputs:?}");
         assert_eq!(dy.len(), block.len(self.outputs), "dense: length of dy for {block:?}");
-        self.check(block, w.len(), block.len(self.inputs));
+        self.check_weight(w.len());
         Self::check_scratch(self.panel_len(block), scratch.len());
         let dx_features = dx.features_apart(block, inputs.len());
         T::dense_backward_input(BackwardInput {
@@ -143,7 +130,7 @@ impl Dense {
         &self,
         outputs: Range<usize>,
         block: Block,
-        x: DenseInput<'_, T>,
+        x: Input<'_, T>,
         dy: &[T],
         dw: &mut [T],
         db: Option<&mut [T]>,
@@ -151,12 +138,12 @@ impl Dense {
     ) {
         Self::check_scratch(self.kept_len(block), scratch.len());
         let kept = &mut scratch[..self.kept_len(block)];
-        let (x, rows) = match x {
-            DenseInput::Block(x) => (Some(x), None),
-            DenseInput::Rows(rows) => (None, Some(rows)),
-        };
         self.keep(block, x, dy, 0, kept);
-        let kept = Kept { rows, ..Kept::new(block, block, kept) };
+        let kept = Kept::new(block, block, kept);
+        let kept = match x {
+            Input::Block(_) => kept,
+            Input::Rows(rows) => kept.with_rows(rows),
+        };
         self.move_rows(outputs, &[kept], None, dw, db);
     }
 
@@ -168,15 +155,14 @@ impl Dense {
     /// Keeps the operands of the parameter gradient of a block, for [`move_rows`](Self::move_rows): they become the samples
     /// from `first` on of `kept`, which has the [length](Self::kept_len) for all samples that are to be kept. There lie x in
     /// panels of sixteen inputs, `[panel][sample][16]`, and dy in columns, `[output][sample]`: the order in which their
-    /// products walk through them, however many blocks they come from. Without `x`, only dy is kept, and x must be
-    /// [given](Kept::with_rows) as rows.
+    /// products walk through them, however many blocks they come from. Of rows only dy is kept, and x must be
+    /// [given](Kept::with_rows) again.
     ///
     /// # Panics
     /// If a slice has not the length its shape says, or `kept` no room.
     #[track_caller]
-    pub fn keep<T: Scalar>(&self, block: Block, x: Option<&[T]>, dy: &[T], first: usize, kept: &mut [T]) {
-        let x_len = block.len(self.inputs);
-        assert!(x.is_none_or(|x| x.len() == x_len), "dense: length of x for {block:?}");
+    pub fn keep<T: Scalar>(&self, block: Block, x: Input<'_, T>, dy: &[T], first: usize, kept: &mut [T]) {
+        self.check_input(block, x);
         assert_eq!(dy.len(), block.len(self.outputs), "dense: length of dy for {block:?}");
         let room = kept.len() / self.kept_features();
         assert!(first + block.tiles() * block.lanes() <= room, "dense: {block:?} from {first} on of {room}");
@@ -204,7 +190,9 @@ impl Dense {
         for Kept { block, room, numbers, rows } in kept {
             assert!(block.samples() <= *room, "dense: {block:?} in a buffer for {room}");
             assert_eq!(numbers.len(), room * self.kept_features(), "dense: length of what was kept");
-            rows.iter().for_each(|rows| self.check_rows(*block, rows));
+            if let Some(rows) = rows {
+                self.check_input(*block, Input::Rows(rows));
+            }
         }
         T::dense_move_rows(MoveRows { dense: *self, rows, kept, rate, w, b });
     }
@@ -220,15 +208,22 @@ impl Dense {
     }
 
     #[track_caller]
-    fn check_rows<T>(&self, block: Block, rows: &[T]) {
-        assert!(self.takes_rows(), "dense: {} inputs cannot be rows", self.inputs);
-        assert_eq!(rows.len(), block.samples() * self.inputs, "dense: length of the rows of {block:?}");
+    fn check_input<T>(&self, block: Block, x: Input<'_, T>) {
+        match x {
+            Input::Block(x) => {
+                assert_eq!(x.len(), block.len(self.inputs), "dense: length of x for {block:?}");
+            }
+            Input::Rows(rows) => {
+                assert!(self.takes_rows(), "dense: {} inputs cannot be rows", self.inputs);
+                let len = block.samples() * self.inputs;
+                assert_eq!(rows.len(), len, "dense: length of the rows of {block:?}");
+            }
+        }
     }
 
     #[track_caller]
-    fn check(&self, block: Block, w: usize, x: usize) {
+    fn check_weight(&self, w: usize) {
         assert_eq!(w, self.inputs * self.outputs, "dense: length of the weight");
-        assert_eq!(x, block.len(self.inputs), "dense: length of x for {block:?}");
     }
 }
 
@@ -379,7 +374,7 @@ pub(crate) struct Forward<'a, T> {
     block: Block,
     w: &'a [T],
     b: Option<&'a [T]>,
-    x: DenseInput<'a, T>,
+    x: Input<'a, T>,
     y: Tiles<'a, T>,
     /// From one tile of y to the next.
     y_features: usize,
@@ -394,7 +389,7 @@ impl<T: Scalar> Kernel<T> for Forward<'_, T> {
         let Self { dense: Dense { inputs, outputs }, block, w, b, x, y, y_features, scratch } = self;
         let samples = block.samples();
         if block.lanes() == 1 {
-            let (DenseInput::Block(x) | DenseInput::Rows(x)) = x;
+            let x = x.numbers();
             if samples == 1 {
                 // SAFETY: the lengths were checked against the sizes.
                 return unsafe { matrix_vector::<V>(w, b, x, y.into_slice()) };
@@ -423,13 +418,13 @@ impl<T: Scalar> Kernel<T> for Forward<'_, T> {
         let columns = columns::<V>(block);
         let tiling = Tiling::new::<V>(outputs, columns);
         let size = match x {
-            DenseInput::Block(_) => chunk(inputs, columns * V::LANES),
-            DenseInput::Rows(_) => row_chunk(inputs, block.tiles()),
+            Input::Block(_) => chunk(inputs, columns * V::LANES),
+            Input::Rows(_) => row_chunk(inputs, block.tiles()),
         };
         for steps in chunks(inputs, size) {
             let (x, x_features) = match x {
-                DenseInput::Block(x) => (&x[steps.start * LANES..], inputs),
-                DenseInput::Rows(rows) => {
+                Input::Block(x) => (&x[steps.start * LANES..], inputs),
+                Input::Rows(rows) => {
                     let tiles = &mut scratch[..block.len(steps.len())];
                     pack_features::<V>(rows, inputs, steps.clone(), block, tiles);
                     (&*tiles, steps.len())

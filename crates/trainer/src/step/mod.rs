@@ -320,9 +320,8 @@ impl Trainer {
                     &mut |place, layer, x, dy| {
                         if self.keeps[place] {
                             layer.keep(block, x, dy, first, &mut kept[place]);
-                            let x = x.or(rows).unwrap_or_default();
-                            *is_bounded =
-                                *is_bounded && all_below(x, largest_factor) && all_below(dy, largest_factor);
+                            let is_below = |numbers| all_below(numbers, largest_factor);
+                            *is_bounded = *is_bounded && is_below(x.numbers()) && is_below(dy);
                         }
                         self.keeps[place]
                     },
