@@ -3,6 +3,7 @@
 pub(crate) mod gradient;
 
 use crate::block::pack_features;
+use crate::conv::gradient::add_sums;
 use crate::error::checked_product;
 use crate::micro::{Tile, add_product, best_shape, cost, cover, held, product};
 use crate::simd::{Kernel, Vector};
@@ -409,7 +410,8 @@ impl<T: Scalar> Kernel<T> for Forward<'_, T> {
                     cover::<V>(&dots, [shape; 2], samples, (0, outputs.len()));
                     for s in 0..samples {
                         let b = b.map(|b| &b[outputs.clone()]);
-                        dots.sum_up::<V>(s, b, y.start.add(s * y_features + outputs.start));
+                        let y = y.start.add(s * y_features + outputs.start);
+                        dots.sum_up::<V>(s, b, std::slice::from_raw_parts_mut(y, outputs.len()));
                     }
                 }
             }
@@ -501,7 +503,7 @@ impl<T: Scalar> Dots<T> {
     /// # Safety
     /// The sample must exist, and `b` and `y` have a number for each output.
     #[inline(always)]
-    unsafe fn sum_up<V: Vector<Elem = T>>(&self, s: usize, b: Option<&[T]>, y: *mut T) {
+    unsafe fn sum_up<V: Vector<Elem = T>>(&self, s: usize, b: Option<&[T]>, y: &mut [T]) {
         let Self { w, x, inputs, outputs, sums } = *self;
         let whole = inputs / LANES * LANES;
         // SAFETY: as the caller vouches; `n` inputs are left from `i` on.
@@ -515,17 +517,11 @@ impl<T: Scalar> Dots<T> {
                     V::load_first(w.add(o * inputs + i), n).mul_add(x, V::load(sum)).store(sum);
                 }
             }
-            let mut o = 0;
-            while o + LANES <= outputs {
-                V::sum_rows(sums.add(o * LANES), y.add(o));
-                o += LANES;
+            match b {
+                Some(b) => y.copy_from_slice(b),
+                None => y.fill(T::ZERO),
             }
-            for o in o..outputs {
-                *y.add(o) = V::sum16(sums.add(o * LANES));
-            }
-            for (o, &b) in b.into_iter().flatten().enumerate() {
-                *y.add(o) += b;
-            }
+            add_sums::<V>(std::slice::from_raw_parts(sums, outputs * LANES), y);
         }
     }
 }
