@@ -1,6 +1,7 @@
 //! The kernel of the forward pass and of the input gradient: a correlation with weights walked in any direction.
 
 use super::border::{self, Border};
+use super::fold::{InTurn, parts};
 use crate::micro::{Tile, add_product, best_shape, cover, held};
 use crate::simd::{Kernel, Vector};
 use crate::{Block, LANES, Scalar};
@@ -82,10 +83,10 @@ impl<T: Scalar> Kernel<T> for RunCorrelation<'_, T> {
             // SAFETY: Conv2d's methods checked every length against the geometry that the plan was made from.
             unsafe {
                 if block.lanes() == LANES {
-                    let x = x.as_ptr().add(t * x_len * LANES);
-                    let y = y.as_mut_ptr().add(t * y_len * LANES);
+                    let x = &x[t * x_len * LANES..][..x_len * LANES];
+                    let y = &mut y[t * y_len * LANES..][..y_len * LANES];
                     let lay = Lay::tiled(plan.source);
-                    correlate::<V>(&plan, lay, w.as_ptr(), b, x, y, block.live(t));
+                    correlate::<V>(&plan, lay, w.as_ptr(), b, x, y, block.live(t), scratch);
                 } else if plan.source_step[1] == 1 && plan.target_step[1] == 1 {
                     let (left, taps) = ((-plan.offset[1]).max(0) as usize, plan.taps[1]);
                     let pitch =
@@ -97,19 +98,13 @@ impl<T: Scalar> Kernel<T> for RunCorrelation<'_, T> {
                         ..plan
                     };
                     let lay = Lay::side_by_side::<V>(plan.source);
-                    correlate::<V>(
-                        &plan,
-                        lay,
-                        w.as_ptr(),
-                        b,
-                        scratch.as_ptr(),
-                        y.as_mut_ptr().add(t * y_len),
-                        1,
-                    );
+                    let y = &mut y[t * y_len..][..y_len];
+                    correlate_rows::<V>(&plan, lay, w.as_ptr(), b, scratch.as_ptr(), y.as_mut_ptr(), 1);
                 } else {
                     let lay = Lay::single(plan.source);
                     let x = x.as_ptr().add(t * x_len);
-                    correlate::<V::One>(&plan, lay, w.as_ptr(), b, x, y.as_mut_ptr().add(t * y_len), 1);
+                    let y = y.as_mut_ptr().add(t * y_len);
+                    correlate_rows::<V::One>(&plan, lay, w.as_ptr(), b, x, y, 1);
                 }
             }
         }
@@ -146,12 +141,44 @@ impl Lay {
     }
 }
 
-/// Computes the `live` lanes of all targets of one tile, or all targets of one sample.
+/// Computes the `live` lanes of all targets of one tile, [folded](super::fold) where otherwise half of a vector would
+/// be empty.
 ///
 /// # Safety
 /// `w`, `b` (or null), `x`, `y` must be valid for every address the plan and the layout name.
 #[inline(always)]
 pub(crate) unsafe fn correlate<V: Vector>(
+    plan: &Correlation,
+    lay: Lay,
+    w: *const V::Elem,
+    b: *const V::Elem,
+    x: &[V::Elem],
+    y: &mut [V::Elem],
+    live: usize,
+    scratch: &mut [V::Elem],
+) {
+    let parts = parts(live);
+    // SAFETY: as the caller vouches; what is folded has the lengths of its plan.
+    unsafe {
+        if V::LANES * parts <= LANES {
+            return correlate_rows::<V>(plan, lay, w, b, x.as_ptr(), y.as_mut_ptr(), live);
+        }
+        let folded = InTurn::new(plan, lay, parts);
+        let (source, rest) = scratch.split_at_mut(folded.source.len());
+        let targets = &mut rest[..folded.targets_len()];
+        folded.source.run(x, source);
+        let lay = Lay { plane: folded.source.to_plane, ..lay };
+        correlate_rows::<V>(&folded.plan, lay, w, b, source.as_ptr(), targets.as_mut_ptr(), LANES);
+        folded.unfold(plan, targets, y);
+    }
+}
+
+/// Computes the `live` lanes of all targets of one tile, or all targets of one sample.
+///
+/// # Safety
+/// As [`correlate`].
+#[inline(always)]
+unsafe fn correlate_rows<V: Vector>(
     plan: &Correlation,
     lay: Lay,
     w: *const V::Elem,

@@ -1,8 +1,9 @@
 //! The kernel of the parameter gradient.
 
 use super::Conv2d;
+use super::fold::{Bands, parts};
 use super::side_by_side::{Plane, channels_side_by_side};
-use super::squares::{self, Pixels};
+use super::squares;
 use crate::micro::{Tile, add_product, best_shape};
 use crate::simd::{Kernel, Vector};
 use crate::{Block, LANES, Scalar};
@@ -36,49 +37,27 @@ impl<T: Scalar> Kernel<T> for WeightGradient<'_, T> {
             return;
         }
         let (sums, rest) = scratch.split_at_mut(conv.weight_len() * LANES);
+        let (bias_sums, rest) = rest.split_at_mut(conv.c_out * LANES);
         sums.fill(T::ZERO);
-        if squares::suits(&conv) {
-            let bias_sums = &mut rest[..conv.c_out * LANES];
-            bias_sums.fill(T::ZERO);
-            for t in 0..block.tiles() {
-                let (x, dy) = (&x[t * inputs * LANES..], &dy[t * outputs * LANES..]);
-                let pixels =
-                    Pixels { dy: dy.as_ptr(), rows: h_out, columns: w_out, plane: h_out * w_out * LANES };
-                let (sums, bias_sums) = (sums.as_mut_ptr(), bias_sums.as_mut_ptr());
-                // SAFETY: backward_params checked every length against the geometry.
-                unsafe {
-                    squares::gradient::<V, _, true>(
-                        &conv,
-                        block.live(t),
-                        x.as_ptr(),
-                        &pixels,
-                        sums,
-                        bias_sums,
-                    )
-                };
-            }
-            add_sums::<V>(sums, dw);
-            if let Some(db) = db {
-                add_sums::<V>(bias_sums, db);
-            }
-            return;
-        }
-        let plan = Gradient { conv, columns: w_out, plane: h_out * w_out * LANES };
-        let rows = plan.rows_at_once();
+        bias_sums.fill(T::ZERO);
         for t in 0..block.tiles() {
-            let (x, dy) = (&x[t * inputs * LANES..], &dy[t * outputs * LANES..]);
-            for i in (0..h_out).step_by(rows) {
-                // SAFETY: backward_params checked every length against the geometry.
-                unsafe {
-                    let dy = dy.as_ptr().add(i * w_out * LANES);
-                    let rows = i..(i + rows).min(h_out);
-                    gradient::<V>(&plan, rows, block.live(t), x.as_ptr(), dy, sums.as_mut_ptr());
-                }
-            }
+            let x = &x[t * inputs * LANES..][..inputs * LANES];
+            let dy = Gradient {
+                dy: &dy[t * outputs * LANES..][..outputs * LANES],
+                rows: h_out,
+                columns: w_out,
+                plane: h_out * w_out * LANES,
+            };
+            // SAFETY: backward_params checked every length against the geometry.
+            unsafe {
+                of_tile::<V>(&conv, block.live(t), x, dy, sums.as_mut_ptr(), bias_sums.as_mut_ptr(), rest)
+            };
         }
         add_sums::<V>(sums, dw);
-        if let Some(db) = db {
-            bias_gradient::<V>(block, conv.c_out, h_out * w_out, dy, db);
+        match db {
+            Some(db) if squares::suits(&conv) => add_sums::<V>(bias_sums, db),
+            Some(db) => bias_gradient::<V>(block, conv.c_out, h_out * w_out, dy, db),
+            None => {}
         }
     }
 }
@@ -167,15 +146,53 @@ pub(crate) fn add_row<V: Vector>(row: &[V::Elem], sums: &mut [V::Elem; LANES]) {
     sums.iter_mut().zip(rest).for_each(|(sum, &d)| *sum += d);
 }
 
-/// How dy lies: rows of `columns` pixels of sixteen samples, and numbers from one channel's plane to the next.
+/// The gradient of the outputs of one tile: `rows` of `columns` pixels, `plane` numbers from one channel to the next.
 #[derive(Clone, Copy)]
-pub(crate) struct Gradient {
-    pub(crate) conv: Conv2d,
+pub(crate) struct Gradient<'a, T> {
+    pub(crate) dy: &'a [T],
+    pub(crate) rows: usize,
     pub(crate) columns: usize,
     pub(crate) plane: usize,
 }
 
-impl Gradient {
+/// Adds the gradient of the weight of the `live` lanes of one tile to `sums[o][c][u][v][16]`; of a convolution that is taken in
+/// [squares] that of the bias to `bias_sums[o][16]` too.
+///
+/// # Safety
+/// `x` must have the length of the geometry, `dy` that which it tells, the sums a row of lanes for each weight and each bias.
+#[inline(always)]
+pub(crate) unsafe fn of_tile<V: Vector>(
+    conv: &Conv2d,
+    live: usize,
+    x: &[V::Elem],
+    dy: Gradient<'_, V::Elem>,
+    sums: *mut V::Elem,
+    bias_sums: *mut V::Elem,
+    scratch: &mut [V::Elem],
+) {
+    let (in_squares, parts) = (squares::suits(conv), parts(live));
+    let (conv, live, x, dy) = if parts > 1 {
+        let bands = Bands::of_gradient(conv, parts);
+        let (to_x, to_dy) = scratch.split_at_mut(bands.x.len());
+        bands.x.run(x, to_x);
+        (bands.conv, LANES, &*to_x, bands.dy(dy, to_dy))
+    } else {
+        (*conv, live, x, dy)
+    };
+    // SAFETY: as the caller vouches; what is folded has the length of its geometry.
+    unsafe {
+        if in_squares {
+            return squares::gradient::<V, _, true>(&conv, live, x.as_ptr(), &dy, sums, bias_sums);
+        }
+        let rows = dy.rows_at_once();
+        for first in (0..dy.rows).step_by(rows) {
+            let rows = first..(first + rows).min(dy.rows);
+            V::apart(GradientRows { conv: &conv, dy, rows, live, x: x.as_ptr(), sums });
+        }
+    }
+}
+
+impl<T> Gradient<'_, T> {
     /// Output rows in groups: a row of dy is read once for each input channel and kernel row, so a register tile's share of a
     /// group must stay in the first cache; and long sums cost less.
     fn rows_at_once(&self) -> usize {
@@ -183,29 +200,13 @@ impl Gradient {
     }
 }
 
-/// Adds the products of some output rows of the `live` lanes of one tile to `sums[o][c][u][v][16]`.
-///
-/// # Safety
-/// `x` and `sums` must be valid for every address the plan names, `dy` for those from the first of the rows on.
-#[inline(always)]
-pub(crate) unsafe fn gradient<V: Vector>(
-    plan: &Gradient,
-    rows: Range<usize>,
-    live: usize,
-    x: *const V::Elem,
-    dy: *const V::Elem,
-    sums: *mut V::Elem,
-) {
-    V::apart(GradientRows { plan, rows, live, x, dy, sums });
-}
-
-/// What [`gradient`] does, as a kernel.
+/// The products of some output rows of the `live` lanes of one tile.
 struct GradientRows<'a, T> {
-    plan: &'a Gradient,
+    conv: &'a Conv2d,
+    dy: Gradient<'a, T>,
     rows: Range<usize>,
     live: usize,
     x: *const T,
-    dy: *const T,
     sums: *mut T,
 }
 
@@ -214,8 +215,7 @@ impl<T: Scalar> Kernel<T> for GradientRows<'_, T> {
 
     #[inline(always)]
     fn run<V: Vector<Elem = T>>(self) {
-        let Self { plan, rows, live, x, dy, sums } = self;
-        let conv = &plan.conv;
+        let Self { conv, dy, rows, live, x, sums } = self;
         let [kh, kw] = conv.kernel;
         let shape @ (height, width) = best_shape::<V>(conv.c_out, kw);
         for o in (0..conv.c_out).step_by(height) {
@@ -223,11 +223,20 @@ impl<T: Scalar> Kernel<T> for GradientRows<'_, T> {
                 // All lanes of a channel, which share cache lines, before the next.
                 for lane in (0..live).step_by(V::LANES) {
                     for u in 0..kh {
-                        // SAFETY: as the caller of `gradient` vouches; the shape fits and begins early enough to end in time.
+                        // SAFETY: as the caller of `of_tile` vouches; the shape fits and begins early enough to end in time.
                         unsafe {
-                            let (x, dy, sums) = (x.add(lane), dy.add(lane), sums.add(lane));
-                            let taps =
-                                GradientTaps { plan, first: rows.start, end: rows.end, x, dy, sums, c, u };
+                            let (x, sums) = (x.add(lane), sums.add(lane));
+                            let taps = GradientTaps {
+                                conv,
+                                dy,
+                                first: rows.start,
+                                end: rows.end,
+                                lane,
+                                x,
+                                sums,
+                                c,
+                                u,
+                            };
                             for v in (0..kw).step_by(width) {
                                 V::shape(&taps, shape, o.min(conv.c_out - height), v.min(kw - width), (o, v));
                             }
@@ -241,12 +250,13 @@ impl<T: Scalar> Kernel<T> for GradientRows<'_, T> {
 
 /// Row `u` of the kernels of input channel `c`: tiles of output channels x taps.
 struct GradientTaps<'a, T> {
-    plan: &'a Gradient,
+    conv: &'a Conv2d,
+    dy: Gradient<'a, T>,
     /// Output rows `first..end`.
     first: usize,
     end: usize,
+    lane: usize,
     x: *const T,
-    dy: *const T,
     sums: *mut T,
     c: usize,
     u: usize,
@@ -261,8 +271,7 @@ impl<T: Scalar> Tile<T> for GradientTaps<'_, T> {
         v: usize,
         fresh: (usize, usize),
     ) {
-        let Self { plan, first, end, x, dy, sums, c, u } = *self;
-        let &Gradient { ref conv, columns, plane } = plan;
+        let Self { conv, dy: Gradient { dy, columns, plane, .. }, first, end, lane, x, sums, c, u } = *self;
         let [sh, sw] = conv.stride;
         let pad = conv.pad.map(|p| p as isize);
         let zero = V::splat(V::Elem::ZERO);
@@ -290,7 +299,7 @@ impl<T: Scalar> Tile<T> for GradientTaps<'_, T> {
                 }
                 let x = x.add((c * conv.h_in + row as usize) * conv.w_in * LANES);
                 let x = x.wrapping_offset(shift * LANES as isize);
-                let dy = dy.add(o * plane + (i - first) * columns * LANES);
+                let dy = dy.as_ptr().add(o * plane + i * columns * LANES + lane);
                 // Columns in order, whatever the width of the tile: left edge, inside, right edge.
                 for (from, to, edge) in [(0, inner, true), (inner, outer, false), (outer, columns, true)] {
                     let mut from = from;

@@ -7,6 +7,7 @@
 
 mod border;
 pub(crate) mod correlation;
+pub(crate) mod fold;
 pub(crate) mod gradient;
 pub(crate) mod side_by_side;
 pub(crate) mod squares;
@@ -118,8 +119,8 @@ impl Conv2d {
     /// Scratch that each of the three passes may use.
     pub fn scratch_len(&self, block: Block) -> usize {
         if block.lanes() == LANES {
-            // Sixteen sums for each weight and each bias.
-            return (self.weight_len() + self.c_out) * LANES;
+            // Sixteen sums for each weight and each bias, and what is folded.
+            return (self.weight_len() + self.c_out) * LANES + fold::scratch_len(self);
         }
         if self.takes_winograd(block) {
             return winograd::scratch_len(self);

@@ -5,7 +5,8 @@
 //! every pixel inside. A first layer takes its pixels by [squares].
 
 use super::Conv2d;
-use super::squares::{self, Pixels};
+use super::gradient::Gradient;
+use super::squares;
 use crate::micro::{Tile, best_shape, cost, cover};
 use crate::simd::Vector;
 use crate::{LANES, Scalar};
@@ -58,8 +59,8 @@ pub(crate) unsafe fn add_laid<V: Vector>(
     // SAFETY: as the caller vouches.
     unsafe {
         from.lay(o, channels, dy);
-        let pixels = Pixels { dy: dy.as_ptr(), rows, columns, plane: 0 };
-        squares::gradient::<V, _, false>(conv, channels, x.as_ptr(), &pixels, sums, bias_sums);
+        let dy = Gradient { dy, rows, columns, plane: 0 };
+        squares::gradient::<V, _, false>(conv, channels, x.as_ptr(), &dy, sums, bias_sums);
     }
 }
 

@@ -7,6 +7,7 @@
 //! A vector is sixteen samples of one pixel, or of one sample sixteen output channels: then pixels of `x` are numbers for all lanes.
 
 use super::Conv2d;
+use super::gradient::Gradient;
 use crate::micro::{Tile, best_shape, cover, held, operand};
 use crate::simd::Vector;
 use crate::{LANES, Scalar};
@@ -153,15 +154,8 @@ impl<T: Scalar, S: Squares<T>, const TILED: bool> Tile<T> for SquareTaps<'_, T, 
     }
 }
 
-/// Pixels that all may have a gradient: rows of `columns` of them, one channel `plane` numbers after the other.
-pub(crate) struct Pixels<T> {
-    pub(crate) dy: *const T,
-    pub(crate) rows: usize,
-    pub(crate) columns: usize,
-    pub(crate) plane: usize,
-}
-
-impl<T: Scalar> Squares<T> for Pixels<T> {
+/// Pixels that all may have a gradient.
+impl<T: Scalar> Squares<T> for Gradient<'_, T> {
     #[inline(always)]
     fn size(&self) -> [usize; 2] {
         [self.rows.div_ceil(2), self.columns.div_ceil(2)]
@@ -186,7 +180,7 @@ impl<T: Scalar> Squares<T> for Pixels<T> {
                 }
                 // SAFETY: the caller vouches for the square and its taps.
                 unsafe {
-                    let d = V::load(self.dy.add(first + (p * self.columns + q) * LANES));
+                    let d = V::load(self.dy.as_ptr().add(first + (p * self.columns + q) * LANES));
                     // Pixels share taps, which in registers would push out sums: each loads its own.
                     let [x] = held::<_, 1, 1>([x.add(p * pitch + q * const { pixel(TILED) })]);
                     *bias = bias.add(d);
@@ -204,34 +198,66 @@ impl<T: Scalar> Squares<T> for Pixels<T> {
 
 /// The windows of a max-pooling by 2x2: of each the gradient of its maximum, and the place of that, from 0 to 3 in row order; 4 if a
 /// ReLU lets nothing through.
-pub(crate) struct Maxima<T> {
-    pub(crate) dy: *const T,
-    pub(crate) tape: *const T,
-    pub(crate) rows: usize,
-    pub(crate) columns: usize,
+pub(crate) struct Maxima<'a, T> {
+    pub(crate) dy: Gradient<'a, T>,
+    /// Laid out like it.
+    pub(crate) tape: &'a [T],
+    /// In how many bands they are [folded](super::fold), and the rows of windows of each.
+    pub(crate) parts: usize,
+    pub(crate) band: usize,
 }
 
-impl<T: Scalar> Squares<T> for Maxima<T> {
+impl<T: Scalar> Maxima<'_, T> {
+    /// The numbers of a square among those of all windows.
+    ///
+    /// # Safety
+    /// It must exist.
+    #[inline(always)]
+    unsafe fn load<V: Vector<Elem = T>>(&self, from: &[T], Square { o, i, j, lane }: Square) -> V {
+        let Gradient { rows, columns, plane, .. } = self.dy;
+        let none = [T::ZERO; LANES];
+        // SAFETY: the caller vouches for the square, in bands that have such a row.
+        unsafe {
+            let at = |part: usize| {
+                let row = i + part * self.band;
+                if row < rows {
+                    from.as_ptr().add(o * plane + (row * columns + j) * LANES)
+                } else {
+                    none.as_ptr()
+                }
+            };
+            match (self.parts, V::LANES) {
+                (2, LANES) => V::load_parts([at(0), at(1)]),
+                (4, LANES) => V::load_parts([0, 1, 2, 3].map(at)),
+                (4, 8) => V::load_parts([lane / 4, lane / 4 + 1].map(at)),
+                (4, _) => V::load(at(lane / 4).add(lane % 4)),
+                (2, _) => V::load(at(lane / 8).add(lane % 8)),
+                _ => V::load(at(0).add(lane)),
+            }
+        }
+    }
+}
+
+impl<T: Scalar> Squares<T> for Maxima<'_, T> {
     #[inline(always)]
     fn size(&self) -> [usize; 2] {
-        [self.rows, self.columns]
+        [self.band, self.dy.columns]
     }
 
     #[inline(always)]
     unsafe fn add<V: Vector<Elem = T>, const R: usize, const C: usize, const TILED: bool>(
         &self,
-        Square { o, i, j, lane }: Square,
+        square: Square,
         x: *const T,
         pitch: usize,
         acc: &mut [[V; C]; R],
         bias: &mut V,
     ) {
-        let at = ((o * self.rows + i) * self.columns + j) * LANES + lane;
         let [one, two, three, four] = [1.0, 2.0, 3.0, 4.0].map(|place| V::splat(T::from_f64(place)));
         // SAFETY: the caller vouches for the square and its taps; four pixels have one row and one column more of them.
         unsafe {
-            let place = V::load(self.tape.add(at));
-            let d = V::load(self.dy.add(at)).keep(four.gt(place));
+            let place = self.load::<V>(self.tape, square);
+            let d = self.load::<V>(self.dy.dy, square).keep(four.gt(place));
             let (right, lower) = (V::or(place.eq(one), place.eq(three)), place.ge(two));
             *bias = bias.add(d);
             // All taps are found from one register.

@@ -2,8 +2,9 @@
 
 use super::ConvPool2d;
 use crate::conv::correlation::{Correlation, Lay, correlate};
-use crate::conv::gradient::{Gradient, add_sums, gradient};
-use crate::conv::squares::{self, Maxima, Pixels};
+use crate::conv::fold::{Bands, odd_plane, parts};
+use crate::conv::gradient::{Gradient, add_sums, of_tile};
+use crate::conv::squares::{self, Maxima};
 use crate::simd::{Kernel, Vector};
 use crate::{Block, Conv2d, LANES, Pool2d, Scalar};
 use std::ops::Range;
@@ -40,6 +41,8 @@ impl<T: Scalar> Backward<'_, T> {
         sums.fill(T::ZERO);
         bias_sums.fill(T::ZERO);
         let selects = squares::suits(&conv) && pool.window == [2, 2];
+        let (rows, columns) = (pool.h_out(), pool.w_out());
+        let outputs = covered(&pool);
         for t in 0..block.tiles() {
             let x = &x[t * conv.inputs() * LANES..][..conv.inputs() * LANES];
             let tile = t * pool.outputs() * LANES..(t + 1) * pool.outputs() * LANES;
@@ -48,23 +51,38 @@ impl<T: Scalar> Backward<'_, T> {
             // SAFETY: backward checked every length against the geometry; scratch holds what the windows cover.
             unsafe {
                 if dx.is_none() && selects {
-                    let (dy, tape) = (dy.as_ptr(), tape.as_ptr());
-                    let maxima = Maxima { dy, tape, rows: pool.h_out(), columns: pool.w_out() };
-                    squares::gradient::<V, _, true>(&conv, live, x.as_ptr(), &maxima, sums.0, sums.1);
+                    let dy = Gradient { dy, rows, columns, plane: rows * columns * LANES };
+                    maxima_gradient::<V>(&conv, live, x, dy, tape, sums, spread);
                     continue;
                 }
                 // What is spread serves both gradients, and the second looks at neighbouring rows: all at once.
+                let plane = spread_plane(&pool);
+                let (spread, rest) = spread.split_at_mut(conv.c_out * plane);
                 for lane in (0..live).step_by(V::LANES) {
                     let (tape, dy) = (tape.as_ptr().add(lane), dy.as_ptr().add(lane));
                     spread_windows::<V>(&pool, tape, dy, spread.as_mut_ptr().add(lane));
                 }
                 if dw.is_some() {
-                    params_gradient::<V>(&conv, &pool, live, x, spread, sums);
+                    let [rows, columns] = outputs;
+                    if !squares::suits(&conv) {
+                        for lane in (0..live).step_by(V::LANES) {
+                            let spread = spread.as_ptr().add(lane);
+                            add_rows::<V>(conv.c_out, rows * columns, plane, spread, sums.1.add(lane));
+                        }
+                    }
+                    let dy = Gradient { dy: spread, rows, columns, plane };
+                    of_tile::<V>(&conv, live, x, dy, sums.0, sums.1, rest);
                 }
                 if let Some((inputs, dx)) = &mut dx {
                     let len = inputs.len() * conv.h_in * conv.w_in * LANES;
                     let dx = &mut dx[t * len..][..len];
-                    input_gradient::<V>(&conv, &pool, inputs.clone(), live, w, spread, dx);
+                    for plan in conv.input_gradient_plans(inputs.clone()) {
+                        // The source is what the windows cover; the rest has no gradient.
+                        let plan = Correlation { source: outputs, ..plan };
+                        let lay = Lay { plane, ..Lay::tiled(plan.source) };
+                        let none = std::ptr::null();
+                        correlate::<V>(&plan, lay, w.as_ptr(), none, spread, dx, live, rest);
+                    }
                 }
             }
         }
@@ -76,57 +94,32 @@ impl<T: Scalar> Backward<'_, T> {
     }
 }
 
-/// Adds the parameter gradients of what was spread of one tile to the sums of weights and of biases.
+/// Adds the parameter gradients of the windows of one tile to the sums of weights and of biases: each for its place on the tape.
 ///
 /// # Safety
-/// The slices must have the lengths of one tile, the sums a row of lanes for each weight and each bias.
+/// The slices must have the lengths of one tile, the sums a row of lanes for each weight and each bias; the convolution is taken in
+/// [squares].
 #[inline(always)]
-unsafe fn params_gradient<V: Vector>(
+unsafe fn maxima_gradient<V: Vector>(
     conv: &Conv2d,
-    pool: &Pool2d,
     live: usize,
     x: &[V::Elem],
-    spread: &[V::Elem],
+    dy: Gradient<'_, V::Elem>,
+    tape: &[V::Elem],
     (sums, bias_sums): (*mut V::Elem, *mut V::Elem),
+    scratch: &mut [V::Elem],
 ) {
-    let ([rows, columns], plane) = (covered(pool), spread_plane(pool));
-    let spread = spread.as_ptr();
-    // SAFETY: the caller vouches for the slices and the sums.
-    unsafe {
-        if squares::suits(conv) {
-            let pixels = Pixels { dy: spread, rows, columns, plane };
-            return squares::gradient::<V, _, true>(conv, live, x.as_ptr(), &pixels, sums, bias_sums);
-        }
-        for lane in (0..live).step_by(V::LANES) {
-            add_rows::<V>(conv.c_out, rows * columns, plane, spread.add(lane), bias_sums.add(lane));
-        }
-        let plan = Gradient { conv: *conv, columns, plane };
-        gradient::<V>(&plan, 0..rows, live, x.as_ptr(), spread, sums);
-    }
-}
-
-/// Overwrites one tile of `dx`, that of some input channels, with the gradient of what was spread.
-///
-/// # Safety
-/// The slices must have the lengths of one tile.
-#[inline(always)]
-unsafe fn input_gradient<V: Vector>(
-    conv: &Conv2d,
-    pool: &Pool2d,
-    inputs: Range<usize>,
-    live: usize,
-    w: &[V::Elem],
-    spread: &[V::Elem],
-    dx: &mut [V::Elem],
-) {
-    for plan in conv.input_gradient_plans(inputs) {
-        // The source is what the windows cover; the rest has no gradient.
-        let plan = Correlation { source: covered(pool), ..plan };
-        let lay = Lay { plane: spread_plane(pool), ..Lay::tiled(plan.source) };
-        let none = std::ptr::null();
-        // SAFETY: the caller vouches for the slices.
-        unsafe { correlate::<V>(&plan, lay, w.as_ptr(), none, spread.as_ptr(), dx.as_mut_ptr(), live) };
-    }
+    let parts = parts(live);
+    let (conv, live, x, band) = if parts > 1 {
+        let bands = Bands::of_gradient(conv, parts);
+        bands.x.run(x, scratch);
+        (bands.conv, LANES, &*scratch, bands.conv.h_out() / 2)
+    } else {
+        (*conv, live, x, dy.rows)
+    };
+    let maxima = Maxima { dy, tape, parts, band };
+    // SAFETY: as the caller vouches; what is folded has the length of its geometry.
+    unsafe { squares::gradient::<V, _, true>(&conv, live, x.as_ptr(), &maxima, sums, bias_sums) };
 }
 
 /// Rows and columns that the windows cover.
@@ -134,11 +127,10 @@ pub(super) fn covered(pool: &Pool2d) -> [usize; 2] {
     [pool.h_out() * pool.window[0], pool.w_out() * pool.window[1]]
 }
 
-/// Numbers from one channel of what is spread to the next. An odd number of cache lines: a pixel's channels, which are read
-/// one after the other, would not fit into the first cache if all of them had the same place in it.
+/// Numbers from one channel of what is spread to the next.
 pub(super) fn spread_plane(pool: &Pool2d) -> usize {
     let [rows, columns] = covered(pool);
-    ((rows * columns) | 1) * LANES
+    odd_plane(rows, columns)
 }
 
 /// The gradient of all windows at the places on the tape, zeros elsewhere: `[channel][row][column][16]`; one vector of lanes.

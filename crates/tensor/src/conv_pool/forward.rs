@@ -2,6 +2,7 @@
 
 use super::ConvPool2d;
 use crate::conv::correlation::{Correlation, Lay, Padded, Rows, Targets};
+use crate::conv::fold::{Bands, parts};
 use crate::simd::{Kernel, Vector};
 use crate::{Block, Conv2d, LANES, Scalar};
 
@@ -43,40 +44,58 @@ impl<T: Scalar> Kernel<T> for Forward<'_, T> {
 impl<T: Scalar> Forward<'_, T> {
     #[inline(always)]
     fn in_registers<V: Vector<Elem = T>>(self) {
-        let Self { chain: ConvPool2d { conv, pool, relu }, block, w, b, x, y, tape, .. } = self;
+        let Self { chain: ConvPool2d { conv, pool, relu }, block, w, b, x, y, tape, scratch } = self;
         let lanes = block.lanes();
         let b = b.map_or(std::ptr::null(), |b| b.as_ptr());
+        let (h_pool, w_pool) = (pool.h_out(), pool.w_out());
         for t in 0..block.tiles() {
-            let live = block.live(t);
-            for i in 0..pool.h_out() {
-                let mut lane = 0;
-                while lane < live {
+            let x = &x[t * conv.inputs() * lanes..][..conv.inputs() * lanes];
+            let to = t * pool.outputs() * lanes..(t + 1) * pool.outputs() * lanes;
+            let (y, tape) = (&mut y[to.clone()], &mut tape[to]);
+            // Where otherwise half of a vector would be empty, two rows of windows are taken at a time, or four.
+            let parts = if lanes == LANES { parts(block.live(t)) } else { 1 };
+            let parts = if V::LANES * parts > LANES { parts } else { 1 };
+            let (conv, x, live, rows) = if parts > 1 {
+                let rows = h_pool.div_ceil(parts);
+                let bands = Bands::new(&conv, parts, 2 * rows);
+                bands.x.run(x, scratch);
+                (bands.conv, &*scratch, LANES, rows)
+            } else {
+                (conv, x, block.live(t), h_pool)
+            };
+            for i in 0..rows {
+                for lane in (0..live).step_by(if lanes == LANES { V::LANES } else { 1 }) {
+                    // Of a folded tile the lanes of a part are those of a band of rows.
+                    let place = |lane: usize| {
+                        let (part, lane) = (lane * parts / LANES, lane % (LANES / parts));
+                        (i + part * rows < h_pool).then_some(part * rows * w_pool * LANES + lane)
+                    };
+                    let Some(first) = place(lane) else { continue };
+                    let quarter = |q: usize| place(lane + q * V::LANES / 4).map_or(0, |place| place - first);
                     // SAFETY: forward checked every length against the geometry; a vector of lanes begins inside a tile.
                     unsafe {
                         let windows = Windows {
                             conv: &conv,
                             w: w.as_ptr(),
                             b,
-                            x: x.as_ptr().add(t * conv.inputs() * lanes + lane),
+                            x: x.as_ptr().add(lane),
                             lanes,
                             to: Pooled {
-                                y: y.as_mut_ptr().add(t * pool.outputs() * lanes + lane),
-                                tape: tape.as_mut_ptr().add(t * pool.outputs() * lanes + lane),
+                                y: y.as_mut_ptr().add(first),
+                                tape: tape.as_mut_ptr().add(first),
                                 kh: 2,
                                 kw: 2,
                                 relu,
                             },
-                            h_pool: pool.h_out(),
-                            w_pool: pool.w_out(),
-                            // The samples fill half a vector: the other half takes the next window.
-                            pairs: V::HALVES && lanes == LANES && 2 * live <= V::LANES && pool.w_out() > 1,
+                            h_pool,
+                            w_pool,
+                            quarters: (parts > 1).then(|| [0, 1, 2, 3].map(quarter)),
                         };
                         let mut o = 0;
                         while o < conv.c_out {
                             o += V::windows(&windows, o, conv.c_out - o, i);
                         }
                     }
-                    lane += if lanes == LANES { V::LANES } else { 1 };
                 }
             }
         }
@@ -175,8 +194,8 @@ impl<T: Scalar> Forward<'_, T> {
 /// Windows of 2 x 2 of a convolution of stride 1 without padding: the four places of a vector of windows are four sums in
 /// registers, for one or more channels at a time.
 ///
-/// A vector is the lanes of one window of a tile, half of them of two windows, or neighbouring windows of one sample. Then the four
-/// are two rows of two vectors of neighbouring pixels, even and odd ones to be parted.
+/// A vector is the lanes of one window of a tile, or of a [folded](crate::conv::fold) one of two, or neighbouring windows of one sample.
+/// Then the four are two rows of two vectors of neighbouring pixels, even and odd ones to be parted.
 pub(crate) struct Windows<'a, T> {
     conv: &'a Conv2d,
     w: *const T,
@@ -186,8 +205,9 @@ pub(crate) struct Windows<'a, T> {
     to: Pooled<T>,
     h_pool: usize,
     w_pool: usize,
-    /// Whether a vector is half the lanes of two neighbouring windows of a tile.
-    pairs: bool,
+    /// Where the tile is folded, the places of the quarters of a vector, from that of the first on: of those that belong to no row too,
+    /// which the first one then overwrites.
+    quarters: Option<[usize; 4]>,
 }
 
 impl<T: Scalar> Windows<'_, T> {
@@ -201,12 +221,9 @@ impl<T: Scalar> Windows<'_, T> {
         // SAFETY: as the caller vouches.
         unsafe {
             match self.conv.kernel[1] {
-                5 if self.pairs => self.vectors::<V, R, 5, true>(o, i),
-                3 if self.pairs => self.vectors::<V, R, 3, true>(o, i),
-                _ if self.pairs => self.vectors::<V, R, 1, true>(o, i),
-                5 if self.lanes == LANES => self.vectors::<V, R, 5, false>(o, i),
-                3 if self.lanes == LANES => self.vectors::<V, R, 3, false>(o, i),
-                _ => self.vectors::<V, R, 1, false>(o, i),
+                5 if self.lanes == LANES => self.vectors::<V, R, 5>(o, i),
+                3 if self.lanes == LANES => self.vectors::<V, R, 3>(o, i),
+                _ => self.vectors::<V, R, 1>(o, i),
             }
         }
         R
@@ -217,21 +234,13 @@ impl<T: Scalar> Windows<'_, T> {
     /// # Safety
     /// As `row`; `N` must divide the kernel's width, and be 1 for single samples.
     #[inline(always)]
-    unsafe fn vectors<V: Vector<Elem = T>, const R: usize, const N: usize, const PAIRS: bool>(
-        &self,
-        o: usize,
-        i: usize,
-    ) {
-        let step = match self.lanes {
-            LANES if PAIRS => 2,
-            LANES => 1,
-            _ => V::LANES,
-        };
+    unsafe fn vectors<V: Vector<Elem = T>, const R: usize, const N: usize>(&self, o: usize, i: usize) {
+        let step = if self.lanes == LANES { 1 } else { V::LANES };
         let mut j = 0;
         while j < self.w_pool {
             // The last vector begins early enough to end in time, and pools some windows twice.
             // SAFETY: the caller vouches for channels and row; a row has at least `step` windows.
-            unsafe { self.at::<V, R, N, PAIRS>(o, i, j.min(self.w_pool - step)) };
+            unsafe { self.at::<V, R, N>(o, i, j.min(self.w_pool - step)) };
             j += step;
         }
     }
@@ -241,22 +250,12 @@ impl<T: Scalar> Windows<'_, T> {
     /// # Safety
     /// Channels and windows must exist; of `N` as [`vectors`](Self::vectors).
     #[inline(always)]
-    unsafe fn at<V: Vector<Elem = T>, const R: usize, const N: usize, const PAIRS: bool>(
-        &self,
-        o: usize,
-        i: usize,
-        j: usize,
-    ) {
+    unsafe fn at<V: Vector<Elem = T>, const R: usize, const N: usize>(&self, o: usize, i: usize, j: usize) {
         let Self { conv, w, b, x, lanes, ref to, h_pool, w_pool, .. } = *self;
         let [kh, kw] = conv.kernel;
         let taps = conv.taps();
         let pitch = conv.w_in * lanes;
         let across = if lanes == LANES { LANES } else { V::LANES };
-        // The windows of a pair are two pixels apart.
-        let load = |x: *const T| {
-            // SAFETY: as of the sums below.
-            unsafe { if PAIRS { V::load_halves(x, x.add(2 * LANES)) } else { V::load(x) } }
-        };
         let zero = V::splat(T::ZERO);
         let mut acc = [[zero; 4]; R];
         // SAFETY: every tap of every place of a window lies in its plane, since there is no padding.
@@ -271,10 +270,10 @@ impl<T: Scalar> Windows<'_, T> {
                 for u in 0..kh {
                     let mut x = x.add((c * conv.h_in + 2 * i + u) * pitch + 2 * j * lanes);
                     for _ in 0..kw / N {
-                        let mut left = [load(x), load(x.add(pitch))];
+                        let mut left = [V::load(x), V::load(x.add(pitch))];
                         for v in 0..N {
                             let next = x.add(v * LANES + across);
-                            let right = [load(next), load(next.add(pitch))];
+                            let right = [V::load(next), V::load(next.add(pitch))];
                             let mut ws = [zero; R];
                             for r in 0..R {
                                 ws[r] = V::splat(*w.add(r * taps + v));
@@ -299,7 +298,18 @@ impl<T: Scalar> Windows<'_, T> {
                     let ((a, b), (c, d)) = (V::unzip(a, b), V::unzip(c, d));
                     [a, b, c, d]
                 };
-                to.four::<V, PAIRS>(four, (((o + r) * h_pool + i) * w_pool + j) * lanes);
+                let (best, place) = to.best_of_four(four);
+                let at = (((o + r) * h_pool + i) * w_pool + j) * lanes;
+                match self.quarters {
+                    None => {
+                        best.store(to.y.add(at));
+                        place.store(to.tape.add(at));
+                    }
+                    Some(quarters) => {
+                        best.store_quarters(quarters.map(|quarter| to.y.wrapping_add(at + quarter)));
+                        place.store_quarters(quarters.map(|quarter| to.tape.wrapping_add(at + quarter)));
+                    }
+                }
             }
         }
     }
@@ -366,29 +376,6 @@ impl<T: Scalar> Pooled<T> {
             let (best, place) = self.rectified(best, place);
             best.store(self.y.add(at));
             place.store(self.tape.add(at));
-        }
-    }
-
-    /// Pools windows of 2 x 2, whose places are given in row order, into place `at`, or a pair of windows of a tile into two.
-    ///
-    /// # Safety
-    /// The places must exist.
-    #[inline(always)]
-    unsafe fn four<V: Vector<Elem = T>, const PAIRS: bool>(&self, four: [V; 4], at: usize) {
-        let (best, place) = self.best_of_four(four);
-        // SAFETY: the caller vouches for the places.
-        unsafe {
-            if PAIRS {
-                // Lanes without a sample get the numbers of others.
-                let (best, place) = (best.halves(), place.halves());
-                best.0.store(self.y.add(at));
-                place.0.store(self.tape.add(at));
-                best.1.store(self.y.add(at + LANES));
-                place.1.store(self.tape.add(at + LANES));
-            } else {
-                best.store(self.y.add(at));
-                place.store(self.tape.add(at));
-            }
         }
     }
 

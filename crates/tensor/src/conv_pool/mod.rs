@@ -60,6 +60,7 @@ impl ConvPool2d {
         let conv = &self.conv;
         let window_row = conv.c_out * self.pool.window[0] * Padded::pitch(conv.w_out(), 1);
         if block.lanes() == LANES {
+            // What is spread, and what is folded of it; or rows of windows.
             let spread = conv.c_out * spread_plane(&self.pool);
             return conv.scratch_len(block) + spread.max(window_row * LANES);
         }

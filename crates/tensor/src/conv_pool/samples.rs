@@ -3,6 +3,7 @@
 
 use super::ConvPool2d;
 use super::backward::{Backward, covered};
+use crate::conv::gradient::Gradient;
 use crate::conv::side_by_side::{OutputGradient, add_laid, channels_side_by_side, turn};
 use crate::conv::squares::{self, Maxima};
 use crate::simd::Vector;
@@ -68,7 +69,8 @@ impl<V: Vector> OutputGradient<V> for Windows<'_, V::Elem> {
                 turn::<V>(planes, windows, i * LANES, to.first_chunk_mut().expect("a square"));
             }
         }
-        let maxima = Maxima { dy: gradients.as_ptr(), tape: places.as_ptr(), rows, columns };
+        let dy = Gradient { dy: gradients, rows, columns, plane: 0 };
+        let maxima = Maxima { dy, tape: places, parts: 1, band: rows };
         // SAFETY: as the caller vouches; the places of channels that do not exist are zero, like their gradients.
         unsafe { squares::gradient::<V, _, false>(conv, channels, x.as_ptr(), &maxima, sums, bias_sums) };
     }

@@ -59,9 +59,6 @@ pub(crate) trait Vector: Copy {
     /// As [`Windows::row`].
     unsafe fn windows(windows: &Windows<'_, Self::Elem>, o: usize, left: usize, i: usize) -> usize;
 
-    /// Whether two halves can be loaded and parted at little cost.
-    const HALVES: bool = false;
-
     /// All lanes the same.
     fn splat(value: Self::Elem) -> Self;
     /// Reads `LANES` numbers.
@@ -139,31 +136,38 @@ pub(crate) trait Vector: Copy {
             unsafe { *to.add(i) = Self::sum16(from.add(16 * i)) };
         }
     }
-    /// Half a vector from each of two places, where there are two lanes or more.
+    /// A vector in `N` parts, 2 or 4 of them, each loaded from a place of its own.
     ///
     /// # Safety
-    /// Both must be valid for reading half of `LANES` numbers.
+    /// There must be as many lanes; each place must be valid for reading `LANES / N` numbers.
     #[inline(always)]
-    unsafe fn load_halves(low: *const Self::Elem, high: *const Self::Elem) -> Self {
-        let half = Self::LANES / 2;
+    unsafe fn load_parts<const N: usize>(from: [*const Self::Elem; N]) -> Self {
+        let part = Self::LANES / N;
         let mut buffer = [Self::Elem::ZERO; 16];
-        // SAFETY: the caller vouches for both halves; the buffer holds 16 >= LANES.
+        // SAFETY: the caller vouches for the parts; the buffer holds 16 >= LANES.
         unsafe {
-            for i in 0..half {
-                (buffer[i], buffer[half + i]) = (*low.add(i), *high.add(i));
+            for i in 0..N * part {
+                buffer[i] = *from[i / part].add(i % part);
             }
             Self::load(buffer.as_ptr())
         }
     }
-    /// The lower half of the lanes twice, and the upper half twice.
+    /// Stores each quarter of the lanes to a place of its own, the last one first.
+    ///
+    /// # Safety
+    /// There must be four lanes or more; each place must be valid for writing a quarter of them.
     #[inline(always)]
-    fn halves(self) -> (Self, Self) {
+    unsafe fn store_quarters(self, to: [*mut Self::Elem; 4]) {
+        let quarter = Self::LANES / 4;
         let mut buffer = [Self::Elem::ZERO; 16];
-        // SAFETY: the buffer holds 16 >= LANES; both halves end in it.
+        // SAFETY: the caller vouches for the places; the buffer holds 16 >= LANES.
         unsafe {
             self.store(buffer.as_mut_ptr());
-            let (low, high) = (buffer.as_ptr(), buffer.as_ptr().add(Self::LANES / 2));
-            (Self::load_halves(low, low), Self::load_halves(high, high))
+            for q in [3, 2, 1, 0] {
+                for i in 0..quarter {
+                    *to[q].add(i) = buffer[q * quarter + i];
+                }
+            }
         }
     }
     /// `to[i * to_pitch + j] = from[j * from_pitch + i]` for `i, j < 16`; of `i` from `rows` on perhaps not.

@@ -28,7 +28,6 @@ impl<T: Scalar, const N: usize, const FUSED: bool> Vector for Wide<T, N, FUSED> 
     type One = Wide<T, 1, FUSED>;
     const LANES: usize = N;
     const REGISTERS: usize = 16;
-    const HALVES: bool = N > 1;
 
     // Arrays are for correctness, not speed: one shape.
     shapes!(4 x 1; windows of 1);

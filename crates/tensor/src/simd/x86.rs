@@ -43,7 +43,6 @@ impl Vector for F32x8 {
     type One = Wide<f32, 1, true>;
     const LANES: usize = 8;
     const REGISTERS: usize = 16;
-    const HALVES: bool = true;
     // At most 12 accumulators, 2 held operands and 2 in flight: all 16 registers. 8 independent sums keep two
     // multiply-add units of 4 cycles busy, so none of the larger shapes is slower than another.
     shapes!(6 x 2, 2 x 6, 2 x 5, 3 x 3, 4 x 2, 8 x 1, 1 x 8, 4 x 1, 2 x 2; windows of 2);
@@ -183,21 +182,13 @@ impl Vector for F32x8 {
         })
     }
     #[inline(always)]
-    unsafe fn load_halves(low: *const f32, high: *const f32) -> Self {
-        // SAFETY: see above.
+    unsafe fn load_parts<const N: usize>(from: [*const f32; N]) -> Self {
+        // SAFETY: see above; eight lanes are used in halves alone.
         Self(unsafe {
-            _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(_mm_loadu_ps(low)), _mm_loadu_ps(high))
+            assert!(const { N == 2 });
+            let (low, high) = (_mm_loadu_ps(from[0]), _mm_loadu_ps(from[1]));
+            _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(low), high)
         })
-    }
-    #[inline(always)]
-    fn halves(self) -> (Self, Self) {
-        // SAFETY: see above.
-        unsafe {
-            (
-                Self(_mm256_permute2f128_ps::<0x00>(self.0, self.0)),
-                Self(_mm256_permute2f128_ps::<0x11>(self.0, self.0)),
-            )
-        }
     }
     #[inline(always)]
     unsafe fn sum16(from: *const f32) -> f32 {
@@ -253,7 +244,6 @@ impl Vector for F32x16 {
     type One = Wide<f32, 1, true>;
     const LANES: usize = 16;
     const REGISTERS: usize = 32;
-    const HALVES: bool = true;
     // At most 25 accumulators, 5 held operands and 2 in flight: all 32 registers.
     shapes!(8 x 3, 4 x 6, 6 x 4, 5 x 5, 10 x 2, 8 x 2, 4 x 5, 3 x 3, 16 x 1, 10 x 1, 8 x 1, 1 x 12, 4 x 1, 2 x 2; windows of 4);
 
@@ -383,21 +373,26 @@ impl Vector for F32x16 {
         })
     }
     #[inline(always)]
-    unsafe fn load_halves(low: *const f32, high: *const f32) -> Self {
+    unsafe fn load_parts<const N: usize>(from: [*const f32; N]) -> Self {
         // SAFETY: see above.
         Self(unsafe {
-            let (low, high) = (_mm256_loadu_pd(low.cast()), _mm256_loadu_pd(high.cast()));
+            let (low, high) = if const { N == 2 } {
+                (_mm256_loadu_ps(from[0]), _mm256_loadu_ps(from[1]))
+            } else {
+                (F32x8::load_parts([from[0], from[1]]).0, F32x8::load_parts([from[2], from[N - 1]]).0)
+            };
+            let (low, high) = (_mm256_castps_pd(low), _mm256_castps_pd(high));
             _mm512_castpd_ps(_mm512_insertf64x4::<1>(_mm512_castpd256_pd512(low), high))
         })
     }
     #[inline(always)]
-    fn halves(self) -> (Self, Self) {
-        // SAFETY: see above.
+    unsafe fn store_quarters(self, to: [*mut f32; 4]) {
+        // SAFETY: see above; the caller vouches for the places.
         unsafe {
-            (
-                Self(_mm512_shuffle_f32x4::<0x44>(self.0, self.0)),
-                Self(_mm512_shuffle_f32x4::<0xee>(self.0, self.0)),
-            )
+            _mm_storeu_ps(to[3], _mm512_extractf32x4_ps::<3>(self.0));
+            _mm_storeu_ps(to[2], _mm512_extractf32x4_ps::<2>(self.0));
+            _mm_storeu_ps(to[1], _mm512_extractf32x4_ps::<1>(self.0));
+            _mm_storeu_ps(to[0], _mm512_castps512_ps128(self.0));
         }
     }
     #[inline(always)]
@@ -489,9 +484,7 @@ unsafe fn transpose8(from: *const f32, from_pitch: usize, to: *mut f32, to_pitch
         let four = |a, b| (_mm256_shuffle_ps::<0x44>(a, b), _mm256_shuffle_ps::<0xee>(a, b));
         for i in [0, 4] {
             // Of columns i to i + 3, rows j and j + 4.
-            let r = |j: usize| {
-                F32x8::load_halves(from.add(j * from_pitch + i), from.add((j + 4) * from_pitch + i)).0
-            };
+            let r = |j: usize| F32x8::load_parts([j, j + 4].map(|j| from.add(j * from_pitch + i))).0;
             let ((a0, a1), (a2, a3)) = (pair(r(0), r(1)), pair(r(2), r(3)));
             let ((b0, b1), (b2, b3)) = (four(a0, a2), four(a1, a3));
             for (k, row) in [b0, b1, b2, b3].into_iter().enumerate() {
