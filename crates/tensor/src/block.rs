@@ -163,7 +163,7 @@ pub(crate) fn pack_features<V: Vector>(
                     prefetch(from.as_ptr().wrapping_add(lane * features + AHEAD));
                 }
                 // SAFETY: sixteen rows of sixteen features are there; `out` holds 16 x 16 numbers.
-                unsafe { V::transpose16(from.as_ptr(), features, LANES, out.as_mut_ptr(), LANES) };
+                unsafe { V::transpose16(from.as_ptr(), features, [LANES; 2], out.as_mut_ptr(), LANES) };
                 continue;
             }
             // Dead lanes, or a last panel of fewer features.
@@ -178,7 +178,7 @@ pub(crate) fn pack_features<V: Vector>(
             if width == LANES {
                 // SAFETY: both squares hold 16 x 16 numbers.
                 unsafe {
-                    V::transpose16(square.as_flattened().as_ptr(), LANES, LANES, out.as_mut_ptr(), LANES)
+                    V::transpose16(square.as_flattened().as_ptr(), LANES, [LANES; 2], out.as_mut_ptr(), LANES)
                 };
             } else {
                 for (feature, out) in out.chunks_exact_mut(LANES).enumerate() {

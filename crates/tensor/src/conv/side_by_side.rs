@@ -97,7 +97,7 @@ pub(crate) fn turn<V: Vector>(
         }
     }
     // SAFETY: both squares hold 16 x 16 numbers.
-    unsafe { V::transpose16(square.as_ptr(), LANES, LANES, to.as_mut_ptr(), LANES) };
+    unsafe { V::transpose16(square.as_ptr(), LANES, [LANES; 2], to.as_mut_ptr(), LANES) };
 }
 
 /// Scratch of [`channels_side_by_side`]: x with its padding, dy and dw transposed.
@@ -164,7 +164,7 @@ pub(crate) unsafe fn channels_side_by_side<V: Vector>(
         let mut square = [V::Elem::ZERO; LANES * LANES];
         for (i, dw_t) in dw_t.chunks_exact(LANES * LANES).enumerate() {
             // SAFETY: both squares hold 16 x 16 numbers.
-            unsafe { V::transpose16(dw_t.as_ptr(), LANES, LANES, square.as_mut_ptr(), LANES) };
+            unsafe { V::transpose16(dw_t.as_ptr(), LANES, [LANES; 2], square.as_mut_ptr(), LANES) };
             let count = LANES.min(taps - i * LANES);
             for (r, square) in square.chunks_exact(LANES).take(channels).enumerate() {
                 let dw = &mut dw[(o + r) * taps + i * LANES..][..count];

@@ -198,16 +198,16 @@ impl<T: Scalar> Squares<T> for Gradient<'_, T> {
 
 /// The windows of a max-pooling by 2x2: of each the gradient of its maximum, and the place of that, from 0 to 3 in row order; 4 if a
 /// ReLU lets nothing through.
-pub(crate) struct Maxima<'a, T> {
+pub(crate) struct Maxima<'a, T, const FOLDED: bool> {
     pub(crate) dy: Gradient<'a, T>,
     /// Laid out like it.
     pub(crate) tape: &'a [T],
-    /// In how many bands they are [folded](super::fold), and the rows of windows of each.
+    /// In how many bands they are [`FOLDED`](super::fold), and the rows of windows of each.
     pub(crate) parts: usize,
     pub(crate) band: usize,
 }
 
-impl<T: Scalar> Maxima<'_, T> {
+impl<T: Scalar, const FOLDED: bool> Maxima<'_, T, FOLDED> {
     /// The numbers of a square among those of all windows.
     ///
     /// # Safety
@@ -215,9 +215,12 @@ impl<T: Scalar> Maxima<'_, T> {
     #[inline(always)]
     unsafe fn load<V: Vector<Elem = T>>(&self, from: &[T], Square { o, i, j, lane }: Square) -> V {
         let Gradient { rows, columns, plane, .. } = self.dy;
-        let none = [T::ZERO; LANES];
         // SAFETY: the caller vouches for the square, in bands that have such a row.
         unsafe {
+            if !FOLDED {
+                return V::load(from.as_ptr().add(o * plane + (i * columns + j) * LANES + lane));
+            }
+            let none = [T::ZERO; LANES];
             let at = |part: usize| {
                 let row = i + part * self.band;
                 if row < rows {
@@ -231,14 +234,13 @@ impl<T: Scalar> Maxima<'_, T> {
                 (4, LANES) => V::load_parts([0, 1, 2, 3].map(at)),
                 (4, 8) => V::load_parts([lane / 4, lane / 4 + 1].map(at)),
                 (4, _) => V::load(at(lane / 4).add(lane % 4)),
-                (2, _) => V::load(at(lane / 8).add(lane % 8)),
-                _ => V::load(at(0).add(lane)),
+                _ => V::load(at(lane / 8).add(lane % 8)),
             }
         }
     }
 }
 
-impl<T: Scalar> Squares<T> for Maxima<'_, T> {
+impl<T: Scalar, const FOLDED: bool> Squares<T> for Maxima<'_, T, FOLDED> {
     #[inline(always)]
     fn size(&self) -> [usize; 2] {
         [self.band, self.dy.columns]

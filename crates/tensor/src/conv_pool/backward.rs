@@ -110,16 +110,17 @@ unsafe fn maxima_gradient<V: Vector>(
     scratch: &mut [V::Elem],
 ) {
     let parts = parts(live);
-    let (conv, live, x, band) = if parts > 1 {
-        let bands = Bands::of_gradient(conv, parts);
-        bands.x.run(x, scratch);
-        (bands.conv, LANES, &*scratch, bands.conv.h_out() / 2)
-    } else {
-        (*conv, live, x, dy.rows)
-    };
-    let maxima = Maxima { dy, tape, parts, band };
     // SAFETY: as the caller vouches; what is folded has the length of its geometry.
-    unsafe { squares::gradient::<V, _, true>(&conv, live, x.as_ptr(), &maxima, sums, bias_sums) };
+    unsafe {
+        if parts == 1 {
+            let maxima = Maxima::<_, false> { dy, tape, parts, band: dy.rows };
+            return squares::gradient::<V, _, true>(conv, live, x.as_ptr(), &maxima, sums, bias_sums);
+        }
+        let Bands { conv, x: fold } = Bands::of_gradient(conv, parts);
+        fold.run(x, scratch);
+        let maxima = Maxima::<_, true> { dy, tape, parts, band: conv.h_out() / 2 };
+        squares::gradient::<V, _, true>(&conv, LANES, scratch.as_ptr(), &maxima, sums, bias_sums);
+    }
 }
 
 /// Rows and columns that the windows cover.

@@ -70,7 +70,7 @@ impl<V: Vector> OutputGradient<V> for Windows<'_, V::Elem> {
             }
         }
         let dy = Gradient { dy: gradients, rows, columns, plane: 0 };
-        let maxima = Maxima { dy, tape: places, parts: 1, band: rows };
+        let maxima = Maxima::<_, false> { dy, tape: places, parts: 1, band: rows };
         // SAFETY: as the caller vouches; the places of channels that do not exist are zero, like their gradients.
         unsafe { squares::gradient::<V, _, false>(conv, channels, x.as_ptr(), &maxima, sums, bias_sums) };
     }

@@ -1,7 +1,7 @@
 //! The parameter gradient of a dense layer, `dW = dy x^T`: its operands are kept, block by block, in the order in which the
 //! product walks through them, and the product is made once for all samples.
 
-use super::Dense;
+use super::{Dense, chunks};
 use crate::conv::gradient::add_row;
 use crate::micro::{FAR, Tile, cover, held, product};
 use crate::simd::{Kernel, Vector, prefetch};
@@ -103,11 +103,11 @@ impl<T: Scalar> Kernel<T> for Keep<'_, T> {
                     // SAFETY: both squares hold 16 x 16 numbers.
                     unsafe {
                         if x.len() == LANES * LANES {
-                            V::transpose16(x.as_ptr(), LANES, live, to.as_mut_ptr(), LANES);
+                            V::transpose16(x.as_ptr(), LANES, [live, LANES], to.as_mut_ptr(), LANES);
                         } else {
                             let mut square = [T::ZERO; LANES * LANES];
                             square[..x.len()].copy_from_slice(x);
-                            V::transpose16(square.as_ptr(), LANES, live, to.as_mut_ptr(), LANES);
+                            V::transpose16(square.as_ptr(), LANES, [live, LANES], to.as_mut_ptr(), LANES);
                         }
                     }
                 }
@@ -149,7 +149,7 @@ impl<T: Scalar> Kernel<T> for MoveRows<'_, T> {
     #[inline(always)]
     fn run<V: Vector<Elem = T>>(self) {
         let Self { dense, rows, kept, rate, w, b } = self;
-        let inputs = dense.inputs;
+        let (inputs, first) = (dense.inputs, rows.start);
         let samples: usize = kept.iter().map(|kept| kept.block.samples()).sum();
         if samples == 1
             && let [kept] = kept
@@ -167,18 +167,20 @@ impl<T: Scalar> Kernel<T> for MoveRows<'_, T> {
             return;
         }
         if let Some(b) = b {
-            for (o, b) in rows.clone().zip(b) {
-                let gradient = dense.sum_of_column::<V>(o, kept);
-                match rate {
-                    None => *b += gradient,
-                    Some(rate) => *b -= rate * gradient,
+            for (rows, b) in chunks(rows.len(), LANES).zip(b.chunks_mut(LANES)) {
+                let gradients = dense.sums_of_columns::<V>(first + rows.start, rows.len(), kept);
+                for (b, gradient) in b.iter_mut().zip(gradients) {
+                    match rate {
+                        None => *b += gradient,
+                        Some(rate) => *b -= rate * gradient,
+                    }
                 }
             }
         }
-        if let [kept] = kept
-            && samples <= FEW
+        if samples <= FEW
+            && let Some(few) = FewSamples::of(inputs, kept)
         {
-            return move_by_few::<V>(inputs, rows, kept, rate, w);
+            return move_by_few::<V>(inputs, rows, &few, rate, w);
         }
         let columns = inputs.div_ceil(V::LANES);
         let shape @ (_, width) = V::best_shape(rows.len(), columns, FAR);
@@ -201,27 +203,74 @@ impl<T: Scalar> Kernel<T> for MoveRows<'_, T> {
 }
 
 impl Dense {
-    /// The sum of the gradient of output `o` over the kept samples: of tiles sixteen partial sums and then their tree, of single
-    /// samples one after the other.
+    /// The sums of the gradients of `count` outputs from `first` on, sixteen at most, over the kept samples: of tiles sixteen partial
+    /// sums and then their tree, of single samples one after the other.
     #[inline(always)]
-    fn sum_of_column<V: Vector>(&self, o: usize, kept: &[Kept<'_, V::Elem>]) -> V::Elem {
+    fn sums_of_columns<'a, V: Vector>(
+        &self,
+        first: usize,
+        count: usize,
+        kept: &[Kept<'a, V::Elem>],
+    ) -> [V::Elem; LANES] {
+        let mut all = [V::Elem::ZERO; LANES];
+        let columns = |kept: &Kept<'a, V::Elem>| {
+            let (room, samples) = (kept.room, kept.block.samples());
+            let columns = kept.dy(self.inputs)[first * room..].chunks_exact(room).take(count);
+            columns.map(move |column| &column[..samples]).enumerate()
+        };
         if kept.first().is_some_and(|kept| kept.block.lanes() == 1) {
-            let columns =
-                kept.iter().map(|kept| &kept.dy(self.inputs)[o * kept.room..][..kept.block.samples()]);
-            return columns.flatten().fold(V::Elem::ZERO, |sum, &d| sum + d);
+            for (o, column) in kept.iter().flat_map(columns) {
+                all[o] = column.iter().fold(all[o], |sum, &d| sum + d);
+            }
+            return all;
         }
-        let mut sums = [V::Elem::ZERO; LANES];
-        for kept in kept {
-            let column = &kept.dy(self.inputs)[o * kept.room..][..kept.block.samples()];
-            add_row::<V>(column, &mut sums);
+        let mut sums = [[V::Elem::ZERO; LANES]; LANES];
+        for (o, column) in kept.iter().flat_map(columns) {
+            add_row::<V>(column, &mut sums[o]);
         }
-        // SAFETY: sums holds 16 numbers.
-        unsafe { V::sum16(sums.as_ptr()) }
+        // SAFETY: there are 16 rows of 16 numbers, and 16 sums.
+        unsafe { V::sum_rows(sums.as_flattened().as_ptr(), all.as_mut_ptr()) };
+        all
     }
 }
 
 /// Samples whose dy is held in registers while a row of the weight is walked through: eight leave eight of sixteen.
 const FEW: usize = 8;
+
+/// Where x and dy of no more than [`FEW`] samples lie, whatever was kept together.
+#[derive(Clone, Copy)]
+struct FewSamples<T> {
+    count: usize,
+    x: [*const T; FEW],
+    /// From sixteen inputs to the next.
+    sixteen: usize,
+    dy: [*const T; FEW],
+    /// From one output to the next.
+    output: usize,
+}
+
+impl<T: Scalar> FewSamples<T> {
+    /// Those of all that was kept, if it lies alike.
+    #[inline(always)]
+    fn of(inputs: usize, kept: &[Kept<'_, T>]) -> Option<Self> {
+        let first = kept.first()?;
+        let (sixteen, output) = (first.x(inputs).sixteen, first.room);
+        let mut few =
+            Self { count: 0, x: [std::ptr::null(); FEW], sixteen, dy: [std::ptr::null(); FEW], output };
+        for kept in kept {
+            let (Strip { x, sample, sixteen }, dy) = (kept.x(inputs), kept.dy(inputs));
+            if (sixteen, kept.room) != (few.sixteen, few.output) {
+                return None;
+            }
+            for k in 0..kept.block.samples() {
+                few.x[few.count] = x.wrapping_add(k * sample);
+                few.dy[few.count] = dy.as_ptr().wrapping_add(k);
+                few.count += 1;
+            }
+        }
+        Some(few)
+    }
+}
 
 /// Inputs whose x of [`FEW`] samples fits into half of the first cache.
 const STRIP: usize = 512;
@@ -232,18 +281,18 @@ const STRIP: usize = 512;
 fn move_by_few<V: Vector>(
     inputs: usize,
     rows: Range<usize>,
-    kept: &Kept<'_, V::Elem>,
+    all: &FewSamples<V::Elem>,
     rate: Option<V::Elem>,
     w: &mut [V::Elem],
 ) {
-    let all = kept.x(inputs);
-    let dy = kept.dy(inputs).as_ptr().wrapping_add(rows.start * kept.room);
     for from in (0..inputs).step_by(STRIP) {
-        let x = Strip { x: all.x.wrapping_add(from / LANES * all.sixteen), ..all };
+        let samples = FewSamples {
+            x: all.x.map(|x| x.wrapping_add(from / LANES * all.sixteen)),
+            dy: all.dy.map(|dy| dy.wrapping_add(rows.start * all.output)),
+            ..*all
+        };
         let strip = MoveStrip {
-            x,
-            dy,
-            room: kept.room,
+            samples,
             rate,
             w: w.as_mut_ptr().wrapping_add(from),
             rows: rows.len(),
@@ -251,7 +300,7 @@ fn move_by_few<V: Vector>(
             width: STRIP.min(inputs - from),
         };
         // The number of samples is a constant, so that every one of them has its register.
-        match kept.block.samples() {
+        match samples.count {
             1 => V::apart(Samples::<1, _>(strip)),
             2 => V::apart(Samples::<2, _>(strip)),
             3 => V::apart(Samples::<3, _>(strip)),
@@ -276,11 +325,8 @@ struct Strip<T> {
 
 /// Some columns of rows of the weight.
 struct MoveStrip<T> {
-    x: Strip<T>,
-    /// Of the first row; those of a row lie side by side.
-    dy: *const T,
-    /// Numbers from one row of dy to the next.
-    room: usize,
+    /// Of these columns and rows.
+    samples: FewSamples<T>,
     rate: Option<T>,
     w: *mut T,
     rows: usize,
@@ -320,27 +366,25 @@ impl<T: Scalar> MoveStrip<T> {
     /// The rows must exist; x must hold their inputs of `K` samples, and zeros up to a whole sixteen.
     #[inline(always)]
     unsafe fn rows<V: Vector<Elem = T>, const K: usize, const R: usize>(&self, r: usize) {
-        let Self { x, dy, room, rate, w, row, width, .. } = *self;
+        let Self { samples: FewSamples { x, sixteen, dy, output, .. }, rate, w, row, width, .. } = *self;
         let mut held_dy = [[V::splat(T::ZERO); K]; R];
-        let mut samples = [x.x; K];
+        let mut samples = [x[0]; K];
         let mut to = [w; R];
         // SAFETY: as the caller vouches.
         unsafe {
             for i in 0..R {
                 to[i] = w.add((r + i) * row);
                 for k in 0..K {
-                    held_dy[i][k] = V::splat(*dy.add((r + i) * room + k));
+                    held_dy[i][k] = V::splat(*dy[k].add((r + i) * output));
                 }
             }
-            for k in 0..K {
-                samples[k] = x.x.add(k * x.sample);
-            }
+            samples.copy_from_slice(&x[..K]);
             let samples = held::<_, K, 4>(samples);
             // Two sixteens at a time: one sum alone would wait for each of its multiply-adds.
             let (mut i, mut at) = (0, 0);
             while i + 2 * LANES <= width {
                 for part in (0..LANES).step_by(V::LANES) {
-                    let both = [at + part, at + x.sixteen + part];
+                    let both = [at + part, at + sixteen + part];
                     move_vectors::<V, K, R, 2>(
                         samples,
                         both,
@@ -352,14 +396,14 @@ impl<T: Scalar> MoveStrip<T> {
                     );
                 }
                 i += 2 * LANES;
-                at += 2 * x.sixteen;
+                at += 2 * sixteen;
             }
             while i < width {
                 let n = V::LANES.min(width - i);
                 move_vectors::<V, K, R, 1>(samples, [at + i % LANES], held_dy, rate, to, [i], n);
                 i += V::LANES;
                 if i % LANES == 0 {
-                    at += x.sixteen;
+                    at += sixteen;
                 }
             }
         }

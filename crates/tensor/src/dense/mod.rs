@@ -1,11 +1,11 @@
 //! The dense (fully connected) layer's products: forward and input gradient here, the parameter gradient in [`gradient`].
 
+mod few;
 pub(crate) mod gradient;
 
 use crate::block::pack_features;
-use crate::conv::gradient::add_sums;
 use crate::error::checked_product;
-use crate::micro::{Tile, add_product, best_shape, cost, cover, held, product};
+use crate::micro::{Tile, best_shape, cost, cover, product};
 use crate::simd::{Kernel, Vector};
 use crate::{Block, GeometryError, Input, LANES, Scalar, Tiles};
 pub use gradient::Kept;
@@ -53,24 +53,25 @@ impl Dense {
         self.kept_len(block).max(self.panel_len(block)).max(self.sums_len(block))
     }
 
-    /// Scratch of [`forward`](Self::forward) of several samples that lie one after the other.
+    /// Scratch of [`forward`](Self::forward) of few samples.
     fn sums_len(&self, block: Block) -> usize {
-        let several = block.lanes() == 1 && block.samples() > 1;
-        if several { block.samples() * self.outputs.min(MOST_DOTS) * LANES } else { 0 }
+        if block.lanes() == 1 { few::rows_len(self, block.samples()) } else { few::tile_len(self) }
     }
 
-    /// Scratch of [`backward_input`](Self::backward_input): a panel of the weight.
+    /// Scratch of [`backward_input`](Self::backward_input): a panel of the weight, or dx of few samples.
     fn panel_len(&self, block: Block) -> usize {
-        if block.lanes() == 1 { 0 } else { self.outputs * PANEL }
+        if block.lanes() == 1 { 0 } else { few::tile_len(self).max(self.outputs * PANEL) }
     }
 
-    /// `y = W x + b`: `[outputs x 16] = [outputs x inputs] * [inputs x 16]` for each tile. Overwrites `y`.
+    /// `y = W x + b`: `[outputs x 16] = [outputs x inputs] * [inputs x 16]` for each tile, or the rows `outputs` of it, which are then
+    /// all that `w`, `b` and `y` hold. Overwrites `y`.
     ///
     /// # Panics
-    /// If something has not the length its shape says, or rows are given that may not be.
+    /// If there are not such outputs, something has not the length its shape says, or rows are given that may not be.
     #[track_caller]
     pub fn forward<T: Scalar>(
         &self,
+        outputs: Range<usize>,
         block: Block,
         w: &[T],
         b: Option<&[T]>,
@@ -78,15 +79,17 @@ impl Dense {
         y: Tiles<'_, T>,
         scratch: &mut [T],
     ) {
-        self.check_weight(w.len());
+        assert!(outputs.start <= outputs.end && outputs.end <= self.outputs, "dense: outputs {outputs:?}");
+        let outputs = outputs.len();
+        assert_eq!(w.len(), self.inputs * outputs, "dense: length of the weight");
         self.check_input(block, x);
         if let Input::Rows(_) = x {
             Self::check_scratch(row_chunk(self.inputs, block.tiles()) * block.len(1), scratch.len());
         }
         Self::check_scratch(self.sums_len(block), scratch.len());
-        assert!(b.is_none_or(|b| b.len() == self.outputs), "dense: bias must hold {} numbers", self.outputs);
-        let y_features = y.features_apart(block, self.outputs);
-        T::dense_forward(Forward { dense: *self, block, w, b, x, y, y_features, scratch });
+        assert!(b.is_none_or(|b| b.len() == outputs), "dense: bias must hold {outputs} numbers");
+        let y_features = y.features_apart(block, outputs);
+        T::dense_forward(Forward { dense: *self, outputs, block, w, b, x, y, y_features, scratch });
     }
 
     /// `dx = W^T dy`: `[inputs x 16] = [inputs x outputs] * [outputs x 16]` for each tile, or the rows `inputs` of it, which are
@@ -106,7 +109,7 @@ impl Dense {
     ) {
         assert!(inputs.start <= inputs.end && inputs.end <= self.inputs, "dense: inputs {inputs:?}");
         assert_eq!(dy.len(), block.len(self.outputs), "dense: length of dy for {block:?}");
-        self.check_weight(w.len());
+        assert_eq!(w.len(), self.inputs * self.outputs, "dense: length of the weight");
         Self::check_scratch(self.panel_len(block), scratch.len());
         let dx_features = dx.features_apart(block, inputs.len());
         T::dense_backward_input(BackwardInput {
@@ -220,11 +223,6 @@ impl Dense {
                 assert_eq!(rows.len(), len, "dense: length of the rows of {block:?}");
             }
         }
-    }
-
-    #[track_caller]
-    fn check_weight(&self, w: usize) {
-        assert_eq!(w, self.inputs * self.outputs, "dense: length of the weight");
     }
 }
 
@@ -372,6 +370,8 @@ impl Tiling {
 
 pub(crate) struct Forward<'a, T> {
     dense: Dense,
+    /// Of which so many are computed.
+    outputs: usize,
     block: Block,
     w: &'a [T],
     b: Option<&'a [T]>,
@@ -387,35 +387,17 @@ impl<T: Scalar> Kernel<T> for Forward<'_, T> {
 
     #[inline(always)]
     fn run<V: Vector<Elem = T>>(self) {
-        let Self { dense: Dense { inputs, outputs }, block, w, b, x, y, y_features, scratch } = self;
-        let samples = block.samples();
+        let Self { dense, outputs, block, w, b, x, y, y_features, scratch } = self;
+        let inputs = dense.inputs;
         if block.lanes() == 1 {
-            let x = x.numbers();
-            if samples == 1 {
-                // SAFETY: the lengths were checked against the sizes.
-                return unsafe { matrix_vector::<V>(w, b, x, y.into_slice()) };
-            }
-            for outputs in chunks(outputs, outputs.div_ceil(outputs.div_ceil(MOST_DOTS))) {
-                let sums = scratch.as_mut_ptr();
-                let dots = Dots {
-                    w: w[outputs.start * inputs..].as_ptr(),
-                    x: x.as_ptr(),
-                    inputs,
-                    outputs: outputs.len(),
-                    sums,
-                };
-                // SAFETY: the lengths were checked against the sizes; the shape fits.
-                unsafe {
-                    let shape = best_shape::<V>(samples, outputs.len());
-                    cover::<V>(&dots, [shape; 2], samples, (0, outputs.len()));
-                    for s in 0..samples {
-                        let b = b.map(|b| &b[outputs.clone()]);
-                        let y = y.start.add(s * y_features + outputs.start);
-                        dots.sum_up::<V>(s, b, std::slice::from_raw_parts_mut(y, outputs.len()));
-                    }
-                }
-            }
-            return;
+            // SAFETY: the lengths were checked against the sizes.
+            return unsafe {
+                few::forward_rows::<V>(block.samples(), w, b, x.numbers(), y, y_features, scratch)
+            };
+        }
+        if few::suits(&dense, block) {
+            // SAFETY: the lengths were checked against the sizes.
+            return unsafe { few::forward_tile::<V>(inputs, block.samples(), w, b, x, y.start, scratch) };
         }
         let columns = columns::<V>(block);
         let tiling = Tiling::new::<V>(outputs, columns);
@@ -449,138 +431,6 @@ impl<T: Scalar> Kernel<T> for Forward<'_, T> {
     }
 }
 
-/// Outputs of several samples, at most, that are computed before their sums are made up: they leave room in the first cache.
-const MOST_DOTS: usize = 64;
-
-/// `y[s][o] = b[o] + sum_i w[o][i] x[s][i]`, of samples that lie one after the other: sixteen partial sums each (input `i` goes to
-/// sum `i mod 16`), then their tree. Tiles of samples x outputs: the weight, which comes from farther, is read as rarely as can be.
-struct Dots<T> {
-    w: *const T,
-    x: *const T,
-    inputs: usize,
-    outputs: usize,
-    /// `[sample][output][16]`.
-    sums: *mut T,
-}
-
-impl<T: Scalar> Tile<T> for Dots<T> {
-    #[inline(always)]
-    unsafe fn at<V: Vector<Elem = T>, const R: usize, const C: usize>(
-        &self,
-        s: usize,
-        o: usize,
-        _fresh: (usize, usize),
-    ) {
-        let Self { w, x, inputs, outputs, sums } = *self;
-        // SAFETY: the caller vouches for samples and outputs; whole vectors end within the inputs.
-        unsafe {
-            for part in (0..LANES).step_by(V::LANES) {
-                let (mut a, mut b) = ([x; R], [w; C]);
-                for r in 0..R {
-                    a[r] = x.wrapping_add((s + r) * inputs + part);
-                }
-                for c in 0..C {
-                    b[c] = w.wrapping_add((o + c) * inputs + part);
-                }
-                let (a, b) = (held::<_, R, C>(a), held::<_, C, R>(b));
-                let mut acc = [[V::splat(T::ZERO); C]; R];
-                for i in (0..inputs / LANES * LANES).step_by(LANES) {
-                    add_product::<V, R, C, true>(&mut acc, a, b, [i as isize; 2]);
-                }
-                for r in 0..R {
-                    for c in 0..C {
-                        acc[r][c].store(sums.add(((s + r) * outputs + o + c) * LANES + part));
-                    }
-                }
-            }
-        }
-    }
-}
-
-impl<T: Scalar> Dots<T> {
-    /// The ends of the sums of a sample, their trees and the bias.
-    ///
-    /// # Safety
-    /// The sample must exist, and `b` and `y` have a number for each output.
-    #[inline(always)]
-    unsafe fn sum_up<V: Vector<Elem = T>>(&self, s: usize, b: Option<&[T]>, y: &mut [T]) {
-        let Self { w, x, inputs, outputs, sums } = *self;
-        let whole = inputs / LANES * LANES;
-        // SAFETY: as the caller vouches; `n` inputs are left from `i` on.
-        unsafe {
-            let sums = sums.add(s * outputs * LANES);
-            for i in (whole..inputs).step_by(V::LANES) {
-                let n = V::LANES.min(inputs - i);
-                let x = V::load_first(x.add(s * inputs + i), n);
-                for o in 0..outputs {
-                    let sum = sums.add(o * LANES + i - whole);
-                    V::load_first(w.add(o * inputs + i), n).mul_add(x, V::load(sum)).store(sum);
-                }
-            }
-            match b {
-                Some(b) => y.copy_from_slice(b),
-                None => y.fill(T::ZERO),
-            }
-            add_sums::<V>(std::slice::from_raw_parts(sums, outputs * LANES), y);
-        }
-    }
-}
-
-/// The same for one sample, more outputs at a time.
-///
-/// # Safety
-/// `w` must hold `y.len() * x.len()` numbers, `b` as many as `y`.
-#[inline(always)]
-unsafe fn matrix_vector<V: Vector>(w: &[V::Elem], b: Option<&[V::Elem]>, x: &[V::Elem], y: &mut [V::Elem]) {
-    /// Rows at most, and sums in flight: fewer would wait for each of their multiply-adds.
-    const SUMS: usize = 8;
-    let (inputs, outputs) = (x.len(), y.len());
-    let whole = inputs / LANES * LANES;
-    let parts = LANES / V::LANES;
-    let at_once = (SUMS / parts).max(1);
-    let mut o = 0;
-    while o < outputs {
-        let rows = at_once.min(outputs - o);
-        // A short last group repeats its last row, whose sum is then written more than once.
-        let row = |r: usize| (o + r.min(rows - 1)) * inputs;
-        let mut acc = [[V::splat(V::Elem::ZERO); LANES]; SUMS];
-        let mut sums = [[V::Elem::ZERO; LANES]; SUMS];
-        // SAFETY: whole vectors end at `whole` <= inputs, what is left holds inputs - whole numbers.
-        unsafe {
-            let mut i = 0;
-            while i < whole {
-                for p in 0..parts {
-                    let x = V::load(x.as_ptr().add(i + p * V::LANES));
-                    for r in 0..at_once {
-                        let w = V::load(w.as_ptr().add(row(r) + i + p * V::LANES));
-                        acc[r][p] = w.mul_add(x, acc[r][p]);
-                    }
-                }
-                i += LANES;
-            }
-            for p in 0..parts {
-                let i = whole + p * V::LANES;
-                if i < inputs {
-                    let n = V::LANES.min(inputs - i);
-                    let x = V::load_first(x.as_ptr().add(i), n);
-                    for r in 0..at_once {
-                        acc[r][p] = V::load_first(w.as_ptr().add(row(r) + i), n).mul_add(x, acc[r][p]);
-                    }
-                }
-                for r in 0..at_once {
-                    acc[r][p].store(sums[r].as_mut_ptr().add(p * V::LANES));
-                }
-            }
-        }
-        for r in 0..rows {
-            // SAFETY: a row of sums holds 16 numbers.
-            let sum = unsafe { V::sum16(sums[r].as_ptr()) };
-            y[o + r] = b.map_or(sum, |b| sum + b[o + r]);
-        }
-        o += rows;
-    }
-}
-
 pub(crate) struct BackwardInput<'a, T> {
     dense: Dense,
     /// Those whose gradient is wanted.
@@ -599,39 +449,28 @@ impl<T: Scalar> Kernel<T> for BackwardInput<'_, T> {
 
     #[inline(always)]
     fn run<V: Vector<Elem = T>>(self) {
-        let Self { dense: Dense { inputs: row, outputs }, inputs, block, w, dy, dx, dx_features, scratch } =
-            self;
+        let Self { dense, inputs, block, w, dy, dx, dx_features, scratch } = self;
+        let Dense { inputs: row, outputs } = dense;
         if block.lanes() == 1 {
-            // Whole vectors of several samples side by side; else one sample after the other.
-            let samples = block.samples();
-            let vectors = if samples > 1 { inputs.len() / V::LANES } else { 0 };
             let w = w[inputs.start..].as_ptr();
-            // SAFETY: there is room for every sample, and the other lengths were checked against the sizes; the shape fits.
-            unsafe {
-                if vectors > 0 {
-                    let tile = SamplesByInputs {
-                        dy: dy.as_ptr(),
-                        w,
-                        row,
-                        outputs,
-                        dx: dx.start,
-                        dx_row: dx_features,
-                    };
-                    let shape = best_shape::<V>(samples, vectors);
-                    cover::<V>(&tile, [shape; 2], samples, (0, vectors));
-                }
-                let done = vectors * V::LANES;
-                for (s, dy) in dy.chunks_exact(outputs).enumerate().filter(|_| done < inputs.len()) {
-                    let dx = dx.start.add(s * dx_features + done);
-                    transposed_matrix_vector::<V>(w.add(done), row, dy, dx, inputs.len() - done);
-                }
-            }
-            return;
+            // SAFETY: there is room for every sample; the lengths were checked against the sizes.
+            return unsafe {
+                few::backward_rows::<V>(block.samples(), inputs.len(), outputs, w, row, dy, dx, dx_features)
+            };
+        }
+        // Where a vector would have empty lanes it holds inputs instead, as many as there are whole vectors of: the same bits.
+        let mut done = 0;
+        if V::LANES * few::parts(block) > LANES && few::suits(&dense, block) {
+            let w = w[inputs.start..].as_ptr();
+            // SAFETY: there is room for every sample; the lengths were checked against the sizes.
+            done = unsafe {
+                few::backward_tile::<V>(block.samples(), inputs.len(), outputs, w, row, dy, dx.start, scratch)
+            };
         }
         let columns = columns::<V>(block);
         let whole = Tiling::new::<V>(PANEL, columns);
         for steps in chunks(outputs, chunk(outputs, columns * V::LANES)) {
-            for i in inputs.clone().step_by(PANEL) {
+            for i in (inputs.start + done..inputs.end).step_by(PANEL) {
                 // Some columns of W side by side: otherwise each output reads a new cache line for a few numbers.
                 let width = PANEL.min(inputs.end - i);
                 let panel = &mut scratch[..steps.len() * PANEL];
@@ -664,86 +503,6 @@ impl<T: Scalar> Kernel<T> for BackwardInput<'_, T> {
                     }
                 };
             }
-        }
-    }
-}
-
-/// `dx = W^T dy` for samples that lie one after the other: tiles of samples x vectors of inputs. Each number of dx sums over the outputs
-/// in order.
-struct SamplesByInputs<T> {
-    dy: *const T,
-    /// Of the first input.
-    w: *const T,
-    row: usize,
-    outputs: usize,
-    dx: *mut T,
-    /// Numbers from one sample of it to the next.
-    dx_row: usize,
-}
-
-impl<T: Scalar> Tile<T> for SamplesByInputs<T> {
-    #[inline(always)]
-    unsafe fn at<V: Vector<Elem = T>, const R: usize, const C: usize>(
-        &self,
-        s: usize,
-        c0: usize,
-        _fresh: (usize, usize),
-    ) {
-        let Self { dy, w, row, outputs, dx, dx_row } = *self;
-        let mut acc = [[V::splat(T::ZERO); C]; R];
-        // SAFETY: the caller vouches for samples and vectors.
-        unsafe {
-            let mut b = [w; C];
-            for c in 0..C {
-                b[c] = w.add((c0 + c) * V::LANES);
-            }
-            product::<V, R, C, false, 0>(&mut acc, dy, outputs, s, b, row, outputs);
-            for r in 0..R {
-                for c in 0..C {
-                    acc[r][c].store(dx.add((s + r) * dx_row + (c0 + c) * V::LANES));
-                }
-            }
-        }
-    }
-}
-
-/// The same for one sample, more inputs at a time.
-///
-/// # Safety
-/// `w` must hold `dy.len()` rows of `inputs` numbers, `row` from one to the next, and `dx` have room for as many.
-#[inline(always)]
-unsafe fn transposed_matrix_vector<V: Vector>(
-    w: *const V::Elem,
-    row: usize,
-    dy: &[V::Elem],
-    dx: *mut V::Elem,
-    inputs: usize,
-) {
-    const C: usize = 8;
-    let mut i = 0;
-    // SAFETY: i + C * LANES <= inputs in the first loop, i + n <= inputs in the second.
-    unsafe {
-        while i + C * V::LANES <= inputs {
-            let mut acc = [V::splat(V::Elem::ZERO); C];
-            for (o, &d) in dy.iter().enumerate() {
-                let d = V::splat(d);
-                for c in 0..C {
-                    acc[c] = d.mul_add(V::load(w.add(o * row + i + c * V::LANES)), acc[c]);
-                }
-            }
-            for c in 0..C {
-                acc[c].store(dx.add(i + c * V::LANES));
-            }
-            i += C * V::LANES;
-        }
-        while i < inputs {
-            let n = V::LANES.min(inputs - i);
-            let mut acc = V::splat(V::Elem::ZERO);
-            for (o, &d) in dy.iter().enumerate() {
-                acc = V::splat(d).mul_add(V::load_first(w.add(o * row + i), n), acc);
-            }
-            acc.store_first(dx.add(i), n);
-            i += n;
         }
     }
 }

@@ -170,7 +170,7 @@ pub(crate) trait Vector: Copy {
             }
         }
     }
-    /// `to[i * to_pitch + j] = from[j * from_pitch + i]` for `i, j < 16`; of `i` from `rows` on perhaps not.
+    /// `to[i * to_pitch + j] = from[j * from_pitch + i]` for `i < rows`, `j < columns`, perhaps for more, up to 16.
     ///
     /// # Safety
     /// `from` must be valid for reading 16 rows of 16 that begin `from_pitch` apart, `to` for writing 16 that begin `to_pitch`
@@ -179,12 +179,12 @@ pub(crate) trait Vector: Copy {
     unsafe fn transpose16(
         from: *const Self::Elem,
         from_pitch: usize,
-        rows: usize,
+        [rows, columns]: [usize; 2],
         to: *mut Self::Elem,
         to_pitch: usize,
     ) {
         for i in 0..rows {
-            for j in 0..16 {
+            for j in 0..columns {
                 // SAFETY: the caller vouches for both squares.
                 unsafe { *to.add(i * to_pitch + j) = *from.add(j * from_pitch + i) };
             }

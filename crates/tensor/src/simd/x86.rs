@@ -224,9 +224,15 @@ impl Vector for F32x8 {
         }
     }
     #[inline(always)]
-    unsafe fn transpose16(from: *const f32, from_pitch: usize, rows: usize, to: *mut f32, to_pitch: usize) {
+    unsafe fn transpose16(
+        from: *const f32,
+        from_pitch: usize,
+        size: [usize; 2],
+        to: *mut f32,
+        to_pitch: usize,
+    ) {
         // SAFETY: see above; the caller vouches for both squares.
-        unsafe { transpose16(from, from_pitch, rows, to, to_pitch) }
+        unsafe { transpose16(from, from_pitch, size, to, to_pitch) }
     }
     #[inline(always)]
     fn exp(self) -> Self {
@@ -429,9 +435,15 @@ impl Vector for F32x16 {
         }
     }
     #[inline(always)]
-    unsafe fn transpose16(from: *const f32, from_pitch: usize, rows: usize, to: *mut f32, to_pitch: usize) {
+    unsafe fn transpose16(
+        from: *const f32,
+        from_pitch: usize,
+        size: [usize; 2],
+        to: *mut f32,
+        to_pitch: usize,
+    ) {
         // SAFETY: see above; the caller vouches for both squares.
-        unsafe { transpose16(from, from_pitch, rows, to, to_pitch) }
+        unsafe { transpose16(from, from_pitch, size, to, to_pitch) }
     }
     #[inline(always)]
     fn exp(self) -> Self {
@@ -460,9 +472,9 @@ unsafe fn first(n: usize) -> __m256i {
 /// # Safety
 /// AVX must be there; the squares as there.
 #[inline(always)]
-unsafe fn transpose16(from: *const f32, from_pitch: usize, rows: usize, to: *mut f32, to_pitch: usize) {
+unsafe fn transpose16(from: *const f32, from_pitch: usize, size: [usize; 2], to: *mut f32, to_pitch: usize) {
     for (i, j) in [(0, 0), (0, 8), (8, 0), (8, 8)] {
-        if i < rows {
+        if i < size[0] && j < size[1] {
             // SAFETY: as the caller vouches.
             unsafe {
                 transpose8(from.add(j * from_pitch + i), from_pitch, to.add(i * to_pitch + j), to_pitch)

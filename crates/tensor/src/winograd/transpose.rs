@@ -37,7 +37,13 @@ impl<T: Scalar> Kernel<T> for Transpose<'_, T> {
                 // SAFETY: rows i..i + 16 and columns j..j + 16 exist in both matrices, as was just checked.
                 unsafe {
                     let from = from.as_ptr().add(i * from_pitch + j);
-                    V::transpose16(from, from_pitch, LANES, to.as_mut_ptr().add(j * to_pitch + i), to_pitch);
+                    V::transpose16(
+                        from,
+                        from_pitch,
+                        [LANES; 2],
+                        to.as_mut_ptr().add(j * to_pitch + i),
+                        to_pitch,
+                    );
                 }
             }
         }

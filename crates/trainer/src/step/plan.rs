@@ -1,6 +1,6 @@
 //! Where a minibatch is cut: a function of the batch size and the network, never of the number of threads.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use byhand_layers::{Block, LANES};
 
@@ -9,6 +9,10 @@ pub const MAX_SHARDS: usize = 16;
 
 /// Work that two shards must have for each of them, in FLOPs, to be worth a hand-off to another thread.
 const MIN_SHARD_FLOPS: u64 = 1_000_000;
+
+/// The same where the samples of one tile are cut in two, and how many these are: dense layers then read their weights twice.
+const MIN_CUT_FLOPS: u64 = 4_000_000;
+const CUT_SAMPLES: RangeInclusive<usize> = 5..=8;
 
 /// What merging the gradient of one parameter of one shard costs, in FLOPs of the kernels: memory traffic, by where the
 /// gradients of all shards fit.
@@ -45,11 +49,13 @@ const LEAST_BLOCK_SAMPLES: usize = 8;
 ///
 /// A *shard* is a run of samples with a gradient of its own; shards may be computed at the same time. A *block* is the
 /// run of tiles that layers are handed at once; the blocks of a shard are computed one after the other. Borders of both
-/// lie on borders of tiles (16 samples, or one where samples come one after the other). Everything here is a function of the batch size and the network alone, so the
+/// lie on borders of tiles (16 samples, or one where samples come one after the other, or half of eight). Everything here is a function of the batch size and the network alone, so the
 /// sums, and with them the bits, are the same for any number of threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShardPlan {
     lanes: usize,
+    /// Samples that a tile takes: as many as it has lanes, or fewer where a minibatch of one tile is cut into two.
+    unit: usize,
     max_shards: usize,
     block_tiles: usize,
 }
@@ -63,7 +69,7 @@ impl ShardPlan {
     /// - `sample_bytes`: activations and gradients of one sample, in bytes.
     /// - `is_flat`: whether all layers are [lists of numbers](byhand_layers::Network::is_flat).
     ///
-    /// The number of shards is a power of two, at most the number of tiles and [`MAX_SHARDS`]. Twice as many are worth ever less:
+    /// The number of shards is a power of two, at most the number of tiles and [`MAX_SHARDS`], but for five to eight samples, which may be two. Twice as many are worth ever less:
     /// for `n` shards the work must be `n * n / 2` times a million FLOPs, and `n * n / 2` times that of reading
     /// the parameters for each and merging their gradients.
     pub fn new(
@@ -87,18 +93,23 @@ impl ShardPlan {
         let is_halved = is_flat && batch_size <= HALVED_SAMPLES;
         let pays = |shards: usize| {
             let n = shards as u64;
-            shards <= block.tiles() && !is_halved && price(shards).max(MIN_SHARD_FLOPS) <= 2 * work / (n * n)
+            !is_halved && price(shards).max(MIN_SHARD_FLOPS) <= 2 * work / (n * n)
         };
+        // Convolutions fill the lanes of a tile with four samples as well as with eight.
+        let is_tile = !is_flat && block.lanes() == LANES && CUT_SAMPLES.contains(&batch_size);
+        let is_cut = is_tile && work >= 2 * MIN_CUT_FLOPS && pays(2);
+        let unit = if is_cut { batch_size.div_ceil(2) } else { block.lanes() };
+        let tiles = batch_size.div_ceil(unit);
         let mut max_shards = 1;
-        while max_shards < MAX_SHARDS && pays(2 * max_shards) {
+        while max_shards < MAX_SHARDS && 2 * max_shards <= tiles && pays(2 * max_shards) {
             max_shards *= 2;
         }
         // A block re-reads all weights, forward and backward, so it may take more room than they do.
         let least = if block.lanes() == LANES { LEAST_BLOCK_TILES } else { LEAST_BLOCK_SAMPLES };
         let room = BLOCK_BYTES.max(3 * param_bytes);
         let block_tiles = (room / (sample_bytes * block.lanes()).max(1)).clamp(least, MAX_BLOCK_TILES);
-        let largest_shard = block.tiles().div_ceil(max_shards).max(1);
-        ShardPlan { lanes: block.lanes(), max_shards, block_tiles: block_tiles.min(largest_shard) }
+        let largest_shard = tiles.div_ceil(max_shards).max(1);
+        ShardPlan { lanes: block.lanes(), unit, max_shards, block_tiles: block_tiles.min(largest_shard) }
     }
 
     /// The number of shards of a minibatch of `samples`.
@@ -109,14 +120,14 @@ impl ShardPlan {
     /// The samples of shard `shard` of a minibatch of `samples`: tiles are dealt out evenly.
     pub fn shard(&self, samples: usize, shard: usize) -> Range<usize> {
         let (tiles, shards) = (self.tiles(samples), self.shards(samples));
-        let border = |shard: usize| (shard * tiles / shards * self.lanes).min(samples);
+        let border = |shard: usize| (shard * tiles / shards * self.unit).min(samples);
         border(shard)..border(shard + 1)
     }
 
     /// The samples of the largest shard there is, as one block.
     pub fn largest_shard(&self, batch_size: usize) -> Block {
         let tiles = self.tiles(batch_size).div_ceil(self.shards(batch_size));
-        self.block((tiles * self.lanes).min(batch_size))
+        self.block((tiles * self.unit).min(batch_size))
     }
 
     /// The blocks of a shard, in order.
@@ -136,7 +147,7 @@ impl ShardPlan {
     }
 
     fn tiles(&self, samples: usize) -> usize {
-        samples.div_ceil(self.lanes)
+        samples.div_ceil(self.unit)
     }
 }
 
@@ -160,7 +171,7 @@ mod tests {
                         assert!(!range.is_empty() || samples == 0, "{batch_size} {samples} {shard}");
                         for block in plan.blocks(range.clone()) {
                             assert_eq!(block.start, next);
-                            assert_eq!(block.start % plan.lanes, 0);
+                            assert_eq!(block.start % plan.unit, 0);
                             assert!(!block.is_empty() && block.len() <= plan.largest_block().samples());
                             next = block.end;
                         }
@@ -177,11 +188,11 @@ mod tests {
         // lenet: 2.1 MFLOP and 72,000 parameters, 3,424 of them in convolutions.
         let shards =
             |batch: usize| ShardPlan::new(batch, 2_100_000, 72_000, 3_424, 100_000, false).shards(batch);
-        assert_eq!([1, 8, 16, 32, 128, 1000].map(shards), [1, 1, 1, 2, 4, 8]);
+        assert_eq!([1, 4, 8, 16, 32, 128, 1000].map(shards), [1, 1, 2, 1, 2, 4, 8]);
         // The same, if every shard had a gradient of all of them: merging is dear.
         let shards =
             |batch: usize| ShardPlan::new(batch, 2_100_000, 72_000, 72_000, 100_000, false).shards(batch);
-        assert_eq!([1, 8, 16, 32, 128, 1000].map(shards), [1, 1, 1, 2, 4, 8]);
+        assert_eq!([1, 4, 8, 16, 32, 128, 1000].map(shards), [1, 1, 2, 1, 2, 4, 8]);
         // A large dense network: nothing to merge, but much to read.
         let shards = |batch: usize| ShardPlan::new(batch, 3_200_000, 670_000, 0, 10_000, true).shards(batch);
         assert_eq!([16, 128, 1000].map(shards), [1, 4, 4]);

@@ -1,0 +1,480 @@
+//! The products of dense layers for few samples: vectors hold inputs, where lanes of samples would be empty.
+//!
+//! Samples that lie one after the other are taken as they are. Those of a tile are laid out so first, if the layer is large enough.
+
+use super::{Dense, chunks};
+use crate::conv::fold;
+use crate::conv::gradient::add_sums;
+use crate::micro::{Tile, add_product, best_shape, cover, held, product};
+use crate::simd::Vector;
+use crate::{Block, Input, LANES, Scalar, Tiles};
+use std::ops::Range;
+
+/// Samples of a tile that are few.
+const MOST: usize = LANES / 2;
+
+/// In how many parts the lanes of a tile of so few samples could be used.
+pub(super) fn parts(block: Block) -> usize {
+    fold::parts(block.samples())
+}
+
+/// Whether the samples of a tile are few, and the layer so large that laying them out in rows and back is little work.
+pub(super) fn suits(dense: &Dense, block: Block) -> bool {
+    block.samples() <= MOST && dense.inputs >= 4 * LANES && dense.outputs >= 2 * LANES
+}
+
+/// Scratch of [`forward_rows`].
+pub(super) fn rows_len(dense: &Dense, samples: usize) -> usize {
+    if samples > 1 { samples * dense.outputs.min(MOST_DOTS) * LANES } else { 0 }
+}
+
+/// Scratch of [`forward_tile`] and [`backward_tile`].
+pub(super) fn tile_len(dense: &Dense) -> usize {
+    MOST * (dense.inputs.next_multiple_of(LANES) + MOST_DOTS * LANES)
+}
+
+/// `y = W x + b` for samples that lie one after the other.
+///
+/// # Safety
+/// The lengths must be those of the layer; scratch that of [`rows_len`].
+#[inline(always)]
+pub(super) unsafe fn forward_rows<V: Vector>(
+    samples: usize,
+    w: &[V::Elem],
+    b: Option<&[V::Elem]>,
+    x: &[V::Elem],
+    y: Tiles<'_, V::Elem>,
+    y_features: usize,
+    scratch: &mut [V::Elem],
+) {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        if samples == 1 {
+            return matrix_vector::<V>(w, b, x, y.into_slice());
+        }
+        let inputs = x.len() / samples.max(1);
+        for outputs in output_chunks(w.len() / inputs.max(1)) {
+            let count = outputs.len();
+            let sums = &mut scratch[..samples * count * LANES];
+            let w = w[outputs.start * inputs..].as_ptr();
+            let dots = Dots {
+                w,
+                x: x.as_ptr(),
+                x_row: inputs,
+                inputs,
+                sums: sums.as_mut_ptr(),
+                of_sample: count,
+                of_output: 1,
+            };
+            dots.run::<V>(samples, count);
+            for (s, sums) in sums.chunks_exact(count * LANES).enumerate() {
+                let y = std::slice::from_raw_parts_mut(y.start.add(s * y_features + outputs.start), count);
+                match b {
+                    Some(b) => y.copy_from_slice(&b[outputs.clone()]),
+                    None => y.fill(V::Elem::ZERO),
+                }
+                add_sums::<V>(sums, y);
+            }
+        }
+    }
+}
+
+/// The same for a tile, to the same bits.
+///
+/// # Safety
+/// The lengths must be those of the layer and one tile; scratch that of [`tile_len`].
+#[inline(always)]
+pub(super) unsafe fn forward_tile<V: Vector>(
+    inputs: usize,
+    samples: usize,
+    w: &[V::Elem],
+    b: Option<&[V::Elem]>,
+    x: Input<'_, V::Elem>,
+    y: *mut V::Elem,
+    scratch: &mut [V::Elem],
+) {
+    let pitch = inputs.next_multiple_of(LANES);
+    let (rows, sums) = scratch.split_at_mut(MOST * pitch);
+    let (x, x_row) = match x {
+        Input::Rows(x) => (x, inputs),
+        Input::Block(x) => {
+            lay_out::<V>(x, rows, pitch);
+            (&*rows, pitch)
+        }
+    };
+    let x = x.as_ptr();
+    // SAFETY: as the caller vouches.
+    unsafe {
+        if fold::parts(samples) == 4 {
+            dots_of_tile::<V, 4>(inputs, samples, w, b, (x, x_row), y, sums)
+        } else {
+            dots_of_tile::<V, 8>(inputs, samples, w, b, (x, x_row), y, sums)
+        }
+    }
+}
+
+/// Lays the first samples of a tile out in rows, `pitch` from one to the next.
+#[inline(always)]
+fn lay_out<V: Vector>(x: &[V::Elem], rows: &mut [V::Elem], pitch: usize) {
+    let mut square = [V::Elem::ZERO; LANES * LANES];
+    for (i, x) in x.chunks(LANES * LANES).enumerate() {
+        let from = if x.len() == square.len() {
+            x.as_ptr()
+        } else {
+            square[..x.len()].copy_from_slice(x);
+            square.as_ptr()
+        };
+        let to = &mut rows[i * LANES..][..(MOST - 1) * pitch + LANES];
+        // SAFETY: sixteen inputs of sixteen lanes are there, and room for sixteen of each sample.
+        unsafe { V::transpose16(from, LANES, [MOST, LANES], to.as_mut_ptr(), pitch) };
+    }
+}
+
+/// The sums of [`forward_tile`] for up to `N` samples. Sixteen of them at a time are `16 / N` outputs of `N` lanes.
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+unsafe fn dots_of_tile<V: Vector, const N: usize>(
+    inputs: usize,
+    samples: usize,
+    w: &[V::Elem],
+    b: Option<&[V::Elem]>,
+    (x, x_row): (*const V::Elem, usize),
+    y: *mut V::Elem,
+    sums: &mut [V::Elem],
+) {
+    for outputs in output_chunks(w.len() / inputs) {
+        let count = outputs.len();
+        let sums = &mut sums[..(count * N).next_multiple_of(LANES) * LANES];
+        if samples < N || count * N * LANES < sums.len() {
+            sums.fill(V::Elem::ZERO);
+        }
+        let w = w[outputs.start * inputs..].as_ptr();
+        let dots = Dots { w, x, x_row, inputs, sums: sums.as_mut_ptr(), of_sample: 1, of_output: N };
+        // SAFETY: as the caller vouches.
+        unsafe { dots.run::<V>(samples, count) };
+        for (i, sums) in sums.chunks_exact(LANES * LANES).enumerate() {
+            let mut own = [V::Elem::ZERO; LANES];
+            // SAFETY: there are 16 rows of 16 numbers, and 16 sums.
+            unsafe { V::sum_rows(sums.as_ptr(), own.as_mut_ptr()) };
+            for (o, own) in (i * (LANES / N)..count).zip(own.as_chunks::<N>().0) {
+                let o = outputs.start + o;
+                let b = b.map_or(V::Elem::ZERO, |b| b[o]);
+                // SAFETY: the output exists. Lanes without a sample keep what they have, or get the bias.
+                unsafe { *y.add(o * LANES).cast::<[V::Elem; N]>() = own.map(|own| b + own) };
+            }
+        }
+    }
+}
+
+/// `dx = W^T dy` for samples that lie one after the other, `inputs` of the inputs. Each number of dx sums over the outputs in order.
+///
+/// # Safety
+/// `w` must hold rows of the inputs, `row` from one to the next, dx have room for every sample, `dx_row` from one to the next.
+#[inline(always)]
+pub(super) unsafe fn backward_rows<V: Vector>(
+    samples: usize,
+    inputs: usize,
+    outputs: usize,
+    w: *const V::Elem,
+    row: usize,
+    dy: &[V::Elem],
+    dx: Tiles<'_, V::Elem>,
+    dx_row: usize,
+) {
+    // Whole vectors of several samples side by side; else one sample after the other.
+    let vectors = if samples > 1 { inputs / V::LANES } else { 0 };
+    // SAFETY: as the caller vouches; the shape fits.
+    unsafe {
+        if vectors > 0 {
+            let tile = SamplesByInputs::<_, false> {
+                dy: dy.as_ptr(),
+                dy_row: outputs,
+                w,
+                row,
+                outputs,
+                dx: dx.start,
+                dx_row,
+            };
+            cover::<V>(&tile, [best_shape::<V>(samples, vectors); 2], samples, (0, vectors));
+        }
+        let done = vectors * V::LANES;
+        for (s, dy) in dy.chunks_exact(outputs).enumerate().filter(|_| done < inputs) {
+            let dx = dx.start.add(s * dx_row + done);
+            transposed_matrix_vector::<V>(w.add(done), row, dy, dx, inputs - done);
+        }
+    }
+}
+
+/// The same for as many inputs of a tile as make up whole sixteens; returns how many.
+///
+/// # Safety
+/// As there; scratch must have the length of [`tile_len`].
+#[inline(always)]
+pub(super) unsafe fn backward_tile<V: Vector>(
+    samples: usize,
+    inputs: usize,
+    outputs: usize,
+    w: *const V::Elem,
+    row: usize,
+    dy: &[V::Elem],
+    dx: *mut V::Elem,
+    scratch: &mut [V::Elem],
+) -> usize {
+    let done = inputs / LANES * LANES;
+    let vectors = done / V::LANES;
+    if vectors == 0 {
+        return 0;
+    }
+    // A lane without a sample has a gradient of zero.
+    scratch[samples * done..MOST * done].fill(V::Elem::ZERO);
+    let rows = scratch.as_mut_ptr();
+    let tile = SamplesByInputs::<_, true> {
+        dy: dy.as_ptr(),
+        dy_row: LANES,
+        w,
+        row,
+        outputs,
+        dx: rows,
+        dx_row: done,
+    };
+    // SAFETY: as the caller vouches; the shape fits.
+    unsafe {
+        cover::<V>(&tile, [best_shape::<V>(samples, vectors); 2], samples, (0, vectors));
+        for i in (0..done).step_by(LANES) {
+            let to = dx.add(i * LANES);
+            for feature in 0..LANES {
+                V::splat(V::Elem::ZERO).store(to.add(feature * LANES + LANES - V::LANES));
+            }
+            V::transpose16(rows.add(i), done, [LANES, MOST], to, LANES);
+        }
+    }
+    done
+}
+
+/// Outputs in chunks of [`MOST_DOTS`] at most, of one size.
+#[inline(always)]
+fn output_chunks(outputs: usize) -> impl Iterator<Item = Range<usize>> {
+    chunks(outputs, outputs.div_ceil(outputs.div_ceil(MOST_DOTS)))
+}
+
+/// Outputs of several samples, at most, that are computed before their sums are made up: they leave room in the first cache.
+const MOST_DOTS: usize = 64;
+
+/// `y[s][o] = b[o] + sum_i w[o][i] x[s][i]`, of samples that lie one after the other: sixteen partial sums each (input `i` goes to
+/// sum `i mod 16`), then their tree. Tiles of samples x outputs: the weight, which comes from farther, is read as rarely as can be.
+struct Dots<T> {
+    w: *const T,
+    x: *const T,
+    /// Numbers from one sample to the next.
+    x_row: usize,
+    inputs: usize,
+    /// Sixteen a sum; sums from one sample to the next, and from one output to the next.
+    sums: *mut T,
+    of_sample: usize,
+    of_output: usize,
+}
+
+impl<T: Scalar> Tile<T> for Dots<T> {
+    #[inline(always)]
+    unsafe fn at<V: Vector<Elem = T>, const R: usize, const C: usize>(
+        &self,
+        s: usize,
+        o: usize,
+        _fresh: (usize, usize),
+    ) {
+        let Self { w, x, x_row, inputs, .. } = *self;
+        // SAFETY: the caller vouches for samples and outputs; whole vectors end within the inputs.
+        unsafe {
+            for part in (0..LANES).step_by(V::LANES) {
+                let (mut a, mut b) = ([x; R], [w; C]);
+                for r in 0..R {
+                    a[r] = x.wrapping_add((s + r) * x_row + part);
+                }
+                for c in 0..C {
+                    b[c] = w.wrapping_add((o + c) * inputs + part);
+                }
+                let (a, b) = (held::<_, R, C>(a), held::<_, C, R>(b));
+                let mut acc = [[V::splat(T::ZERO); C]; R];
+                for i in (0..inputs / LANES * LANES).step_by(LANES) {
+                    add_product::<V, R, C, true>(&mut acc, a, b, [i as isize; 2]);
+                }
+                for r in 0..R {
+                    for c in 0..C {
+                        acc[r][c].store(self.sum(s + r, o + c).add(part));
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<T: Scalar> Dots<T> {
+    /// Where the sixteen of a sum are.
+    #[inline(always)]
+    fn sum(&self, s: usize, o: usize) -> *mut T {
+        self.sums.wrapping_add((s * self.of_sample + o * self.of_output) * LANES)
+    }
+
+    /// The sixteen partial sums of all samples and outputs.
+    ///
+    /// # Safety
+    /// They must exist and have room.
+    #[inline(always)]
+    unsafe fn run<V: Vector<Elem = T>>(&self, samples: usize, outputs: usize) {
+        let Self { w, x, x_row, inputs, .. } = *self;
+        let whole = inputs / LANES * LANES;
+        // SAFETY: as the caller vouches; the shape fits; `n` inputs are left from `i` on.
+        unsafe {
+            cover::<V>(self, [best_shape::<V>(samples, outputs); 2], samples, (0, outputs));
+            for i in (whole..inputs).step_by(V::LANES) {
+                let n = V::LANES.min(inputs - i);
+                for s in 0..samples {
+                    let x = V::load_first(x.add(s * x_row + i), n);
+                    for o in 0..outputs {
+                        let sum = self.sum(s, o).add(i - whole);
+                        V::load_first(w.add(o * inputs + i), n).mul_add(x, V::load(sum)).store(sum);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The same for one sample, more outputs at a time.
+///
+/// # Safety
+/// `w` must hold `y.len() * x.len()` numbers, `b` as many as `y`.
+#[inline(always)]
+unsafe fn matrix_vector<V: Vector>(w: &[V::Elem], b: Option<&[V::Elem]>, x: &[V::Elem], y: &mut [V::Elem]) {
+    /// Rows at most, and sums in flight: fewer would wait for each of their multiply-adds.
+    const SUMS: usize = 8;
+    let (inputs, outputs) = (x.len(), y.len());
+    let whole = inputs / LANES * LANES;
+    let parts = LANES / V::LANES;
+    let at_once = (SUMS / parts).max(1);
+    let mut o = 0;
+    while o < outputs {
+        let rows = at_once.min(outputs - o);
+        // A short last group repeats its last row, whose sum is then written more than once.
+        let row = |r: usize| (o + r.min(rows - 1)) * inputs;
+        let mut acc = [[V::splat(V::Elem::ZERO); LANES]; SUMS];
+        let mut sums = [[V::Elem::ZERO; LANES]; SUMS];
+        // SAFETY: whole vectors end at `whole` <= inputs, what is left holds inputs - whole numbers.
+        unsafe {
+            let mut i = 0;
+            while i < whole {
+                for p in 0..parts {
+                    let x = V::load(x.as_ptr().add(i + p * V::LANES));
+                    for r in 0..at_once {
+                        let w = V::load(w.as_ptr().add(row(r) + i + p * V::LANES));
+                        acc[r][p] = w.mul_add(x, acc[r][p]);
+                    }
+                }
+                i += LANES;
+            }
+            for p in 0..parts {
+                let i = whole + p * V::LANES;
+                if i < inputs {
+                    let n = V::LANES.min(inputs - i);
+                    let x = V::load_first(x.as_ptr().add(i), n);
+                    for r in 0..at_once {
+                        acc[r][p] = V::load_first(w.as_ptr().add(row(r) + i), n).mul_add(x, acc[r][p]);
+                    }
+                }
+                for r in 0..at_once {
+                    acc[r][p].store(sums[r].as_mut_ptr().add(p * V::LANES));
+                }
+            }
+        }
+        for r in 0..rows {
+            // SAFETY: a row of sums holds 16 numbers.
+            let sum = unsafe { V::sum16(sums[r].as_ptr()) };
+            y[o + r] = b.map_or(sum, |b| sum + b[o + r]);
+        }
+        o += rows;
+    }
+}
+
+/// `dx = W^T dy` for few samples: tiles of samples x vectors of inputs. Each number of dx sums over the outputs
+/// in order.
+struct SamplesByInputs<T, const TILED: bool> {
+    dy: *const T,
+    /// Numbers from one sample to the next, or in a tile from one output.
+    dy_row: usize,
+    /// Of the first input.
+    w: *const T,
+    row: usize,
+    outputs: usize,
+    dx: *mut T,
+    /// Numbers from one sample of it to the next.
+    dx_row: usize,
+}
+
+impl<T: Scalar, const TILED: bool> Tile<T> for SamplesByInputs<T, TILED> {
+    #[inline(always)]
+    unsafe fn at<V: Vector<Elem = T>, const R: usize, const C: usize>(
+        &self,
+        s: usize,
+        c0: usize,
+        _fresh: (usize, usize),
+    ) {
+        let Self { dy, dy_row, w, row, outputs, dx, dx_row } = *self;
+        let mut acc = [[V::splat(T::ZERO); C]; R];
+        // SAFETY: the caller vouches for samples and vectors.
+        unsafe {
+            let mut b = [w; C];
+            for c in 0..C {
+                b[c] = w.add((c0 + c) * V::LANES);
+            }
+            product::<V, R, C, TILED, 0>(&mut acc, dy, dy_row, s, b, row, outputs);
+            for r in 0..R {
+                for c in 0..C {
+                    acc[r][c].store(dx.add((s + r) * dx_row + (c0 + c) * V::LANES));
+                }
+            }
+        }
+    }
+}
+
+/// The same for one sample, more inputs at a time.
+///
+/// # Safety
+/// `w` must hold `dy.len()` rows of `inputs` numbers, `row` from one to the next, and `dx` have room for as many.
+#[inline(always)]
+unsafe fn transposed_matrix_vector<V: Vector>(
+    w: *const V::Elem,
+    row: usize,
+    dy: &[V::Elem],
+    dx: *mut V::Elem,
+    inputs: usize,
+) {
+    const C: usize = 8;
+    let mut i = 0;
+    // SAFETY: i + C * LANES <= inputs in the first loop, i + n <= inputs in the second.
+    unsafe {
+        while i + C * V::LANES <= inputs {
+            let mut acc = [V::splat(V::Elem::ZERO); C];
+            for (o, &d) in dy.iter().enumerate() {
+                let d = V::splat(d);
+                for c in 0..C {
+                    acc[c] = d.mul_add(V::load(w.add(o * row + i + c * V::LANES)), acc[c]);
+                }
+            }
+            for c in 0..C {
+                acc[c].store(dx.add(i + c * V::LANES));
+            }
+            i += C * V::LANES;
+        }
+        while i < inputs {
+            let n = V::LANES.min(inputs - i);
+            let mut acc = V::splat(V::Elem::ZERO);
+            for (o, &d) in dy.iter().enumerate() {
+                acc = V::splat(d).mul_add(V::load_first(w.add(o * row + i), n), acc);
+            }
+            acc.store_first(dx.add(i), n);
+            i += n;
+        }
+    }
+}
