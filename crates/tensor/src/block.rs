@@ -166,23 +166,29 @@ pub(crate) fn pack_features<V: Vector>(
                 unsafe { V::transpose16(from.as_ptr(), features, [LANES; 2], out.as_mut_ptr(), LANES) };
                 continue;
             }
-            // Dead lanes, or a last panel of fewer features.
-            let last = block.live(t) - 1;
-            for (lane, to) in square.iter_mut().enumerate() {
-                let from = &from[lane.min(last) * features..];
+            // Dead lanes, or a last panel of fewer features. Of few samples only half a square is transposed.
+            let live = block.live(t);
+            let half = if live <= LANES / 2 { LANES / 2 } else { LANES };
+            for (lane, to) in square.iter_mut().take(half).enumerate() {
+                let from = &from[lane.min(live - 1) * features..];
                 match from.first_chunk() {
                     Some(from) => *to = *from,
                     None => to[..width].copy_from_slice(&from[..width]),
                 }
             }
             if width == LANES {
+                let from = square.as_flattened().as_ptr();
                 // SAFETY: both squares hold 16 x 16 numbers.
-                unsafe {
-                    V::transpose16(square.as_flattened().as_ptr(), LANES, [LANES; 2], out.as_mut_ptr(), LANES)
-                };
+                unsafe { V::transpose16(from, LANES, [LANES, half], out.as_mut_ptr(), LANES) };
             } else {
                 for (feature, out) in out.chunks_exact_mut(LANES).enumerate() {
                     out.iter_mut().zip(&square).for_each(|(to, row)| *to = row[feature]);
+                }
+            }
+            if half < LANES {
+                for out in out.as_chunks_mut::<LANES>().0 {
+                    let last = out[live - 1];
+                    out[half..].fill(last);
                 }
             }
         }

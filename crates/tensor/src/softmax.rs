@@ -44,13 +44,39 @@ impl<T: Scalar> Kernel<T> for Softmax<'_, T> {
 
     #[inline(always)]
     fn run<V: Vector<Elem = T>>(self) {
-        if self.block.lanes() == LANES { self.rows::<V>() } else { self.rows::<V::One>() }
+        if self.block.lanes() == LANES { self.tiles::<V>() } else { self.samples::<V>() }
     }
 }
 
 impl<T: Scalar> Softmax<'_, T> {
+    /// Samples one after the other: vectors of features, to the bits that a tile has.
     #[inline(always)]
-    fn rows<V: Vector<Elem = T>>(self) {
+    fn samples<V: Vector<Elem = T>>(self) {
+        let Self { features, x, mut lse, mut y, .. } = self;
+        for (s, x) in x.chunks_exact(features).enumerate() {
+            let m = x.iter().fold(x[0], |m, &x| if x > m { x } else { m });
+            let mut sum = T::ZERO;
+            for (i, x) in x.chunks(V::LANES).enumerate() {
+                let mut e = [T::ZERO; LANES];
+                // SAFETY: x holds so many numbers, e no fewer than a vector.
+                unsafe { V::load_first(x.as_ptr(), x.len()).sub(V::splat(m)).exp().store(e.as_mut_ptr()) };
+                let e = &e[..x.len()];
+                sum = e.iter().fold(sum, |sum, &e| sum + e);
+                if let Some(y) = &mut y {
+                    y[s * features + i * V::LANES..][..e.len()].copy_from_slice(e);
+                }
+            }
+            if let Some(y) = &mut y {
+                y[s * features..][..features].iter_mut().for_each(|y| *y = *y / sum);
+            }
+            if let Some(lse) = &mut lse {
+                lse[s] = m + sum.ln();
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn tiles<V: Vector<Elem = T>>(self) {
         let Self { block, features, x, mut lse, mut y } = self;
         let lanes = block.lanes();
         for t in 0..block.tiles() {

@@ -18,9 +18,14 @@ pub(super) fn parts(block: Block) -> usize {
     fold::parts(block.samples())
 }
 
-/// Whether the samples of a tile are few, and the layer so large that laying them out in rows and back is little work.
+/// Whether the samples of a tile are few, and the layer so large that laying them out in rows, and making up sums, is little work.
 pub(super) fn suits(dense: &Dense, block: Block) -> bool {
-    block.samples() <= MOST && dense.inputs >= 4 * LANES && dense.outputs >= 2 * LANES
+    suits_backward(dense, block) && dense.outputs >= 2 * LANES
+}
+
+/// The same where there are no sums to make up.
+pub(super) fn suits_backward(dense: &Dense, block: Block) -> bool {
+    block.samples() <= MOST && dense.inputs >= 4 * LANES
 }
 
 /// Scratch of [`forward_rows`].
@@ -39,6 +44,7 @@ pub(super) fn tile_len(dense: &Dense) -> usize {
 /// The lengths must be those of the layer; scratch that of [`rows_len`].
 #[inline(always)]
 pub(super) unsafe fn forward_rows<V: Vector>(
+    [inputs, outputs]: [usize; 2],
     samples: usize,
     w: &[V::Elem],
     b: Option<&[V::Elem]>,
@@ -52,8 +58,7 @@ pub(super) unsafe fn forward_rows<V: Vector>(
         if samples == 1 {
             return matrix_vector::<V>(w, b, x, y.into_slice());
         }
-        let inputs = x.len() / samples.max(1);
-        for outputs in output_chunks(w.len() / inputs.max(1)) {
+        for outputs in output_chunks(outputs) {
             let count = outputs.len();
             let sums = &mut scratch[..samples * count * LANES];
             let w = w[outputs.start * inputs..].as_ptr();
@@ -85,7 +90,7 @@ pub(super) unsafe fn forward_rows<V: Vector>(
 /// The lengths must be those of the layer and one tile; scratch that of [`tile_len`].
 #[inline(always)]
 pub(super) unsafe fn forward_tile<V: Vector>(
-    inputs: usize,
+    size @ [inputs, _]: [usize; 2],
     samples: usize,
     w: &[V::Elem],
     b: Option<&[V::Elem]>,
@@ -106,9 +111,9 @@ pub(super) unsafe fn forward_tile<V: Vector>(
     // SAFETY: as the caller vouches.
     unsafe {
         if fold::parts(samples) == 4 {
-            dots_of_tile::<V, 4>(inputs, samples, w, b, (x, x_row), y, sums)
+            dots_of_tile::<V, 4>(size, samples, w, b, (x, x_row), y, sums)
         } else {
-            dots_of_tile::<V, 8>(inputs, samples, w, b, (x, x_row), y, sums)
+            dots_of_tile::<V, 8>(size, samples, w, b, (x, x_row), y, sums)
         }
     }
 }
@@ -136,7 +141,7 @@ fn lay_out<V: Vector>(x: &[V::Elem], rows: &mut [V::Elem], pitch: usize) {
 /// As there.
 #[inline(always)]
 unsafe fn dots_of_tile<V: Vector, const N: usize>(
-    inputs: usize,
+    [inputs, outputs]: [usize; 2],
     samples: usize,
     w: &[V::Elem],
     b: Option<&[V::Elem]>,
@@ -144,7 +149,7 @@ unsafe fn dots_of_tile<V: Vector, const N: usize>(
     y: *mut V::Elem,
     sums: &mut [V::Elem],
 ) {
-    for outputs in output_chunks(w.len() / inputs) {
+    for outputs in output_chunks(outputs) {
         let count = outputs.len();
         let sums = &mut sums[..(count * N).next_multiple_of(LANES) * LANES];
         if samples < N || count * N * LANES < sums.len() {

@@ -392,12 +392,23 @@ impl<T: Scalar> Kernel<T> for Forward<'_, T> {
         if block.lanes() == 1 {
             // SAFETY: the lengths were checked against the sizes.
             return unsafe {
-                few::forward_rows::<V>(block.samples(), w, b, x.numbers(), y, y_features, scratch)
+                few::forward_rows::<V>(
+                    [inputs, outputs],
+                    block.samples(),
+                    w,
+                    b,
+                    x.numbers(),
+                    y,
+                    y_features,
+                    scratch,
+                )
             };
         }
         if few::suits(&dense, block) {
             // SAFETY: the lengths were checked against the sizes.
-            return unsafe { few::forward_tile::<V>(inputs, block.samples(), w, b, x, y.start, scratch) };
+            return unsafe {
+                few::forward_tile::<V>([inputs, outputs], block.samples(), w, b, x, y.start, scratch)
+            };
         }
         let columns = columns::<V>(block);
         let tiling = Tiling::new::<V>(outputs, columns);
@@ -460,7 +471,7 @@ impl<T: Scalar> Kernel<T> for BackwardInput<'_, T> {
         }
         // Where a vector would have empty lanes it holds inputs instead, as many as there are whole vectors of: the same bits.
         let mut done = 0;
-        if V::LANES * few::parts(block) > LANES && few::suits(&dense, block) {
+        if V::LANES * few::parts(block) > LANES && few::suits_backward(&dense, block) {
             let w = w[inputs.start..].as_ptr();
             // SAFETY: there is room for every sample; the lengths were checked against the sizes.
             done = unsafe {
