@@ -8,7 +8,7 @@ use byhand_layers::{Block, LANES};
 pub const MAX_SHARDS: usize = 16;
 
 /// Work that two shards must have for each of them, in FLOPs, to be worth a hand-off to another thread.
-const MIN_SHARD_FLOPS: u64 = 1_000_000;
+const MIN_SHARD_FLOPS: u64 = 800_000;
 
 /// The same where the samples of one tile are cut in two, and how many these are: dense layers then read their weights twice.
 const MIN_CUT_FLOPS: u64 = 4_000_000;
@@ -70,7 +70,7 @@ impl ShardPlan {
     /// - `is_flat`: whether all layers are [lists of numbers](byhand_layers::Network::is_flat).
     ///
     /// The number of shards is a power of two, at most the number of tiles and [`MAX_SHARDS`], but for five to eight samples, which may be two. Twice as many are worth ever less:
-    /// for `n` shards the work must be `n * n / 2` times a million FLOPs, and `n * n / 2` times that of reading
+    /// for `n` shards the work must be `n * n / 2` times 800,000 FLOPs, and `n * n / 2` times that of reading
     /// the parameters for each and merging their gradients.
     pub fn new(
         batch_size: usize,
@@ -199,7 +199,8 @@ mod tests {
         // A large convolutional network: samples one after the other, so that even eight can be shared.
         let plan = ShardPlan::new(8, 112_000_000, 466_000, 65_000, 1 << 20, false);
         assert_eq!((plan.lanes, plan.shards(8)), (1, 4));
-        // A tiny one: too little work to share.
-        assert_eq!(ShardPlan::new(128, 13_000, 3_000, 0, 2_000, true).shards(128), 1);
+        // A tiny one: ten microseconds of work are just enough to share.
+        let shards = |batch: usize| ShardPlan::new(batch, 13_000, 3_000, 0, 2_000, true).shards(batch);
+        assert_eq!([64, 128].map(shards), [1, 2]);
     }
 }
