@@ -10,7 +10,7 @@ use byhand_trainer::{
     Checkpoint, Event, Fit, FitConfig, Hardest, ImageBatch, Preprocess, Progress, Sampling, Silent,
     StepConfig, Trainer, evaluate, weights_sha256,
 };
-use common::{cnn, mlp, test, theta, train, wide};
+use common::{cnn, large_cnn, mlp, test, theta, train, wide};
 
 fn config() -> FitConfig {
     FitConfig {
@@ -96,6 +96,21 @@ fn large_layers_by_halves() {
     for (batch_size, optimizer) in [(1, "adam"), (8, "adam"), (40, "adam"), (64, "sgd"), (100, "sgd")] {
         let optimizer = optimizer.parse().unwrap();
         let config = FitConfig { batch_size, max_steps: Some(40), optimizer, ..config() };
+        let one = digest(&network, config.clone());
+        for threads in [2, 3] {
+            assert_eq!(digest(&network, FitConfig { threads, ..config.clone() }), one, "{threads} threads");
+        }
+    }
+}
+
+#[test]
+fn half_tiles() {
+    let network = large_cnn();
+    for batch_size in [5, 8] {
+        let config = FitConfig { batch_size, max_steps: Some(20), ..config() };
+        let step = StepConfig { batch_size, ..StepConfig::default() };
+        let trainer = Trainer::new(&network, theta(&network), step).unwrap();
+        assert_eq!(trainer.plan().shards(batch_size), 2);
         let one = digest(&network, config.clone());
         for threads in [2, 3] {
             assert_eq!(digest(&network, FitConfig { threads, ..config.clone() }), one, "{threads} threads");

@@ -27,6 +27,21 @@ pub(crate) fn cnn() -> Network {
     Network::new(layers).unwrap()
 }
 
+/// Two convolutions, of 8 and 16 channels, each with its pooling, dense 10: so much work that eight samples are cut in two.
+pub(crate) fn large_cnn() -> Network {
+    let mut layers: Layers = Vec::new();
+    let mut shape = Shape::new(1, 28, 28);
+    for channels in [8, 16] {
+        layers.push(Box::new(Conv2d::new(shape, channels, ConvOptions::square(5)).unwrap()));
+        shape = Shape::new(channels, shape.h - 4, shape.w - 4);
+        layers.push(Box::new(MaxPool2d::new(shape, [2, 2], [2, 2]).unwrap()));
+        shape = Shape::new(channels, shape.h / 2, shape.w / 2);
+    }
+    layers.push(Box::new(Flatten::new(shape)));
+    layers.push(Box::new(Dense::new(shape.features(), 10, true).unwrap()));
+    Network::new(layers).unwrap()
+}
+
 /// dense 64, ReLU, dropout, dense 10: enough parameters that the update is shared among threads.
 pub(crate) fn mlp() -> Network {
     let layers: Layers = vec![
