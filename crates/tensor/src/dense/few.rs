@@ -1,6 +1,6 @@
 //! The products of dense layers for few samples: vectors hold inputs, where lanes of samples would be empty.
 //!
-//! Samples that lie one after the other are taken as they are. Those of a tile are laid out so first, if the layer is large enough.
+//! Samples that lie one after the other are taken as they are. Of a tile a vector holds some inputs of each sample.
 
 use super::{Dense, chunks};
 use crate::conv::fold;
@@ -18,13 +18,8 @@ pub(super) fn parts(block: Block) -> usize {
     fold::parts(block.samples())
 }
 
-/// Whether the samples of a tile are few, and the layer so large that laying them out in rows, and making up sums, is little work.
+/// Whether the samples of a tile are few, and inputs so many that laying them out is little work.
 pub(super) fn suits(dense: &Dense, block: Block) -> bool {
-    suits_backward(dense, block) && dense.outputs >= 2 * LANES
-}
-
-/// The same where there are no sums to make up.
-pub(super) fn suits_backward(dense: &Dense, block: Block) -> bool {
     block.samples() <= MOST && dense.inputs >= 4 * LANES
 }
 
@@ -35,7 +30,7 @@ pub(super) fn rows_len(dense: &Dense, samples: usize) -> usize {
 
 /// Scratch of [`forward_tile`] and [`backward_tile`].
 pub(super) fn tile_len(dense: &Dense) -> usize {
-    MOST * (dense.inputs.next_multiple_of(LANES) + MOST_DOTS * LANES)
+    MOST * dense.inputs.next_multiple_of(LANES) + (MOST_SUMS + 4) * LANES
 }
 
 /// `y = W x + b` for samples that lie one after the other.
@@ -84,13 +79,14 @@ pub(super) unsafe fn forward_rows<V: Vector>(
     }
 }
 
-/// The same for a tile, to the same bits.
+/// The same for a tile: its vectors hold two inputs of eight samples, or four of four, side by side, and a weight's vector as many weights
+/// over and over. So there are two sums, or four, for each number of y, of every second or fourth input.
 ///
 /// # Safety
 /// The lengths must be those of the layer and one tile; scratch that of [`tile_len`].
 #[inline(always)]
 pub(super) unsafe fn forward_tile<V: Vector>(
-    size @ [inputs, _]: [usize; 2],
+    size: [usize; 2],
     samples: usize,
     w: &[V::Elem],
     b: Option<&[V::Elem]>,
@@ -98,76 +94,158 @@ pub(super) unsafe fn forward_tile<V: Vector>(
     y: *mut V::Elem,
     scratch: &mut [V::Elem],
 ) {
-    let pitch = inputs.next_multiple_of(LANES);
-    let (rows, sums) = scratch.split_at_mut(MOST * pitch);
-    let (x, x_row) = match x {
-        Input::Rows(x) => (x, inputs),
-        Input::Block(x) => {
-            lay_out::<V>(x, rows, pitch);
-            (&*rows, pitch)
-        }
-    };
-    let x = x.as_ptr();
     // SAFETY: as the caller vouches.
     unsafe {
-        if fold::parts(samples) == 4 {
-            dots_of_tile::<V, 4>(size, samples, w, b, (x, x_row), y, sums)
+        // Vectors of two lanes are those of dual numbers alone, whose bits are nobody's.
+        if fold::parts(samples) == 4 && V::LANES >= 4 {
+            groups_of_tile::<V, 4>(size, w, b, x, y, scratch)
         } else {
-            dots_of_tile::<V, 8>(size, samples, w, b, (x, x_row), y, sums)
+            groups_of_tile::<V, 2>(size, w, b, x, y, scratch)
         }
     }
 }
 
-/// Lays the first samples of a tile out in rows, `pitch` from one to the next.
-#[inline(always)]
-fn lay_out<V: Vector>(x: &[V::Elem], rows: &mut [V::Elem], pitch: usize) {
-    let mut square = [V::Elem::ZERO; LANES * LANES];
-    for (i, x) in x.chunks(LANES * LANES).enumerate() {
-        let from = if x.len() == square.len() {
-            x.as_ptr()
-        } else {
-            square[..x.len()].copy_from_slice(x);
-            square.as_ptr()
-        };
-        let to = &mut rows[i * LANES..][..(MOST - 1) * pitch + LANES];
-        // SAFETY: sixteen inputs of sixteen lanes are there, and room for sixteen of each sample.
-        unsafe { V::transpose16(from, LANES, [MOST, LANES], to.as_mut_ptr(), pitch) };
-    }
-}
-
-/// The sums of [`forward_tile`] for up to `N` samples. Sixteen of them at a time are `16 / N` outputs of `N` lanes.
+/// [`forward_tile`] with `N` inputs side by side.
 ///
 /// # Safety
 /// As there.
 #[inline(always)]
-unsafe fn dots_of_tile<V: Vector, const N: usize>(
+unsafe fn groups_of_tile<V: Vector, const N: usize>(
     [inputs, outputs]: [usize; 2],
-    samples: usize,
     w: &[V::Elem],
     b: Option<&[V::Elem]>,
-    (x, x_row): (*const V::Elem, usize),
+    x: Input<'_, V::Elem>,
     y: *mut V::Elem,
-    sums: &mut [V::Elem],
+    scratch: &mut [V::Elem],
 ) {
-    for outputs in output_chunks(outputs) {
-        let count = outputs.len();
-        let sums = &mut sums[..(count * N).next_multiple_of(LANES) * LANES];
-        if samples < N || count * N * LANES < sums.len() {
-            sums.fill(V::Elem::ZERO);
+    let (groups, rest) = (inputs / N, inputs % N);
+    let (x_groups, free) = scratch.split_at_mut(groups * LANES);
+    let (x_rest, sums) = free.split_at_mut(N * LANES);
+    lay_out::<V, N>(inputs, x, x_groups, x_rest);
+    let columns = LANES / V::LANES;
+    for outputs in chunks(outputs, MOST_SUMS) {
+        let w = &w[outputs.start * inputs..];
+        let tile = Groups::<_, N> {
+            w: w.as_ptr(),
+            row: inputs,
+            x: x_groups.as_ptr(),
+            groups,
+            sums: sums.as_mut_ptr(),
+        };
+        // SAFETY: as the caller vouches; the shape fits.
+        unsafe {
+            cover::<V>(&tile, [best_shape::<V>(outputs.len(), columns); 2], outputs.len(), (0, columns));
         }
-        let w = w[outputs.start * inputs..].as_ptr();
-        let dots = Dots { w, x, x_row, inputs, sums: sums.as_mut_ptr(), of_sample: 1, of_output: N };
-        // SAFETY: as the caller vouches.
-        unsafe { dots.run::<V>(samples, count) };
-        for (i, sums) in sums.chunks_exact(LANES * LANES).enumerate() {
-            let mut own = [V::Elem::ZERO; LANES];
-            // SAFETY: there are 16 rows of 16 numbers, and 16 sums.
-            unsafe { V::sum_rows(sums.as_ptr(), own.as_mut_ptr()) };
-            for (o, own) in (i * (LANES / N)..count).zip(own.as_chunks::<N>().0) {
-                let o = outputs.start + o;
-                let b = b.map_or(V::Elem::ZERO, |b| b[o]);
-                // SAFETY: the output exists. Lanes without a sample keep what they have, or get the bias.
-                unsafe { *y.add(o * LANES).cast::<[V::Elem; N]>() = own.map(|own| b + own) };
+        let w = w.chunks_exact(inputs).take(outputs.len());
+        for ((o, w), sums) in outputs.zip(w).zip(sums.as_chunks::<LANES>().0) {
+            let b = b.map_or(V::Elem::ZERO, |b| b[o]);
+            for (s, of_sample) in sums.as_chunks::<N>().0.iter().enumerate() {
+                let mut sum = of_sample[0] + of_sample[1];
+                if N == 4 {
+                    sum += of_sample[2] + of_sample[N - 1];
+                }
+                for i in 0..rest {
+                    sum = w[inputs - rest + i].mul_add(x_rest[i * LANES + s], sum);
+                }
+                // SAFETY: the output exists. Lanes without a sample get the bias.
+                unsafe { *y.add(o * LANES + s) = b + sum };
+            }
+        }
+    }
+}
+
+/// Lays `N` inputs of each sample side by side, `[group][sample][N]`; those that are left over after the last group plainly, `[input][16]`.
+#[inline(always)]
+fn lay_out<V: Vector, const N: usize>(
+    inputs: usize,
+    x: Input<'_, V::Elem>,
+    groups: &mut [V::Elem],
+    rest: &mut [V::Elem],
+) {
+    let whole = inputs / N * N;
+    rest.fill(V::Elem::ZERO);
+    match x {
+        Input::Rows(x) => {
+            groups.fill(V::Elem::ZERO);
+            for (s, x) in x.chunks_exact(inputs).enumerate() {
+                for (group, x) in groups.chunks_exact_mut(LANES).zip(x.chunks_exact(N)) {
+                    group[s * N..][..N].copy_from_slice(x);
+                }
+                x[whole..].iter().enumerate().for_each(|(i, &x)| rest[i * LANES + s] = x);
+            }
+        }
+        Input::Block(x) => {
+            rest[..(inputs - whole) * LANES].copy_from_slice(&x[whole * LANES..]);
+            for (group, x) in groups.chunks_exact_mut(LANES).zip(x.chunks_exact(N * LANES)) {
+                if V::LANES < 8 {
+                    for (i, to) in group.iter_mut().enumerate() {
+                        *to = x[i % N * LANES + i / N];
+                    }
+                    continue;
+                }
+                // SAFETY: N rows of sixteen lanes are there, and room for sixteen numbers.
+                unsafe {
+                    let mut inputs = [V::splat(V::Elem::ZERO); N];
+                    for i in 0..N {
+                        inputs[i] = V::load(x.as_ptr().add(i * LANES));
+                    }
+                    let (low, high) = if N == 2 {
+                        V::zip(inputs[0], inputs[1])
+                    } else {
+                        V::zip(V::zip(inputs[0], inputs[N / 2]).0, V::zip(inputs[1], inputs[N - 1]).0)
+                    };
+                    low.store(group.as_mut_ptr());
+                    if V::LANES < LANES {
+                        high.store(group.as_mut_ptr().add(V::LANES));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Sixteen sums of each output, `[output][16]`: tiles of outputs x vectors of samples with `N` inputs each.
+struct Groups<T, const N: usize> {
+    w: *const T,
+    row: usize,
+    x: *const T,
+    groups: usize,
+    sums: *mut T,
+}
+
+impl<T: Scalar, const N: usize> Tile<T> for Groups<T, N> {
+    #[inline(always)]
+    unsafe fn at<V: Vector<Elem = T>, const R: usize, const C: usize>(
+        &self,
+        o: usize,
+        c0: usize,
+        _fresh: (usize, usize),
+    ) {
+        let Self { w, row, x, groups, sums } = *self;
+        let mut acc = [[V::splat(T::ZERO); C]; R];
+        let mut rows = [w; R];
+        for r in 0..R {
+            rows[r] = w.wrapping_add((o + r) * row);
+        }
+        let rows = held::<_, R, 2>(rows);
+        // SAFETY: the caller vouches for outputs and vectors; whole groups end within the inputs.
+        unsafe {
+            for k in 0..groups {
+                let mut xs = [V::splat(T::ZERO); C];
+                for c in 0..C {
+                    xs[c] = V::load(x.add(k * LANES + (c0 + c) * V::LANES));
+                }
+                for r in 0..R {
+                    let w = V::splat_group::<N>(rows[r].add(k * N));
+                    for c in 0..C {
+                        acc[r][c] = w.mul_add(xs[c], acc[r][c]);
+                    }
+                }
+            }
+            for r in 0..R {
+                for c in 0..C {
+                    acc[r][c].store(sums.add((o + r) * LANES + (c0 + c) * V::LANES));
+                }
             }
         }
     }
@@ -257,6 +335,9 @@ pub(super) unsafe fn backward_tile<V: Vector>(
     }
     done
 }
+
+/// Outputs whose sums of few samples of a tile are computed before they are added up.
+const MOST_SUMS: usize = 64;
 
 /// Outputs in chunks of [`MOST_DOTS`] at most, of one size.
 #[inline(always)]

@@ -471,7 +471,7 @@ impl<T: Scalar> Kernel<T> for BackwardInput<'_, T> {
         }
         // Where a vector would have empty lanes it holds inputs instead, as many as there are whole vectors of: the same bits.
         let mut done = 0;
-        if V::LANES * few::parts(block) > LANES && few::suits_backward(&dense, block) {
+        if V::LANES * few::parts(block) > LANES && few::suits(&dense, block) {
             let w = w[inputs.start..].as_ptr();
             // SAFETY: there is room for every sample; the lengths were checked against the sizes.
             done = unsafe {

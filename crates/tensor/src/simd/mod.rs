@@ -136,6 +136,21 @@ pub(crate) trait Vector: Copy {
             unsafe { *to.add(i) = Self::sum16(from.add(16 * i)) };
         }
     }
+    /// `N` numbers, 2 or 4, over and over.
+    ///
+    /// # Safety
+    /// They must be valid for reading, and `LANES` a multiple of `N`.
+    #[inline(always)]
+    unsafe fn splat_group<const N: usize>(from: *const Self::Elem) -> Self {
+        let mut buffer = [Self::Elem::ZERO; 16];
+        // SAFETY: the caller vouches for the numbers; the buffer holds 16 >= LANES.
+        unsafe {
+            for i in 0..Self::LANES {
+                buffer[i] = *from.add(i % N);
+            }
+            Self::load(buffer.as_ptr())
+        }
+    }
     /// A vector in `N` parts, 2 or 4 of them, each loaded from a place of its own.
     ///
     /// # Safety

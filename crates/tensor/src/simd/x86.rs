@@ -182,6 +182,18 @@ impl Vector for F32x8 {
         })
     }
     #[inline(always)]
+    unsafe fn splat_group<const N: usize>(from: *const f32) -> Self {
+        // SAFETY: see above; the caller vouches for the numbers.
+        Self(unsafe {
+            if const { N == 2 } {
+                _mm256_castpd_ps(_mm256_set1_pd(from.cast::<f64>().read_unaligned()))
+            } else {
+                let four = _mm_loadu_ps(from);
+                _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(four), four)
+            }
+        })
+    }
+    #[inline(always)]
     unsafe fn load_parts<const N: usize>(from: [*const f32; N]) -> Self {
         // SAFETY: see above; eight lanes are used in halves alone.
         Self(unsafe {
@@ -376,6 +388,17 @@ impl Vector for F32x16 {
         Self(unsafe {
             let biased = _mm512_add_epi32(_mm512_cvtps_epi32(self.0), _mm512_set1_epi32(127));
             _mm512_castsi512_ps(_mm512_slli_epi32::<23>(biased))
+        })
+    }
+    #[inline(always)]
+    unsafe fn splat_group<const N: usize>(from: *const f32) -> Self {
+        // SAFETY: see above; the caller vouches for the numbers.
+        Self(unsafe {
+            if const { N == 2 } {
+                _mm512_castpd_ps(_mm512_set1_pd(from.cast::<f64>().read_unaligned()))
+            } else {
+                _mm512_broadcast_f32x4(_mm_loadu_ps(from))
+            }
         })
     }
     #[inline(always)]
