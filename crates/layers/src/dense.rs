@@ -79,8 +79,7 @@ impl Dense {
 impl<T: Scalar> Layer<T> for Dense {
     fn forward(&self, pass: &Pass, theta: &[T], x: &[T], y: &mut [T], _tape: &mut [T], scratch: &mut [T]) {
         let Params { weight: w, bias: b } = self.split(theta);
-        let (outputs, y) = (0..self.kernel.outputs, Tiles::new(pass.block, y));
-        self.kernel.forward(outputs, pass.block, w, b, Input::Block(x), y, scratch);
+        self.kernel.forward(pass.block, w, b, Input::Block(x), Tiles::new(pass.block, y), scratch);
     }
 
     fn backward(
@@ -126,8 +125,9 @@ impl<T: Scalar> Parted<T> for Dense {
         _tape: &mut [T],
         scratch: &mut [T],
     ) {
-        let Params { weight: w, bias: b } = self.split(theta).rows(outputs.clone(), self.kernel.outputs);
-        self.kernel.forward(outputs, pass.block, w, b, x, y, scratch);
+        let kernel = tensor::Dense { outputs: outputs.len(), ..self.kernel };
+        let Params { weight: w, bias: b } = self.split(theta).rows(outputs, self.kernel.outputs);
+        kernel.forward(pass.block, w, b, x, y, scratch);
     }
 
     fn backward_part(

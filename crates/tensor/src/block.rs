@@ -76,6 +76,22 @@ impl Block {
     }
 }
 
+/// In how many parts the lanes of a tile can be used, of which so many live.
+pub(crate) fn parts(live: usize) -> usize {
+    match live {
+        0..=4 => 4,
+        5..=8 => 2,
+        _ => 1,
+    }
+}
+
+/// The same where vectors would have empty lanes otherwise, else 1.
+#[inline(always)]
+pub(crate) fn vector_parts<V: Vector>(live: usize) -> usize {
+    let parts = parts(live);
+    if V::LANES * parts > LANES { parts } else { 1 }
+}
+
 /// How the samples that a layer is fed lie in memory.
 #[derive(Clone, Copy, Debug)]
 pub enum Input<'a, T> {

@@ -1,7 +1,8 @@
 //! The kernel of the forward pass and of the input gradient: a correlation with weights walked in any direction.
 
 use super::border::{self, Border};
-use super::fold::{InTurn, parts};
+use super::fold::InTurn;
+use crate::block::vector_parts;
 use crate::micro::{Tile, add_product, best_shape, cover, held};
 use crate::simd::{Kernel, Vector};
 use crate::{Block, LANES, Scalar};
@@ -157,10 +158,10 @@ pub(crate) unsafe fn correlate<V: Vector>(
     live: usize,
     scratch: &mut [V::Elem],
 ) {
-    let parts = parts(live);
+    let parts = vector_parts::<V>(live);
     // SAFETY: as the caller vouches; what is folded has the lengths of its plan.
     unsafe {
-        if V::LANES * parts <= LANES {
+        if parts == 1 {
             return correlate_rows::<V>(plan, lay, w, b, x.as_ptr(), y.as_mut_ptr(), live);
         }
         let folded = InTurn::new(plan, lay, parts);

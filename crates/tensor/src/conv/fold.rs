@@ -10,15 +10,6 @@ use super::gradient::Gradient;
 use super::{Conv2d, squares};
 use crate::{LANES, Scalar};
 
-/// In how many parts the lanes of a tile are used, of which so many live.
-pub(crate) fn parts(live: usize) -> usize {
-    match live {
-        0..=4 => 4,
-        5..=8 => 2,
-        _ => 1,
-    }
-}
-
 /// Rows of planes side by side: row `r` of a folded plane has in part `p` of its lanes row `first + r + p * apart`, zeros where there is
 /// no such row.
 #[derive(Clone, Copy)]

@@ -1,9 +1,10 @@
 //! The kernel of the parameter gradient.
 
 use super::Conv2d;
-use super::fold::{Bands, parts};
+use super::fold::Bands;
 use super::side_by_side::{Plane, channels_side_by_side};
 use super::squares;
+use crate::block::parts;
 use crate::micro::{Tile, add_product, best_shape};
 use crate::simd::{Kernel, Vector};
 use crate::{Block, LANES, Scalar};

@@ -1,8 +1,9 @@
 //! The backward pass of the chain over tiles: the gradient of each window goes to its place on the tape.
 
 use super::ConvPool2d;
+use crate::block::parts;
 use crate::conv::correlation::{Correlation, Lay, correlate};
-use crate::conv::fold::{Bands, odd_plane, parts};
+use crate::conv::fold::{Bands, odd_plane};
 use crate::conv::gradient::{Gradient, add_sums, of_tile};
 use crate::conv::squares::{self, Maxima};
 use crate::simd::{Kernel, Vector};

@@ -1,8 +1,9 @@
 //! The forward pass of the chain: windows pooled straight from the registers they were convolved in, or row by row.
 
 use super::ConvPool2d;
+use crate::block::vector_parts;
 use crate::conv::correlation::{Correlation, Lay, Padded, Rows, Targets};
-use crate::conv::fold::{Bands, parts};
+use crate::conv::fold::Bands;
 use crate::simd::{Kernel, Vector};
 use crate::{Block, Conv2d, LANES, Scalar};
 
@@ -53,8 +54,8 @@ impl<T: Scalar> Forward<'_, T> {
             let to = t * pool.outputs() * lanes..(t + 1) * pool.outputs() * lanes;
             let (y, tape) = (&mut y[to.clone()], &mut tape[to]);
             // Where otherwise half of a vector would be empty, two rows of windows are taken at a time, or four.
-            let parts = if lanes == LANES { parts(block.live(t)) } else { 1 };
-            let parts = if V::LANES * parts > LANES { parts } else { 1 };
+            let parts = if lanes == LANES { vector_parts::<V>(block.live(t)) } else { 1 };
+            let part_lanes = LANES / parts;
             let (conv, x, live, rows) = if parts > 1 {
                 let rows = h_pool.div_ceil(parts);
                 let bands = Bands::new(&conv, parts, 2 * rows);
@@ -67,8 +68,9 @@ impl<T: Scalar> Forward<'_, T> {
                 for lane in (0..live).step_by(if lanes == LANES { V::LANES } else { 1 }) {
                     // Of a folded tile the lanes of a part are those of a band of rows.
                     let place = |lane: usize| {
-                        let (part, lane) = (lane * parts / LANES, lane % (LANES / parts));
-                        (i + part * rows < h_pool).then_some(part * rows * w_pool * LANES + lane)
+                        let part = lane * parts / LANES;
+                        let first = part * rows * w_pool * LANES;
+                        (i + part * rows < h_pool).then_some(first + lane - part * part_lanes)
                     };
                     let Some(first) = place(lane) else { continue };
                     let quarter = |q: usize| place(lane + q * V::LANES / 4).map_or(0, |place| place - first);

@@ -2,153 +2,113 @@
 //!
 //! Samples that lie one after the other are taken as they are. Of a tile a vector holds some inputs of each sample.
 
-use super::{Dense, chunks};
-use crate::conv::fold;
+use super::{BackwardInput, Dense, Forward, chunks};
+use crate::block::parts;
 use crate::conv::gradient::add_sums;
 use crate::micro::{Tile, add_product, best_shape, cover, held, product};
 use crate::simd::Vector;
-use crate::{Block, Input, LANES, Scalar, Tiles};
-use std::ops::Range;
+use crate::{Block, Input, LANES, Scalar};
 
 /// Samples of a tile that are few.
 const MOST: usize = LANES / 2;
 
-/// In how many parts the lanes of a tile of so few samples could be used.
-pub(super) fn parts(block: Block) -> usize {
-    fold::parts(block.samples())
-}
+/// Outputs at most that are computed before their sums are made up: these leave room in the first cache.
+const MOST_SUMS: usize = 64;
 
 /// Whether the samples of a tile are few, and inputs so many that laying them out is little work.
 pub(super) fn suits(dense: &Dense, block: Block) -> bool {
     block.samples() <= MOST && dense.inputs >= 4 * LANES
 }
 
-/// Scratch of [`forward_rows`].
+/// Scratch of [`Forward::rows`].
 pub(super) fn rows_len(dense: &Dense, samples: usize) -> usize {
-    if samples > 1 { samples * dense.outputs.min(MOST_DOTS) * LANES } else { 0 }
+    if samples > 1 { samples * dense.outputs.min(MOST_SUMS) * LANES } else { 0 }
 }
 
-/// Scratch of [`forward_tile`] and [`backward_tile`].
+/// Scratch of [`Forward::few`] and [`BackwardInput::few`].
 pub(super) fn tile_len(dense: &Dense) -> usize {
     MOST * dense.inputs.next_multiple_of(LANES) + (MOST_SUMS + 4) * LANES
 }
 
-/// `y = W x + b` for samples that lie one after the other.
-///
-/// # Safety
-/// The lengths must be those of the layer; scratch that of [`rows_len`].
-#[inline(always)]
-pub(super) unsafe fn forward_rows<V: Vector>(
-    [inputs, outputs]: [usize; 2],
-    samples: usize,
-    w: &[V::Elem],
-    b: Option<&[V::Elem]>,
-    x: &[V::Elem],
-    y: Tiles<'_, V::Elem>,
-    y_features: usize,
-    scratch: &mut [V::Elem],
-) {
-    // SAFETY: as the caller vouches.
-    unsafe {
+impl<T: Scalar> Forward<'_, T> {
+    /// Samples that lie one after the other.
+    #[inline(always)]
+    pub(super) fn rows<V: Vector<Elem = T>>(self) {
+        let Self { dense: Dense { inputs, outputs }, block, w, b, x, y, y_features, scratch } = self;
+        let (samples, x) = (block.samples(), x.numbers());
         if samples == 1 {
-            return matrix_vector::<V>(w, b, x, y.into_slice());
+            // SAFETY: the lengths were checked against the sizes.
+            return unsafe { matrix_vector::<V>(w, b, x, y.into_slice()) };
         }
-        for outputs in output_chunks(outputs) {
+        for outputs in chunks(outputs, MOST_SUMS) {
             let count = outputs.len();
             let sums = &mut scratch[..samples * count * LANES];
             let w = w[outputs.start * inputs..].as_ptr();
-            let dots = Dots {
-                w,
-                x: x.as_ptr(),
-                x_row: inputs,
-                inputs,
-                sums: sums.as_mut_ptr(),
-                of_sample: count,
-                of_output: 1,
-            };
-            dots.run::<V>(samples, count);
+            let dots = Dots { w, x: x.as_ptr(), inputs, outputs: count, sums: sums.as_mut_ptr() };
+            // SAFETY: the lengths were checked against the sizes.
+            unsafe { dots.run::<V>(samples) };
             for (s, sums) in sums.chunks_exact(count * LANES).enumerate() {
-                let y = std::slice::from_raw_parts_mut(y.start.add(s * y_features + outputs.start), count);
+                // SAFETY: y has these outputs of every sample.
+                let y = unsafe {
+                    std::slice::from_raw_parts_mut(y.start.add(s * y_features + outputs.start), count)
+                };
                 match b {
                     Some(b) => y.copy_from_slice(&b[outputs.clone()]),
-                    None => y.fill(V::Elem::ZERO),
+                    None => y.fill(T::ZERO),
                 }
                 add_sums::<V>(sums, y);
             }
         }
     }
-}
 
-/// The same for a tile: its vectors hold two inputs of eight samples, or four of four, side by side, and a weight's vector as many weights
-/// over and over. So there are two sums, or four, for each number of y, of every second or fourth input.
-///
-/// # Safety
-/// The lengths must be those of the layer and one tile; scratch that of [`tile_len`].
-#[inline(always)]
-pub(super) unsafe fn forward_tile<V: Vector>(
-    size: [usize; 2],
-    samples: usize,
-    w: &[V::Elem],
-    b: Option<&[V::Elem]>,
-    x: Input<'_, V::Elem>,
-    y: *mut V::Elem,
-    scratch: &mut [V::Elem],
-) {
-    // SAFETY: as the caller vouches.
-    unsafe {
+    /// Few samples of a tile: its vectors hold two inputs of eight samples, or four of four, side by side, and a weight's vector as many
+    /// weights over and over. So there are two sums, or four, for each number of y, of every second or fourth input.
+    #[inline(always)]
+    pub(super) fn few<V: Vector<Elem = T>>(self) {
         // Vectors of two lanes are those of dual numbers alone, whose bits are nobody's.
-        if fold::parts(samples) == 4 && V::LANES >= 4 {
-            groups_of_tile::<V, 4>(size, w, b, x, y, scratch)
+        if parts(self.block.samples()) == 4 && V::LANES >= 4 {
+            self.groups::<V, 4>()
         } else {
-            groups_of_tile::<V, 2>(size, w, b, x, y, scratch)
+            self.groups::<V, 2>()
         }
     }
-}
 
-/// [`forward_tile`] with `N` inputs side by side.
-///
-/// # Safety
-/// As there.
-#[inline(always)]
-unsafe fn groups_of_tile<V: Vector, const N: usize>(
-    [inputs, outputs]: [usize; 2],
-    w: &[V::Elem],
-    b: Option<&[V::Elem]>,
-    x: Input<'_, V::Elem>,
-    y: *mut V::Elem,
-    scratch: &mut [V::Elem],
-) {
-    let (groups, rest) = (inputs / N, inputs % N);
-    let (x_groups, free) = scratch.split_at_mut(groups * LANES);
-    let (x_rest, sums) = free.split_at_mut(N * LANES);
-    lay_out::<V, N>(inputs, x, x_groups, x_rest);
-    let columns = LANES / V::LANES;
-    for outputs in chunks(outputs, MOST_SUMS) {
-        let w = &w[outputs.start * inputs..];
-        let tile = Groups::<_, N> {
-            w: w.as_ptr(),
-            row: inputs,
-            x: x_groups.as_ptr(),
-            groups,
-            sums: sums.as_mut_ptr(),
-        };
-        // SAFETY: as the caller vouches; the shape fits.
-        unsafe {
-            cover::<V>(&tile, [best_shape::<V>(outputs.len(), columns); 2], outputs.len(), (0, columns));
-        }
-        let w = w.chunks_exact(inputs).take(outputs.len());
-        for ((o, w), sums) in outputs.zip(w).zip(sums.as_chunks::<LANES>().0) {
-            let b = b.map_or(V::Elem::ZERO, |b| b[o]);
-            for (s, of_sample) in sums.as_chunks::<N>().0.iter().enumerate() {
-                let mut sum = of_sample[0] + of_sample[1];
-                if N == 4 {
-                    sum += of_sample[2] + of_sample[N - 1];
+    /// [`few`](Self::few) with `N` inputs side by side.
+    #[inline(always)]
+    fn groups<V: Vector<Elem = T>, const N: usize>(self) {
+        let Self { dense: Dense { inputs, outputs }, w, b, x, y, scratch, .. } = self;
+        let (groups, rest) = (inputs / N, inputs % N);
+        let (x_groups, free) = scratch.split_at_mut(groups * LANES);
+        let (x_rest, sums) = free.split_at_mut(N * LANES);
+        lay_out::<V, N>(inputs, x, x_groups, x_rest);
+        let columns = LANES / V::LANES;
+        for outputs in chunks(outputs, MOST_SUMS) {
+            let w = &w[outputs.start * inputs..];
+            let tile = Groups::<_, N> {
+                w: w.as_ptr(),
+                row: inputs,
+                x: x_groups.as_ptr(),
+                groups,
+                sums: sums.as_mut_ptr(),
+            };
+            // SAFETY: the lengths were checked against the sizes; the shape fits.
+            unsafe {
+                cover::<V>(&tile, [best_shape::<V>(outputs.len(), columns); 2], outputs.len(), (0, columns));
+            }
+            let w = w.chunks_exact(inputs).take(outputs.len());
+            for ((o, w), sums) in outputs.zip(w).zip(sums.as_chunks::<LANES>().0) {
+                let b = b.map_or(T::ZERO, |b| b[o]);
+                for (s, of_sample) in sums.as_chunks::<N>().0.iter().enumerate() {
+                    let mut sum = of_sample[0] + of_sample[1];
+                    if N == 4 {
+                        sum += of_sample[2] + of_sample[N - 1];
+                    }
+                    for i in 0..rest {
+                        sum = w[inputs - rest + i].mul_add(x_rest[i * LANES + s], sum);
+                    }
+                    // SAFETY: the output exists. Lanes without a sample get the bias.
+                    unsafe { *y.start.add(o * LANES + s) = b + sum };
                 }
-                for i in 0..rest {
-                    sum = w[inputs - rest + i].mul_add(x_rest[i * LANES + s], sum);
-                }
-                // SAFETY: the output exists. Lanes without a sample get the bias.
-                unsafe { *y.add(o * LANES + s) = b + sum };
             }
         }
     }
@@ -251,115 +211,84 @@ impl<T: Scalar, const N: usize> Tile<T> for Groups<T, N> {
     }
 }
 
-/// `dx = W^T dy` for samples that lie one after the other, `inputs` of the inputs. Each number of dx sums over the outputs in order.
-///
-/// # Safety
-/// `w` must hold rows of the inputs, `row` from one to the next, dx have room for every sample, `dx_row` from one to the next.
-#[inline(always)]
-pub(super) unsafe fn backward_rows<V: Vector>(
-    samples: usize,
-    inputs: usize,
-    outputs: usize,
-    w: *const V::Elem,
-    row: usize,
-    dy: &[V::Elem],
-    dx: Tiles<'_, V::Elem>,
-    dx_row: usize,
-) {
-    // Whole vectors of several samples side by side; else one sample after the other.
-    let vectors = if samples > 1 { inputs / V::LANES } else { 0 };
-    // SAFETY: as the caller vouches; the shape fits.
-    unsafe {
-        if vectors > 0 {
-            let tile = SamplesByInputs::<_, false> {
-                dy: dy.as_ptr(),
-                dy_row: outputs,
-                w,
-                row,
-                outputs,
-                dx: dx.start,
-                dx_row,
-            };
-            cover::<V>(&tile, [best_shape::<V>(samples, vectors); 2], samples, (0, vectors));
-        }
-        let done = vectors * V::LANES;
-        for (s, dy) in dy.chunks_exact(outputs).enumerate().filter(|_| done < inputs) {
-            let dx = dx.start.add(s * dx_row + done);
-            transposed_matrix_vector::<V>(w.add(done), row, dy, dx, inputs - done);
-        }
-    }
-}
-
-/// The same for as many inputs of a tile as make up whole sixteens; returns how many.
-///
-/// # Safety
-/// As there; scratch must have the length of [`tile_len`].
-#[inline(always)]
-pub(super) unsafe fn backward_tile<V: Vector>(
-    samples: usize,
-    inputs: usize,
-    outputs: usize,
-    w: *const V::Elem,
-    row: usize,
-    dy: &[V::Elem],
-    dx: *mut V::Elem,
-    scratch: &mut [V::Elem],
-) -> usize {
-    let done = inputs / LANES * LANES;
-    let vectors = done / V::LANES;
-    if vectors == 0 {
-        return 0;
-    }
-    // A lane without a sample has a gradient of zero.
-    scratch[samples * done..MOST * done].fill(V::Elem::ZERO);
-    let rows = scratch.as_mut_ptr();
-    let tile = SamplesByInputs::<_, true> {
-        dy: dy.as_ptr(),
-        dy_row: LANES,
-        w,
-        row,
-        outputs,
-        dx: rows,
-        dx_row: done,
-    };
-    // SAFETY: as the caller vouches; the shape fits.
-    unsafe {
-        cover::<V>(&tile, [best_shape::<V>(samples, vectors); 2], samples, (0, vectors));
-        for i in (0..done).step_by(LANES) {
-            let to = dx.add(i * LANES);
-            for feature in 0..LANES {
-                V::splat(V::Elem::ZERO).store(to.add(feature * LANES + LANES - V::LANES));
+impl<T: Scalar> BackwardInput<'_, T> {
+    /// Samples that lie one after the other.
+    #[inline(always)]
+    pub(super) fn rows<V: Vector<Elem = T>>(self) {
+        let Self { dense: Dense { inputs: row, outputs }, inputs, block, w, dy, dx, dx_features, .. } = self;
+        // Whole vectors of several samples side by side; else one sample after the other.
+        let samples = block.samples();
+        let vectors = if samples > 1 { inputs.len() / V::LANES } else { 0 };
+        let w = w[inputs.start..].as_ptr();
+        // SAFETY: there is room for every sample, and the other lengths were checked against the sizes; the shape fits.
+        unsafe {
+            if vectors > 0 {
+                let tile = SamplesByInputs::<_, false> {
+                    dy: dy.as_ptr(),
+                    dy_row: outputs,
+                    w,
+                    row,
+                    outputs,
+                    dx: dx.start,
+                    dx_row: dx_features,
+                };
+                cover::<V>(&tile, [best_shape::<V>(samples, vectors); 2], samples, (0, vectors));
             }
-            V::transpose16(rows.add(i), done, [LANES, MOST], to, LANES);
+            let done = vectors * V::LANES;
+            for (s, dy) in dy.chunks_exact(outputs).enumerate().filter(|_| done < inputs.len()) {
+                let dx = dx.start.add(s * dx_features + done);
+                transposed_matrix_vector::<V>(w.add(done), row, dy, dx, inputs.len() - done);
+            }
         }
     }
-    done
+
+    /// As many inputs of few samples of a tile as make up whole sixteens; returns how many.
+    #[inline(always)]
+    pub(super) fn few<V: Vector<Elem = T>>(&mut self) -> usize {
+        let Self { dense: Dense { inputs: row, outputs }, ref inputs, block, w, dy, ref dx, .. } = *self;
+        let (samples, done) = (block.samples(), inputs.len() / LANES * LANES);
+        let vectors = done / V::LANES;
+        if vectors == 0 {
+            return 0;
+        }
+        let rows = &mut self.scratch[..MOST * done];
+        // A lane without a sample has a gradient of zero.
+        rows[samples * done..].fill(T::ZERO);
+        let rows = rows.as_mut_ptr();
+        let w = w[inputs.start..].as_ptr();
+        let tile = SamplesByInputs::<_, true> {
+            dy: dy.as_ptr(),
+            dy_row: LANES,
+            w,
+            row,
+            outputs,
+            dx: rows,
+            dx_row: done,
+        };
+        // SAFETY: there is room for every sample, and the other lengths were checked against the sizes; the shape fits.
+        unsafe {
+            cover::<V>(&tile, [best_shape::<V>(samples, vectors); 2], samples, (0, vectors));
+            for i in (0..done).step_by(LANES) {
+                let to = dx.start.add(i * LANES);
+                for feature in 0..LANES {
+                    V::splat(T::ZERO).store(to.add(feature * LANES + LANES - V::LANES));
+                }
+                V::transpose16(rows.add(i), done, [LANES, MOST], to, LANES);
+            }
+        }
+        done
+    }
 }
-
-/// Outputs whose sums of few samples of a tile are computed before they are added up.
-const MOST_SUMS: usize = 64;
-
-/// Outputs in chunks of [`MOST_DOTS`] at most, of one size.
-#[inline(always)]
-fn output_chunks(outputs: usize) -> impl Iterator<Item = Range<usize>> {
-    chunks(outputs, outputs.div_ceil(outputs.div_ceil(MOST_DOTS)))
-}
-
-/// Outputs of several samples, at most, that are computed before their sums are made up: they leave room in the first cache.
-const MOST_DOTS: usize = 64;
 
 /// `y[s][o] = b[o] + sum_i w[o][i] x[s][i]`, of samples that lie one after the other: sixteen partial sums each (input `i` goes to
 /// sum `i mod 16`), then their tree. Tiles of samples x outputs: the weight, which comes from farther, is read as rarely as can be.
 struct Dots<T> {
     w: *const T,
     x: *const T,
-    /// Numbers from one sample to the next.
-    x_row: usize,
     inputs: usize,
-    /// Sixteen a sum; sums from one sample to the next, and from one output to the next.
+    outputs: usize,
+    /// `[sample][output][16]`.
     sums: *mut T,
-    of_sample: usize,
-    of_output: usize,
 }
 
 impl<T: Scalar> Tile<T> for Dots<T> {
@@ -370,13 +299,13 @@ impl<T: Scalar> Tile<T> for Dots<T> {
         o: usize,
         _fresh: (usize, usize),
     ) {
-        let Self { w, x, x_row, inputs, .. } = *self;
+        let Self { w, x, inputs, .. } = *self;
         // SAFETY: the caller vouches for samples and outputs; whole vectors end within the inputs.
         unsafe {
             for part in (0..LANES).step_by(V::LANES) {
                 let (mut a, mut b) = ([x; R], [w; C]);
                 for r in 0..R {
-                    a[r] = x.wrapping_add((s + r) * x_row + part);
+                    a[r] = x.wrapping_add((s + r) * inputs + part);
                 }
                 for c in 0..C {
                     b[c] = w.wrapping_add((o + c) * inputs + part);
@@ -400,7 +329,7 @@ impl<T: Scalar> Dots<T> {
     /// Where the sixteen of a sum are.
     #[inline(always)]
     fn sum(&self, s: usize, o: usize) -> *mut T {
-        self.sums.wrapping_add((s * self.of_sample + o * self.of_output) * LANES)
+        self.sums.wrapping_add((s * self.outputs + o) * LANES)
     }
 
     /// The sixteen partial sums of all samples and outputs.
@@ -408,8 +337,8 @@ impl<T: Scalar> Dots<T> {
     /// # Safety
     /// They must exist and have room.
     #[inline(always)]
-    unsafe fn run<V: Vector<Elem = T>>(&self, samples: usize, outputs: usize) {
-        let Self { w, x, x_row, inputs, .. } = *self;
+    unsafe fn run<V: Vector<Elem = T>>(&self, samples: usize) {
+        let Self { w, x, inputs, outputs, .. } = *self;
         let whole = inputs / LANES * LANES;
         // SAFETY: as the caller vouches; the shape fits; `n` inputs are left from `i` on.
         unsafe {
@@ -417,7 +346,7 @@ impl<T: Scalar> Dots<T> {
             for i in (whole..inputs).step_by(V::LANES) {
                 let n = V::LANES.min(inputs - i);
                 for s in 0..samples {
-                    let x = V::load_first(x.add(s * x_row + i), n);
+                    let x = V::load_first(x.add(s * inputs + i), n);
                     for o in 0..outputs {
                         let sum = self.sum(s, o).add(i - whole);
                         V::load_first(w.add(o * inputs + i), n).mul_add(x, V::load(sum)).store(sum);

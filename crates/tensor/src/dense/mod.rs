@@ -3,7 +3,7 @@
 mod few;
 pub(crate) mod gradient;
 
-use crate::block::pack_features;
+use crate::block::{pack_features, vector_parts};
 use crate::error::checked_product;
 use crate::micro::{Tile, best_shape, cost, cover, product};
 use crate::simd::{Kernel, Vector};
@@ -63,15 +63,13 @@ impl Dense {
         if block.lanes() == 1 { 0 } else { few::tile_len(self).max(self.outputs * PANEL) }
     }
 
-    /// `y = W x + b`: `[outputs x 16] = [outputs x inputs] * [inputs x 16]` for each tile, or the rows `outputs` of it, which are then
-    /// all that `w`, `b` and `y` hold. Overwrites `y`.
+    /// `y = W x + b`: `[outputs x 16] = [outputs x inputs] * [inputs x 16]` for each tile. Overwrites `y`.
     ///
     /// # Panics
-    /// If there are not such outputs, something has not the length its shape says, or rows are given that may not be.
+    /// If something has not the length its shape says, or rows are given that may not be.
     #[track_caller]
     pub fn forward<T: Scalar>(
         &self,
-        outputs: Range<usize>,
         block: Block,
         w: &[T],
         b: Option<&[T]>,
@@ -79,17 +77,15 @@ impl Dense {
         y: Tiles<'_, T>,
         scratch: &mut [T],
     ) {
-        assert!(outputs.start <= outputs.end && outputs.end <= self.outputs, "dense: outputs {outputs:?}");
-        let outputs = outputs.len();
-        assert_eq!(w.len(), self.inputs * outputs, "dense: length of the weight");
+        self.check_weight(w.len());
         self.check_input(block, x);
         if let Input::Rows(_) = x {
             Self::check_scratch(row_chunk(self.inputs, block.tiles()) * block.len(1), scratch.len());
         }
         Self::check_scratch(self.sums_len(block), scratch.len());
-        assert!(b.is_none_or(|b| b.len() == outputs), "dense: bias must hold {outputs} numbers");
-        let y_features = y.features_apart(block, outputs);
-        T::dense_forward(Forward { dense: *self, outputs, block, w, b, x, y, y_features, scratch });
+        assert!(b.is_none_or(|b| b.len() == self.outputs), "dense: bias must hold {} numbers", self.outputs);
+        let y_features = y.features_apart(block, self.outputs);
+        T::dense_forward(Forward { dense: *self, block, w, b, x, y, y_features, scratch });
     }
 
     /// `dx = W^T dy`: `[inputs x 16] = [inputs x outputs] * [outputs x 16]` for each tile, or the rows `inputs` of it, which are
@@ -109,7 +105,7 @@ impl Dense {
     ) {
         assert!(inputs.start <= inputs.end && inputs.end <= self.inputs, "dense: inputs {inputs:?}");
         assert_eq!(dy.len(), block.len(self.outputs), "dense: length of dy for {block:?}");
-        assert_eq!(w.len(), self.inputs * self.outputs, "dense: length of the weight");
+        self.check_weight(w.len());
         Self::check_scratch(self.panel_len(block), scratch.len());
         let dx_features = dx.features_apart(block, inputs.len());
         T::dense_backward_input(BackwardInput {
@@ -223,6 +219,11 @@ impl Dense {
                 assert_eq!(rows.len(), len, "dense: length of the rows of {block:?}");
             }
         }
+    }
+
+    #[track_caller]
+    fn check_weight(&self, w: usize) {
+        assert_eq!(w, self.inputs * self.outputs, "dense: length of the weight");
     }
 }
 
@@ -370,8 +371,6 @@ impl Tiling {
 
 pub(crate) struct Forward<'a, T> {
     dense: Dense,
-    /// Of which so many are computed.
-    outputs: usize,
     block: Block,
     w: &'a [T],
     b: Option<&'a [T]>,
@@ -387,29 +386,13 @@ impl<T: Scalar> Kernel<T> for Forward<'_, T> {
 
     #[inline(always)]
     fn run<V: Vector<Elem = T>>(self) {
-        let Self { dense, outputs, block, w, b, x, y, y_features, scratch } = self;
-        let inputs = dense.inputs;
-        if block.lanes() == 1 {
-            // SAFETY: the lengths were checked against the sizes.
-            return unsafe {
-                few::forward_rows::<V>(
-                    [inputs, outputs],
-                    block.samples(),
-                    w,
-                    b,
-                    x.numbers(),
-                    y,
-                    y_features,
-                    scratch,
-                )
-            };
+        if self.block.lanes() == 1 {
+            return self.rows::<V>();
         }
-        if few::suits(&dense, block) {
-            // SAFETY: the lengths were checked against the sizes.
-            return unsafe {
-                few::forward_tile::<V>([inputs, outputs], block.samples(), w, b, x, y.start, scratch)
-            };
+        if few::suits(&self.dense, self.block) {
+            return self.few::<V>();
         }
+        let Self { dense: Dense { inputs, outputs }, block, w, b, x, y, y_features, scratch } = self;
         let columns = columns::<V>(block);
         let tiling = Tiling::new::<V>(outputs, columns);
         let size = match x {
@@ -459,25 +442,15 @@ impl<T: Scalar> Kernel<T> for BackwardInput<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run<V: Vector<Elem = T>>(self) {
-        let Self { dense, inputs, block, w, dy, dx, dx_features, scratch } = self;
-        let Dense { inputs: row, outputs } = dense;
-        if block.lanes() == 1 {
-            let w = w[inputs.start..].as_ptr();
-            // SAFETY: there is room for every sample; the lengths were checked against the sizes.
-            return unsafe {
-                few::backward_rows::<V>(block.samples(), inputs.len(), outputs, w, row, dy, dx, dx_features)
-            };
+    fn run<V: Vector<Elem = T>>(mut self) {
+        if self.block.lanes() == 1 {
+            return self.rows::<V>();
         }
         // Where a vector would have empty lanes it holds inputs instead, as many as there are whole vectors of: the same bits.
-        let mut done = 0;
-        if V::LANES * few::parts(block) > LANES && few::suits(&dense, block) {
-            let w = w[inputs.start..].as_ptr();
-            // SAFETY: there is room for every sample; the lengths were checked against the sizes.
-            done = unsafe {
-                few::backward_tile::<V>(block.samples(), inputs.len(), outputs, w, row, dy, dx.start, scratch)
-            };
-        }
+        let is_few = vector_parts::<V>(self.block.samples()) > 1 && few::suits(&self.dense, self.block);
+        let done = if is_few { self.few::<V>() } else { 0 };
+        let Self { dense: Dense { inputs: row, outputs }, inputs, block, w, dy, dx, dx_features, scratch } =
+            self;
         let columns = columns::<V>(block);
         let whole = Tiling::new::<V>(PANEL, columns);
         for steps in chunks(outputs, chunk(outputs, columns * V::LANES)) {
