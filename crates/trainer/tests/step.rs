@@ -13,7 +13,7 @@ use byhand_trainer::{
     BatchSource, DivergenceCause, ImageBatch, Optimizer, Preprocess, Rows, Sgd, StepConfig, Trainer,
     TrainerError, weights_sha256,
 };
-use common::{cnn, mlp, theta, train, wide};
+use common::{cnn, large_cnn, mlp, theta, train, wide};
 use ndarray::Array2;
 
 fn rows(indices: &[u32]) -> (Array2<f32>, Vec<u8>) {
@@ -115,6 +115,43 @@ fn the_first_step_with_momentum_has_the_bits_of_plain_descent() {
 }
 
 #[test]
+fn weights_of_a_shards_own_stay_those_of_all() {
+    // Two shards: on two threads the second one has its own.
+    let network = large_cnn();
+    let order = epoch_order(4, 0, train().len());
+    let mut trainers = [1, 2, 3].map(|threads| trainer(&network, 8, threads));
+    assert_eq!(trainers[0].plan().shards(8), 2);
+    // With one shard between, with the first layer or all of them frozen for a while, and with operands so large that the gradient is
+    // stored and looked at.
+    let huge = 1e19;
+    let steps = [
+        (8, 0, 1.0),
+        (8, 0, 1.0),
+        (3, 0, 1.0),
+        (8, 0, 1.0),
+        (8, 1, 1.0),
+        (8, 6, 1.0),
+        (8, 0, 1.0),
+        (8, 0, huge),
+        (8, 0, 1.0),
+    ];
+    let mut frozen_before = 0;
+    for (number, (n, frozen, scale)) in steps.into_iter().enumerate() {
+        let (x, labels) = rows(&order[8 * number..][..n]);
+        let (x, rate) = (x * scale, 0.1 / f64::from(scale));
+        let [one, two, three] = trainers.each_mut().map(|trainer| {
+            if frozen != frozen_before {
+                trainer.freeze(frozen);
+            }
+            trainer.step(rate, &Rows::new(x.view(), &labels)).unwrap();
+            weights_sha256(trainer.theta())
+        });
+        assert_eq!([&two, &three], [&one, &one], "step {number}");
+        frozen_before = frozen;
+    }
+}
+
+#[test]
 fn a_step_leaves_nothing_to_the_next() {
     for network in [cnn(), wide()] {
         let order = epoch_order(4, 0, train().len());
@@ -136,7 +173,7 @@ fn a_step_leaves_nothing_to_the_next() {
 
 #[test]
 fn frozen_layers_stay_and_the_others_move_as_if_nothing_were_frozen() {
-    for (network, n) in [(cnn(), 40), (mlp(), 40), (mlp(), 1)] {
+    for (network, n) in [(cnn(), 40), (mlp(), 40), (mlp(), 1), (large_cnn(), 8)] {
         for optimizer in ["sgd", "sgd(momentum=0.9)", "adam"] {
             let step = |trainer: &mut Trainer, number: u64| {
                 let (x, labels) = rows(&epoch_order(2, number, train().len())[..n]);

@@ -151,6 +151,15 @@ impl Trainer {
         if threads_used > 1 {
             crew.start()?;
         }
+        let mut shards: Vec<_> = (0..shards).map(|_| Shard::new(network, &keeps, largest_shard)).collect();
+        if let [_, second] = &mut *shards
+            && descends
+            && crew.threads() > 1
+            && config.batch_size <= TWICE_SAMPLES
+            && keeps.contains(&true)
+        {
+            second.theta = Buffer::from(&*theta);
+        }
         Ok(Trainer {
             network: network.clone(),
             loss: config.objective.loss(),
@@ -158,7 +167,7 @@ impl Trainer {
             plan,
             flops: network.flops(),
             state: OptimizerState::new(&config.optimizer, param_len),
-            shards: (0..shards).map(|_| Shard::new(network, &keeps, largest_shard)).collect(),
+            shards,
             active: 0,
             workers: (0..threads_used)
                 .map(|_| {
@@ -217,6 +226,14 @@ impl Trainer {
         self.frozen = trained.map_or(self.theta.len(), |param| param.range.start);
         self.keeps = keeps(&self.network, self.config.batch_size, self.frozen);
         self.stored = stored(&self.network, &self.keeps, self.frozen);
+        self.renew();
+    }
+
+    /// Makes shards' own weights equal to the weights again.
+    fn renew(&mut self) {
+        for shard in self.shards.iter_mut().filter(|shard| !shard.theta.is_empty()) {
+            shard.theta.copy_from_slice(&self.theta);
+        }
     }
 
     /// The weights.
@@ -259,6 +276,7 @@ impl Trainer {
     /// Continues another trainer's work.
     pub(crate) fn restore(&mut self, theta: Vec<f32>, state: OptimizerState<f32>, steps: u64) {
         self.theta.copy_from_slice(&theta);
+        self.renew();
         self.state = state;
         self.steps = steps;
     }
@@ -299,7 +317,17 @@ impl Trainer {
         let accumulate = |shard: &mut Shard| {
             let mut guard = lock(&self.workers[self.crew.thread() % self.workers.len()]);
             let (worker, room) = &mut *guard;
-            let Shard { samples, dtheta, rows, kept, residuals, stats, is_sound, is_bounded, .. } = shard;
+            let Shard {
+                samples, theta: own, dtheta, rows, kept, residuals, stats, is_sound, is_bounded, ..
+            } = shard;
+            let theta = if own.is_empty() {
+                &**theta
+            } else {
+                for range in &self.stored {
+                    own[range.clone()].copy_from_slice(&theta[range.clone()]);
+                }
+                &**own
+            };
             (*stats, *is_bounded) = (LossStats::default(), self.descends);
             let mut first = 0;
             for samples in self.plan.blocks(samples.clone()) {
@@ -341,7 +369,9 @@ impl Trainer {
         // Parameters may be moved without a look at their gradient if its factors are known to be small.
         let descends = is_sound && shards.iter().all(|shard| shard.is_bounded);
         if !descends {
-            self.move_kept(None, batch);
+            let mut gradient = std::mem::take(&mut self.shards[0].dtheta);
+            self.move_kept(&mut gradient, None, batch, Some(&self.crew));
+            self.shards[0].dtheta = gradient;
             let gradient = &self.shards[0].dtheta;
             let mut kept = kept_layers(&self.network, &self.keeps);
             if !is_sound || !kept.all(|(_, range, _)| all_below(&gradient[range], LARGEST_GRADIENT)) {
@@ -357,11 +387,28 @@ impl Trainer {
         Ok(StepStats { loss: stats.loss / samples as f64, correct: stats.correct, samples })
     }
 
-    /// Moves the parameters of the layers that keep along what the shards kept, or without a rate adds that to the first
-    /// shard's gradient.
-    fn move_kept(&mut self, rate: Option<f32>, batch: &dyn BatchSource) {
-        let mut gradient = std::mem::take(&mut self.shards[0].dtheta);
-        let moved = if rate.is_some() { &mut self.theta } else { &mut gradient };
+    /// Moves the weights of the layers that keep along what the shards kept, and those that are a shard's own alike.
+    fn descend(&mut self, rate: f32, batch: &dyn BatchSource) {
+        let mut theta = std::mem::take(&mut self.theta);
+        let mut own =
+            self.shards.last_mut().map(|shard| std::mem::take(&mut shard.theta)).unwrap_or_default();
+        if own.is_empty() {
+            self.move_kept(&mut theta, Some(rate), batch, Some(&self.crew));
+        } else {
+            self.crew.join(
+                || self.move_kept(&mut theta, Some(rate), batch, None),
+                || self.move_kept(&mut own, Some(rate), batch, None),
+            );
+        }
+        self.theta = theta;
+        if let Some(shard) = self.shards.last_mut() {
+            shard.theta = own;
+        }
+    }
+
+    /// Moves the weights of the layers that keep along what the shards kept, or without a rate adds that to a gradient. With a crew
+    /// threads share it.
+    fn move_kept(&self, moved: &mut [f32], rate: Option<f32>, batch: &dyn BatchSource, crew: Option<&Crew>) {
         let shards = &self.shards[..self.active];
         let samples: usize = shards.iter().map(|shard| shard.samples.len()).sum();
         for (place, range, layer) in kept_layers(&self.network, &self.keeps) {
@@ -375,19 +422,21 @@ impl Trainer {
                 }
             }
             let rows = MoveRows::new(layer, range.len(), &kept[..shards.len()], samples, rate);
-            if rows.pays() && (shards.len() > 1 || !self.crew.is_alone()) {
+            if let Some(crew) = crew
+                && rows.pays()
+                && (shards.len() > 1 || !crew.is_alone())
+            {
                 // Who had finished with the shards first may have fallen asleep.
-                self.crew.call(self.workers.len() - 1, 0);
+                crew.call(self.workers.len() - 1, 0);
             }
-            rows.run(&self.crew, layer.tensors(&mut moved[range]));
+            rows.run(crew, layer.tensors(&mut moved[range]));
         }
-        self.shards[0].dtheta = gradient;
     }
 
     /// Moves all parameters; those of layers that keep without a stored gradient if they descend.
     fn update(&mut self, learning_rate: f64, descends: bool, batch: &dyn BatchSource) {
         if descends {
-            self.move_kept(Some(learning_rate as f32), batch);
+            self.descend(learning_rate as f32, batch);
         }
         let update = Update { optimizer: self.config.optimizer, step: self.steps, learning_rate };
         // Each range, and how many shards have a gradient of it.
@@ -405,6 +454,9 @@ impl Trainer {
             } else {
                 update.apply(part);
             }
+        }
+        if !descends {
+            self.renew();
         }
     }
 
@@ -489,6 +541,10 @@ fn for_each_shard(crew: &Crew, shards: &mut [Shard], work: &(impl Fn(&mut Shard)
 /// FLOPs beside which the time lost by a call that brings no help is small.
 const USELESS_CALL: u64 = 15_000_000;
 
+/// Samples up to which the second of two shards has weights of its own: to move all weights along so few on both threads takes less time than
+/// to fetch, in the next step, the half that the other thread moved.
+const TWICE_SAMPLES: usize = 32;
+
 /// Parameters a thread updates at a time, at most: threads share the update of more.
 const CHUNK: usize = 1 << 13;
 
@@ -510,6 +566,9 @@ struct Shard {
     rows: Buffer<f32>,
     /// What the others keep.
     kept: Vec<Buffer<f32>>,
+    /// The weights once more if they are this shard's own, or nothing. Those of layers that keep are moved with the others, to the
+    /// same bits, so that they never leave their core; the rest are copied when a step begins.
+    theta: Buffer<f32>,
     residuals: Vec<f32>,
     stats: LossStats,
     /// All of `dtheta` is finite.
@@ -532,6 +591,7 @@ impl Shard {
                 Buffer::zeros(0)
             },
             kept,
+            theta: Buffer::zeros(0),
             residuals: vec![0.0; largest.tiles() * largest.lanes()],
             stats: LossStats::default(),
             is_sound: true,

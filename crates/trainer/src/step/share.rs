@@ -71,11 +71,14 @@ impl<'a> MoveRows<'a> {
         (half.min(rows - half) >= self.least).then_some(half)
     }
 
-    /// All rows. Any thread may take any: each is summed by itself. Who takes some reads all that was kept, so there are no more parts
-    /// than even out what threads are late by.
-    pub(super) fn run(self, crew: &Crew, params: ParamsMut<'_, f32>) {
-        let parts = if crew.threads() > 1 { PARTS_A_THREAD * crew.threads() } else { 1 };
-        self.share(crew, parts, 0..self.layer.rows(), params);
+    /// All rows. Any thread of a crew may take any: each is summed by itself. Who takes some reads all that was kept, so there are no more
+    /// parts than even out what threads are late by.
+    pub(super) fn run(self, crew: Option<&Crew>, params: ParamsMut<'_, f32>) {
+        let rows = 0..self.layer.rows();
+        match crew.filter(|crew| crew.threads() > 1) {
+            Some(crew) => self.share(crew, PARTS_A_THREAD * crew.threads(), rows, params),
+            None => self.layer.move_rows(rows, self.kept, self.rate, params),
+        }
     }
 
     fn share(self, crew: &Crew, parts: usize, rows: Range<usize>, params: ParamsMut<'_, f32>) {
