@@ -1,6 +1,7 @@
 //! The kernel of the forward pass and of the input gradient: a correlation with weights walked in any direction.
 
 use super::border::{self, Border};
+use super::flat::Flat;
 use super::fold::InTurn;
 use crate::block::vector_parts;
 use crate::micro::{Tile, add_product, best_shape, cover, held};
@@ -43,7 +44,7 @@ impl Correlation {
     }
 
     /// Taps along one axis that meet the source for target `i`.
-    fn live(&self, axis: usize, i: usize) -> (usize, usize) {
+    pub(super) fn live(&self, axis: usize, i: usize) -> (usize, usize) {
         let first = (i * self.source_step[axis]) as isize + self.offset[axis];
         let from = (-first).clamp(0, self.taps[axis] as isize);
         let to = (self.source[axis] as isize - first).clamp(from, self.taps[axis] as isize);
@@ -88,19 +89,9 @@ impl<T: Scalar> Kernel<T> for RunCorrelation<'_, T> {
                     let y = &mut y[t * y_len * LANES..][..y_len * LANES];
                     let lay = Lay::tiled(plan.source);
                     correlate::<V>(&plan, lay, w.as_ptr(), b, x, y, block.live(t), scratch);
-                } else if plan.source_step[1] == 1 && plan.target_step[1] == 1 {
-                    let (left, taps) = ((-plan.offset[1]).max(0) as usize, plan.taps[1]);
-                    let pitch =
-                        Padded::copy::<V>(&x[t * x_len..][..x_len], plan.source[1], left, taps, scratch);
-                    // Columns now start `left` to the right, and every tap of every column meets the copy.
-                    let plan = Correlation {
-                        offset: [plan.offset[0], plan.offset[1] + left as isize],
-                        source: [plan.source[0], pitch],
-                        ..plan
-                    };
-                    let lay = Lay::side_by_side::<V>(plan.source);
-                    let y = &mut y[t * y_len..][..y_len];
-                    correlate_rows::<V>(&plan, lay, w.as_ptr(), b, scratch.as_ptr(), y.as_mut_ptr(), 1);
+                } else if Flat::suits(&plan) {
+                    let (x, y) = (&x[t * x_len..][..x_len], &mut y[t * y_len..][..y_len]);
+                    Flat::new(&plan).run::<V>(w.as_ptr(), b, x, y, scratch);
                 } else {
                     let lay = Lay::single(plan.source);
                     let x = x.as_ptr().add(t * x_len);
@@ -113,14 +104,13 @@ impl<T: Scalar> Kernel<T> for RunCorrelation<'_, T> {
 }
 
 /// How a source lies in memory, in numbers: from one target to the next, one tap to the next, one row to the next, one channel
-/// to the next; and targets in one vector; and lanes of a target.
+/// to the next; and lanes of a target.
 #[derive(Clone, Copy)]
 pub(crate) struct Lay {
     pub(crate) pixel: usize,
     pub(crate) tap: usize,
     pub(crate) pitch: usize,
     pub(crate) plane: usize,
-    pub(crate) unit: usize,
     pub(crate) lanes: usize,
 }
 
@@ -128,17 +118,12 @@ impl Lay {
     /// Sixteen samples side by side, `rows` of `columns` pixels.
     pub(crate) fn tiled([rows, columns]: [usize; 2]) -> Self {
         let pitch = columns * LANES;
-        Self { pixel: LANES, tap: LANES, pitch, plane: rows * pitch, unit: 1, lanes: LANES }
-    }
-
-    /// One sample, neighbouring pixels side by side in a vector.
-    pub(crate) fn side_by_side<V: Vector>([rows, pitch]: [usize; 2]) -> Self {
-        Self { pixel: V::LANES, tap: 1, pitch, plane: rows * pitch, unit: V::LANES, lanes: 1 }
+        Self { pixel: LANES, tap: LANES, pitch, plane: rows * pitch, lanes: LANES }
     }
 
     /// One sample, pixel by pixel.
     pub(crate) fn single([rows, pitch]: [usize; 2]) -> Self {
-        Self { pixel: 1, tap: 1, pitch, plane: rows * pitch, unit: 1, lanes: 1 }
+        Self { pixel: 1, tap: 1, pitch, plane: rows * pitch, lanes: 1 }
     }
 }
 
@@ -196,8 +181,7 @@ unsafe fn correlate_rows<V: Vector>(
             // SAFETY: the row is one of the target plane.
             y: unsafe { y.add(row * lay.lanes) },
             plane: plan.target_plane[0] * plan.target_plane[1] * lay.lanes,
-            step: lay.unit * plan.target_step[1] * lay.lanes,
-            end: plan.target[1],
+            step: plan.target_step[1] * lay.lanes,
         };
         // SAFETY: as the caller vouches, for row i.
         unsafe { rows.run::<V>(i, w, b, x, to) };
@@ -209,31 +193,26 @@ pub(crate) struct Rows<'a> {
     plan: &'a Correlation,
     lay: Lay,
     live: usize,
-    units: usize,
     interior: (usize, usize),
     inner: (usize, usize),
     edge: (usize, usize),
 }
 
-/// Where the targets of a row lie: group 0 of column 0, from a group to the next, from a unit to the next; and the columns
-/// that exist.
+/// Where the targets of a row lie: group 0 of column 0, from a group to the next, from a column to the next.
 #[derive(Clone, Copy)]
 pub(crate) struct Targets<T> {
     pub(crate) y: *mut T,
     pub(crate) plane: usize,
     pub(crate) step: usize,
-    pub(crate) end: usize,
 }
 
 impl<'a> Rows<'a> {
     #[inline(always)]
     pub(crate) fn new<V: Vector>(plan: &'a Correlation, lay: Lay, live: usize) -> Self {
-        let units = plan.target[1].div_ceil(lay.unit);
-        // Neighbouring pixels in a vector come from rows padded with zeros: every column is inside.
-        let interior @ (from, to) = if lay.unit > 1 { (0, units) } else { plan.interior() };
+        let interior @ (from, to) = plan.interior();
         let inner = best_shape::<V>(plan.groups, to - from);
         let edge = best_shape::<V>(plan.groups, live.div_ceil(V::LANES));
-        Self { plan, lay, live, units, interior, inner, edge }
+        Self { plan, lay, live, interior, inner, edge }
     }
 
     /// Computes row `i` of all groups.
@@ -256,7 +235,7 @@ impl<'a> Rows<'a> {
         // SAFETY: as the caller vouches; the taps are those that meet the source.
         unsafe {
             if from < end {
-                let taps = plan.tap_table(lay, i, us, (0, plan.taps[1]), &mut storage);
+                let taps = plan.row_taps(lay, i, us, (0, plan.taps[1]), &mut storage);
                 let pixel = lay.pixel * plan.source_step[1];
                 let mut row = CorrelationRow { plan, lay, pixel, w, b, x, to, taps };
                 // All lanes, which share cache lines, before the next row.
@@ -266,10 +245,10 @@ impl<'a> Rows<'a> {
                     row.to.y = row.to.y.wrapping_add(V::LANES);
                 }
             }
-            for columns in [0..from, end..self.units] {
+            for columns in [0..from, end..plan.target[1]] {
                 // If one column is inside, those at the border see as many columns of the source as there are taps, less one.
                 let (count, sources) = (columns.len(), plan.taps[1].saturating_sub(1));
-                let together = from < end && lay.unit == 1 && plan.source_step[1] == 1;
+                let together = from < end && plan.source_step[1] == 1;
                 if together && border::suits(count, sources) {
                     let to = Targets { y: to.y.wrapping_add(columns.start * to.step), ..to };
                     let border = Border { plan, lay, i, us, w, b, x, to };
@@ -283,7 +262,7 @@ impl<'a> Rows<'a> {
                 }
                 for j in columns {
                     // Every column has taps of its own, and so the tiles' columns are its vectors of lanes.
-                    let taps = plan.tap_table(lay, i, us, plan.live(1, j), &mut storage);
+                    let taps = plan.row_taps(lay, i, us, plan.live(1, j), &mut storage);
                     let x = x.wrapping_add(j * lay.pixel * plan.source_step[1]);
                     let to = Targets { y: to.y.wrapping_add(j * to.step), step: V::LANES, ..to };
                     let column = CorrelationRow { plan, lay, pixel: V::LANES, w, b, x, to, taps };
@@ -296,9 +275,9 @@ impl<'a> Rows<'a> {
 
 /// Where a tap finds its source and its weight, in numbers from those of target column 0 of the row, and of the group.
 #[derive(Clone, Copy)]
-struct Tap {
-    x: i32,
-    w: i32,
+pub(super) struct Tap {
+    pub(super) x: i32,
+    pub(super) w: i32,
 }
 
 /// The largest kernel, in taps.
@@ -307,7 +286,7 @@ pub(super) const MAX_TAPS: usize = 1024;
 impl Correlation {
     /// The taps of target row `i` in kernel rows `us` and columns `vs`, in order.
     #[inline(always)]
-    fn tap_table<'a>(
+    fn row_taps<'a>(
         &self,
         lay: Lay,
         i: usize,
@@ -315,12 +294,26 @@ impl Correlation {
         vs: (usize, usize),
         storage: &'a mut [MaybeUninit<Tap>; MAX_TAPS],
     ) -> &'a [Tap] {
+        let first = (i * self.source_step[0]) as isize + self.offset[0];
+        let x = |u: usize, v: usize| {
+            (first + u as isize) * lay.pitch as isize + (v as isize + self.offset[1]) * lay.tap as isize
+        };
+        self.tap_table(us, vs, x, storage)
+    }
+
+    /// The taps in kernel rows `us` and columns `vs`, in order; `x` says where each finds its source.
+    #[inline(always)]
+    pub(super) fn tap_table<'a>(
+        &self,
+        us: (usize, usize),
+        vs: (usize, usize),
+        x: impl Fn(usize, usize) -> isize,
+        storage: &'a mut [MaybeUninit<Tap>; MAX_TAPS],
+    ) -> &'a [Tap] {
         let mut len = 0;
         for u in us.0..us.1 {
-            let row = (i * self.source_step[0] + u) as isize + self.offset[0];
             for v in vs.0..vs.1 {
-                let column = v as isize + self.offset[1];
-                let x = row * lay.pitch as isize + column * lay.tap as isize;
+                let x = x(u, v);
                 let w = self.w_start + u as isize * self.w_tap[0] + v as isize * self.w_tap[1];
                 storage[len].write(Tap { x: x as i32, w: w as i32 });
                 len += 1;
@@ -331,7 +324,7 @@ impl Correlation {
     }
 }
 
-/// One row of all groups: tiles of groups x units, whose sources lie `pixel` numbers apart.
+/// One row of all groups: tiles of groups x columns, whose sources lie `pixel` numbers apart.
 struct CorrelationRow<'a, T> {
     plan: &'a Correlation,
     lay: Lay,
@@ -385,53 +378,10 @@ impl<T: Scalar> Tile<T> for CorrelationRow<'_, T> {
             let mut y = to.y.add(g * to.plane + j * to.step);
             for r in 0..R {
                 for p in 0..C {
-                    let y = y.add(p * to.step);
-                    if lay.unit == 1 {
-                        acc[r][p].store(y);
-                    } else {
-                        acc[r][p].store_first(y, V::LANES.min(to.end - (j + p) * V::LANES));
-                    }
+                    acc[r][p].store(y.add(p * to.step));
                 }
                 y = y.wrapping_add(to.plane);
             }
         }
-    }
-}
-
-/// Rows of one sample copied with zeros on both sides, so that vectors along a row never leave it.
-pub(crate) struct Padded;
-
-impl Padded {
-    /// Numbers from one copied row to the next: `taps - 1` zeros on each side at most, and a vector's overhang.
-    pub(crate) fn pitch(columns: usize, taps: usize) -> usize {
-        (columns + 2 * (taps - 1)).next_multiple_of(LANES) + LANES
-    }
-
-    /// Copies rows of `columns` numbers, each behind `left < taps` zeros; returns the pitch.
-    #[inline(always)]
-    pub(crate) fn copy<V: Vector>(
-        x: &[V::Elem],
-        columns: usize,
-        left: usize,
-        taps: usize,
-        to: &mut [V::Elem],
-    ) -> usize {
-        let pitch = Self::pitch(columns, taps.max(1));
-        for (row, to) in x.chunks_exact(columns).zip(to.chunks_exact_mut(pitch)) {
-            let (row, to) = (row.as_ptr(), to.as_mut_ptr());
-            // SAFETY: pitch is a number of whole vectors, and no less than left + columns.
-            unsafe {
-                for i in (0..pitch).step_by(V::LANES) {
-                    V::splat(V::Elem::ZERO).store(to.add(i));
-                }
-                // The last vector begins earlier, so that it is whole.
-                let n = V::LANES.min(columns);
-                for i in (0..columns).step_by(V::LANES) {
-                    let i = i.min(columns - n);
-                    V::load_first(row.add(i), n).store_first(to.add(left + i), n);
-                }
-            }
-        }
-        pitch
     }
 }

@@ -7,6 +7,7 @@
 
 mod border;
 pub(crate) mod correlation;
+pub(crate) mod flat;
 pub(crate) mod fold;
 pub(crate) mod gradient;
 pub(crate) mod side_by_side;
@@ -16,7 +17,8 @@ use crate::error::checked_product;
 use crate::geometry::{check_input, check_window, windows};
 use crate::winograd::{self, Operands};
 use crate::{Block, GeometryError, LANES, Scalar};
-use correlation::{Correlation, MAX_TAPS, Padded};
+use correlation::{Correlation, MAX_TAPS};
+use flat::Flat;
 use gradient::{BiasGradient, WeightGradient};
 use std::ops::Range;
 
@@ -125,10 +127,10 @@ impl Conv2d {
         if self.takes_winograd(block) {
             return winograd::scratch_len(self);
         }
-        // Rows of x or dy between zeros; or what the parameter gradient lays side by side.
-        let x = self.c_in * self.h_in * Padded::pitch(self.w_in, self.kernel[1]);
-        let dy = self.c_out * self.h_out() * Padded::pitch(self.w_out(), self.kernel[1]);
-        x.max(dy).max(side_by_side::scratch_len(self))
+        // Planes of a correlation as one long row each; or what the parameter gradient lays side by side.
+        let plans = self.input_gradient_plans(0..self.c_in).chain([self.forward_plan()]);
+        let flat = plans.filter(Flat::suits).map(|plan| Flat::new(&plan).scratch_len()).max();
+        flat.unwrap_or(0).max(side_by_side::scratch_len(self))
     }
 
     /// `y = conv(x, w) + b`: `[c_out, h_out, w_out]` from `[c_in, h_in, w_in]`, each a row of lanes. Overwrites `y`.

@@ -2,10 +2,11 @@
 
 use super::ConvPool2d;
 use crate::block::vector_parts;
-use crate::conv::correlation::{Correlation, Lay, Padded, Rows, Targets};
+use crate::conv::correlation::{Correlation, Lay, Rows, Targets};
+use crate::conv::flat::Flat;
 use crate::conv::fold::Bands;
 use crate::simd::{Kernel, Vector};
-use crate::{Block, Conv2d, LANES, Scalar};
+use crate::{Block, Conv2d, LANES, Pool2d, Scalar};
 
 /// Channels convolved before they are pooled, where rows are: two rows of eight channels fit half of the first cache.
 const CHANNELS: usize = 8;
@@ -36,6 +37,8 @@ impl<T: Scalar> Kernel<T> for Forward<'_, T> {
             self.of_planes::<V>();
         } else if self.chain.pool.window == [2, 2] && stride == [1, 1] && pad == [0, 0] && fits {
             self.in_registers::<V>();
+        } else if self.block.lanes() == 1 && stride == [1, 1] {
+            self.of_flat_planes::<V>();
         } else {
             self.by_rows::<V>();
         }
@@ -109,14 +112,39 @@ impl<T: Scalar> Forward<'_, T> {
         let Self { chain: ConvPool2d { conv, pool, relu }, block, w, b, x, y, tape, scratch } = self;
         let (planes, rest) = scratch.split_at_mut(block.len(conv.outputs()) + OVERHANG);
         conv.forward(block, w, b, x, &mut planes[..block.len(conv.outputs())], rest);
-        let [kh, kw] = pool.window;
-        let to = Pooled { y: y.as_mut_ptr(), tape: tape.as_mut_ptr(), kh, kw, relu };
-        for plane in 0..block.samples() * conv.c_out {
-            for i in 0..pool.h_out() {
-                let row = (plane * conv.h_out() + i * kh) * conv.w_out();
-                let at = (plane * pool.h_out() + i) * pool.w_out();
-                // SAFETY: forward checked every length against the geometry; planes have an overhang of two vectors.
-                unsafe { to.row::<V>(planes.as_ptr().add(row), conv.w_out(), pool.w_out(), at) };
+        let to = Pooled {
+            y: y.as_mut_ptr(),
+            tape: tape.as_mut_ptr(),
+            kh: pool.window[0],
+            kw: pool.window[1],
+            relu,
+        };
+        // SAFETY: forward checked every length against the geometry; planes have an overhang of two vectors.
+        unsafe {
+            to.planes::<V>(&pool, block.samples() * conv.c_out, planes.as_ptr(), conv.h_out(), conv.w_out())
+        };
+    }
+
+    /// The same of planes as one long row each.
+    #[inline(always)]
+    fn of_flat_planes<V: Vector<Elem = T>>(self) {
+        let Self { chain: ConvPool2d { conv, pool, relu }, w, b, x, y, tape, scratch, .. } = self;
+        let flat = Flat::new(&conv.forward_plan());
+        let (planes, source) = scratch.split_at_mut(flat.targets_len() + OVERHANG);
+        let b = b.map_or(std::ptr::null(), |b| b.as_ptr());
+        let samples = y.chunks_exact_mut(pool.outputs()).zip(tape.chunks_exact_mut(pool.outputs()));
+        for (x, (y, tape)) in x.chunks_exact(conv.inputs()).zip(samples) {
+            let to = Pooled {
+                y: y.as_mut_ptr(),
+                tape: tape.as_mut_ptr(),
+                kh: pool.window[0],
+                kw: pool.window[1],
+                relu,
+            };
+            // SAFETY: forward checked every length against the geometry; planes have an overhang of two vectors.
+            unsafe {
+                flat.run_flat::<V>(w.as_ptr(), b, x, planes, source);
+                to.planes::<V>(&pool, conv.c_out, planes.as_ptr(), conv.h_out(), flat.pitch);
             }
         }
     }
@@ -128,19 +156,8 @@ impl<T: Scalar> Forward<'_, T> {
         let [kh, kw] = pool.window;
         let (h_pool, w_pool) = (pool.h_out(), pool.w_out());
         let tiled = block.lanes() == LANES;
-        // Of one sample, a vector is neighbouring pixels: stride 1 only. Otherwise one number after the other.
-        let in_rows = !tiled && conv.stride[1] == 1;
-        let pitch = Padded::pitch(conv.w_in, conv.kernel[1]);
         for t in 0..block.tiles() {
-            let (x, plan, rest) = if in_rows {
-                let (copy, rest) = scratch.split_at_mut(conv.c_in * conv.h_in * pitch);
-                let x = &x[t * conv.inputs()..][..conv.inputs()];
-                Padded::copy::<V>(x, conv.w_in, conv.pad[1], conv.kernel[1], copy);
-                let offset = [plan.offset[0], plan.offset[1] + conv.pad[1] as isize];
-                (copy.as_ptr(), Correlation { offset, source: [conv.h_in, pitch], ..plan }, rest)
-            } else {
-                (x[t * conv.inputs() * block.lanes()..].as_ptr(), plan, &mut *scratch)
-            };
+            let x = x[t * conv.inputs() * block.lanes()..].as_ptr();
             let y = y[t * pool.outputs() * block.lanes()..].as_mut_ptr();
             let tape = tape[t * pool.outputs() * block.lanes()..].as_mut_ptr();
             let to = Pooled { y, tape, kh, kw, relu };
@@ -155,7 +172,7 @@ impl<T: Scalar> Forward<'_, T> {
                         unsafe {
                             let w = w.as_ptr().offset(c as isize * plan.w_group);
                             let b = b.map_or(std::ptr::null(), |b| b.as_ptr().add(c));
-                            let rows = rest.as_mut_ptr();
+                            let rows = scratch.as_mut_ptr();
                             if tiled {
                                 let row = conv.w_out() * LANES;
                                 let lay = Lay::tiled(plan.source);
@@ -165,13 +182,6 @@ impl<T: Scalar> Forward<'_, T> {
                                         let rows = rows.add(g * kh * row + j * kw * LANES);
                                         to.window::<V>(rows, row, LANES, (place(g) + j) * LANES + lane);
                                     }
-                                }
-                            } else if in_rows {
-                                let row = Padded::pitch(conv.w_out(), 1);
-                                let lay = Lay::side_by_side::<V>(plan.source);
-                                convolve::<V>(&plan, lay, i * kh, kh, row, w, b, x, rows);
-                                for g in 0..plan.groups {
-                                    to.row::<V>(rows.add(g * kh * row), row, w_pool, place(g));
                                 }
                             } else {
                                 let row = conv.w_out();
@@ -335,14 +345,9 @@ unsafe fn convolve<V: Vector>(
 ) {
     let prepared = Rows::new::<V>(plan, lay, 1);
     for r in 0..count {
-        // SAFETY: the caller vouches for the rows. Whole vectors are written: the pitch leaves room for them.
+        // SAFETY: the caller vouches for the rows.
         unsafe {
-            let to = Targets {
-                y: rows.add(r * pitch),
-                plane: count * pitch,
-                step: lay.unit * lay.lanes,
-                end: if lay.unit == 1 { plan.target[1] } else { pitch },
-            };
+            let to = Targets { y: rows.add(r * pitch), plane: count * pitch, step: lay.lanes };
             prepared.run::<V>(first + r, w, b, x, to);
         }
     }
@@ -401,6 +406,29 @@ impl<T: Scalar> Pooled<T> {
             }
         }
         self.rectified(best, place)
+    }
+
+    /// Pools planes of `rows` rows, `pitch` numbers apart.
+    ///
+    /// # Safety
+    /// The planes, with an overhang of two vectors, and the places must exist.
+    #[inline(always)]
+    unsafe fn planes<V: Vector<Elem = T>>(
+        &self,
+        pool: &Pool2d,
+        planes: usize,
+        from: *const T,
+        rows: usize,
+        pitch: usize,
+    ) {
+        for plane in 0..planes {
+            for i in 0..pool.h_out() {
+                let row = (plane * rows + i * self.kh) * pitch;
+                let at = (plane * pool.h_out() + i) * pool.w_out();
+                // SAFETY: the caller vouches for rows and places.
+                unsafe { self.row::<V>(from.add(row), pitch, pool.w_out(), at) };
+            }
+        }
     }
 
     /// Pools a row of `count` windows of one sample into places `at..`.

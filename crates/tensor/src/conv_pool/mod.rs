@@ -8,7 +8,6 @@ pub(crate) mod backward;
 pub(crate) mod forward;
 mod samples;
 
-use crate::conv::correlation::Padded;
 use crate::error::checked_product;
 use crate::{Block, Conv2d, GeometryError, LANES, Pool2d, Scalar};
 use backward::{Backward, spread_plane};
@@ -58,7 +57,7 @@ impl ConvPool2d {
     /// Scratch that either pass may use.
     pub fn scratch_len(&self, block: Block) -> usize {
         let conv = &self.conv;
-        let window_row = conv.c_out * self.pool.window[0] * Padded::pitch(conv.w_out(), 1);
+        let window_row = conv.c_out * self.pool.window[0] * conv.w_out();
         if block.lanes() == LANES {
             // What is spread, and what is folded of it; or rows of windows.
             let spread = conv.c_out * spread_plane(&self.pool);

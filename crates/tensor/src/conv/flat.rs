@@ -1,0 +1,206 @@
+//! Correlations of stride 1 of a single sample, over planes as one long row each: a vector of neighbouring targets runs on
+//! from row to row, so that narrow images fill it too, and one tile computes targets of several rows, which share each weight.
+//!
+//! Target `(i, j)` is number `i * pitch + j`, and its tap `(u, v)` the number `u * pitch + v` further on in the source. For that
+//! both have rows of one pitch, and the source as many zeros between rows as taps may reach over.
+
+use super::correlation::{Correlation, MAX_TAPS, Tap};
+use crate::micro::{Tile, add_product, best_shape, cover, held};
+use crate::simd::Vector;
+use crate::{LANES, Scalar};
+use std::mem::MaybeUninit;
+
+/// Numbers that may be read or written behind the end of planes.
+const OVERHANG: usize = LANES;
+
+/// Where the numbers of a correlation lie.
+#[derive(Clone, Copy)]
+pub(crate) struct Flat {
+    plan: Correlation,
+    /// Numbers from one row to the next, of source and target.
+    pub(crate) pitch: usize,
+    /// Zeros before the source's first row and column.
+    before: [usize; 2],
+    /// From one channel of the padded source to the next.
+    plane: usize,
+}
+
+impl Flat {
+    /// For a correlation whose targets and sources lie side by side.
+    #[inline(always)]
+    pub(crate) fn new(plan: &Correlation) -> Self {
+        debug_assert!(Self::suits(plan));
+        let before = plan.offset.map(|offset| (-offset).max(0) as usize);
+        let after = [0, 1].map(|axis| {
+            let end = (plan.target[axis] + plan.taps[axis] - 1) as isize + plan.offset[axis];
+            (end - plan.source[axis] as isize).max(0) as usize
+        });
+        // Those behind a row are before the next one too.
+        let between = before[1].max(after[1]);
+        let pitch = plan.source[1] + between;
+        let plane = (before[0] + plan.source[0] + after[0]) * pitch + between;
+        Self { plan: *plan, pitch, before, plane }
+    }
+
+    /// Whether a correlation is of this kind.
+    pub(crate) fn suits(plan: &Correlation) -> bool {
+        plan.source_step == [1, 1]
+            && plan.target_step == [1, 1]
+            && plan.offset.iter().all(|&offset| offset <= 0)
+    }
+
+    /// Numbers from one group of targets to the next.
+    pub(crate) fn target_plane(&self) -> usize {
+        self.plan.target[0] * self.pitch
+    }
+
+    /// Numbers of all targets, with what is written behind them.
+    pub(crate) fn targets_len(&self) -> usize {
+        self.plan.groups * self.target_plane() + OVERHANG
+    }
+
+    /// Numbers of the padded source, with what is read behind it.
+    pub(crate) fn source_len(&self) -> usize {
+        self.plan.channels * self.plane + OVERHANG
+    }
+
+    /// Scratch of [`run`](Self::run).
+    pub(super) fn scratch_len(&self) -> usize {
+        self.targets_len() + self.source_len()
+    }
+
+    /// Computes all targets into `y`, in rows of the target's plane.
+    ///
+    /// # Safety
+    /// `w` and `b` (or null) must be valid for every address the plan names; `x` and `y` must have its lengths, `scratch` those of
+    /// targets and source.
+    #[inline(always)]
+    pub(super) unsafe fn run<V: Vector>(
+        &self,
+        w: *const V::Elem,
+        b: *const V::Elem,
+        x: &[V::Elem],
+        y: &mut [V::Elem],
+        scratch: &mut [V::Elem],
+    ) {
+        let (targets, source) = scratch.split_at_mut(self.targets_len());
+        let [rows, columns] = self.plan.target;
+        // SAFETY: as the caller vouches.
+        unsafe { self.run_flat::<V>(w, b, x, targets, source) };
+        for (from, to) in targets.chunks_exact(self.target_plane()).zip(y.chunks_exact_mut(rows * columns)) {
+            for (from, to) in from.chunks_exact(self.pitch).zip(to.chunks_exact_mut(columns)) {
+                to.copy_from_slice(&from[..columns]);
+            }
+        }
+    }
+
+    /// Computes all targets into planes of rows `pitch` numbers apart; what lies between the rows is rubbish.
+    ///
+    /// # Safety
+    /// As [`run`](Self::run); `targets` and `source` must have their lengths.
+    #[inline(always)]
+    pub(crate) unsafe fn run_flat<V: Vector>(
+        &self,
+        w: *const V::Elem,
+        b: *const V::Elem,
+        x: &[V::Elem],
+        targets: &mut [V::Elem],
+        source: &mut [V::Elem],
+    ) {
+        let Self { plan, pitch, before, plane } = *self;
+        let count = (plan.target[0] - 1) * pitch + plan.target[1];
+        let columns = count.div_ceil(V::LANES);
+        let shape = best_shape::<V>(plan.groups, columns);
+        let [rows, width] = plan.source;
+        // What is dense already is read where it is, if no vector ends behind it.
+        let is_dense = plane == rows * width && count >= shape.1 * V::LANES;
+        if !is_dense {
+            source[..self.source_len()].fill(V::Elem::ZERO);
+            for (from, to) in x.chunks_exact(rows * width).zip(source.chunks_exact_mut(plane)) {
+                let to = &mut to[before[0] * pitch + before[1]..];
+                for (from, to) in from.chunks_exact(width).zip(to.chunks_mut(pitch)) {
+                    to[..width].copy_from_slice(from);
+                }
+            }
+        }
+        let x = if is_dense { x.as_ptr() } else { source.as_ptr() };
+        let mut storage = [const { MaybeUninit::uninit() }; MAX_TAPS];
+        let [u, v] = plan.taps;
+        let taps = plan.tap_table((0, u), (0, v), |u, v| (u * pitch + v) as isize, &mut storage);
+        let tile = Targets { flat: self, count, w, b, x, y: targets.as_mut_ptr(), taps };
+        // SAFETY: the caller vouches for groups and channels; every tap of every target lies in the padded source.
+        unsafe { cover::<V>(&tile, [shape; 2], plan.groups, (0, columns)) };
+    }
+}
+
+/// Tiles of groups x vectors of targets.
+struct Targets<'a, T> {
+    flat: &'a Flat,
+    /// Numbers of a plane up to the last target.
+    count: usize,
+    w: *const T,
+    b: *const T,
+    x: *const T,
+    y: *mut T,
+    taps: &'a [Tap],
+}
+
+impl<T: Scalar> Tile<T> for Targets<'_, T> {
+    #[inline(always)]
+    unsafe fn at<V: Vector<Elem = T>, const R: usize, const C: usize>(
+        &self,
+        g: usize,
+        j: usize,
+        _fresh: (usize, usize),
+    ) {
+        let Self { flat, count, w, b, x, y, taps } = *self;
+        let Flat { plan, pitch, plane, .. } = flat;
+        let y_plane = flat.target_plane();
+        // The last tile begins earlier, so that it ends with the last target.
+        let first = (j * V::LANES).min(count.saturating_sub(C * V::LANES));
+        let last = (first + C * V::LANES).min(count) - 1;
+        // Taps that meet the source for none of the tile's rows are left out; the others may meet zeros.
+        let rows = [first, last].map(|target| target as u32 / *pitch as u32);
+        let from = plan.live(0, rows[1] as usize).0;
+        let to = plan.live(0, rows[0] as usize).1;
+        let taps = &taps[from * plan.taps[1]..to.max(from) * plan.taps[1]];
+        let mut acc = [[V::splat(T::ZERO); C]; R];
+        // SAFETY: the caller vouches for the groups; vectors end before the overhang does.
+        unsafe {
+            if !b.is_null() {
+                for r in 0..R {
+                    acc[r] = [V::splat(*b.add(g + r)); C];
+                }
+            }
+            let mut weights = [w; R];
+            for r in 0..R {
+                weights[r] = w.wrapping_offset((g + r) as isize * plan.w_group);
+            }
+            let mut x = x.add(first);
+            for _ in 0..plan.channels {
+                let held_weights = held::<_, R, C>(weights);
+                let mut sources = [x; C];
+                for c in 0..C {
+                    sources[c] = x.wrapping_add(c * V::LANES);
+                }
+                for tap in taps {
+                    add_product::<V, R, C, false>(
+                        &mut acc,
+                        held_weights,
+                        sources,
+                        [tap.w as isize, tap.x as isize],
+                    );
+                }
+                for r in 0..R {
+                    weights[r] = weights[r].wrapping_offset(plan.w_channel);
+                }
+                x = x.wrapping_add(*plane);
+            }
+            for r in 0..R {
+                for c in 0..C {
+                    acc[r][c].store(y.add((g + r) * y_plane + first + c * V::LANES));
+                }
+            }
+        }
+    }
+}
