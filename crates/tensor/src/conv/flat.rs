@@ -72,8 +72,8 @@ impl Flat {
     /// Computes all targets into `y`, in rows of the target's plane.
     ///
     /// # Safety
-    /// `w` and `b` (or null) must be valid for every address the plan names; `x` and `y` must have its lengths, `scratch` those of
-    /// targets and source.
+    /// `w` and `b` (or null) must be valid for every address the plan names; `x` and `y` must have its lengths, `scratch` the
+    /// [length](Self::scratch_len) of its own.
     #[inline(always)]
     pub(super) unsafe fn run<V: Vector>(
         &self,
@@ -83,13 +83,19 @@ impl Flat {
         y: &mut [V::Elem],
         scratch: &mut [V::Elem],
     ) {
+        let tiles = Tiles::new::<V>(self);
         let (targets, source) = scratch.split_at_mut(self.targets_len());
         let [rows, columns] = self.plan.target;
-        // SAFETY: as the caller vouches.
-        unsafe { self.run_flat::<V>(w, b, x, targets, source) };
-        for (from, to) in targets.chunks_exact(self.target_plane()).zip(y.chunks_exact_mut(rows * columns)) {
-            for (from, to) in from.chunks_exact(self.pitch).zip(to.chunks_exact_mut(columns)) {
-                to.copy_from_slice(&from[..columns]);
+        // SAFETY: as the caller vouches; where rows have no numbers between them, and no vector ends behind them, y is what is computed.
+        unsafe {
+            if self.pitch == columns && tiles.end_inside {
+                return self.run_tiles::<V>(tiles, w, b, x, y.as_mut_ptr(), source);
+            }
+            self.run_tiles::<V>(tiles, w, b, x, targets.as_mut_ptr(), source);
+            for (from, to) in
+                targets.chunks_exact(self.target_plane()).zip(y.chunks_exact_mut(rows * columns))
+            {
+                copy_rows::<V>(from, self.pitch, to, columns, [rows, columns]);
             }
         }
     }
@@ -107,29 +113,90 @@ impl Flat {
         targets: &mut [V::Elem],
         source: &mut [V::Elem],
     ) {
+        debug_assert!(targets.len() >= self.targets_len());
+        // SAFETY: as the caller vouches.
+        unsafe { self.run_tiles::<V>(Tiles::new::<V>(self), w, b, x, targets.as_mut_ptr(), source) };
+    }
+
+    /// Computes all targets into `y`.
+    ///
+    /// # Safety
+    /// As [`run_flat`](Self::run_flat); `y` needs no more room than the tiles reach.
+    #[inline(always)]
+    unsafe fn run_tiles<V: Vector>(
+        &self,
+        tiles: Tiles,
+        w: *const V::Elem,
+        b: *const V::Elem,
+        x: &[V::Elem],
+        y: *mut V::Elem,
+        source: &mut [V::Elem],
+    ) {
         let Self { plan, pitch, before, plane } = *self;
-        let count = (plan.target[0] - 1) * pitch + plan.target[1];
-        let columns = count.div_ceil(V::LANES);
-        let shape = best_shape::<V>(plan.groups, columns);
-        let [rows, width] = plan.source;
-        // What is dense already is read where it is, if no vector ends behind it.
-        let is_dense = plane == rows * width && count >= shape.1 * V::LANES;
+        let Tiles { count, columns, shape, end_inside } = tiles;
+        let size @ [rows, width] = plan.source;
+        // What is dense already is read where it is.
+        let is_dense = plane == rows * width && end_inside;
         if !is_dense {
             source[..self.source_len()].fill(V::Elem::ZERO);
             for (from, to) in x.chunks_exact(rows * width).zip(source.chunks_exact_mut(plane)) {
-                let to = &mut to[before[0] * pitch + before[1]..];
-                for (from, to) in from.chunks_exact(width).zip(to.chunks_mut(pitch)) {
-                    to[..width].copy_from_slice(from);
-                }
+                // SAFETY: the rows lie between the zeros before and after them.
+                unsafe { copy_rows::<V>(from, width, &mut to[before[0] * pitch + before[1]..], pitch, size) };
             }
         }
         let x = if is_dense { x.as_ptr() } else { source.as_ptr() };
         let mut storage = [const { MaybeUninit::uninit() }; MAX_TAPS];
         let [u, v] = plan.taps;
         let taps = plan.tap_table((0, u), (0, v), |u, v| (u * pitch + v) as isize, &mut storage);
-        let tile = Targets { flat: self, count, w, b, x, y: targets.as_mut_ptr(), taps };
+        let tile = Targets { flat: self, count, w, b, x, y, taps };
         // SAFETY: the caller vouches for groups and channels; every tap of every target lies in the padded source.
         unsafe { cover::<V>(&tile, [shape; 2], plan.groups, (0, columns)) };
+    }
+}
+
+/// Copies a plane of `[rows, columns]`.
+///
+/// # Safety
+/// Both must hold it, with rows so far apart.
+#[inline(always)]
+unsafe fn copy_rows<V: Vector>(
+    from: &[V::Elem],
+    from_pitch: usize,
+    to: &mut [V::Elem],
+    to_pitch: usize,
+    [rows, columns]: [usize; 2],
+) {
+    for row in 0..rows {
+        // SAFETY: the caller vouches for the rows.
+        unsafe {
+            let (from, to) = (from.as_ptr().add(row * from_pitch), to.as_mut_ptr().add(row * to_pitch));
+            for j in (0..columns).step_by(V::LANES) {
+                let n = V::LANES.min(columns - j);
+                V::load_first(from.add(j), n).store_first(to.add(j), n);
+            }
+        }
+    }
+}
+
+/// The tiles that cover a correlation.
+#[derive(Clone, Copy)]
+struct Tiles {
+    /// Numbers of a plane up to the last target.
+    count: usize,
+    /// Vectors that hold them.
+    columns: usize,
+    shape: (usize, usize),
+    /// A tile is no wider than the targets: then no vector ends behind the last one.
+    end_inside: bool,
+}
+
+impl Tiles {
+    #[inline(always)]
+    fn new<V: Vector>(Flat { plan, pitch, .. }: &Flat) -> Self {
+        let count = (plan.target[0] - 1) * pitch + plan.target[1];
+        let columns = count.div_ceil(V::LANES);
+        let shape = best_shape::<V>(plan.groups, columns);
+        Self { count, columns, shape, end_inside: count >= shape.1 * V::LANES }
     }
 }
 
