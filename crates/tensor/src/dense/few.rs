@@ -5,7 +5,7 @@
 use super::{BackwardInput, Dense, Forward, chunks};
 use crate::block::parts;
 use crate::conv::gradient::add_sums;
-use crate::micro::{Tile, add_product, best_shape, cover, held, product};
+use crate::micro::{FAR, Tile, add_product, best_shape, cover, held, product};
 use crate::simd::Vector;
 use crate::{Block, Input, LANES, Scalar};
 
@@ -342,7 +342,7 @@ impl<T: Scalar> Dots<T> {
         let whole = inputs / LANES * LANES;
         // SAFETY: as the caller vouches; the shape fits; `n` inputs are left from `i` on.
         unsafe {
-            cover::<V>(self, [best_shape::<V>(samples, outputs); 2], samples, (0, outputs));
+            cover::<V>(self, [V::best_shape(samples, outputs, FAR); 2], samples, (0, outputs));
             for i in (whole..inputs).step_by(V::LANES) {
                 let n = V::LANES.min(inputs - i);
                 for s in 0..samples {

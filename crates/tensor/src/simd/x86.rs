@@ -263,7 +263,7 @@ impl Vector for F32x16 {
     const LANES: usize = 16;
     const REGISTERS: usize = 32;
     // At most 25 accumulators, 5 held operands and 2 in flight: all 32 registers.
-    shapes!(8 x 3, 4 x 6, 6 x 4, 5 x 5, 10 x 2, 8 x 2, 4 x 5, 3 x 3, 16 x 1, 10 x 1, 8 x 1, 1 x 12, 4 x 1, 2 x 2; windows of 4);
+    shapes!(8 x 3, 4 x 6, 6 x 4, 4 x 5, 5 x 5, 10 x 2, 8 x 2, 3 x 3, 16 x 1, 10 x 1, 8 x 1, 1 x 12, 4 x 1, 2 x 2; windows of 4);
 
     #[inline(always)]
     fn apart<K: Kernel<f32>>(kernel: K) -> K::Output {
