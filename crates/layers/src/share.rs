@@ -10,8 +10,12 @@ pub trait Share: Sync {
 }
 
 /// How many of so many rows, or channels, are in the first of two halves: of many a multiple of the rows of every register tile, of few
-/// one of the channels that are computed at once.
+/// one of the channels that are computed at once, or what such a multiple leaves if that is more. Whoever shares begins with the first, and
+/// the other thread later; 0 if there are too few.
 pub fn first_half(rows: usize) -> usize {
     let multiple = if rows < 48 { 4 } else { 24 };
-    (rows + multiple) / 2 / multiple * multiple
+    match (rows + multiple) / 2 / multiple * multiple {
+        0 => 0,
+        half => half.max(rows - half),
+    }
 }

@@ -10,7 +10,7 @@ use super::crew::Crew;
 const MIN_ROWS_FLOPS: u64 = 1_000_000;
 
 /// What it costs, in FLOPs, that a parameter moves from core to core.
-const MOVE_FLOPS: u64 = 20;
+const MOVE_FLOPS: u64 = 15;
 
 /// FLOPs of half a layer that are worth it if they are FLOPs indeed: they move less memory from core to core.
 const MIN_HALF_FLOPS: u64 = 800_000;
