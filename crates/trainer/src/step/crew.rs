@@ -32,7 +32,8 @@ mod parallel {
     /// then sleeps: some 50 microseconds.
     const WAITS: u32 = 10_000;
 
-    /// Equal halves done alone after one was late: some steps, and at most some hundred.
+    /// Equal halves done alone after one was late: some steps, and at most some hundred. Twice as many each time, and fewer by a sixteenth
+    /// with each that was in time: one that is late now and then says little about the next.
     const LEAST_ALONE: u32 = 64;
     const MOST_ALONE: u32 = 4096;
 
@@ -245,8 +246,11 @@ mod parallel {
             );
             let before = self.alone_before.load(Ordering::Relaxed);
             let is_late = start.elapsed() > 3 * mine;
-            let next =
-                if is_late { (2 * before).clamp(LEAST_ALONE, MOST_ALONE) } else { before.saturating_sub(1) };
+            let next = if is_late {
+                (2 * before).clamp(LEAST_ALONE, MOST_ALONE)
+            } else {
+                before - before.div_ceil(16)
+            };
             self.alone_before.store(next, Ordering::Relaxed);
             self.alone.store(if is_late { next } else { 0 }, Ordering::Relaxed);
         }
