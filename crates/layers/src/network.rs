@@ -502,8 +502,11 @@ impl<T: Scalar> Node<T> {
 
     /// Whether halves of the layer's work on so many samples are worth it.
     fn pays(&self, samples: usize, share: &dyn Share) -> bool {
-        first_half(self.layer.output().c) > 0
-            && share.pays(samples as u64 * self.layer.flops(), self.theta.len())
+        let channels = self.layer.output().c;
+        // The smaller half decides.
+        let half = channels - first_half(channels);
+        let flops = samples as u64 * self.layer.flops() * half as u64 / channels as u64;
+        half < channels && share.pays(flops, self.theta.len() * half / channels)
     }
 
     fn dimensions(&self, block: Block) -> Dimensions {

@@ -2,7 +2,7 @@
 
 /// Runs two halves of a layer's work.
 pub trait Share: Sync {
-    /// Whether work of so many FLOPs, for which so many parameters are read, is worth cutting in two.
+    /// Whether half of a layer's work is worth a hand-off, if it is so many FLOPs, for which so many parameters are read.
     fn pays(&self, flops: u64, params: usize) -> bool;
 
     /// Runs both, in any order or at the same time, and returns when both are done.

@@ -6,14 +6,12 @@ use byhand_layers::{Deferred, Kept, ParamsMut, Share, first_half};
 
 use super::crew::Crew;
 
-/// FLOPs of a layer's rows that are worth a hand-off to another thread, reading of parameters counted.
-const MIN_ROWS_FLOPS: u64 = 1_000_000;
+/// FLOPs of half a layer that are worth a hand-off to another thread, reading of parameters counted. Passes and the moving of rows go
+/// by one limit: if one thread moved all rows, the other would have to fetch its half in every step.
+const MIN_HALF_FLOPS: u64 = 800_000;
 
 /// What it costs, in FLOPs, that a parameter moves from core to core.
 const MOVE_FLOPS: u64 = 15;
-
-/// FLOPs of half a layer that are worth it if they are FLOPs indeed: they move less memory from core to core.
-const MIN_HALF_FLOPS: u64 = 800_000;
 
 /// Fewer rows are no work for a thread, whatever they cost: half of what fills every register tile.
 const FEWEST_ROWS: usize = 12;
@@ -28,7 +26,7 @@ fn cost(flops: u64, params: usize) -> u64 {
 
 impl Share for Crew {
     fn pays(&self, flops: u64, params: usize) -> bool {
-        self.threads() > 1 && (flops >= 2 * MIN_HALF_FLOPS || cost(flops, params) >= 2 * MIN_ROWS_FLOPS)
+        self.threads() > 1 && cost(flops, params) >= MIN_HALF_FLOPS
     }
 
     fn both(&self, a: &mut (dyn FnMut() + Send), b: &mut (dyn FnMut() + Send)) {
@@ -56,7 +54,7 @@ impl<'a> MoveRows<'a> {
         rate: Option<f32>,
     ) -> MoveRows<'a> {
         let row = params / layer.rows();
-        let least = MIN_ROWS_FLOPS.div_ceil(cost(2 * (row * samples) as u64, row)) as usize;
+        let least = MIN_HALF_FLOPS.div_ceil(cost(2 * (row * samples) as u64, row)) as usize;
         MoveRows { layer, kept, rate, least: least.max(FEWEST_ROWS) }
     }
 
