@@ -16,7 +16,9 @@ use std::sync::{Arc, Mutex};
 
 use byhand_layers::Block;
 use byhand_layers::loss::{Loss, LossStats};
-use byhand_layers::{Buffer, Deferred, Kept, Loop, NamedParam, Network, Pass, Share, Workspace, vectorised};
+use byhand_layers::{
+    Buffer, Deferred, Input, Kept, Loop, NamedParam, Network, Pass, Share, Workspace, vectorised,
+};
 
 use self::crew::Crew;
 pub use self::plan::{MAX_SHARDS, ShardPlan};
@@ -313,6 +315,7 @@ impl Trainer {
         let scale = 1.0 / samples as f32;
         // A gradient is a sum of as many products as there are samples.
         let largest_factor = (LARGEST_GRADIENT / samples as f32).sqrt() / 2.0;
+        let is_input_below = batch.largest() < largest_factor;
         let features = self.network.input().features();
         let accumulate = |shard: &mut Shard| {
             let mut guard = lock(&self.workers[self.crew.thread() % self.workers.len()]);
@@ -349,7 +352,9 @@ impl Trainer {
                         if self.keeps[place] {
                             layer.keep(block, x, dy, first, &mut kept[place]);
                             let is_below = |numbers| all_below(numbers, largest_factor);
-                            *is_bounded = *is_bounded && is_below(x.numbers()) && is_below(dy);
+                            let is_x_below =
+                                (is_input_below && matches!(x, Input::Rows(_))) || is_below(x.numbers());
+                            *is_bounded = *is_bounded && is_x_below && is_below(dy);
                         }
                         self.keeps[place]
                     },

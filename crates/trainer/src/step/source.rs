@@ -40,6 +40,12 @@ pub trait BatchSource: Sync {
     fn rows(&self, _samples: Range<usize>) -> Option<&[f32]> {
         None
     }
+
+    /// A number that no feature exceeds in size, if one is known: then a step need not look for features that are not finite. Infinity
+    /// or NaN if not.
+    fn largest(&self) -> f32 {
+        f32::INFINITY
+    }
 }
 
 /// A minibatch that lies in memory as rows of features.
@@ -47,17 +53,20 @@ pub trait BatchSource: Sync {
 pub struct Rows<'a> {
     x: ArrayView2<'a, f32>,
     labels: &'a [u8],
+    largest: f32,
 }
 
 impl<'a> Rows<'a> {
-    /// The minibatch `x [samples, features]` with one label a row.
+    /// The minibatch `x [samples, features]` with one label a row. Looks at every number once.
     ///
     /// # Panics
     /// When there are not as many labels as rows.
     #[track_caller]
     pub fn new(x: ArrayView2<'a, f32>, labels: &'a [u8]) -> Rows<'a> {
         assert!(x.nrows() == labels.len(), "{} rows, {} labels", x.nrows(), labels.len());
-        Rows { x, labels }
+        // By bits, of which NaN has the most.
+        let largest = x.iter().fold(0, |most, x| x.abs().to_bits().max(most));
+        Rows { x, labels, largest: f32::from_bits(largest) }
     }
 }
 
@@ -77,6 +86,10 @@ impl BatchSource for Rows<'_> {
     fn rows(&self, samples: Range<usize>) -> Option<&[f32]> {
         let features = self.x.ncols();
         self.x.to_slice().map(|x| &x[samples.start * features..samples.end * features])
+    }
+
+    fn largest(&self) -> f32 {
+        self.largest
     }
 }
 
@@ -145,6 +158,12 @@ impl BatchSource for ImageBatch<'_> {
             let (augment, first) = (self.augment, (samples.start + tile * lanes) as u64);
             vectorised(Unpack { images, indices, augment, first, normalize, crop, lanes, scratch, x });
         }
+    }
+
+    fn largest(&self) -> f32 {
+        // An affine map of pixels is largest at an end; if either is NaN, that of the most is.
+        let [least, most] = [0, u8::MAX].map(|pixel| self.preprocess.normalize.apply(pixel).abs());
+        if least >= most { least } else { most }
     }
 }
 
