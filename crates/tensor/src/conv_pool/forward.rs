@@ -112,13 +112,8 @@ impl<T: Scalar> Forward<'_, T> {
         let Self { chain: ConvPool2d { conv, pool, relu }, block, w, b, x, y, tape, scratch } = self;
         let (planes, rest) = scratch.split_at_mut(block.len(conv.outputs()) + OVERHANG);
         conv.forward(block, w, b, x, &mut planes[..block.len(conv.outputs())], rest);
-        let to = Pooled {
-            y: y.as_mut_ptr(),
-            tape: tape.as_mut_ptr(),
-            kh: pool.window[0],
-            kw: pool.window[1],
-            relu,
-        };
+        let [kh, kw] = pool.window;
+        let to = Pooled { y: y.as_mut_ptr(), tape: tape.as_mut_ptr(), kh, kw, relu };
         // SAFETY: forward checked every length against the geometry; planes have an overhang of two vectors.
         unsafe {
             to.planes::<V>(&pool, block.samples() * conv.c_out, planes.as_ptr(), conv.h_out(), conv.w_out())
@@ -129,18 +124,12 @@ impl<T: Scalar> Forward<'_, T> {
     #[inline(always)]
     fn of_flat_planes<V: Vector<Elem = T>>(self) {
         let Self { chain: ConvPool2d { conv, pool, relu }, w, b, x, y, tape, scratch, .. } = self;
-        let flat = Flat::new(&conv.forward_plan());
+        let ([kh, kw], flat) = (pool.window, Flat::new(&conv.forward_plan()));
         let (planes, source) = scratch.split_at_mut(flat.targets_len() + OVERHANG);
         let b = b.map_or(std::ptr::null(), |b| b.as_ptr());
         let samples = y.chunks_exact_mut(pool.outputs()).zip(tape.chunks_exact_mut(pool.outputs()));
         for (x, (y, tape)) in x.chunks_exact(conv.inputs()).zip(samples) {
-            let to = Pooled {
-                y: y.as_mut_ptr(),
-                tape: tape.as_mut_ptr(),
-                kh: pool.window[0],
-                kw: pool.window[1],
-                relu,
-            };
+            let to = Pooled { y: y.as_mut_ptr(), tape: tape.as_mut_ptr(), kh, kw, relu };
             // SAFETY: forward checked every length against the geometry; planes have an overhang of two vectors.
             unsafe {
                 flat.run_flat::<V>(w.as_ptr(), b, x, planes, source);
