@@ -301,6 +301,28 @@ impl Correlation {
         self.tap_table(us, vs, x, storage)
     }
 
+    /// What the sums of a tile of groups from `g` on begin with, the biases or zero, and where the groups' weights are.
+    ///
+    /// # Safety
+    /// The groups must exist, and `b`, unless it is null, have a bias for each.
+    #[inline(always)]
+    pub(super) unsafe fn begin<V: Vector, const R: usize, const C: usize>(
+        &self,
+        g: usize,
+        w: *const V::Elem,
+        b: *const V::Elem,
+    ) -> ([[V; C]; R], [*const V::Elem; R]) {
+        let (mut acc, mut weights) = ([[V::splat(V::Elem::ZERO); C]; R], [w; R]);
+        for r in 0..R {
+            if !b.is_null() {
+                // SAFETY: the caller vouches for the bias.
+                acc[r] = [V::splat(unsafe { *b.add(g + r) }); C];
+            }
+            weights[r] = w.wrapping_offset((g + r) as isize * self.w_group);
+        }
+        (acc, weights)
+    }
+
     /// The taps in kernel rows `us` and columns `vs`, in order; `x` says where each finds its source.
     #[inline(always)]
     pub(super) fn tap_table<'a>(
@@ -345,20 +367,10 @@ impl<T: Scalar> Tile<T> for CorrelationRow<'_, T> {
         _fresh: (usize, usize),
     ) {
         let Self { plan, lay, pixel, w, b, x, to, taps } = *self;
-        let zero = V::splat(V::Elem::ZERO);
-        let mut acc = [[zero; C]; R];
         // SAFETY: the taps meet the source for every column of the tile; the caller vouches for the rest. Pointers to
         // column 0 may lie before the source, so they are only followed with a tap's offset added.
         unsafe {
-            if !b.is_null() {
-                for r in 0..R {
-                    acc[r] = [V::splat(*b.add(g + r)); C];
-                }
-            }
-            let mut weights = [w; R];
-            for r in 0..R {
-                weights[r] = w.wrapping_offset((g + r) as isize * plan.w_group);
-            }
+            let (mut acc, weights) = plan.begin::<V, R, C>(g, w, b);
             let weights = held::<_, R, 2>(weights);
             let mut x = x.wrapping_add(j * pixel);
             let mut channel = 0;

@@ -231,18 +231,9 @@ impl<T: Scalar> Tile<T> for Targets<'_, T> {
         let from = plan.live(0, rows[1] as usize).0;
         let to = plan.live(0, rows[0] as usize).1;
         let taps = &taps[from * plan.taps[1]..to.max(from) * plan.taps[1]];
-        let mut acc = [[V::splat(T::ZERO); C]; R];
         // SAFETY: the caller vouches for the groups; vectors end before the overhang does.
         unsafe {
-            if !b.is_null() {
-                for r in 0..R {
-                    acc[r] = [V::splat(*b.add(g + r)); C];
-                }
-            }
-            let mut weights = [w; R];
-            for r in 0..R {
-                weights[r] = w.wrapping_offset((g + r) as isize * plan.w_group);
-            }
+            let (mut acc, mut weights) = plan.begin::<V, R, C>(g, w, b);
             let mut x = x.add(first);
             for _ in 0..plan.channels {
                 let held_weights = held::<_, R, C>(weights);
