@@ -3,6 +3,8 @@
 //! A tile is `[features][16]`: all sixteen samples' first pixel, then all sixteen samples' second pixel, and so on.
 //! Images are `[h][w]` bytes, so unpacking is a transpose; normalising, cropping, padding and shifting ride along.
 
+use std::ops::Range;
+
 use ndarray::ArrayView3;
 
 use crate::transform::Normalize;
@@ -162,28 +164,52 @@ pub fn unpack_sample(
     crop: Crop,
     out: &mut [f32],
 ) {
-    let features = crop.features();
-    assert!(out.len() == features, "a sample of {} numbers for {features} features", out.len());
+    unpack_features(images, index, normalize, crop, 0..crop.features(), out);
+}
+
+/// Writes some features of one sample: `out[i] = normalize(pixel features.start + i)`.
+///
+/// # Panics
+/// When there is no sample `index`, there are not such features, `out` has not as many numbers, or `images` is not contiguous.
+#[inline(always)]
+#[track_caller]
+pub fn unpack_features(
+    images: ArrayView3<'_, u8>,
+    index: u32,
+    normalize: Normalize,
+    crop: Crop,
+    features: Range<usize>,
+    mut out: &mut [f32],
+) {
+    let (all, wanted) = (crop.features(), features.len());
+    assert!(features.end <= all, "features {features:?} of {all}");
+    assert!(out.len() == wanted, "a sample of {} numbers for {wanted} features", out.len());
     let (n, h, w) = images.dim();
     assert!((index as usize) < n, "sample {index} of a data set of {n}");
     let image = &contiguous(&images)[index as usize * h * w..][..h * w];
     if crop.is_whole_rows(h, w) {
-        for (x, &p) in out.iter_mut().zip(&image[crop.y as usize * w..]) {
+        for (x, &p) in out.iter_mut().zip(&image[crop.y as usize * w + features.start..]) {
             *x = normalize.apply(p);
         }
         return;
     }
-    for (row, out) in out.chunks_exact_mut(crop.w.max(1)).enumerate() {
-        let y = crop.y + row as i32;
+    let mut next = features.start;
+    while next < features.end {
+        // From the next feature to the end of its row of the window.
+        let (row, column) = (next / crop.w, next % crop.w);
+        let width = (crop.w - column).min(features.end - next);
+        let (own, rest) = out.split_at_mut(width);
+        (next, out) = (next + width, rest);
+        let (y, x) = (crop.y + row as i32, crop.x + column as i32);
         let source = if (0..h as i32).contains(&y) { &image[y as usize * w..][..w] } else { &[] };
-        // The part of the row that lies in the image; zeros before and after it.
-        let left = (-crop.x).clamp(0, crop.w as i32) as usize;
-        let right = (source.len() as i32 - crop.x).clamp(left as i32, crop.w as i32) as usize;
-        out[..left].fill(normalize.apply(0));
-        out[right..].fill(normalize.apply(0));
+        // The part that lies in the image; zeros before and after it.
+        let left = (-x).clamp(0, width as i32) as usize;
+        let right = (source.len() as i32 - x).clamp(left as i32, width as i32) as usize;
+        own[..left].fill(normalize.apply(0));
+        own[right..].fill(normalize.apply(0));
         if left < right {
-            let first = (crop.x + left as i32) as usize;
-            for (x, &p) in out[left..right].iter_mut().zip(&source[first..]) {
+            let first = (x + left as i32) as usize;
+            for (x, &p) in own[left..right].iter_mut().zip(&source[first..]) {
                 *x = normalize.apply(p);
             }
         }

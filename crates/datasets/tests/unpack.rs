@@ -1,6 +1,8 @@
 //! Tiles against a naive twin, bit for bit, over many sizes, crops, shifts and numbers of lanes.
 
-use byhand_datasets::unpack::{Crop, LANES, Shift, unpack_sample, unpack_tile, unpack_tile_shifted};
+use byhand_datasets::unpack::{
+    Crop, LANES, Shift, unpack_features, unpack_sample, unpack_tile, unpack_tile_shifted,
+};
 use byhand_datasets::{Augment, Normalize};
 use ndarray::{Array3, ArrayView3};
 use proptest::prelude::*;
@@ -37,6 +39,7 @@ proptest! {
         indices in prop::collection::vec(0u32..5, 1..=LANES),
         moves in prop::collection::vec((-12i32..12, -12i32..12), LANES),
         shifted: bool,
+        cut in 0usize..=100,
     ) {
         let images = images(5, h, w);
         let crop = if full { Crop::full((h, w)) } else { Crop { y, x, h: ch, w: cw } };
@@ -55,11 +58,19 @@ proptest! {
             }
         }
 
+        // At once, and in two parts.
         let mut sample = vec![f32::NAN; crop.features()];
+        let mut parts = sample.clone();
         unpack_sample(images.view(), indices[0], normalize, crop, &mut sample);
-        for (f, x) in sample.iter().enumerate() {
+        let cut = crop.features() * cut / 100;
+        for part in [0..cut, cut..crop.features()] {
+            let out = &mut parts[part.clone()];
+            unpack_features(images.view(), indices[0], normalize, crop, part, out);
+        }
+        for (f, (x, part)) in sample.iter().zip(&parts).enumerate() {
             let expected = naive(images.view(), indices[0], Shift::default(), normalize, crop, f);
             prop_assert_eq!(x.to_bits(), expected.to_bits(), "feature {}", f);
+            prop_assert_eq!(part.to_bits(), expected.to_bits(), "feature {} of a part", f);
         }
     }
 

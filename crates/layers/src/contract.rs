@@ -258,23 +258,81 @@ pub struct Part<'a, T> {
 /// minibatch than block by block: long sums are fast sums, threads share its rows instead of adding up gradients of their own,
 /// and for plain gradient descent it is never stored at all.
 pub trait Deferred<T: Scalar>: Parted<T> {
-    /// Numbers that [`keep`](Self::keep) needs for blocks that make up such a one.
-    fn kept_len(&self, block: Block) -> usize;
+    /// Numbers that [`keep`](Self::keep) needs for blocks that make up such a one, if their `x` are rows or not.
+    fn kept_len(&self, block: Block, of_rows: bool) -> usize;
 
     /// Keeps `x` and `dy` of a block as the samples from `first` on of `kept`; of rows only `dy`, and they must be
     /// [given](Kept::with_rows) again.
     fn keep(&self, block: Block, x: Input<'_, T>, dy: &[T], first: usize, kept: &mut [T]);
 
-    /// Rows of the weight, one an output: each can be computed and moved by itself.
+    /// Rows of the weight, one an output.
     fn rows(&self) -> usize;
 
-    /// Moves rows `rows`, which are all that `params` holds, by the gradient of all samples that were kept: without a rate
-    /// they are those of a gradient, and it is added, to the bits of [`Layer::backward`] for one block of these samples; with
-    /// one they are parameters, and `theta -= rate * dtheta`, to the bits of both steps apart.
-    fn move_rows(&self, rows: Range<usize>, kept: &[Kept<'_, T>], rate: Option<T>, params: ParamsMut<'_, T>);
+    /// Moves a part of the parameters by the gradient of all samples that were kept: without a rate it is one of a gradient, which is
+    /// added, to the bits of [`Layer::backward`] for one block of these samples; with one it is of parameters, and
+    /// `theta -= rate * dtheta`, to the bits of both steps apart. Each number of a part is computed by itself.
+    fn move_part(&self, part: ParamsPart<'_, T>, kept: &[Kept<'_, T>], rate: Option<T>);
+
+    /// [`Layer::forward`] of tiles with only those terms of its sums that are of `inputs`, from a multiple of [`LANES`](byhand_tensor::LANES) on. The
+    /// bias goes with the first input. Scratch as for `forward`.
+    fn forward_of(
+        &self,
+        block: Block,
+        theta: &[T],
+        inputs: Range<usize>,
+        x: Input<'_, T>,
+        y: &mut [T],
+        scratch: &mut [T],
+    );
 
     /// Whether `x` of [`Parted`]'s functions may be [rows](Input::Rows): the results have the same bits.
     fn takes_rows(&self) -> bool;
+}
+
+/// A part of a weight and its bias, or of their gradients.
+#[derive(Debug)]
+pub struct ParamsPart<'a, T> {
+    /// Rows of the weight.
+    pub rows: Range<usize>,
+    /// Columns of it, from a multiple of [`LANES`](byhand_tensor::LANES) on.
+    pub inputs: Range<usize>,
+    /// What the two name of the weight, a row a tile.
+    pub weight: Tiles<'a, T>,
+    /// The rows' biases, where the layer has them and they are meant.
+    pub bias: Option<&'a mut [T]>,
+}
+
+impl<'a, T> ParamsPart<'a, T> {
+    /// All of a layer's parameters, in so many rows.
+    ///
+    /// # Panics
+    /// If the weight is not a whole number of rows.
+    #[track_caller]
+    pub fn all(rows: usize, params: ParamsMut<'a, T>) -> Self {
+        let weight = Tiles::new(Block::single(rows), params.weight);
+        Self { rows: 0..rows, inputs: 0..weight.width(), weight, bias: params.bias }
+    }
+
+    /// The first `mid` rows and the others.
+    pub fn split_rows(self, mid: usize) -> (Self, Self) {
+        let Self { rows: Range { start, end }, inputs, weight, bias } = self;
+        let (weight, weight_rest) = weight.split_tiles(mid);
+        let (bias, bias_rest) = bias.map(|bias| bias.split_at_mut(mid)).unzip();
+        (
+            Self { rows: start..start + mid, inputs: inputs.clone(), weight, bias },
+            Self { rows: start + mid..end, inputs, weight: weight_rest, bias: bias_rest },
+        )
+    }
+
+    /// The first `mid` columns, with the bias, and the others.
+    pub fn split_inputs(self, mid: usize) -> (Self, Self) {
+        let Self { rows, inputs: Range { start, end }, weight, bias } = self;
+        let (weight, weight_rest) = weight.split_at(mid);
+        (
+            Self { rows: rows.clone(), inputs: start..start + mid, weight, bias },
+            Self { rows, inputs: start + mid..end, weight: weight_rest, bias: None },
+        )
+    }
 }
 
 /// A layer's range of `theta`, split into its tensors.

@@ -1,7 +1,7 @@
 //! The fully connected layer.
 
 use crate::contract::{
-    Deferred, Describe, Kind, Layer, ParamSpec, Params, ParamsMut, Part, Parted, Pass, Saved,
+    Deferred, Describe, Kind, Layer, ParamSpec, Params, ParamsMut, ParamsPart, Part, Parted, Pass, Saved,
 };
 use crate::{LayerError, Shape};
 use byhand_tensor::{self as tensor, Block, Input, Kept, Scalar, Tiles};
@@ -156,8 +156,8 @@ impl<T: Scalar> Parted<T> for Dense {
 }
 
 impl<T: Scalar> Deferred<T> for Dense {
-    fn kept_len(&self, block: Block) -> usize {
-        self.kernel.kept_len(block)
+    fn kept_len(&self, block: Block, of_rows: bool) -> usize {
+        self.kernel.kept_len(block, of_rows)
     }
 
     fn keep(&self, block: Block, x: Input<'_, T>, dy: &[T], first: usize, kept: &mut [T]) {
@@ -168,8 +168,23 @@ impl<T: Scalar> Deferred<T> for Dense {
         self.kernel.outputs
     }
 
-    fn move_rows(&self, rows: Range<usize>, kept: &[Kept<'_, T>], rate: Option<T>, params: ParamsMut<'_, T>) {
-        self.kernel.move_rows(rows, kept, rate, params.weight, params.bias);
+    fn move_part(&self, part: ParamsPart<'_, T>, kept: &[Kept<'_, T>], rate: Option<T>) {
+        let ParamsPart { rows, inputs, weight, bias } = part;
+        self.kernel.move_part(rows, inputs, kept, rate, weight, bias);
+    }
+
+    fn forward_of(
+        &self,
+        block: Block,
+        theta: &[T],
+        inputs: Range<usize>,
+        x: Input<'_, T>,
+        y: &mut [T],
+        scratch: &mut [T],
+    ) {
+        let Params { weight: w, bias: b } = self.split(theta);
+        let (b, y) = (b.filter(|_| inputs.start == 0), Tiles::new(block, y));
+        self.kernel.forward_of(inputs, block, w, b, x, y, scratch);
     }
 
     fn takes_rows(&self) -> bool {

@@ -32,7 +32,8 @@ mod workspace;
 
 pub use avg_pool2d::AvgPool2d;
 pub use contract::{
-    Deferred, Describe, Kind, Layer, Mode, ParamSpec, Params, ParamsMut, Part, Parted, Pass, Saved,
+    Deferred, Describe, Kind, Layer, Mode, ParamSpec, Params, ParamsMut, ParamsPart, Part, Parted, Pass,
+    Saved,
 };
 pub use conv2d::{Conv2d, ConvOptions};
 pub use dense::Dense;
@@ -41,7 +42,7 @@ pub use error::{InitError, LayerError, ShapeError};
 pub use flatten::Flatten;
 pub use linear::Linear;
 pub use max_pool2d::MaxPool2d;
-pub use network::{Keep, NamedParam, Network, Summary, SummaryRow};
+pub use network::{Fed, Keep, NamedParam, Network, Summary, SummaryRow};
 pub use relu::Relu;
 pub use shape::Shape;
 pub use share::{Share, first_half};

@@ -4,7 +4,7 @@ use crate::contract::{Deferred, Layer, Part, Parted, Pass, Saved};
 use crate::conv_pool2d::ConvPool2d;
 use crate::workspace::Workspace;
 use crate::{LayerError, Shape, Share, first_half};
-use byhand_tensor::{Block, Input, Scalar, Tiles, pack, unpack};
+use byhand_tensor::{Block, Input, Loop, Scalar, Tiles, pack, unpack, vectorised};
 use ndarray::{Array2, ArrayView2, Axis, s};
 use std::fmt;
 use std::ops::Range;
@@ -12,6 +12,24 @@ use std::sync::Arc;
 
 /// Keeps the operands of a deferred layer, or says that it does not: see [`Network::backward_keeping`].
 pub type Keep<'a, T> = dyn FnMut(usize, &dyn Deferred<T>, Input<'_, T>, &[T]) -> bool + 'a;
+
+/// What the first layer of a network is fed.
+#[derive(Clone, Copy, Debug)]
+pub enum Fed<'a, T> {
+    /// The workspace's input.
+    Workspace,
+    /// Samples one after the other, where the network [takes](Network::takes_rows) them.
+    Rows(&'a [T]),
+    /// Nothing: it is done. Its output is the sum of these two, each over some of its inputs ([`Deferred::forward_of`]).
+    Sums([&'a [T]; 2]),
+}
+
+impl<'a, T> From<Option<&'a [T]>> for Fed<'a, T> {
+    /// Rows, if there are any.
+    fn from(rows: Option<&'a [T]>) -> Self {
+        rows.map_or(Self::Workspace, Self::Rows)
+    }
+}
 
 /// A chain of layers. It holds no parameters and no state: one network serves any number of threads.
 ///
@@ -188,38 +206,54 @@ impl<T: Scalar> Network<T> {
     /// not the pass's.
     #[track_caller]
     pub fn forward(&self, pass: &Pass, theta: &[T], ws: &mut Workspace<T>) {
-        self.forward_shared(pass, theta, None, ws, None);
+        self.forward_shared(pass, theta, Fed::Workspace, ws, None);
     }
 
-    /// Whether the input may come as rows, one sample after the other, whatever the block: the first layer is one that
-    /// [takes](Deferred::takes_rows) them.
+    /// Whether the input may come as rows, one sample after the other, whatever the block.
     pub fn takes_rows(&self) -> bool {
-        let first = self.plan.first().and_then(|node| node.layer.as_deferred());
-        first.is_some_and(|layer| layer.takes_rows())
+        self.row_layer().is_some()
     }
 
-    /// [`forward`](Self::forward), to the same bits: of `rows` instead of the workspace's input, if there are any, where the network
-    /// [takes](Self::takes_rows) them; and with the outputs of [parted](Parted) layers by halves, where `share` says that it
-    /// pays, in a workspace [for halves](Workspace::for_halves).
+    /// The first layer, if it is one that [takes rows](Deferred::takes_rows), with its range of `theta`.
+    pub fn row_layer(&self) -> Option<(Range<usize>, &dyn Deferred<T>)> {
+        let first = self.plan.first()?;
+        let layer = first.layer.as_deferred().filter(|layer| layer.takes_rows())?;
+        Some((first.theta.clone(), layer))
+    }
+
+    /// [`forward`](Self::forward) with what is `fed` to the first layer, to the same bits but for sums that were cut in two; and with the
+    /// outputs of [parted](Parted) layers by halves, where `share` says that it pays, in a workspace [for halves](Workspace::for_halves).
     ///
     /// # Panics
-    /// As [`forward`](Self::forward), or if there are rows that the network does not take or of another length.
+    /// As [`forward`](Self::forward), or if there are rows that the network does not take, or rows or sums of another length.
     #[track_caller]
     pub fn forward_shared(
         &self,
         pass: &Pass,
         theta: &[T],
-        rows: Option<&[T]>,
+        fed: Fed<'_, T>,
         ws: &mut Workspace<T>,
         share: Option<&dyn Share>,
     ) {
         self.assert_fits(pass, theta, ws);
-        assert!(rows.is_none() || self.takes_rows(), "network: its first layer takes no rows");
-        for (place, node) in self.plan.iter().enumerate() {
+        let (rows, done) = match fed {
+            Fed::Workspace => (None, 0),
+            Fed::Rows(rows) => {
+                assert!(self.takes_rows(), "network: its first layer takes no rows");
+                (Some(rows), 0)
+            }
+            Fed::Sums(sums) => {
+                let y = &mut ws.activations[1][..self.plan[0].dimensions(pass.block).y_len];
+                assert!(sums.iter().all(|sums| sums.len() == y.len()), "network: length of the sums");
+                vectorised(AddUp { sums, y });
+                (None, 1)
+            }
+        };
+        for (place, node) in self.plan.iter().enumerate().skip(done) {
             let Dimensions { x_len, y_len, tape_len, scratch_len } = node.dimensions(pass.block);
             let (before, after) = ws.activations.split_at_mut(place + 1);
             let (theta, pass) = (&theta[node.theta.clone()], node.pass(pass));
-            let x = fed(place, rows, &before[place][..x_len]);
+            let x = input_of(place, rows, &before[place][..x_len]);
             let y = &mut after[0][..y_len];
             let tape = &mut ws.tapes[place][..tape_len];
             let [scratch, other] = &mut ws.scratch;
@@ -360,7 +394,7 @@ impl<T: Scalar> Network<T> {
             let wanted_dx = (place > first).then(|| &mut dx[..x_len]);
             let [scratch, other] = &mut ws.scratch;
             let scratch = &mut scratch[..scratch_len];
-            let x = fed(place, rows, &ws.activations[place][..x_len]);
+            let x = input_of(place, rows, &ws.activations[place][..x_len]);
             let shared = node.shared(pass.block, share);
             let pass = &node.pass(pass);
             let kept = match (&mut keep, node.layer.as_deferred()) {
@@ -523,8 +557,26 @@ impl<T: Scalar> Node<T> {
     }
 }
 
+/// Both sums together.
+struct AddUp<'a, T> {
+    sums: [&'a [T]; 2],
+    y: &'a mut [T],
+}
+
+impl<T: Scalar> Loop for AddUp<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let [a, b] = self.sums;
+        for ((y, &a), &b) in self.y.iter_mut().zip(a).zip(b) {
+            *y = a + b;
+        }
+    }
+}
+
 /// What the layer at `place` is fed: the first one rows, if there are any, else the activation there.
-fn fed<'a, T>(place: usize, rows: Option<&'a [T]>, activation: &'a [T]) -> Input<'a, T> {
+fn input_of<'a, T>(place: usize, rows: Option<&'a [T]>, activation: &'a [T]) -> Input<'a, T> {
     match rows {
         Some(rows) if place == 0 => Input::Rows(rows),
         _ => Input::Block(activation),

@@ -61,6 +61,19 @@ impl<'a, T> Tiles<'a, T> {
         (Self { start, tiles, width: mid, apart, numbers }, others)
     }
 
+    /// The first `mid` tiles, and the others.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    #[track_caller]
+    pub fn split_tiles(self, mid: usize) -> (Self, Self) {
+        let Self { start, tiles, width, apart, numbers } = self;
+        assert!(mid <= tiles, "the first {mid} of {tiles} tiles");
+        let others =
+            Self { start: start.wrapping_add(mid * apart), tiles: tiles - mid, width, apart, numbers };
+        (Self { start, tiles: mid, width, apart, numbers }, others)
+    }
+
     /// These numbers of every tile.
     ///
     /// # Panics
@@ -86,6 +99,13 @@ impl<'a, T> Tiles<'a, T> {
         assert!(tiles <= 1 || width == apart, "{width} of {apart} numbers of {tiles} tiles are no slice");
         // SAFETY: tiles that follow each other are `tiles * width` numbers of the slice that was lent, and no other part has them.
         unsafe { std::slice::from_raw_parts_mut(start, tiles * width) }
+    }
+
+    /// The numbers of each tile.
+    pub fn slices(self) -> impl ExactSizeIterator<Item = &'a mut [T]> {
+        let Self { start, tiles, width, apart, .. } = self;
+        // SAFETY: the numbers of a tile are in the slice that was lent, and neither another tile nor another part has them.
+        (0..tiles).map(move |t| unsafe { std::slice::from_raw_parts_mut(start.add(t * apart), width) })
     }
 
     /// Features from one tile to the next, where this is `features` features of every tile of `block`.

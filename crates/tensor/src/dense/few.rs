@@ -34,7 +34,7 @@ impl<T: Scalar> Forward<'_, T> {
     /// Samples that lie one after the other.
     #[inline(always)]
     pub(super) fn rows<V: Vector<Elem = T>>(self) {
-        let Self { dense: Dense { inputs, outputs }, block, w, b, x, y, y_features, scratch } = self;
+        let Self { dense: Dense { inputs, outputs }, block, w, b, x, y, y_features, scratch, .. } = self;
         let (samples, x) = (block.samples(), x.numbers());
         if samples == 1 {
             // SAFETY: the lengths were checked against the sizes.

@@ -5,7 +5,7 @@ use super::{Dense, chunks};
 use crate::conv::gradient::add_row;
 use crate::micro::{FAR, Tile, cover, held, product};
 use crate::simd::{Kernel, Vector, prefetch};
-use crate::{Block, Input, LANES, Scalar};
+use crate::{Block, Input, LANES, Scalar, Tiles};
 use std::ops::Range;
 
 /// What [`Dense::keep`] kept.
@@ -44,7 +44,10 @@ impl<'a, T> Kept<'a, T> {
     /// The columns of dy.
     #[inline(always)]
     fn dy(&self, inputs: usize) -> &'a [T] {
-        &self.numbers[inputs.next_multiple_of(LANES) * self.room..]
+        match self.rows {
+            Some(_) => self.numbers,
+            None => &self.numbers[inputs.next_multiple_of(LANES) * self.room..],
+        }
     }
 }
 
@@ -72,12 +75,12 @@ impl<T: Scalar> Kernel<T> for Keep<'_, T> {
     fn run<V: Vector<Elem = T>>(self) {
         let Self { dense, block, x, dy, first, room, kept } = self;
         let (Dense { inputs, outputs }, lanes) = (dense, block.lanes());
-        let (panels, columns) = kept.split_at_mut(inputs.next_multiple_of(LANES) * room);
         // Rows are read where they are.
-        let x = match x {
-            Input::Block(x) => Some(x),
-            Input::Rows(_) => None,
+        let (x, panels) = match x {
+            Input::Block(x) => (Some(x), inputs.next_multiple_of(LANES) * room),
+            Input::Rows(_) => (None, 0),
         };
+        let (panels, columns) = kept.split_at_mut(panels);
         if room == 1 {
             // One sample: its panels are a row, its columns another.
             if let Some(x) = x {
@@ -125,12 +128,13 @@ impl<T: Scalar> Kernel<T> for Keep<'_, T> {
     }
 }
 
-pub(crate) struct MoveRows<'a, T> {
+pub(crate) struct Move<'a, T> {
     pub(super) dense: Dense,
     pub(super) rows: Range<usize>,
+    pub(super) inputs: Range<usize>,
     pub(super) kept: &'a [Kept<'a, T>],
     pub(super) rate: Option<T>,
-    pub(super) w: &'a mut [T],
+    pub(super) w: Tiles<'a, T>,
     pub(super) b: Option<&'a mut [T]>,
 }
 
@@ -143,22 +147,24 @@ fn moved<V: Vector>(old: V, gradient: V, rate: Option<V::Elem>) -> V {
     }
 }
 
-impl<T: Scalar> Kernel<T> for MoveRows<'_, T> {
+impl<T: Scalar> Kernel<T> for Move<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run<V: Vector<Elem = T>>(self) {
-        let Self { dense, rows, kept, rate, w, b } = self;
+        let Self { dense, rows, inputs: part, kept, rate, w, b } = self;
         let (inputs, first) = (dense.inputs, rows.start);
+        let is_whole = part.len() == inputs;
         let samples: usize = kept.iter().map(|kept| kept.block.samples()).sum();
-        if samples == 1
+        if is_whole
+            && samples == 1
             && let [kept] = kept
             && kept.room == 1
         {
             // One sample: its weight is best walked through as it lies.
             let x = &kept.rows.unwrap_or(kept.numbers)[..inputs];
             let dy = &kept.dy(inputs)[rows];
-            for (&d, w) in dy.iter().zip(w.chunks_exact_mut(inputs)) {
+            for (&d, w) in dy.iter().zip(w.into_slice().chunks_exact_mut(inputs)) {
                 move_along::<V>(rate, d, x, w);
             }
             if let Some(b) = b {
@@ -177,19 +183,20 @@ impl<T: Scalar> Kernel<T> for MoveRows<'_, T> {
                 }
             }
         }
-        if samples <= FEW
+        if is_whole
+            && samples <= FEW
             && let Some(few) = FewSamples::of(inputs, kept)
         {
-            return move_by_few::<V>(inputs, rows, &few, rate, w);
+            return move_by_few::<V>(inputs, rows, &few, rate, w.into_slice());
         }
-        let columns = inputs.div_ceil(V::LANES);
+        let columns = part.len().div_ceil(V::LANES);
         let shape @ (_, width) = V::best_shape(rows.len(), columns, FAR);
         // A strip of x that fits into half of the first cache stays there while all rows of W pass; where not even a panel
         // does, one that leaves room in the second.
         let vectors = |numbers: usize| numbers / (samples.max(1) * V::LANES);
         let far = vectors(4096) < LANES / V::LANES;
         let strip = vectors(if far { 65536 } else { 4096 });
-        let tile = OuterProducts { dense, first: rows.start, kept, rate, far, w: w.as_mut_ptr() };
+        let tile = OuterProducts { dense, first: rows.start, part, kept, rate, far, w: w.start };
         let strip = strip.max(1).next_multiple_of(width);
         let mut from = 0;
         while from < columns && !rows.is_empty() {
@@ -453,6 +460,8 @@ struct OuterProducts<'a, T> {
     dense: Dense,
     /// The output that row 0 belongs to.
     first: usize,
+    /// The inputs that the columns belong to.
+    part: Range<usize>,
     kept: &'a [Kept<'a, T>],
     rate: Option<T>,
     /// Whether x comes from the second cache.
@@ -468,8 +477,8 @@ impl<T: Scalar> Tile<T> for OuterProducts<'_, T> {
         c0: usize,
         fresh: (usize, usize),
     ) {
-        let Self { dense, first, kept, rate, far, w } = *self;
-        let (inputs, i) = (dense.inputs, c0 * V::LANES);
+        let Self { dense, first, ref part, kept, rate, far, w } = *self;
+        let (inputs, i, end) = (dense.inputs, c0 * V::LANES, part.len());
         let mut acc = [[V::splat(V::Elem::ZERO); C]; R];
         // SAFETY: the caller vouches for rows and columns; the slices were checked against the sizes.
         unsafe {
@@ -484,7 +493,7 @@ impl<T: Scalar> Tile<T> for OuterProducts<'_, T> {
                 let Strip { x, sample, sixteen } = kept.x(inputs);
                 let mut b = [x; C];
                 for c in 0..C {
-                    let i = i + c * V::LANES;
+                    let i = part.start + i + c * V::LANES;
                     b[c] = x.add(i / LANES * sixteen + i % LANES);
                 }
                 let (dy, room, k) = (kept.dy(inputs).as_ptr(), kept.room, kept.block.samples());
@@ -494,7 +503,7 @@ impl<T: Scalar> Tile<T> for OuterProducts<'_, T> {
                     product::<V, R, C, false, 0>(&mut acc, dy, room, first + o, b, sample, k);
                 }
             }
-            if fresh == (o, c0) && i + C * V::LANES <= inputs {
+            if fresh == (o, c0) && i + C * V::LANES <= end {
                 // Nearly always: nothing done before, no short vector.
                 for r in 0..R {
                     for c in 0..C {
@@ -508,7 +517,7 @@ impl<T: Scalar> Tile<T> for OuterProducts<'_, T> {
             let copy = acc;
             let sums = copy.as_ptr().cast();
             let (rows, columns) = (fresh.0.saturating_sub(o)..R, fresh.1.saturating_sub(c0)..C);
-            V::apart(MovePart { sums, width: C, rows, columns, left: inputs - i, inputs, rate, w });
+            V::apart(MovePart { sums, width: C, rows, columns, left: end - i, inputs, rate, w });
         }
     }
 }
@@ -521,7 +530,7 @@ struct MovePart<T> {
     /// What is not done.
     rows: Range<usize>,
     columns: Range<usize>,
-    /// Inputs from the tile's first to the last of all.
+    /// Inputs from the tile's first to the last.
     left: usize,
     inputs: usize,
     rate: Option<T>,

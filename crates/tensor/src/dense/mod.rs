@@ -9,7 +9,7 @@ use crate::micro::{Tile, best_shape, cost, cover, product};
 use crate::simd::{Kernel, Vector};
 use crate::{Block, GeometryError, Input, LANES, Scalar, Tiles};
 pub use gradient::Kept;
-use gradient::{Keep, MoveRows};
+use gradient::{Keep, Move};
 use std::ops::Range;
 
 /// Columns of the weight that the input gradient copies side by side: a multiple of every register tile's rows.
@@ -50,7 +50,7 @@ impl Dense {
     /// Scratch that each of the passes may use.
     pub fn scratch_len(&self, block: Block) -> usize {
         // The operands of the parameter gradient, or a panel of the weight, or partial sums; some inputs as tiles are less.
-        self.kept_len(block).max(self.panel_len(block)).max(self.sums_len(block))
+        self.kept_len(block, false).max(self.panel_len(block)).max(self.sums_len(block))
     }
 
     /// Scratch of [`forward`](Self::forward) of few samples.
@@ -77,15 +77,36 @@ impl Dense {
         y: Tiles<'_, T>,
         scratch: &mut [T],
     ) {
+        self.forward_of(0..self.inputs, block, w, b, x, y, scratch);
+    }
+
+    /// [`forward`](Self::forward) of tiles with only those terms of the sums that are of `inputs`, whole sixteens but for the last.
+    ///
+    /// # Panics
+    /// As [`forward`](Self::forward), or if there are not such inputs, or none, or some of samples that are not in tiles.
+    #[track_caller]
+    pub fn forward_of<T: Scalar>(
+        &self,
+        inputs: Range<usize>,
+        block: Block,
+        w: &[T],
+        b: Option<&[T]>,
+        x: Input<'_, T>,
+        y: Tiles<'_, T>,
+        scratch: &mut [T],
+    ) {
+        self.check_part(&inputs);
+        let is_whole = inputs.len() == self.inputs;
+        assert!(is_whole || (!inputs.is_empty() && block.lanes() == LANES), "dense: {inputs:?} of {block:?}");
         self.check_weight(w.len());
         self.check_input(block, x);
         if let Input::Rows(_) = x {
-            Self::check_scratch(row_chunk(self.inputs, block.tiles()) * block.len(1), scratch.len());
+            Self::check_scratch(row_chunk(inputs.len(), block.tiles()) * block.len(1), scratch.len());
         }
         Self::check_scratch(self.sums_len(block), scratch.len());
         assert!(b.is_none_or(|b| b.len() == self.outputs), "dense: bias must hold {} numbers", self.outputs);
         let y_features = y.features_apart(block, self.outputs);
-        T::dense_forward(Forward { dense: *self, block, w, b, x, y, y_features, scratch });
+        T::dense_forward(Forward { dense: *self, inputs, block, w, b, x, y, y_features, scratch });
     }
 
     /// `dx = W^T dy`: `[inputs x 16] = [inputs x outputs] * [outputs x 16]` for each tile, or the rows `inputs` of it, which are
@@ -136,20 +157,23 @@ impl Dense {
         db: Option<&mut [T]>,
         scratch: &mut [T],
     ) {
-        Self::check_scratch(self.kept_len(block), scratch.len());
-        let kept = &mut scratch[..self.kept_len(block)];
+        let kept_len = self.kept_len(block, matches!(x, Input::Rows(_)));
+        Self::check_scratch(kept_len, scratch.len());
+        let kept = &mut scratch[..kept_len];
         self.keep(block, x, dy, 0, kept);
         let kept = Kept::new(block, block, kept);
         let kept = match x {
             Input::Block(_) => kept,
             Input::Rows(rows) => kept.with_rows(rows),
         };
-        self.move_rows(outputs, &[kept], None, dw, db);
+        assert_eq!(dw.len(), outputs.len() * self.inputs, "dense: length of the rows");
+        let dw = Tiles::new(Block::single(outputs.len()), dw);
+        self.move_part(outputs, 0..self.inputs, &[kept], None, dw, db);
     }
 
-    /// Numbers that [`keep`](Self::keep) fills for a block, or for several that make up such a one.
-    pub fn kept_len(&self, block: Block) -> usize {
-        block.tiles() * block.lanes() * self.kept_features()
+    /// Numbers that [`keep`](Self::keep) fills for a block, or for several that make up such a one, if its x are rows or not.
+    pub fn kept_len(&self, block: Block, of_rows: bool) -> usize {
+        block.tiles() * block.lanes() * self.kept_features(of_rows)
     }
 
     /// Keeps the operands of the parameter gradient of a block, for [`move_rows`](Self::move_rows): they become the samples
@@ -164,42 +188,53 @@ impl Dense {
     pub fn keep<T: Scalar>(&self, block: Block, x: Input<'_, T>, dy: &[T], first: usize, kept: &mut [T]) {
         self.check_input(block, x);
         assert_eq!(dy.len(), block.len(self.outputs), "dense: length of dy for {block:?}");
-        let room = kept.len() / self.kept_features();
+        let room = kept.len() / self.kept_features(matches!(x, Input::Rows(_)));
         assert!(first + block.tiles() * block.lanes() <= room, "dense: {block:?} from {first} on of {room}");
         T::dense_keep(Keep { dense: *self, block, x, dy, first, room, kept });
     }
 
-    /// What becomes of rows `rows` of a parameter by the gradient of all kept samples, `G = dy x^T` and `g = dy 1`: with a rate
-    /// `W -= rate * G` and `b -= rate * g`, a step of plain gradient descent whose gradient is never stored; without one
-    /// `W += G` and `b += g`. `w` and `b` are those rows. Each number is summed over the samples in order.
+    /// What becomes of columns `inputs` of rows `rows` of a parameter by the gradient of all kept samples, `G = dy x^T` and `g = dy 1`:
+    /// with a rate `W -= rate * G` and `b -= rate * g`, a step of plain gradient descent whose gradient is never stored; without one
+    /// `W += G` and `b += g`. `w`, a tile a row, is that part, and `b` has those rows. Each number is summed over the samples in order.
     ///
     /// # Panics
-    /// If there are not such rows, or a slice has not the length its shape says.
+    /// If there are not such rows and columns, or a slice has not the length its shape says.
     #[track_caller]
-    pub fn move_rows<T: Scalar>(
+    pub fn move_part<T: Scalar>(
         &self,
         rows: Range<usize>,
+        inputs: Range<usize>,
         kept: &[Kept<'_, T>],
         rate: Option<T>,
-        w: &mut [T],
+        w: Tiles<'_, T>,
         b: Option<&mut [T]>,
     ) {
         assert!(rows.start <= rows.end && rows.end <= self.outputs, "dense: rows {rows:?}");
-        assert_eq!(w.len(), rows.len() * self.inputs, "dense: length of the rows");
+        self.check_part(&inputs);
+        let apart = w.features_apart(Block::single(rows.len()), inputs.len());
+        assert!(apart == self.inputs || rows.len() < 2, "dense: rows of the weight lie {apart} apart");
         assert!(b.as_ref().is_none_or(|b| b.len() == rows.len()), "dense: length of the rows of the bias");
         for Kept { block, room, numbers, rows } in kept {
             assert!(block.samples() <= *room, "dense: {block:?} in a buffer for {room}");
-            assert_eq!(numbers.len(), room * self.kept_features(), "dense: length of what was kept");
+            let features = self.kept_features(rows.is_some());
+            assert_eq!(numbers.len(), room * features, "dense: length of what was kept");
             if let Some(rows) = rows {
                 self.check_input(*block, Input::Rows(rows));
             }
         }
-        T::dense_move_rows(MoveRows { dense: *self, rows, kept, rate, w, b });
+        T::dense_move_part(Move { dense: *self, rows, inputs, kept, rate, w, b });
     }
 
     /// Kept numbers of a sample.
-    fn kept_features(&self) -> usize {
-        self.inputs.next_multiple_of(LANES) + self.outputs
+    fn kept_features(&self, of_rows: bool) -> usize {
+        let x = if of_rows { 0 } else { self.inputs.next_multiple_of(LANES) };
+        x + self.outputs
+    }
+
+    #[track_caller]
+    fn check_part(&self, inputs: &Range<usize>) {
+        let Range { start, end } = *inputs;
+        assert!(start <= end && end <= self.inputs && start % LANES == 0, "dense: inputs {inputs:?}");
     }
 
     #[track_caller]
@@ -371,6 +406,8 @@ impl Tiling {
 
 pub(crate) struct Forward<'a, T> {
     dense: Dense,
+    /// Those that are summed over.
+    inputs: Range<usize>,
     block: Block,
     w: &'a [T],
     b: Option<&'a [T]>,
@@ -386,20 +423,23 @@ impl<T: Scalar> Kernel<T> for Forward<'_, T> {
 
     #[inline(always)]
     fn run<V: Vector<Elem = T>>(self) {
-        if self.block.lanes() == 1 {
+        let is_whole = self.inputs.len() == self.dense.inputs;
+        if is_whole && self.block.lanes() == 1 {
             return self.rows::<V>();
         }
-        if few::suits(&self.dense, self.block) {
+        if is_whole && few::suits(&self.dense, self.block) {
             return self.few::<V>();
         }
-        let Self { dense: Dense { inputs, outputs }, block, w, b, x, y, y_features, scratch } = self;
+        let Self { dense: Dense { inputs, outputs }, inputs: part, block, w, b, x, y, y_features, scratch } =
+            self;
         let columns = columns::<V>(block);
         let tiling = Tiling::new::<V>(outputs, columns);
         let size = match x {
-            Input::Block(_) => chunk(inputs, columns * V::LANES),
-            Input::Rows(_) => row_chunk(inputs, block.tiles()),
+            Input::Block(_) => chunk(part.len(), columns * V::LANES),
+            Input::Rows(_) => row_chunk(part.len(), block.tiles()),
         };
-        for steps in chunks(inputs, size) {
+        for steps in chunks(part.len(), size) {
+            let steps = part.start + steps.start..part.start + steps.end;
             let (x, x_features) = match x {
                 Input::Block(x) => (&x[steps.start * LANES..], inputs),
                 Input::Rows(rows) => {
@@ -412,7 +452,7 @@ impl<T: Scalar> Kernel<T> for Forward<'_, T> {
                 a: w[steps.start..].as_ptr(),
                 a_row: inputs,
                 init: b.map_or(std::ptr::null(), |b| b.as_ptr()),
-                goes_on: steps.start > 0,
+                goes_on: steps.start > part.start,
                 steps: steps.len(),
                 x: x.as_ptr(),
                 x_features,

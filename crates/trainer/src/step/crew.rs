@@ -34,7 +34,7 @@ mod parallel {
 
     /// Equal halves done alone after one was late: some steps, and at most some hundred. Twice as many each time, and fewer by a sixteenth
     /// with each that was in time: one that is late now and then says little about the next.
-    const LEAST_ALONE: u32 = 64;
+    const LEAST_ALONE: u32 = 16;
     const MOST_ALONE: u32 = 4096;
 
     #[derive(Debug)]
@@ -255,6 +255,15 @@ mod parallel {
             self.alone.store(if is_late { next } else { 0 }, Ordering::Relaxed);
         }
 
+        /// The one or the other, after a part of the step with so many shards: if they were several the other thread is there, or has been
+        /// called, and halves are long.
+        pub(crate) fn join_after(&self, shards: usize, a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
+            match shards {
+                1 => self.join_equal(a, b),
+                _ => self.join(a, b),
+            }
+        }
+
         /// Whether the next equal halves are done alone: then nobody need be called for them.
         pub(crate) fn is_alone(&self) -> bool {
             self.alone.load(Ordering::Relaxed) > 0
@@ -366,6 +375,10 @@ mod sequential {
             self.join(a, b);
         }
 
+        pub(crate) fn join_after(&self, _shards: usize, a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
+            self.join(a, b);
+        }
+
         pub(crate) fn is_alone(&self) -> bool {
             true
         }
@@ -428,7 +441,7 @@ mod tests {
             // As if another job had the other half's processor.
             crew.join_equal(|| a += 1, || std::thread::sleep(std::time::Duration::from_millis(100)));
             let helped = crew.helped();
-            for _ in 0..64 {
+            for _ in 0..16 {
                 crew.call(1, 0);
                 crew.join_equal(|| a += 1, || b += 1);
             }
@@ -438,7 +451,7 @@ mod tests {
                 crew.join_equal(|| a += 1, || b += 1);
             }
         });
-        assert_eq!((a, b), (265, 264));
+        assert_eq!((a, b), (217, 216));
     }
 
     #[test]

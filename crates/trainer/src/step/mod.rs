@@ -6,21 +6,24 @@
 //! all shards at the end. Which thread does what is settled while running and changes nothing.
 
 pub(crate) mod crew;
+mod cut;
 mod plan;
 mod share;
 mod source;
 pub(crate) mod worker;
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use byhand_layers::Block;
 use byhand_layers::loss::{Loss, LossStats};
 use byhand_layers::{
-    Buffer, Deferred, Input, Kept, Loop, NamedParam, Network, Pass, Share, Workspace, vectorised,
+    Buffer, Deferred, Fed, Input, Kept, Loop, NamedParam, Network, ParamsPart, Pass, Share, Workspace,
+    vectorised,
 };
 
 use self::crew::Crew;
+use self::cut::Cut;
 pub use self::plan::{MAX_SHARDS, ShardPlan};
 use self::share::MoveRows;
 pub use self::source::{BatchSource, ImageBatch, Preprocess, Rows};
@@ -102,8 +105,13 @@ pub struct Trainer {
     /// Of a step, a sample.
     flops: u64,
     crew: Arc<Crew>,
+    /// But for what is [`Cut`] off.
     theta: Buffer<f32>,
+    /// All of it, if somebody asked since the last step.
+    gathered: OnceLock<Vec<f32>>,
     state: OptimizerState<f32>,
+    /// The halves of the first layer, if it is cut.
+    cut: Option<Cut>,
     shards: Vec<Shard>,
     /// Shards of the last step.
     active: usize,
@@ -139,23 +147,28 @@ impl Trainer {
         if theta.len() != param_len {
             return Err(TrainerError::Weights { expected: param_len, found: theta.len() });
         }
-        let keeps = keeps(network, config.batch_size, 0);
+        let descends = config.optimizer.is_plain_descent();
+        let is_cut = descends && cut::pays(network, config.batch_size);
+        let keeps = keeps(network, config.batch_size, is_cut, 0);
         let stored = stored(network, &keeps, 0);
-        let plan = plan_for(network, config.batch_size, stored.iter().map(Range::len).sum());
+        let merged_len = stored.iter().map(Range::len).sum();
+        let plan = plan_for(network, config.batch_size, merged_len, is_cut);
         let crew = Arc::new(Crew::new(config.threads));
         let shards = plan.shards(config.batch_size);
         let largest_shard = plan.largest_shard(config.batch_size);
-        let descends = config.optimizer.is_plain_descent();
         let updated = kept_layers(network, &keeps).filter(|_| !descends).map(|(_, range, _)| range.len());
         let shares_update = updated.chain(stored.iter().map(Range::len)).any(|len| len > CHUNK);
-        let shares_layers = shards == 1 && are_large(network, &crew, largest_shard);
+        let is_shared = (is_cut && crew.threads() > 1) || are_large(network, &crew, largest_shard);
+        let shares_layers = shards == 1 && is_shared;
         let threads_used = if shards > 1 || shares_update || shares_layers { crew.threads() } else { 1 };
         if threads_used > 1 {
             crew.start()?;
         }
-        let mut shards: Vec<_> = (0..shards).map(|_| Shard::new(network, &keeps, largest_shard)).collect();
+        let mut shards: Vec<_> =
+            (0..shards).map(|_| Shard::new(network, &keeps, is_cut, largest_shard)).collect();
         if let [_, second] = &mut *shards
             && descends
+            && !is_cut
             && crew.threads() > 1
             && config.batch_size <= TWICE_SAMPLES
             && keeps.contains(&true)
@@ -169,6 +182,7 @@ impl Trainer {
             plan,
             flops: network.flops(),
             state: OptimizerState::new(&config.optimizer, param_len),
+            cut: if is_cut { Cut::new(network, config.batch_size, &theta) } else { None },
             shards,
             active: 0,
             workers: (0..threads_used)
@@ -185,6 +199,7 @@ impl Trainer {
             shares_layers,
             crew,
             theta: Buffer::from(&*theta),
+            gathered: OnceLock::new(),
             scratch_len: 0,
             steps: 0,
         })
@@ -226,25 +241,44 @@ impl Trainer {
     pub fn freeze(&mut self, layers: usize) {
         let trained = self.network.params().iter().find(|param| param.layer >= layers);
         self.frozen = trained.map_or(self.theta.len(), |param| param.range.start);
-        self.keeps = keeps(&self.network, self.config.batch_size, self.frozen);
+        self.keeps = keeps(&self.network, self.config.batch_size, self.cut.is_some(), self.frozen);
         self.stored = stored(&self.network, &self.keeps, self.frozen);
+        self.gather();
         self.renew();
     }
 
-    /// Makes shards' own weights equal to the weights again.
+    /// Makes all weights those in `theta`, if the first layer is cut.
+    fn gather(&mut self) {
+        if let Some(cut) = &self.cut {
+            cut.gather(&mut self.theta);
+        }
+    }
+
+    /// Makes the own weights of shards and halves those in `theta` again.
     fn renew(&mut self) {
         for shard in self.shards.iter_mut().filter(|shard| !shard.theta.is_empty()) {
             shard.theta.copy_from_slice(&self.theta);
+        }
+        if let Some(cut) = &mut self.cut {
+            cut.renew(&self.theta);
         }
     }
 
     /// The weights.
     pub fn theta(&self) -> &[f32] {
-        &self.theta
+        match &self.cut {
+            None => &self.theta,
+            Some(cut) => self.gathered.get_or_init(|| {
+                let mut theta = self.theta.to_vec();
+                cut.gather(&mut theta);
+                theta
+            }),
+        }
     }
 
     /// The weights, when training is over.
-    pub fn into_theta(self) -> Vec<f32> {
+    pub fn into_theta(mut self) -> Vec<f32> {
+        self.gather();
         self.theta.to_vec()
     }
 
@@ -278,6 +312,7 @@ impl Trainer {
     /// Continues another trainer's work.
     pub(crate) fn restore(&mut self, theta: Vec<f32>, state: OptimizerState<f32>, steps: u64) {
         self.theta.copy_from_slice(&theta);
+        self.gathered.take();
         self.renew();
         self.state = state;
         self.steps = steps;
@@ -288,6 +323,7 @@ impl Trainer {
     }
 
     fn step_inside(&mut self, learning_rate: f64, batch: &dyn BatchSource) -> Result<StepStats, Diverged> {
+        self.gathered.take();
         let samples = batch.len();
         if batch.scratch_len() > self.scratch_len {
             self.scratch_len = batch.scratch_len();
@@ -306,11 +342,11 @@ impl Trainer {
         if shares_layers {
             self.crew.stay_awake();
         }
-        let (theta, shards) = (&self.theta, &mut self.shards[..active]);
-        for (i, shard) in shards.iter_mut().enumerate() {
+        for (i, shard) in self.shards[..active].iter_mut().enumerate() {
             shard.samples = self.plan.shard(samples, i);
         }
-
+        self.forward_cut(batch);
+        let (theta, shards) = (&self.theta, &mut self.shards[..active]);
         let share = self.shares_layers.then_some(&*self.crew as &dyn Share);
         let scale = 1.0 / samples as f32;
         // A gradient is a sum of as many products as there are samples.
@@ -338,8 +374,15 @@ impl Trainer {
                 let pass = Pass::train(block, self.config.seed, self.steps, samples.start as u64);
                 // Rows that are kept must stay, others need a place for a while only.
                 let room = if rows.is_empty() { &mut room[..] } else { &mut rows[first * features..] };
-                let rows = worker.take(&self.network, block, batch, samples, room);
-                *stats += worker.forward(&self.network, &*self.loss, theta, &pass, rows, scale, share);
+                let (rows, fed) = if let Some(cut) = &self.cut {
+                    worker.take_labels(block, batch, samples.clone());
+                    let sums = cut.sums(samples.start, block);
+                    (Some(cut.rows(batch, samples)), Fed::Sums(sums))
+                } else {
+                    let rows = worker.take(&self.network, block, batch, samples, room);
+                    (rows, rows.into())
+                };
+                *stats += worker.forward(&self.network, &*self.loss, theta, &pass, fed, scale, share);
                 worker.residuals(block, scale, &mut residuals[first..]);
                 worker.backward(
                     &self.network,
@@ -375,7 +418,7 @@ impl Trainer {
         let descends = is_sound && shards.iter().all(|shard| shard.is_bounded);
         if !descends {
             let mut gradient = std::mem::take(&mut self.shards[0].dtheta);
-            self.move_kept(&mut gradient, None, batch, Some(&self.crew));
+            self.move_kept(&mut gradient, &mut [], None, batch, Some(&self.crew));
             self.shards[0].dtheta = gradient;
             let gradient = &self.shards[0].dtheta;
             let mut kept = kept_layers(&self.network, &self.keeps);
@@ -392,28 +435,65 @@ impl Trainer {
         Ok(StepStats { loss: stats.loss / samples as f64, correct: stats.correct, samples })
     }
 
-    /// Moves the weights of the layers that keep along what the shards kept, and those that are a shard's own alike.
+    /// Makes the sums of the first layer, if it is cut.
+    fn forward_cut(&mut self, batch: &dyn BatchSource) {
+        let Trainer { network, plan, crew, theta, cut, shards, active, workers, .. } = self;
+        let Some((cut, (_, layer))) = cut.as_mut().zip(network.row_layer()) else { return };
+        let worker = || lock(&workers[crew.thread() % workers.len()]);
+        cut.fill(crew, batch, *active, &|samples, rows| worker().0.fill_rows(batch, samples, rows));
+        cut.forward(
+            crew,
+            batch,
+            &shards[..*active],
+            theta,
+            &|inputs, params, mut rows, samples, mut sums| {
+                let mut worker = worker();
+                for samples in plan.blocks(samples) {
+                    let block = plan.block(samples.len());
+                    let (own_rows, own_sums);
+                    (own_rows, rows) = rows.split_at(samples.len() * network.input().features());
+                    (own_sums, sums) = sums.split_at_mut(block.len(layer.rows()));
+                    let (x, scratch) = (Input::Rows(own_rows), worker.0.scratch_mut());
+                    layer.forward_of(block, params, inputs.clone(), x, own_sums, scratch);
+                }
+            },
+        );
+    }
+
+    /// Moves the weights of the layers that keep along what the shards kept, and those that are a shard's or a half's own alike.
     fn descend(&mut self, rate: f32, batch: &dyn BatchSource) {
         let mut theta = std::mem::take(&mut self.theta);
+        let mut right = self.cut.as_mut().map(|cut| std::mem::take(cut.right_mut())).unwrap_or_default();
         let mut own =
             self.shards.last_mut().map(|shard| std::mem::take(&mut shard.theta)).unwrap_or_default();
         if own.is_empty() {
-            self.move_kept(&mut theta, Some(rate), batch, Some(&self.crew));
+            self.move_kept(&mut theta, &mut right, Some(rate), batch, Some(&self.crew));
         } else {
             self.crew.join(
-                || self.move_kept(&mut theta, Some(rate), batch, None),
-                || self.move_kept(&mut own, Some(rate), batch, None),
+                || self.move_kept(&mut theta, &mut [], Some(rate), batch, None),
+                || self.move_kept(&mut own, &mut [], Some(rate), batch, None),
             );
         }
         self.theta = theta;
+        if let Some(cut) = &mut self.cut {
+            *cut.right_mut() = right;
+        }
         if let Some(shard) = self.shards.last_mut() {
             shard.theta = own;
         }
     }
 
     /// Moves the weights of the layers that keep along what the shards kept, or without a rate adds that to a gradient. With a crew
-    /// threads share it.
-    fn move_kept(&self, moved: &mut [f32], rate: Option<f32>, batch: &dyn BatchSource, crew: Option<&Crew>) {
+    /// threads share it. Of a first layer that is cut the second half of the columns is moved in `right`, if it is not empty.
+    fn move_kept(
+        &self,
+        moved: &mut [f32],
+        right: &mut [f32],
+        rate: Option<f32>,
+        batch: &dyn BatchSource,
+        crew: Option<&Crew>,
+    ) {
+        let features = self.network.input().features();
         let shards = &self.shards[..self.active];
         let samples: usize = shards.iter().map(|shard| shard.samples.len()).sum();
         for (place, range, layer) in kept_layers(&self.network, &self.keeps) {
@@ -421,20 +501,30 @@ impl Trainer {
             for (kept, shard) in kept.iter_mut().zip(shards) {
                 *kept = Kept::new(self.plan.block(shard.samples.len()), shard.largest, &shard.kept[place]);
                 if place == 0 && self.network.takes_rows() {
-                    let len = shard.samples.len() * self.network.input().features();
-                    *kept = kept
-                        .with_rows(batch.rows(shard.samples.clone()).unwrap_or_else(|| &shard.rows[..len]));
+                    let samples = shard.samples.clone();
+                    *kept = kept.with_rows(match &self.cut {
+                        Some(cut) => cut.rows(batch, samples),
+                        None => batch
+                            .rows(samples)
+                            .unwrap_or_else(|| &shard.rows[..shard.samples.len() * features]),
+                    });
                 }
             }
             let rows = MoveRows::new(layer, range.len(), &kept[..shards.len()], samples, rate);
             if let Some(crew) = crew
-                && rows.pays()
+                && (rows.pays() || self.cut.is_some())
                 && (shards.len() > 1 || !crew.is_alone())
             {
                 // Who had finished with the shards first may have fallen asleep.
                 crew.call(self.workers.len() - 1, 0);
             }
-            rows.run(crew, layer.tensors(&mut moved[range]));
+            let all = |params| ParamsPart::all(layer.rows(), layer.tensors(params));
+            match (&self.cut, crew) {
+                (Some(cut), Some(crew)) if place == 0 && !right.is_empty() => {
+                    rows.run_halves(crew, cut.halves(all(&mut moved[range]), all(right)));
+                }
+                _ => rows.run(crew, all(&mut moved[range])),
+            }
         }
     }
 
@@ -442,6 +532,8 @@ impl Trainer {
     fn update(&mut self, learning_rate: f64, descends: bool, batch: &dyn BatchSource) {
         if descends {
             self.descend(learning_rate as f32, batch);
+        } else {
+            self.gather();
         }
         let update = Update { optimizer: self.config.optimizer, step: self.steps, learning_rate };
         // Each range, and how many shards have a gradient of it.
@@ -477,7 +569,7 @@ impl Trainer {
         let name = |param: &NamedParam| format!("{} ({})", param.name, param.layer_name);
         let bad_gradient =
             || self.network.params().iter().find(|p| !all_below(&dtheta[p.range.clone()], LARGEST_GRADIENT));
-        let (cause, tensor) = match self.network.first_non_finite(&self.theta) {
+        let (cause, tensor) = match self.network.first_non_finite(self.theta()) {
             Some(param) => (DivergenceCause::Weights, Some(name(param))),
             None if loss.is_finite() => (DivergenceCause::Gradient, bad_gradient().map(name)),
             None => (DivergenceCause::Loss, bad_gradient().map(name)),
@@ -487,21 +579,30 @@ impl Trainer {
 }
 
 /// The plan of a network for minibatches of up to `batch_size`, if each shard has a gradient of `merged_len` parameters.
-pub(crate) fn plan_for(network: &Network<f32>, batch_size: usize, merged_len: usize) -> ShardPlan {
+pub(crate) fn plan_for(
+    network: &Network<f32>,
+    batch_size: usize,
+    merged_len: usize,
+    is_cut: bool,
+) -> ShardPlan {
     let tile = Block::tiled(1);
     let sample_bytes = Workspace::new(network, tile).bytes() / tile.lanes();
     let is_flat = network.is_flat();
-    ShardPlan::new(batch_size, network.flops(), network.param_len(), merged_len, sample_bytes, is_flat)
+    // A first layer that is cut is not the shards' work.
+    let cut = network.row_layer().filter(|_| is_cut);
+    let (cut_flops, cut_len) = cut.map_or((0, 0), |(range, layer)| (2 * layer.flops(), range.len()));
+    let (flops, param_len) = (network.flops() - cut_flops, network.param_len() - cut_len);
+    ShardPlan::new(batch_size, flops, param_len, merged_len, sample_bytes, is_flat)
 }
 
 /// Which of the deferred layers keep their operands: those that are not frozen and for which that is at most twice the
-/// numbers of their parameters. Else adding block by block to a gradient, which stays in a core's cache, moves less memory.
-fn keeps(network: &Network<f32>, batch_size: usize, frozen: usize) -> Vec<bool> {
+/// numbers of their parameters, or that are cut. Else adding block by block to a gradient, which stays in a core's cache, moves less memory.
+fn keeps(network: &Network<f32>, batch_size: usize, is_cut: bool, frozen: usize) -> Vec<bool> {
     let all = Block::single(batch_size);
-    network
-        .deferred()
-        .map(|(range, layer)| range.start >= frozen && layer.kept_len(all) <= 2 * range.len())
-        .collect()
+    let keeps = |(place, (range, layer)): (usize, (Range<usize>, &dyn Deferred<f32>))| {
+        range.start >= frozen && ((is_cut && place == 0) || layer.kept_len(all, false) <= 2 * range.len())
+    };
+    network.deferred().enumerate().map(keeps).collect()
 }
 
 /// Whether layers that are shared by halves make up most of a step's work: between them the other threads would fall asleep.
@@ -567,7 +668,7 @@ struct Shard {
     largest: Block,
     /// Gradients of the layers that do not keep; in the first shard of all layers.
     dtheta: Buffer<f32>,
-    /// Of a network that takes its input as rows and keeps it, where the minibatch does not lie in memory.
+    /// Of a network that takes its input as rows, keeps it and is not cut, where the minibatch does not lie in memory.
     rows: Buffer<f32>,
     /// What the others keep.
     kept: Vec<Buffer<f32>>,
@@ -583,19 +684,22 @@ struct Shard {
 }
 
 impl Shard {
-    fn new(network: &Network<f32>, keeps: &[bool], largest: Block) -> Shard {
-        let room = network.deferred().zip(keeps).map(|((_, layer), &keeps)| (layer.kept_len(largest), keeps));
-        let kept = room.map(|(len, keeps)| Buffer::zeros(if keeps { len } else { 0 })).collect();
+    fn new(network: &Network<f32>, keeps: &[bool], is_cut: bool, largest: Block) -> Shard {
+        let takes_rows = network.takes_rows();
+        let kept = network.deferred().zip(keeps).enumerate().map(|(place, ((_, layer), &keeps))| {
+            let len = layer.kept_len(largest, place == 0 && takes_rows);
+            Buffer::zeros(if keeps { len } else { 0 })
+        });
         Shard {
             samples: 0..0,
             largest,
             dtheta: Buffer::zeros(network.param_len()),
-            rows: if keeps.first() == Some(&true) {
+            rows: if keeps.first() == Some(&true) && !is_cut {
                 Worker::room(network, largest)
             } else {
                 Buffer::zeros(0)
             },
-            kept,
+            kept: kept.collect(),
             theta: Buffer::zeros(0),
             residuals: vec![0.0; largest.tiles() * largest.lanes()],
             stats: LossStats::default(),

@@ -37,7 +37,7 @@ const FEW_SAMPLES: usize = 8;
 
 /// Samples up to which such a network has one shard: two threads then have half of each layer's weight each, in their caches from step to
 /// step, where with two shards each would read all of them.
-const HALVED_SAMPLES: usize = 32;
+pub(super) const HALVED_SAMPLES: usize = 32;
 
 /// The most tiles a block has, and the fewest, if there are so many: the products of dense layers take four vectors of samples at once. Of
 /// single samples some more, that weights are read again from a near cache.

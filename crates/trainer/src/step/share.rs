@@ -1,8 +1,6 @@
 //! Rows of a large layer, computed or moved by more than one thread: each row is summed by itself, whoever does it.
 
-use std::ops::Range;
-
-use byhand_layers::{Deferred, Kept, ParamsMut, Share, first_half};
+use byhand_layers::{Deferred, Kept, ParamsPart, Share, first_half};
 
 use super::crew::Crew;
 
@@ -24,9 +22,14 @@ fn cost(flops: u64, params: usize) -> u64 {
     flops + MOVE_FLOPS * params as u64
 }
 
+/// Whether half of a layer's work is worth a hand-off to another thread.
+pub(super) fn is_worth(flops: u64, params: usize) -> bool {
+    cost(flops, params) >= MIN_HALF_FLOPS
+}
+
 impl Share for Crew {
     fn pays(&self, flops: u64, params: usize) -> bool {
-        self.threads() > 1 && cost(flops, params) >= MIN_HALF_FLOPS
+        self.threads() > 1 && is_worth(flops, params)
     }
 
     fn both(&self, a: &mut (dyn FnMut() + Send), b: &mut (dyn FnMut() + Send)) {
@@ -71,26 +74,25 @@ impl<'a> MoveRows<'a> {
 
     /// All rows. Any thread of a crew may take any: each is summed by itself. Who takes some reads all that was kept, so there are no more
     /// parts than even out what threads are late by.
-    pub(super) fn run(self, crew: Option<&Crew>, params: ParamsMut<'_, f32>) {
-        let rows = 0..self.layer.rows();
+    pub(super) fn run(self, crew: Option<&Crew>, params: ParamsPart<'_, f32>) {
         match crew.filter(|crew| crew.threads() > 1) {
-            Some(crew) => self.share(crew, PARTS_A_THREAD * crew.threads(), rows, params),
-            None => self.layer.move_rows(rows, self.kept, self.rate, params),
+            Some(crew) => self.share(crew, PARTS_A_THREAD * crew.threads(), params),
+            None => self.layer.move_part(params, self.kept, self.rate),
         }
     }
 
-    fn share(self, crew: &Crew, parts: usize, rows: Range<usize>, params: ParamsMut<'_, f32>) {
-        let Some(half) = self.half(rows.len()).filter(|_| parts > 1) else {
-            return self.layer.move_rows(rows, self.kept, self.rate, params);
+    /// All rows in [halves](super::cut::Cut::halves) of their columns, of which each thread has one.
+    pub(super) fn run_halves(self, crew: &Crew, [a, b]: [ParamsPart<'_, f32>; 2]) {
+        let parts = crew.threads() / 2;
+        crew.join_after(self.kept.len(), || self.share(crew, parts, a), || self.share(crew, parts, b));
+    }
+
+    fn share(self, crew: &Crew, parts: usize, params: ParamsPart<'_, f32>) {
+        let Some(half) = self.half(params.rows.len()).filter(|_| parts > 1) else {
+            return self.layer.move_part(params, self.kept, self.rate);
         };
-        let (a, b) = params.split_rows(half, rows.len());
-        let middle = rows.start + half;
-        let first = || self.share(crew, parts / 2, rows.start..middle, a);
-        let second = || self.share(crew, parts / 2, middle..rows.end, b);
-        // After several shards the other thread is there, or has been called; and such halves are long.
-        match self.kept.len() {
-            1 => crew.join_equal(first, second),
-            _ => crew.join(first, second),
-        }
+        let (a, b) = params.split_rows(half);
+        let parts = parts / 2;
+        crew.join_after(self.kept.len(), || self.share(crew, parts, a), || self.share(crew, parts, b));
     }
 }

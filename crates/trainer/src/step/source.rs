@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use byhand_datasets::unpack::{unpack_sample, unpack_tile};
+use byhand_datasets::unpack::{unpack_features, unpack_sample, unpack_tile};
 use byhand_datasets::{Augment, Crop, Dataset, Normalize};
-use byhand_layers::{Block, LANES, Loop, pack, vectorised};
+use byhand_layers::{Block, LANES, Loop, Tiles, pack, vectorised};
 use ndarray::{ArrayView2, ArrayView3, Axis, s};
 
 /// The samples of one minibatch.
@@ -35,6 +35,12 @@ pub trait BatchSource: Sync {
     /// input. `scratch` has at least [`scratch_len`](BatchSource::scratch_len) bytes of any value. Must not allocate where
     /// training must not.
     fn fill(&self, samples: Range<usize>, block: Block, x: &mut [f32], scratch: &mut [u8]);
+
+    /// Writes the features `features` of samples `samples`, a sample a tile of `x`, if that is less work than all of them; else it writes
+    /// nothing and returns false.
+    fn fill_part(&self, _samples: Range<usize>, _features: Range<usize>, _x: Tiles<'_, f32>) -> bool {
+        false
+    }
 
     /// The features of these samples, if they lie in memory one sample after the other: what `fill` would write for samples alone.
     fn rows(&self, _samples: Range<usize>) -> Option<&[f32]> {
@@ -160,10 +166,42 @@ impl BatchSource for ImageBatch<'_> {
         }
     }
 
+    fn fill_part(&self, samples: Range<usize>, features: Range<usize>, x: Tiles<'_, f32>) -> bool {
+        // Who changes an image needs all of it.
+        if self.augment.is_none() {
+            let (images, indices) = (self.dataset.images(), &self.indices[samples]);
+            let (normalize, crop) = (self.preprocess.normalize, self.preprocess.crop_of(self.dataset));
+            vectorised(UnpackPart { images, indices, normalize, crop, features, x });
+        }
+        self.augment.is_none()
+    }
+
     fn largest(&self) -> f32 {
         // An affine map of pixels is largest at an end; if either is NaN, that of the most is.
         let [least, most] = [0, u8::MAX].map(|pixel| self.preprocess.normalize.apply(pixel).abs());
         if least >= most { least } else { most }
+    }
+}
+
+/// Some features of images as they are.
+struct UnpackPart<'a> {
+    images: ArrayView3<'a, u8>,
+    indices: &'a [u32],
+    normalize: Normalize,
+    crop: Crop,
+    features: Range<usize>,
+    x: Tiles<'a, f32>,
+}
+
+impl Loop for UnpackPart<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let UnpackPart { images, indices, normalize, crop, features, x } = self;
+        for (&index, x) in indices.iter().zip(x.slices()) {
+            unpack_features(images, index, normalize, crop, features.clone(), x);
+        }
     }
 }
 

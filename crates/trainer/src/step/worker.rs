@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use byhand_layers::Block;
 use byhand_layers::loss::{Labels, Loss, LossStats};
-use byhand_layers::{Buffer, Keep, Network, Pass, Share, Workspace};
+use byhand_layers::{Buffer, Fed, Keep, Network, Pass, Share, Workspace};
 
 use super::source::BatchSource;
 
@@ -48,19 +48,34 @@ impl Worker {
         samples: Range<usize>,
         room: &'a mut [f32],
     ) -> Option<&'a [f32]> {
-        self.reserve(batch.scratch_len());
-        self.workspace.set_block(block);
-        batch.labels(samples.clone(), &mut self.labels[..samples.len()]);
+        self.take_labels(block, batch, samples.clone());
         if !network.takes_rows() {
+            self.reserve(batch.scratch_len());
             batch.fill(samples, block, self.workspace.input_mut(), &mut self.scratch);
             return None;
         }
         batch.rows(samples.clone()).or_else(|| {
-            let rows = Block::single(samples.len());
-            let room = &mut room[..rows.len(network.input().features())];
-            batch.fill(samples, rows, room, &mut self.scratch);
+            let room = &mut room[..samples.len() * network.input().features()];
+            self.fill_rows(batch, samples, room);
             Some(room)
         })
+    }
+
+    /// Takes over the labels of samples whose features somebody has taken.
+    pub(crate) fn take_labels(&mut self, block: Block, batch: &dyn BatchSource, samples: Range<usize>) {
+        self.workspace.set_block(block);
+        batch.labels(samples.clone(), &mut self.labels[..samples.len()]);
+    }
+
+    /// Writes the rows of samples that do not lie in memory as such.
+    pub(crate) fn fill_rows(&mut self, batch: &dyn BatchSource, samples: Range<usize>, rows: &mut [f32]) {
+        self.reserve(batch.scratch_len());
+        batch.fill(samples.clone(), Block::single(samples.len()), rows, &mut self.scratch);
+    }
+
+    /// Working memory of a layer, between blocks.
+    pub(crate) fn scratch_mut(&mut self) -> &mut [f32] {
+        self.workspace.scratch_mut()
     }
 
     /// Runs the network forward on the samples [taken](Worker::take) last and takes the loss, whose gradient times `scale`
@@ -71,12 +86,12 @@ impl Worker {
         loss: &dyn Loss<f32>,
         theta: &[f32],
         pass: &Pass,
-        rows: Option<&[f32]>,
+        fed: Fed<'_, f32>,
         scale: f32,
         share: Option<&dyn Share>,
     ) -> LossStats {
         let labels = &self.labels[..pass.block.samples()];
-        network.forward_shared(pass, theta, rows, &mut self.workspace, share);
+        network.forward_shared(pass, theta, fed, &mut self.workspace, share);
         let (logits, dlogits) = self.workspace.output_and_grad_mut();
         loss.value_and_gradient(pass.block, logits, Labels(labels).into(), scale, dlogits)
     }
