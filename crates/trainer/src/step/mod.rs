@@ -493,38 +493,74 @@ impl Trainer {
         batch: &dyn BatchSource,
         crew: Option<&Crew>,
     ) {
+        let mut layers = kept_layers(&self.network, &self.keeps);
+        let halves = self.cut.as_ref().zip(crew).filter(|_| !right.is_empty() && self.keeps[0]);
+        let Some(((cut, crew), (place, range, layer))) =
+            halves.and_then(|halves| Some((halves, layers.next()?)))
+        else {
+            return self.move_layers(layers, 0, moved, rate, batch, crew);
+        };
+        let (moved, others) = moved.split_at_mut(range.end);
+        let [left, right] = [&mut moved[range.clone()], right]
+            .map(|params| ParamsPart::all(layer.rows(), layer.tensors(params)));
+        let kept = self.kept(place, batch);
+        let rows = MoveRows::new(layer, range.len(), &kept[..self.active], self.samples(), rate);
+        self.call_for(crew);
+        // Whoever begins first has time left for the other layers.
+        rows.run_halves(crew, cut.halves(left, right), || {
+            self.move_layers(layers, range.end, others, rate, batch, Some(crew));
+        });
+    }
+
+    /// Moves some of those layers; `moved` begins with number `start` of all parameters.
+    fn move_layers<'a>(
+        &self,
+        layers: impl Iterator<Item = (usize, Range<usize>, &'a dyn Deferred<f32>)>,
+        start: usize,
+        moved: &mut [f32],
+        rate: Option<f32>,
+        batch: &dyn BatchSource,
+        crew: Option<&Crew>,
+    ) {
+        for (place, range, layer) in layers {
+            let kept = self.kept(place, batch);
+            let rows = MoveRows::new(layer, range.len(), &kept[..self.active], self.samples(), rate);
+            if let Some(crew) = crew.filter(|_| rows.pays()) {
+                self.call_for(crew);
+            }
+            let moved = layer.tensors(&mut moved[range.start - start..range.end - start]);
+            rows.run(crew, ParamsPart::all(layer.rows(), moved));
+        }
+    }
+
+    /// What the shards of the last step kept of a deferred layer, one after the other.
+    fn kept<'a>(&'a self, place: usize, batch: &'a dyn BatchSource) -> [Kept<'a, f32>; MAX_SHARDS] {
         let features = self.network.input().features();
-        let shards = &self.shards[..self.active];
-        let samples: usize = shards.iter().map(|shard| shard.samples.len()).sum();
-        for (place, range, layer) in kept_layers(&self.network, &self.keeps) {
-            let mut kept = [Kept::default(); MAX_SHARDS];
-            for (kept, shard) in kept.iter_mut().zip(shards) {
-                *kept = Kept::new(self.plan.block(shard.samples.len()), shard.largest, &shard.kept[place]);
-                if place == 0 && self.network.takes_rows() {
-                    let samples = shard.samples.clone();
-                    *kept = kept.with_rows(match &self.cut {
-                        Some(cut) => cut.rows(batch, samples),
-                        None => batch
-                            .rows(samples)
-                            .unwrap_or_else(|| &shard.rows[..shard.samples.len() * features]),
-                    });
-                }
+        let mut kept = [Kept::default(); MAX_SHARDS];
+        for (kept, shard) in kept.iter_mut().zip(&self.shards[..self.active]) {
+            *kept = Kept::new(self.plan.block(shard.samples.len()), shard.largest, &shard.kept[place]);
+            if place == 0 && self.network.takes_rows() {
+                let samples = shard.samples.clone();
+                *kept = kept.with_rows(match &self.cut {
+                    Some(cut) => cut.rows(batch, samples),
+                    None => {
+                        batch.rows(samples).unwrap_or_else(|| &shard.rows[..shard.samples.len() * features])
+                    }
+                });
             }
-            let rows = MoveRows::new(layer, range.len(), &kept[..shards.len()], samples, rate);
-            if let Some(crew) = crew
-                && (rows.pays() || self.cut.is_some())
-                && (shards.len() > 1 || !crew.is_alone())
-            {
-                // Who had finished with the shards first may have fallen asleep.
-                crew.call(self.workers.len() - 1, 0);
-            }
-            let all = |params| ParamsPart::all(layer.rows(), layer.tensors(params));
-            match (&self.cut, crew) {
-                (Some(cut), Some(crew)) if place == 0 && !right.is_empty() => {
-                    rows.run_halves(crew, cut.halves(all(&mut moved[range]), all(right)));
-                }
-                _ => rows.run(crew, all(&mut moved[range])),
-            }
+        }
+        kept
+    }
+
+    /// Samples of the last step.
+    fn samples(&self) -> usize {
+        self.shards[..self.active].iter().map(|shard| shard.samples.len()).sum()
+    }
+
+    /// Calls the other threads for halves that are about to come: who had finished with the shards first may have fallen asleep.
+    fn call_for(&self, crew: &Crew) {
+        if self.active > 1 || !crew.is_alone() {
+            crew.call(self.workers.len() - 1, 0);
         }
     }
 

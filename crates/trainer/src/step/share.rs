@@ -81,10 +81,20 @@ impl<'a> MoveRows<'a> {
         }
     }
 
-    /// All rows in [halves](super::cut::Cut::halves) of their columns, of which each thread has one.
-    pub(super) fn run_halves(self, crew: &Crew, [a, b]: [ParamsPart<'_, f32>; 2]) {
+    /// All rows in [halves](super::cut::Cut::halves) of their columns, of which each thread has one; and after the first what is left to
+    /// do, `then`.
+    pub(super) fn run_halves(
+        self,
+        crew: &Crew,
+        [a, b]: [ParamsPart<'_, f32>; 2],
+        then: impl FnOnce() + Send,
+    ) {
         let parts = crew.threads() / 2;
-        crew.join_after(self.kept.len(), || self.share(crew, parts, a), || self.share(crew, parts, b));
+        let first = || {
+            self.share(crew, parts, a);
+            then();
+        };
+        crew.join_after(self.kept.len(), first, || self.share(crew, parts, b));
     }
 
     fn share(self, crew: &Crew, parts: usize, params: ParamsPart<'_, f32>) {
