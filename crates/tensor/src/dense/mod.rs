@@ -176,7 +176,7 @@ impl Dense {
         block.tiles() * block.lanes() * self.kept_features(of_rows)
     }
 
-    /// Keeps the operands of the parameter gradient of a block, for [`move_rows`](Self::move_rows): they become the samples
+    /// Keeps the operands of the parameter gradient of a block, for [`move_part`](Self::move_part): they become the samples
     /// from `first` on of `kept`, which has the [length](Self::kept_len) for all samples that are to be kept. There lie x in
     /// panels of sixteen inputs, `[panel][sample][16]`, and dy in columns, `[output][sample]`: the order in which their
     /// products walk through them, however many blocks they come from. Of rows only dy is kept, and x must be
