@@ -94,8 +94,7 @@ impl Cut {
 
     /// Samples of the minibatch as rows.
     pub(super) fn rows<'a>(&'a self, batch: &'a dyn BatchSource, samples: Range<usize>) -> &'a [f32] {
-        let numbers = samples.start * self.inputs..samples.end * self.inputs;
-        batch.rows(samples).unwrap_or_else(|| &self.rows[numbers])
+        rows_in(batch, samples, &self.rows, self.inputs)
     }
 
     /// Makes the sums of all samples of these shards: `sum` makes those of one over some inputs, with the layer's parameters, of rows.
@@ -107,20 +106,20 @@ impl Cut {
         theta: &[f32],
         sum: &(impl Fn(Range<usize>, &[f32], &[f32], Range<usize>, &mut [f32]) + Sync),
     ) {
-        let mut sums = self.sums.each_mut().map(std::mem::take);
-        let [a, b] = &mut sums;
-        let half = |inputs: Range<usize>, params: &[f32], sums: &mut [f32]| {
-            for_each_sum(crew, shards, self.outputs, sums, &|shard, sums| {
+        let Cut { range, outputs, inputs, middle, rows, sums: [a, b], right } = self;
+        let all = &**rows;
+        let (outputs, inputs, middle) = (*outputs, *inputs, *middle);
+        let sum_half = |half: Range<usize>, params: &[f32], sums: &mut [f32]| {
+            for_each_sum(crew, shards, outputs, sums, &|shard, sums| {
                 let samples = shard.samples.clone();
-                sum(inputs.clone(), params, self.rows(batch, samples.clone()), samples, sums);
+                sum(half.clone(), params, rows_in(batch, samples.clone(), all, inputs), samples, sums);
             });
         };
         crew.join_after(
             shards.len(),
-            || half(0..self.middle, &theta[self.range.clone()], a),
-            || half(self.middle..self.inputs, &self.right, b),
+            || sum_half(0..middle, &theta[range.clone()], a),
+            || sum_half(middle..inputs, right, b),
         );
-        self.sums = sums;
     }
 
     /// The sums of samples from `first` on, the first of a tile, as a block.
@@ -154,6 +153,17 @@ impl Cut {
     pub(super) fn renew(&mut self, theta: &[f32]) {
         self.right.copy_from_slice(&theta[self.range.clone()]);
     }
+}
+
+/// Samples of a minibatch as rows of so many numbers: where they lie in memory, or in a buffer with those of all.
+fn rows_in<'a>(
+    batch: &'a dyn BatchSource,
+    samples: Range<usize>,
+    all: &'a [f32],
+    inputs: usize,
+) -> &'a [f32] {
+    let numbers = samples.start * inputs..samples.end * inputs;
+    batch.rows(samples).unwrap_or_else(|| &all[numbers])
 }
 
 /// Has whole samples written, some at a time; any thread may take any.
