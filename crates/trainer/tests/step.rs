@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use byhand_datasets::batches::epoch_order;
 use byhand_datasets::{Augment, Normalize};
 use byhand_layers::loss::{Labels, Loss, SoftmaxCrossEntropy};
-use byhand_layers::{Block, Mode, Network, Pass, Workspace, pack};
+use byhand_layers::{Block, Dense, Flatten, Layer, Mode, Network, Pass, Shape, Workspace, pack};
 use byhand_trainer::{
     BatchSource, DivergenceCause, ImageBatch, Optimizer, Preprocess, Rows, Sgd, StepConfig, Trainer,
     TrainerError, weights_sha256,
@@ -270,6 +270,26 @@ fn in_and_out_of_a_session_from_rows_and_from_images() {
             }
         }
     }
+}
+
+#[test]
+fn samples_too_large_for_tiles_are_not_cut() {
+    // At 40 samples a first layer of fewer outputs is cut; with so many, samples come one after the other.
+    let layers: Vec<Box<dyn Layer<f32>>> = vec![
+        Box::new(Flatten::new(Shape::new(1, 28, 28))),
+        Box::new(Dense::new(784, 24_000, true).unwrap()),
+        Box::new(Dense::new(24_000, 2, true).unwrap()),
+    ];
+    let network = Network::new(layers).unwrap();
+    let (x, _) = rows(&epoch_order(2, 0, train().len())[..40]);
+    let labels = [0, 1].repeat(20);
+    let [one, two] = [1, 2].map(|threads| {
+        let mut trainer = trainer(&network, 40, threads);
+        assert_eq!(trainer.plan().block(40).lanes(), 1);
+        trainer.step(1e-4, &Rows::new(x.view(), &labels)).unwrap();
+        weights_sha256(trainer.theta())
+    });
+    assert_eq!(one, two);
 }
 
 #[test]

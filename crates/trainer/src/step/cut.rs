@@ -6,11 +6,11 @@ use std::ops::{Range, RangeInclusive};
 
 use byhand_layers::{Block, Buffer, LANES, Network, ParamsPart, Tiles};
 
-use super::Shard;
 use super::crew::Crew;
-use super::plan::HALVED_SAMPLES;
+use super::plan::{HALVED_SAMPLES, ShardPlan};
 use super::share::is_worth;
 use super::source::BatchSource;
+use super::{Shard, sample_bytes};
 
 /// Samples of a minibatch for which it pays: of fewer, layers read their weight once for all samples; the images of more are gone from a
 /// core's cache when their gradient is made.
@@ -30,6 +30,8 @@ pub(super) fn pays(network: &Network<f32>, batch_size: usize) -> bool {
         && SAMPLES.contains(&batch_size)
         && has_few_sums
         && is_worth(batch_size as u64 * layer.flops() / 2, range.len() / 2)
+        // Parts of sums are made of tiles.
+        && !ShardPlan::is_single(batch_size, sample_bytes(network), true)
 }
 
 /// The two halves.

@@ -621,14 +621,18 @@ pub(crate) fn plan_for(
     merged_len: usize,
     is_cut: bool,
 ) -> ShardPlan {
-    let tile = Block::tiled(1);
-    let sample_bytes = Workspace::new(network, tile).bytes() / tile.lanes();
     let is_flat = network.is_flat();
     // A first layer that is cut is not the shards' work.
     let cut = network.row_layer().filter(|_| is_cut);
     let (cut_flops, cut_len) = cut.map_or((0, 0), |(range, layer)| (2 * layer.flops(), range.len()));
     let (flops, param_len) = (network.flops() - cut_flops, network.param_len() - cut_len);
-    ShardPlan::new(batch_size, flops, param_len, merged_len, sample_bytes, is_flat)
+    ShardPlan::new(batch_size, flops, param_len, merged_len, sample_bytes(network), is_flat)
+}
+
+/// Bytes of activations and gradients of one sample of a tile.
+fn sample_bytes(network: &Network<f32>) -> usize {
+    let tile = Block::tiled(1);
+    Workspace::new(network, tile).bytes() / tile.lanes()
 }
 
 /// Which of the deferred layers keep their operands: those that are not frozen and for which that is at most twice the

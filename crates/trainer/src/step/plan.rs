@@ -80,8 +80,11 @@ impl ShardPlan {
         sample_bytes: usize,
         is_flat: bool,
     ) -> ShardPlan {
-        let is_single = sample_bytes >= LARGE_SAMPLE || (is_flat && batch_size <= FEW_SAMPLES);
-        let block = if is_single { Block::single(batch_size) } else { Block::for_samples(batch_size) };
+        let block = if Self::is_single(batch_size, sample_bytes, is_flat) {
+            Block::single(batch_size)
+        } else {
+            Block::for_samples(batch_size)
+        };
         let param_bytes = size_of::<f32>() * param_len;
         let work = (batch_size as u64).saturating_mul(flops_per_sample);
         let price = |shards: usize| {
@@ -110,6 +113,11 @@ impl ShardPlan {
         let block_tiles = (room / (sample_bytes * block.lanes()).max(1)).clamp(least, MAX_BLOCK_TILES);
         let largest_shard = tiles.div_ceil(max_shards).max(1);
         ShardPlan { lanes: block.lanes(), unit, max_shards, block_tiles: block_tiles.min(largest_shard) }
+    }
+
+    /// Whether samples come one after the other, although there are enough for a tile.
+    pub(super) fn is_single(batch_size: usize, sample_bytes: usize, is_flat: bool) -> bool {
+        sample_bytes >= LARGE_SAMPLE || (is_flat && batch_size <= FEW_SAMPLES)
     }
 
     /// The number of shards of a minibatch of `samples`.
