@@ -136,7 +136,15 @@ fn denses(criterion: &mut Criterion<FlopRate>, networks: &[Network<f32>]) {
                 let len = if rows { block.samples() * inputs } else { block.len(inputs) };
                 kernel(criterion, "dense/forward", &subject, block, flops, setup, |o| {
                     let Operands { w, b, x, y, scratch } = o;
-                    dense.forward(block, w, Some(b), fed(rows, &x[..len]), Tiles::new(block, y), scratch);
+                    dense.forward(
+                        0..inputs,
+                        block,
+                        w,
+                        Some(b),
+                        fed(rows, &x[..len]),
+                        Tiles::new(block, y),
+                        scratch,
+                    );
                 });
                 kernel(criterion, "dense/weight-gradient", &subject, block, flops, setup, |o| {
                     let Operands { w, b, x, y, scratch } = o;

@@ -79,7 +79,8 @@ impl Dense {
 impl<T: Scalar> Layer<T> for Dense {
     fn forward(&self, pass: &Pass, theta: &[T], x: &[T], y: &mut [T], _tape: &mut [T], scratch: &mut [T]) {
         let Params { weight: w, bias: b } = self.split(theta);
-        self.kernel.forward(pass.block, w, b, Input::Block(x), Tiles::new(pass.block, y), scratch);
+        let (inputs, y) = (0..self.kernel.inputs, Tiles::new(pass.block, y));
+        self.kernel.forward(inputs, pass.block, w, b, Input::Block(x), y, scratch);
     }
 
     fn backward(
@@ -127,7 +128,7 @@ impl<T: Scalar> Parted<T> for Dense {
     ) {
         let kernel = tensor::Dense { outputs: outputs.len(), ..self.kernel };
         let Params { weight: w, bias: b } = self.split(theta).rows(outputs, self.kernel.outputs);
-        kernel.forward(pass.block, w, b, x, y, scratch);
+        kernel.forward(0..kernel.inputs, pass.block, w, b, x, y, scratch);
     }
 
     fn backward_part(
@@ -184,7 +185,7 @@ impl<T: Scalar> Deferred<T> for Dense {
     ) {
         let Params { weight: w, bias: b } = self.split(theta);
         let (b, y) = (b.filter(|_| inputs.start == 0), Tiles::new(block, y));
-        self.kernel.forward_of(inputs, block, w, b, x, y, scratch);
+        self.kernel.forward(inputs, block, w, b, x, y, scratch);
     }
 
     fn takes_rows(&self) -> bool {

@@ -144,7 +144,7 @@ fn dense() {
             for x in fed.into_iter().flatten() {
                 let mut y = vec![f32::NAN; dy.len()];
                 scratch.fill(f32::NAN);
-                dense.forward(block, &w, Some(&b), x, Tiles::new(block, &mut y), &mut scratch);
+                dense.forward(0..inputs, block, &w, Some(&b), x, Tiles::new(block, &mut y), &mut scratch);
                 assert_eq!(rows(block, outputs, &y), want_y, "y of {at}, {x:?}");
                 let (mut dw, mut db) = (dw.clone(), db.clone());
                 scratch.fill(f32::NAN);
@@ -293,7 +293,15 @@ fn instruction_sets_with_fused_multiply_add_give_equal_bits() {
                 conv.backward_params(block, &x, &dy, &mut dw, Some(&mut db), &mut scratch);
                 all.extend(dw.iter().chain(&db));
                 let mut q = vec![0.0; dq.len()];
-                dense.forward(block, &v, Some(&c), Input::Block(&p), Tiles::new(block, &mut q), &mut scratch);
+                dense.forward(
+                    0..dense.inputs,
+                    block,
+                    &v,
+                    Some(&c),
+                    Input::Block(&p),
+                    Tiles::new(block, &mut q),
+                    &mut scratch,
+                );
                 all.extend(rows(block, dense.outputs, &q));
                 let mut dp = vec![0.0; p.len()];
                 dense.backward_input(

@@ -63,29 +63,14 @@ impl Dense {
         if block.lanes() == 1 { 0 } else { few::tile_len(self).max(self.outputs * PANEL) }
     }
 
-    /// `y = W x + b`: `[outputs x 16] = [outputs x inputs] * [inputs x 16]` for each tile. Overwrites `y`.
+    /// `y = W x + b`: `[outputs x 16] = [outputs x inputs] * [inputs x 16]` for each tile; of tiles also with only those terms of
+    /// the sums that are of `inputs`, whole sixteens but for the last. Overwrites `y`.
     ///
     /// # Panics
-    /// If something has not the length its shape says, or rows are given that may not be.
+    /// If something has not the length its shape says, rows are given that may not be, or there are not such inputs, or none, or only
+    /// some of samples that are not in tiles.
     #[track_caller]
     pub fn forward<T: Scalar>(
-        &self,
-        block: Block,
-        w: &[T],
-        b: Option<&[T]>,
-        x: Input<'_, T>,
-        y: Tiles<'_, T>,
-        scratch: &mut [T],
-    ) {
-        self.forward_of(0..self.inputs, block, w, b, x, y, scratch);
-    }
-
-    /// [`forward`](Self::forward) of tiles with only those terms of the sums that are of `inputs`, whole sixteens but for the last.
-    ///
-    /// # Panics
-    /// As [`forward`](Self::forward), or if there are not such inputs, or none, or some of samples that are not in tiles.
-    #[track_caller]
-    pub fn forward_of<T: Scalar>(
         &self,
         inputs: Range<usize>,
         block: Block,

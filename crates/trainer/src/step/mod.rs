@@ -372,13 +372,13 @@ impl Trainer {
             for samples in self.plan.blocks(samples.clone()) {
                 let block = self.plan.block(samples.len());
                 let pass = Pass::train(block, self.config.seed, self.steps, samples.start as u64);
-                // Rows that are kept must stay, others need a place for a while only.
-                let room = if rows.is_empty() { &mut room[..] } else { &mut rows[first * features..] };
                 let (rows, fed) = if let Some(cut) = &self.cut {
                     worker.take_labels(block, batch, samples.clone());
                     let sums = cut.sums(samples.start, block);
                     (Some(cut.rows(batch, samples)), Fed::Sums(sums))
                 } else {
+                    // Rows that are kept must stay, others need a place for a while only.
+                    let room = if rows.is_empty() { &mut room[..] } else { &mut rows[first * features..] };
                     let rows = worker.take(&self.network, block, batch, samples, room);
                     (rows, rows.into())
                 };

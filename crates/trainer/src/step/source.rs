@@ -168,12 +168,13 @@ impl BatchSource for ImageBatch<'_> {
 
     fn fill_part(&self, samples: Range<usize>, features: Range<usize>, x: Tiles<'_, f32>) -> bool {
         // Who changes an image needs all of it.
-        if self.augment.is_none() {
-            let (images, indices) = (self.dataset.images(), &self.indices[samples]);
-            let (normalize, crop) = (self.preprocess.normalize, self.preprocess.crop_of(self.dataset));
-            vectorised(UnpackPart { images, indices, normalize, crop, features, x });
+        if self.augment.is_some() {
+            return false;
         }
-        self.augment.is_none()
+        let (images, indices) = (self.dataset.images(), &self.indices[samples]);
+        let (normalize, crop) = (self.preprocess.normalize, self.preprocess.crop_of(self.dataset));
+        vectorised(UnpackPart { images, indices, normalize, crop, features, x });
+        true
     }
 
     fn largest(&self) -> f32 {
