@@ -4,7 +4,7 @@ use std::fmt;
 
 use byhand_layers::Scalar;
 
-use super::StateMut;
+use super::{StateMut, flushed};
 use crate::error::SpecError;
 use crate::spec::Call;
 
@@ -70,8 +70,8 @@ impl Adam {
         let [m, v] = state.slots;
         for (((theta, &dtheta), m), v) in theta.iter_mut().zip(gradient).zip(m).zip(v) {
             let (from, g) = decayed(*theta, dtheta);
-            *m = beta1 * *m + new1 * g;
-            *v = beta2 * *v + new2 * g * g;
+            *m = flushed(beta1 * *m + new1 * g);
+            *v = flushed(beta2 * *v + new2 * g * g);
             *theta = from - rate * (*m / (v.sqrt() / correction + eps));
         }
     }

@@ -1,7 +1,8 @@
 //! Optimisers: each one loop over flat slices, in PyTorch's conventions, for any range of the parameters.
 //!
 //! An update is elementwise, so cutting the parameters into chunks, in any way and on any thread, changes no bit.
-//! Coefficients are computed in f64 and rounded once to the scalar of the parameters.
+//! Coefficients are computed in f64 and rounded once to the scalar of the parameters. What an optimiser remembers is zero where it is below the smallest
+//! normal number of `f32`.
 //!
 //! A new optimiser is one file and one variant of [`Optimizer`].
 
@@ -108,6 +109,13 @@ impl fmt::Display for Optimizer {
     }
 }
 
+/// `x`, or 0 where it is so small that `f32` would hold it with fewer digits: a processor takes some hundred cycles for each such number. What is
+/// remembered of weights whose gradient stays zero, as of those of pixels without ink, would come there and stay.
+#[inline(always)]
+fn flushed<T: Scalar>(x: T) -> T {
+    if x.abs() < T::from_f64(f64::from(f32::MIN_POSITIVE)) { T::ZERO } else { x }
+}
+
 /// What an optimiser remembers between steps: one flat buffer, slot after slot, each as long as the parameters.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OptimizerState<T: Scalar> {
@@ -201,6 +209,21 @@ mod tests {
             for chunk in [1, 7, 16, 64] {
                 assert_eq!(run(&optimizer, 103, chunk), whole, "{text} in chunks of {chunk}");
             }
+        }
+    }
+
+    #[test]
+    fn what_fades_ends_at_zero() {
+        for text in ["sgd(momentum=0.9)", "sgd(momentum=0.9,nesterov)", "adam(beta2=0.9)", "adamw(beta2=0.9)"]
+        {
+            let optimizer: Optimizer = text.parse().unwrap();
+            let (mut theta, mut state) = ([1.0_f32], OptimizerState::new(&optimizer, 1));
+            optimizer.update(0, 0.1, &mut theta, &[1.0], state.as_mut());
+            for step in 1..2000 {
+                assert!(state.values().iter().all(|v| *v == 0.0 || v.is_normal()), "{text}, step {step}");
+                optimizer.update(step, 0.1, &mut theta, &[0.0], state.as_mut());
+            }
+            assert!(state.values().iter().all(|v| *v == 0.0), "{text}: {:?}", state.values());
         }
     }
 

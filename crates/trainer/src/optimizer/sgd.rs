@@ -4,7 +4,7 @@ use std::fmt;
 
 use byhand_layers::Scalar;
 
-use super::StateMut;
+use super::{StateMut, flushed};
 use crate::error::SpecError;
 use crate::spec::Call;
 
@@ -48,14 +48,14 @@ impl Sgd {
             (true, false) => {
                 for ((theta, &dtheta), v) in theta.iter_mut().zip(gradient).zip(velocity) {
                     let g = dtheta + decay * *theta;
-                    *v = mu * *v + g;
+                    *v = flushed(mu * *v + g);
                     *theta -= lr * *v;
                 }
             }
             (true, true) => {
                 for ((theta, &dtheta), v) in theta.iter_mut().zip(gradient).zip(velocity) {
                     let g = dtheta + decay * *theta;
-                    *v = mu * *v + g;
+                    *v = flushed(mu * *v + g);
                     *theta -= lr * (g + mu * *v);
                 }
             }
