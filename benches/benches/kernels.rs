@@ -2,7 +2,9 @@
 
 use byhand_benches::{Case, FlopRate, Stopwatch, Work, bench, criterion, networks, random};
 use byhand_layers::{Layer, Network};
-use byhand_tensor::{Block, Buffer, Conv2d, ConvPool2d, Dense, Input, Pool2d, Tiles, activation, softmax};
+use byhand_tensor::{
+    Block, Buffer, Conv2d, ConvPool2d, Dense, Input, Pool2d, RowView, Tiles, activation, softmax,
+};
 use criterion::Criterion;
 use std::hint::black_box;
 use std::sync::Arc;
@@ -131,24 +133,33 @@ fn denses(criterion: &mut Criterion<FlopRate>, networks: &[Network<f32>]) {
                 scratch: Buffer::zeros(dense.scratch_len(block)),
             };
             // As the samples of a block lie, and where the layer is fed rows, as those do.
-            for rows in [false, true].into_iter().filter(|rows| !rows || (!needs_dx && dense.takes_rows())) {
+            for rows in
+                [false, true].into_iter().filter(|rows| !rows || (!needs_dx && dense.takes_rows(inputs)))
+            {
                 let subject = if rows { format!("{subject}, rows") } else { subject.clone() };
                 let len = if rows { block.samples() * inputs } else { block.len(inputs) };
                 kernel(criterion, "dense/forward", &subject, block, flops, setup, |o| {
                     let Operands { w, b, x, y, scratch } = o;
                     dense.forward(
-                        0..inputs,
                         block,
                         w,
                         Some(b),
-                        fed(rows, &x[..len]),
+                        fed(rows, inputs, &x[..len]),
                         Tiles::new(block, y),
                         scratch,
                     );
                 });
                 kernel(criterion, "dense/weight-gradient", &subject, block, flops, setup, |o| {
                     let Operands { w, b, x, y, scratch } = o;
-                    dense.backward_params(0..outputs, block, fed(rows, &x[..len]), y, w, Some(b), scratch);
+                    dense.backward_params(
+                        0..outputs,
+                        block,
+                        fed(rows, inputs, &x[..len]),
+                        y,
+                        w,
+                        Some(b),
+                        scratch,
+                    );
                 });
             }
             if needs_dx {
@@ -311,8 +322,8 @@ fn conv_of(layer: &dyn Layer<f32>) -> Conv2d {
     conv
 }
 
-fn fed(rows: bool, x: &[f32]) -> Input<'_, f32> {
-    if rows { Input::Rows(x) } else { Input::Block(x) }
+fn fed(rows: bool, inputs: usize, x: &[f32]) -> Input<'_, f32> {
+    if rows { Input::Rows(RowView::new(inputs, x)) } else { Input::Block(x) }
 }
 
 fn dense_of(layer: &dyn Layer<f32>) -> Dense {

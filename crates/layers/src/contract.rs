@@ -19,6 +19,7 @@ use byhand_tensor::{Block, Input, Kept, Scalar, Tiles};
 use std::any::Any;
 use std::fmt::Debug;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Whether a pass is for training, and then which random numbers it draws.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -196,6 +197,13 @@ pub trait Layer<T: Scalar>: Describe {
         scratch: &mut [T],
     );
 
+    /// The layer of features `outputs` of its output alone, with only those terms of its sums that are of `inputs`, if it can be cut so: the
+    /// layers of all parts of the inputs make up the whole when their outputs are added. Its parameters are the rows `outputs` and columns
+    /// `inputs` of the whole's; the bias goes with the first input.
+    fn narrowed(&self, _outputs: Range<usize>, _inputs: Range<usize>) -> Option<Arc<dyn Layer<T>>> {
+        None
+    }
+
     /// The layer as one whose work can be cut in parts, if it is one.
     fn as_parted(&self) -> Option<&dyn Parted<T>> {
         None
@@ -265,74 +273,16 @@ pub trait Deferred<T: Scalar>: Parted<T> {
     /// [given](Kept::with_rows) again.
     fn keep(&self, block: Block, x: Input<'_, T>, dy: &[T], first: usize, kept: &mut [T]);
 
-    /// Rows of the weight, one an output.
+    /// Rows of the weight, one an output: each can be computed and moved by itself.
     fn rows(&self) -> usize;
 
-    /// Moves a part of the parameters by the gradient of all samples that were kept: without a rate it is one of a gradient, which is
-    /// added, to the bits of [`Layer::backward`] for one block of these samples; with one it is of parameters, and
-    /// `theta -= rate * dtheta`, to the bits of both steps apart. Each number of a part is computed by itself.
-    fn move_part(&self, part: ParamsPart<'_, T>, kept: &[Kept<'_, T>], rate: Option<T>);
+    /// Moves rows `rows`, which are all that `params` holds, by the gradient of all samples that were kept: without a rate
+    /// they are those of a gradient, and it is added, to the bits of [`Layer::backward`] for one block of these samples; with
+    /// one they are parameters, and `theta -= rate * dtheta`, to the bits of both steps apart.
+    fn move_rows(&self, rows: Range<usize>, kept: &[Kept<'_, T>], rate: Option<T>, params: ParamsMut<'_, T>);
 
-    /// [`Layer::forward`] of tiles with only those terms of its sums that are of `inputs`, from a multiple of [`LANES`](byhand_tensor::LANES) on. The
-    /// bias goes with the first input. Scratch as for `forward`.
-    fn forward_of(
-        &self,
-        block: Block,
-        theta: &[T],
-        inputs: Range<usize>,
-        x: Input<'_, T>,
-        y: &mut [T],
-        scratch: &mut [T],
-    );
-
-    /// Whether `x` of [`Parted`]'s functions may be [rows](Input::Rows): the results have the same bits.
-    fn takes_rows(&self) -> bool;
-}
-
-/// A part of a weight and its bias, or of their gradients.
-#[derive(Debug)]
-pub struct ParamsPart<'a, T> {
-    /// Rows of the weight.
-    pub rows: Range<usize>,
-    /// Columns of it, from a multiple of [`LANES`](byhand_tensor::LANES) on.
-    pub inputs: Range<usize>,
-    /// What the two name of the weight, a row a tile.
-    pub weight: Tiles<'a, T>,
-    /// The rows' biases, where the layer has them and they are meant.
-    pub bias: Option<&'a mut [T]>,
-}
-
-impl<'a, T> ParamsPart<'a, T> {
-    /// All of a layer's parameters, in so many rows.
-    ///
-    /// # Panics
-    /// If the weight is not a whole number of rows.
-    #[track_caller]
-    pub fn all(rows: usize, params: ParamsMut<'a, T>) -> Self {
-        let weight = Tiles::new(Block::single(rows), params.weight);
-        Self { rows: 0..rows, inputs: 0..weight.width(), weight, bias: params.bias }
-    }
-
-    /// The first `mid` rows and the others.
-    pub fn split_rows(self, mid: usize) -> (Self, Self) {
-        let Self { rows: Range { start, end }, inputs, weight, bias } = self;
-        let (weight, weight_rest) = weight.split_tiles(mid);
-        let (bias, bias_rest) = bias.map(|bias| bias.split_at_mut(mid)).unzip();
-        (
-            Self { rows: start..start + mid, inputs: inputs.clone(), weight, bias },
-            Self { rows: start + mid..end, inputs, weight: weight_rest, bias: bias_rest },
-        )
-    }
-
-    /// The first `mid` columns, with the bias, and the others.
-    pub fn split_inputs(self, mid: usize) -> (Self, Self) {
-        let Self { rows, inputs: Range { start, end }, weight, bias } = self;
-        let (weight, weight_rest) = weight.split_at(mid);
-        (
-            Self { rows: rows.clone(), inputs: start..start + mid, weight, bias },
-            Self { rows, inputs: start + mid..end, weight: weight_rest, bias: None },
-        )
-    }
+    /// Whether `x` of [`Parted`]'s functions may be [rows](Input::Rows) that lie so many numbers apart: the results have the same bits.
+    fn takes_rows(&self, apart: usize) -> bool;
 }
 
 /// A layer's range of `theta`, split into its tensors.

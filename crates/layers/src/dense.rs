@@ -1,11 +1,12 @@
 //! The fully connected layer.
 
 use crate::contract::{
-    Deferred, Describe, Kind, Layer, ParamSpec, Params, ParamsMut, ParamsPart, Part, Parted, Pass, Saved,
+    Deferred, Describe, Kind, Layer, ParamSpec, Params, ParamsMut, Part, Parted, Pass, Saved,
 };
 use crate::{LayerError, Shape};
 use byhand_tensor::{self as tensor, Block, Input, Kept, Scalar, Tiles};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// The fully connected layer: every output is a weighted sum of all inputs.
 ///
@@ -79,8 +80,7 @@ impl Dense {
 impl<T: Scalar> Layer<T> for Dense {
     fn forward(&self, pass: &Pass, theta: &[T], x: &[T], y: &mut [T], _tape: &mut [T], scratch: &mut [T]) {
         let Params { weight: w, bias: b } = self.split(theta);
-        let (inputs, y) = (0..self.kernel.inputs, Tiles::new(pass.block, y));
-        self.kernel.forward(inputs, pass.block, w, b, Input::Block(x), y, scratch);
+        self.kernel.forward(pass.block, w, b, Input::Block(x), Tiles::new(pass.block, y), scratch);
     }
 
     fn backward(
@@ -100,6 +100,10 @@ impl<T: Scalar> Layer<T> for Dense {
             let (w, dx) = (self.split(theta).weight, Tiles::new(block, dx));
             self.kernel.backward_input(0..self.kernel.inputs, block, w, dy, dx, scratch);
         }
+    }
+
+    fn narrowed(&self, outputs: Range<usize>, inputs: Range<usize>) -> Option<Arc<dyn Layer<T>>> {
+        Some(Arc::new(Self::new(inputs.len(), outputs.len(), self.bias && inputs.start == 0).ok()?))
     }
 
     fn as_parted(&self) -> Option<&dyn Parted<T>> {
@@ -128,7 +132,7 @@ impl<T: Scalar> Parted<T> for Dense {
     ) {
         let kernel = tensor::Dense { outputs: outputs.len(), ..self.kernel };
         let Params { weight: w, bias: b } = self.split(theta).rows(outputs, self.kernel.outputs);
-        kernel.forward(0..kernel.inputs, pass.block, w, b, x, y, scratch);
+        kernel.forward(pass.block, w, b, x, y, scratch);
     }
 
     fn backward_part(
@@ -169,27 +173,12 @@ impl<T: Scalar> Deferred<T> for Dense {
         self.kernel.outputs
     }
 
-    fn move_part(&self, part: ParamsPart<'_, T>, kept: &[Kept<'_, T>], rate: Option<T>) {
-        let ParamsPart { rows, inputs, weight, bias } = part;
-        self.kernel.move_part(rows, inputs, kept, rate, weight, bias);
+    fn move_rows(&self, rows: Range<usize>, kept: &[Kept<'_, T>], rate: Option<T>, params: ParamsMut<'_, T>) {
+        self.kernel.move_rows(rows, kept, rate, params.weight, params.bias);
     }
 
-    fn forward_of(
-        &self,
-        block: Block,
-        theta: &[T],
-        inputs: Range<usize>,
-        x: Input<'_, T>,
-        y: &mut [T],
-        scratch: &mut [T],
-    ) {
-        let Params { weight: w, bias: b } = self.split(theta);
-        let (b, y) = (b.filter(|_| inputs.start == 0), Tiles::new(block, y));
-        self.kernel.forward(inputs, block, w, b, x, y, scratch);
-    }
-
-    fn takes_rows(&self) -> bool {
-        self.kernel.takes_rows()
+    fn takes_rows(&self, apart: usize) -> bool {
+        self.kernel.takes_rows(apart)
     }
 }
 

@@ -18,6 +18,7 @@ mod dense;
 mod dropout;
 mod error;
 mod flatten;
+mod halves;
 pub mod init;
 mod linear;
 pub mod loss;
@@ -32,17 +33,17 @@ mod workspace;
 
 pub use avg_pool2d::AvgPool2d;
 pub use contract::{
-    Deferred, Describe, Kind, Layer, Mode, ParamSpec, Params, ParamsMut, ParamsPart, Part, Parted, Pass,
-    Saved,
+    Deferred, Describe, Kind, Layer, Mode, ParamSpec, Params, ParamsMut, Part, Parted, Pass, Saved,
 };
 pub use conv2d::{Conv2d, ConvOptions};
 pub use dense::Dense;
 pub use dropout::Dropout;
 pub use error::{InitError, LayerError, ShapeError};
 pub use flatten::Flatten;
+pub use halves::{Half, Halves};
 pub use linear::Linear;
 pub use max_pool2d::MaxPool2d;
-pub use network::{Fed, Keep, NamedParam, Network, Summary, SummaryRow};
+pub use network::{Keep, NamedParam, Network, Summary, SummaryRow};
 pub use relu::Relu;
 pub use shape::Shape;
 pub use share::{Share, first_half};
@@ -51,8 +52,8 @@ pub use tanh::Tanh;
 pub use workspace::Workspace;
 
 pub use byhand_tensor::{
-    Block, Buffer, Dual, GeometryError, Input, Isa, Kept, LANES, Loop, Scalar, Tiles, pack, peak::fma_burst,
-    unpack, vectorised,
+    Block, Buffer, Dual, GeometryError, Input, Isa, Kept, LANES, Loop, RowView, Scalar, Tiles, pack,
+    peak::fma_burst, unpack, vectorised,
 };
 
 /// The registry: the name of every layer. [`check::catalogue`] has at least one configuration of each.

@@ -4,7 +4,7 @@ use crate::contract::{Deferred, Layer, Part, Parted, Pass, Saved};
 use crate::conv_pool2d::ConvPool2d;
 use crate::workspace::Workspace;
 use crate::{LayerError, Shape, Share, first_half};
-use byhand_tensor::{Block, Input, Loop, Scalar, Tiles, pack, unpack, vectorised};
+use byhand_tensor::{Block, Input, RowView, Scalar, Tiles, pack, unpack};
 use ndarray::{Array2, ArrayView2, Axis, s};
 use std::fmt;
 use std::ops::Range;
@@ -12,24 +12,6 @@ use std::sync::Arc;
 
 /// Keeps the operands of a deferred layer, or says that it does not: see [`Network::backward_keeping`].
 pub type Keep<'a, T> = dyn FnMut(usize, &dyn Deferred<T>, Input<'_, T>, &[T]) -> bool + 'a;
-
-/// What the first layer of a network is fed.
-#[derive(Clone, Copy, Debug)]
-pub enum Fed<'a, T> {
-    /// The workspace's input.
-    Workspace,
-    /// Samples one after the other, where the network [takes](Network::takes_rows) them.
-    Rows(&'a [T]),
-    /// Nothing: it is done. Its output is the sum of these two, each over some of its inputs ([`Deferred::forward_of`]).
-    Sums([&'a [T]; 2]),
-}
-
-impl<'a, T> From<Option<&'a [T]>> for Fed<'a, T> {
-    /// Rows, if there are any.
-    fn from(rows: Option<&'a [T]>) -> Self {
-        rows.map_or(Self::Workspace, Self::Rows)
-    }
-}
 
 /// A chain of layers. It holds no parameters and no state: one network serves any number of threads.
 ///
@@ -48,6 +30,7 @@ impl<'a, T> From<Option<&'a [T]>> for Fed<'a, T> {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Network<T: Scalar = f32> {
+    input: Shape,
     layers: Vec<Arc<dyn Layer<T>>>,
     params: Vec<NamedParam>,
     param_len: usize,
@@ -86,7 +69,7 @@ pub(crate) struct Node<T: Scalar> {
     pub(crate) layer: Arc<dyn Layer<T>>,
     /// Index of the layer among all layers; dropout draws by it.
     index: usize,
-    theta: Range<usize>,
+    pub(crate) theta: Range<usize>,
 }
 
 impl<T: Scalar> Network<T> {
@@ -116,9 +99,7 @@ impl<T: Scalar> Network<T> {
     }
 
     pub(crate) fn of(layers: Vec<Arc<dyn Layer<T>>>) -> Result<Self, LayerError> {
-        if layers.is_empty() {
-            return Err(LayerError::Empty);
-        }
+        let input = layers.first().ok_or(LayerError::Empty)?.input();
         for (index, pair) in layers.windows(2).enumerate() {
             let (found, expected) = (pair[0].output(), pair[1].input());
             let flat = found.is_flat() && expected.is_flat() && found.features() == expected.features();
@@ -130,7 +111,7 @@ impl<T: Scalar> Network<T> {
         let params = name_params(&layers);
         let plan = plan(&layers, &params, true);
         let param_len = params.last().map_or(0, |param| param.range.end);
-        Ok(Self { layers, params, param_len, plan })
+        Ok(Self { input, layers, params, param_len, plan })
     }
 
     /// The same network with a plan that runs one layer after the other, without fused chains: the same results to the bit,
@@ -139,14 +120,30 @@ impl<T: Scalar> Network<T> {
         Self { plan: plan(&self.layers, &self.params, false), ..self.clone() }
     }
 
+    /// The network of all layers but the first of its [`nodes`](Self::nodes), maybe of none, which keep their indices.
+    pub(crate) fn after(&self, nodes: usize) -> Self {
+        let Some(last) = nodes.checked_sub(1).map(|last| &self.plan[last]) else { return self.clone() };
+        let (first, start) = (last.index + 1, last.theta.end);
+        let rest = |range: &Range<usize>| range.start - start..range.end - start;
+        let params = self.params.iter().filter(|param| param.layer >= first);
+        let plan = self.plan[nodes..].iter();
+        Self {
+            input: last.layer.output(),
+            layers: self.layers[first..].to_vec(),
+            params: params.map(|param| NamedParam { range: rest(&param.range), ..param.clone() }).collect(),
+            param_len: self.param_len - start,
+            plan: plan.map(|node| Node { theta: rest(&node.theta), ..node.clone() }).collect(),
+        }
+    }
+
     /// Shape of an input sample.
     pub fn input(&self) -> Shape {
-        self.layers[0].input()
+        self.input
     }
 
     /// Shape of an output sample.
     pub fn output(&self) -> Shape {
-        self.layers[self.layers.len() - 1].output()
+        self.layers.last().map_or(self.input, |layer| layer.output())
     }
 
     /// Whether no layer sees more of an input than a list of numbers: there are no images in it, and no channels.
@@ -206,50 +203,32 @@ impl<T: Scalar> Network<T> {
     /// not the pass's.
     #[track_caller]
     pub fn forward(&self, pass: &Pass, theta: &[T], ws: &mut Workspace<T>) {
-        self.forward_shared(pass, theta, Fed::Workspace, ws, None);
+        self.forward_shared(pass, theta, None, ws, None);
     }
 
-    /// Whether the input may come as rows, one sample after the other, whatever the block.
-    pub fn takes_rows(&self) -> bool {
-        self.row_layer().is_some()
+    /// Whether the input may come as rows, one sample after the other, so many numbers apart, whatever the block.
+    pub fn takes_rows(&self, apart: usize) -> bool {
+        let first = self.plan.first().and_then(|node| node.layer.as_deferred());
+        first.is_some_and(|layer| layer.takes_rows(apart))
     }
 
-    /// The first layer, if it is one that [takes rows](Deferred::takes_rows), with its range of `theta`.
-    pub fn row_layer(&self) -> Option<(Range<usize>, &dyn Deferred<T>)> {
-        let first = self.plan.first()?;
-        let layer = first.layer.as_deferred().filter(|layer| layer.takes_rows())?;
-        Some((first.theta.clone(), layer))
-    }
-
-    /// [`forward`](Self::forward) with what is `fed` to the first layer, to the same bits but for sums that were cut in two; and with the
-    /// outputs of [parted](Parted) layers by halves, where `share` says that it pays, in a workspace [for halves](Workspace::for_halves).
+    /// [`forward`](Self::forward), to the same bits, of `rows` where the network [takes](Self::takes_rows) them, instead of the workspace's
+    /// input; and with the outputs of [parted](Parted) layers by halves, where `share` says that it pays, in a workspace
+    /// [for halves](Workspace::for_halves).
     ///
     /// # Panics
-    /// As [`forward`](Self::forward), or if there are rows that the network does not take, or rows or sums of another length.
+    /// As [`forward`](Self::forward), or if there are rows that the network does not take.
     #[track_caller]
     pub fn forward_shared(
         &self,
         pass: &Pass,
         theta: &[T],
-        fed: Fed<'_, T>,
+        rows: Option<RowView<'_, T>>,
         ws: &mut Workspace<T>,
         share: Option<&dyn Share>,
     ) {
         self.assert_fits(pass, theta, ws);
-        let (rows, done) = match fed {
-            Fed::Workspace => (None, 0),
-            Fed::Rows(rows) => {
-                assert!(self.takes_rows(), "network: its first layer takes no rows");
-                (Some(rows), 0)
-            }
-            Fed::Sums(sums) => {
-                let y = &mut ws.activations[1][..self.plan[0].dimensions(pass.block).y_len];
-                assert!(sums.iter().all(|sums| sums.len() == y.len()), "network: length of the sums");
-                vectorised(AddUp { sums, y });
-                (None, 1)
-            }
-        };
-        for (place, node) in self.plan.iter().enumerate().skip(done) {
+        for (place, node) in self.plan.iter().enumerate() {
             let Dimensions { x_len, y_len, tape_len, scratch_len } = node.dimensions(pass.block);
             let (before, after) = ws.activations.split_at_mut(place + 1);
             let (theta, pass) = (&theta[node.theta.clone()], node.pass(pass));
@@ -283,7 +262,7 @@ impl<T: Scalar> Network<T> {
                 }
                 (None, Input::Block(x)) => node.layer.forward(&pass, theta, x, y, tape, scratch),
                 (None, Input::Rows(_)) => {
-                    let layer = node.layer.as_parted().expect("it takes rows");
+                    let layer = node.layer.as_parted().expect("the first layer takes rows");
                     let (all, y) = (0..layer.output().c, Tiles::new(pass.block, y));
                     layer.forward_part(&pass, theta, all, x, y, tape, scratch);
                 }
@@ -298,14 +277,14 @@ impl<T: Scalar> Network<T> {
     /// As [`forward`](Self::forward); `dtheta` must be as long as `theta`.
     #[track_caller]
     pub fn backward(&self, pass: &Pass, theta: &[T], dtheta: &mut [T], ws: &mut Workspace<T>) {
-        self.walk_back(pass, theta, None, dtheta, ws, 0, None, None);
+        self.walk_back(pass, theta, None, dtheta, None, ws, 0, None, None);
     }
 
     /// [`backward`](Self::backward) for a block that is a part of a minibatch, with the `rows` of the forward pass. For each
     /// [deferred](Self::deferred) layer, last one first, `keep` is called with its place among them, the layer, its `x` and its `dy`;
-    /// where it says that it kept them, the layer adds nothing to `dtheta`. Where `share` says that it pays, layers are done by halves, as in
-    /// [`forward_shared`](Self::forward_shared). The first `frozen` parameters are constants: nothing that only their gradient would
-    /// need is computed.
+    /// where it says that it kept them, the layer adds nothing to `dtheta`. The gradient of the input is written to `dx`, if it is wanted. Where
+    /// `share` says that it pays, layers are done by halves, as in [`forward_shared`](Self::forward_shared). The first `frozen` parameters are
+    /// constants: nothing that only their gradient would need is computed.
     ///
     /// # Panics
     /// As [`backward`](Self::backward).
@@ -314,14 +293,15 @@ impl<T: Scalar> Network<T> {
         &self,
         pass: &Pass,
         theta: &[T],
-        rows: Option<&[T]>,
+        rows: Option<RowView<'_, T>>,
         dtheta: &mut [T],
+        dx: Option<&mut [T]>,
         ws: &mut Workspace<T>,
         frozen: usize,
         keep: &mut Keep<'_, T>,
         share: Option<&dyn Share>,
     ) {
-        self.walk_back(pass, theta, rows, dtheta, ws, frozen, Some(keep), share);
+        self.walk_back(pass, theta, rows, dtheta, dx, ws, frozen, Some(keep), share);
     }
 
     /// Of the [floating-point operations](Self::flops) of a training step for one sample, those of layers whose halves are worth it
@@ -375,8 +355,9 @@ impl<T: Scalar> Network<T> {
         &self,
         pass: &Pass,
         theta: &[T],
-        rows: Option<&[T]>,
+        rows: Option<RowView<'_, T>>,
         dtheta: &mut [T],
+        mut input_grad: Option<&mut [T]>,
         ws: &mut Workspace<T>,
         frozen: usize,
         mut keep: Option<&mut Keep<'_, T>>,
@@ -387,11 +368,11 @@ impl<T: Scalar> Network<T> {
         let [dy, dx] = &mut ws.gradients;
         let (mut dy, mut dx) = (dy, dx);
         let mut deferred = if keep.is_some() { self.deferred().count() } else { 0 };
-        let first = self.first_trained(frozen);
+        let first = if input_grad.is_some() { 0 } else { self.first_trained(frozen) };
         for (place, node) in self.plan.iter().enumerate().skip(first).rev() {
             let Dimensions { x_len, y_len, tape_len, scratch_len } = node.dimensions(pass.block);
             let (theta, dy_now) = (&theta[node.theta.clone()], &dy[..y_len]);
-            let wanted_dx = (place > first).then(|| &mut dx[..x_len]);
+            let wanted_dx = if place > first { Some(&mut dx[..x_len]) } else { input_grad.take() };
             let [scratch, other] = &mut ws.scratch;
             let scratch = &mut scratch[..scratch_len];
             let x = input_of(place, rows, &ws.activations[place][..x_len]);
@@ -441,6 +422,10 @@ impl<T: Scalar> Network<T> {
                 }
             }
             std::mem::swap(&mut dy, &mut dx);
+        }
+        // There was no layer.
+        if let Some(dx) = input_grad {
+            dx.copy_from_slice(&dy[..dx.len()]);
         }
     }
 
@@ -557,26 +542,8 @@ impl<T: Scalar> Node<T> {
     }
 }
 
-/// Both sums together.
-struct AddUp<'a, T> {
-    sums: [&'a [T]; 2],
-    y: &'a mut [T],
-}
-
-impl<T: Scalar> Loop for AddUp<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        let [a, b] = self.sums;
-        for ((y, &a), &b) in self.y.iter_mut().zip(a).zip(b) {
-            *y = a + b;
-        }
-    }
-}
-
 /// What the layer at `place` is fed: the first one rows, if there are any, else the activation there.
-fn input_of<'a, T>(place: usize, rows: Option<&'a [T]>, activation: &'a [T]) -> Input<'a, T> {
+fn input_of<'a, T: Copy>(place: usize, rows: Option<RowView<'a, T>>, activation: &'a [T]) -> Input<'a, T> {
     match rows {
         Some(rows) if place == 0 => Input::Rows(rows),
         _ => Input::Block(activation),

@@ -123,11 +123,6 @@ impl<T: Scalar> Workspace<T> {
         &self.activations[index][..self.activation_len(index)]
     }
 
-    /// Working memory, as much as the layer that needs the most, between passes.
-    pub fn scratch_mut(&mut self) -> &mut [T] {
-        &mut self.scratch[0]
-    }
-
     fn activation_len(&self, index: usize) -> usize {
         self.block.len(self.features[index])
     }

@@ -97,18 +97,11 @@ pub(crate) fn vector_parts<V: Vector>(live: usize) -> usize {
 pub enum Input<'a, T> {
     /// As their block says.
     Block(&'a [T]),
-    /// One after the other, `[sample][feature]`, whatever the block: images as they come.
-    Rows(&'a [T]),
+    /// One after the other, whatever the block: images as they come.
+    Rows(RowView<'a, T>),
 }
 
 impl<'a, T> Input<'a, T> {
-    /// All numbers, in whatever order.
-    pub fn numbers(self) -> &'a [T] {
-        match self {
-            Self::Block(x) | Self::Rows(x) => x,
-        }
-    }
-
     /// The samples as their block says.
     ///
     /// # Panics
@@ -119,6 +112,87 @@ impl<'a, T> Input<'a, T> {
             Self::Block(x) => x,
             Self::Rows(_) => panic!("samples laid out as a block are expected, found rows"),
         }
+    }
+}
+
+/// Samples one after the other, `[sample][feature]`: all features of each, or some that lie side by side.
+///
+/// ```
+/// use byhand_tensor::RowView;
+/// let images = RowView::new(3, &[1, 2, 3, 4, 5, 6]);
+/// assert_eq!(images.features(1..3).iter().collect::<Vec<_>>(), [&[2, 3], &[5, 6]]);
+/// assert_eq!(images.samples(1..2).iter().collect::<Vec<_>>(), [&[4, 5, 6]]);
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct RowView<'a, T> {
+    /// From the first feature of the first sample to the last of the last.
+    pub(crate) numbers: &'a [T],
+    width: usize,
+    /// From one sample to the next.
+    pub(crate) apart: usize,
+}
+
+impl<'a, T> RowView<'a, T> {
+    /// Samples of so many features.
+    ///
+    /// # Panics
+    /// If the numbers are not those of whole samples.
+    #[track_caller]
+    pub fn new(features: usize, numbers: &'a [T]) -> Self {
+        assert!(numbers.len().is_multiple_of(features), "{} numbers for rows of {features}", numbers.len());
+        Self { numbers, width: features, apart: features }
+    }
+
+    /// Number of samples.
+    pub fn len(&self) -> usize {
+        (self.numbers.len() + self.apart - self.width) / self.apart
+    }
+
+    /// Whether there is no sample.
+    pub fn is_empty(&self) -> bool {
+        self.numbers.is_empty()
+    }
+
+    /// Features of a sample.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Each sample's features.
+    pub fn iter(&self) -> impl Iterator<Item = &'a [T]> + use<'a, T> {
+        let width = self.width;
+        self.numbers.chunks(self.apart).map(move |row| &row[..width])
+    }
+
+    /// These features of every sample.
+    ///
+    /// # Panics
+    /// If there are not such, or none.
+    #[track_caller]
+    pub fn features(self, range: Range<usize>) -> Self {
+        let width = range.len();
+        assert!(width > 0 && range.end <= self.width, "features {range:?} of {}", self.width);
+        let end = self.numbers.len().saturating_sub(self.width - range.end);
+        Self { numbers: &self.numbers[range.start.min(end)..end], width, ..self }
+    }
+
+    /// These samples.
+    ///
+    /// # Panics
+    /// If there are not such.
+    #[track_caller]
+    pub fn samples(self, range: Range<usize>) -> Self {
+        assert!(range.start <= range.end && range.end <= self.len(), "samples {range:?} of {}", self.len());
+        if range.is_empty() {
+            return Self { numbers: &[], ..self };
+        }
+        let end = (range.end - 1) * self.apart + self.width;
+        Self { numbers: &self.numbers[range.start * self.apart..end], ..self }
+    }
+
+    /// All of it, where nothing lies between the samples.
+    pub fn as_slice(&self) -> Option<&'a [T]> {
+        (self.width == self.apart || self.len() < 2).then_some(self.numbers)
     }
 }
 
@@ -155,38 +229,38 @@ impl<T: Scalar> Kernel<T> for Pack<'_, T> {
         if block.lanes() == 1 {
             return out.copy_from_slice(rows);
         }
-        pack_features::<V>(rows, features, 0..features, block, out);
+        pack_features::<V>(RowView::new(features, rows), 0..features, block, out);
     }
 }
 
 /// Lays features `which` of all rows out as tiles, which hold no others.
 #[inline(always)]
 pub(crate) fn pack_features<V: Vector>(
-    rows: &[V::Elem],
-    features: usize,
+    rows: RowView<'_, V::Elem>,
     which: Range<usize>,
     block: Block,
     out: &mut [V::Elem],
 ) {
+    let RowView { numbers, apart, .. } = rows;
     let mut square = [[V::Elem::ZERO; LANES]; LANES];
     for (t, out) in out.chunks_exact_mut(which.len() * LANES).enumerate() {
         for (i, out) in out.chunks_mut(LANES * LANES).enumerate() {
             let width = out.len() / LANES;
-            let from = &rows[t * LANES * features + which.start + i * LANES..];
-            if width == LANES && from.len() >= (LANES - 1) * features + LANES {
+            let from = &numbers[t * LANES * apart + which.start + i * LANES..];
+            if width == LANES && from.len() >= (LANES - 1) * apart + LANES {
                 // Sixteen rows at once are too many streams for the processor to foresee.
                 for lane in 0..LANES {
-                    prefetch(from.as_ptr().wrapping_add(lane * features + AHEAD));
+                    prefetch(from.as_ptr().wrapping_add(lane * apart + AHEAD));
                 }
                 // SAFETY: sixteen rows of sixteen features are there; `out` holds 16 x 16 numbers.
-                unsafe { V::transpose16(from.as_ptr(), features, [LANES; 2], out.as_mut_ptr(), LANES) };
+                unsafe { V::transpose16(from.as_ptr(), apart, [LANES; 2], out.as_mut_ptr(), LANES) };
                 continue;
             }
             // Dead lanes, or a last panel of fewer features. Of few samples only half a square is transposed.
             let live = block.live(t);
             let half = if live <= LANES / 2 { LANES / 2 } else { LANES };
             for (lane, to) in square.iter_mut().take(half).enumerate() {
-                let from = &from[lane.min(live - 1) * features..];
+                let from = &from[lane.min(live - 1) * apart..];
                 match from.first_chunk() {
                     Some(from) => *to = *from,
                     None => to[..width].copy_from_slice(&from[..width]),

@@ -95,7 +95,7 @@ kernels! {
     dense_forward(dense::Forward<'_, Self>);
     dense_backward_input(dense::BackwardInput<'_, Self>);
     dense_keep(dense::gradient::Keep<'_, Self>);
-    dense_move_part(dense::gradient::Move<'_, Self>);
+    dense_move_rows(dense::gradient::MoveRows<'_, Self>);
     max_pool(pool::MaxForward<'_, Self>);
     avg_pool(pool::AvgForward<'_, Self>);
     pool_backward(pool::Spread<'_, Self>);

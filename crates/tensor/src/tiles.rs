@@ -61,19 +61,6 @@ impl<'a, T> Tiles<'a, T> {
         (Self { start, tiles, width: mid, apart, numbers }, others)
     }
 
-    /// The first `mid` tiles, and the others.
-    ///
-    /// # Panics
-    /// If there are not so many.
-    #[track_caller]
-    pub fn split_tiles(self, mid: usize) -> (Self, Self) {
-        let Self { start, tiles, width, apart, numbers } = self;
-        assert!(mid <= tiles, "the first {mid} of {tiles} tiles");
-        let others =
-            Self { start: start.wrapping_add(mid * apart), tiles: tiles - mid, width, apart, numbers };
-        (Self { start, tiles: mid, width, apart, numbers }, others)
-    }
-
     /// These numbers of every tile.
     ///
     /// # Panics

@@ -3,7 +3,8 @@
 //! Operands are small integers, so `f32` sums are exact in any order and results must be equal, not close.
 
 use byhand_tensor::{
-    Block, Conv2d, Dense, Input, Isa, Pool2d, Scalar, Tiles, activation, pack, reference, softmax, unpack,
+    Block, Conv2d, Dense, Input, Isa, LANES, Pool2d, RowView, Scalar, Tiles, activation, pack, reference,
+    softmax, unpack,
 };
 use ndarray::{Array2, ArrayView2};
 use rand::{Rng, RngExt, SeedableRng};
@@ -116,7 +117,7 @@ fn convolution() {
 #[test]
 fn dense() {
     for (inputs, outputs) in
-        [(1, 1), (17, 10), (784, 10), (196, 16), (50, 50), (33, 7), (16, 31), (100, 3), (430, 390)]
+        [(1, 1), (17, 10), (784, 10), (196, 16), (50, 50), (33, 7), (16, 31), (100, 3), (96, 40), (430, 390)]
     {
         let dense = Dense::new(inputs, outputs).unwrap();
         everywhere(|block, rng| {
@@ -140,11 +141,22 @@ fn dense() {
             dense.backward_input(0..inputs, block, &w, &dy, Tiles::new(block, &mut dx), &mut scratch);
             assert_eq!(rows(block, inputs, &dx), want_dx, "dx of {at}");
             assert_dead(block, inputs, &dx, &at);
-            let fed = [Some(Input::Block(&x)), dense.takes_rows().then_some(Input::Rows(&images))];
+            // As rows alone, and as some features of longer ones.
+            let longer = inputs.next_multiple_of(32) + 48;
+            let mut padded = vec![f32::NAN; n * longer];
+            for (row, image) in padded.chunks_exact_mut(longer).zip(images.chunks_exact(inputs)) {
+                row[16..16 + inputs].copy_from_slice(image);
+            }
+            let apart = RowView::new(longer, &padded).features(16..16 + inputs);
+            let fed = [
+                Some(Input::Block(&x)),
+                dense.takes_rows(inputs).then(|| Input::Rows(RowView::new(inputs, &images))),
+                (dense.takes_rows(longer) && block.lanes() == LANES).then_some(Input::Rows(apart)),
+            ];
             for x in fed.into_iter().flatten() {
                 let mut y = vec![f32::NAN; dy.len()];
                 scratch.fill(f32::NAN);
-                dense.forward(0..inputs, block, &w, Some(&b), x, Tiles::new(block, &mut y), &mut scratch);
+                dense.forward(block, &w, Some(&b), x, Tiles::new(block, &mut y), &mut scratch);
                 assert_eq!(rows(block, outputs, &y), want_y, "y of {at}, {x:?}");
                 let (mut dw, mut db) = (dw.clone(), db.clone());
                 scratch.fill(f32::NAN);
@@ -293,15 +305,7 @@ fn instruction_sets_with_fused_multiply_add_give_equal_bits() {
                 conv.backward_params(block, &x, &dy, &mut dw, Some(&mut db), &mut scratch);
                 all.extend(dw.iter().chain(&db));
                 let mut q = vec![0.0; dq.len()];
-                dense.forward(
-                    0..dense.inputs,
-                    block,
-                    &v,
-                    Some(&c),
-                    Input::Block(&p),
-                    Tiles::new(block, &mut q),
-                    &mut scratch,
-                );
+                dense.forward(block, &v, Some(&c), Input::Block(&p), Tiles::new(block, &mut q), &mut scratch);
                 all.extend(rows(block, dense.outputs, &q));
                 let mut dp = vec![0.0; p.len()];
                 dense.backward_input(

@@ -66,7 +66,7 @@ pub(crate) struct Evaluator {
 
 impl Evaluator {
     pub(crate) fn new(network: &Network<f32>, objective: Objective, threads: usize) -> Evaluator {
-        let plan = plan_for(network, CHUNK, 0, false);
+        let plan = plan_for(network, CHUNK, 0);
         let chunk = plan.largest_block().samples().min(CHUNK);
         let worker = || {
             Mutex::new(EvaluationWorker {
@@ -100,8 +100,7 @@ impl Evaluator {
             let mut guard = lock(&self.workers[crew.thread() % self.workers.len()]);
             let EvaluationWorker { worker, room, confusion } = &mut *guard;
             let rows = worker.take(network, block, &batch, samples.clone(), room);
-            let stats =
-                worker.forward(network, &*self.loss, theta, &Pass::eval(block), rows.into(), 1.0, None);
+            let stats = worker.forward(network, &*self.loss, theta, &Pass::eval(block), rows, 1.0, None);
             *loss = stats.loss;
             let classes = network.classes();
             let (logits, labels) = (worker.logits(), worker.labels());

@@ -13,7 +13,7 @@ use byhand_trainer::{
     BatchSource, DivergenceCause, ImageBatch, Optimizer, Preprocess, Rows, Sgd, StepConfig, Trainer,
     TrainerError, weights_sha256,
 };
-use common::{cnn, large_cnn, mlp, theta, train, wide};
+use common::{cnn, large_cnn, mlp, mlp3, theta, train, wide};
 use ndarray::Array2;
 
 fn rows(indices: &[u32]) -> (Array2<f32>, Vec<u8>) {
@@ -97,9 +97,9 @@ fn a_step_that_stores_no_gradient_has_the_bits_of_one_that_does() {
 #[test]
 fn the_first_step_with_momentum_has_the_bits_of_plain_descent() {
     // The velocity is then the gradient: stored for one, for the other only where a layer does not keep its operands.
-    // Of 17 to 128 samples of a dense network the first layer is cut for plain descent alone.
-    for (name, network) in [("cnn", cnn()), ("mlp", mlp())] {
-        for n in [1, 7, 16, if name == "cnn" { 33 } else { 150 }, 200, 1000] {
+    // Of the last network one layer is cut in halves at 33 samples, of the one before two layers.
+    for (name, network) in [("cnn", cnn()), ("wide", wide()), ("mlp", mlp())] {
+        for n in [1, 7, 16, 33, 200, 1000] {
             let (x, labels) = rows(&epoch_order(2, 0, train().len())[..n]);
             let step = |momentum| {
                 let optimizer = Optimizer::Sgd(Sgd { momentum, ..Sgd::default() });
@@ -117,9 +117,11 @@ fn the_first_step_with_momentum_has_the_bits_of_plain_descent() {
 
 #[test]
 fn weights_of_a_threads_own_stay_those_of_all() {
-    // Two shards of convolutions: on two threads the second one has weights of its own. A first layer cut by its inputs, for one shard
-    // and for two: on two threads the second half has.
-    for (network, most, shards) in [(large_cnn(), 8, 2), (mlp(), 24, 1), (wide(), 100, 2)] {
+    // Two shards of convolutions: on two threads the second one has weights of its own. First layers cut in halves, for one shard and
+    // for two: one layer by its inputs, and two by what lies between them.
+    for (network, most, shards) in
+        [(large_cnn(), 8, 2), (mlp(), 24, 1), (mlp3(), 128, 2), (wide(), 24, 1), (wide(), 160, 2)]
+    {
         let order = epoch_order(4, 0, train().len());
         let mut trainers = [1, 2, 3].map(|threads| trainer(&network, most, threads));
         assert_eq!(trainers[0].plan().shards(most), shards);
@@ -177,8 +179,8 @@ fn a_step_leaves_nothing_to_the_next() {
 
 #[test]
 fn frozen_layers_stay_and_the_others_move_as_if_nothing_were_frozen() {
-    for (network, n) in [(cnn(), 40), (mlp(), 40), (mlp(), 1), (large_cnn(), 8)] {
-        for optimizer in ["sgd", "sgd(momentum=0.9)", "adam"] {
+    for (network, n) in [(cnn(), 40), (mlp(), 40), (wide(), 24), (mlp(), 1), (large_cnn(), 8)] {
+        for optimizer in ["sgd", "sgd(momentum=0.9,weight_decay=0.1)", "adam"] {
             let step = |trainer: &mut Trainer, number: u64| {
                 let (x, labels) = rows(&epoch_order(2, number, train().len())[..n]);
                 trainer.step(0.01, &Rows::new(x.view(), &labels)).unwrap()
@@ -234,6 +236,35 @@ fn a_gradient_too_large_is_found_before_anything_moves() {
 }
 
 #[test]
+fn a_gradient_too_large_between_layers_is_found_before_anything_moves() {
+    // Inputs, activations and the gradient of the sums of the second layer are small; between both layers, which are cut in halves, weights of
+    // 1e30 make a gradient whose product with the input is not finite.
+    let network = wide();
+    let (first, second) = (784 * 256, 784 * 256 + 256);
+    let mut weights = theta(&network);
+    weights[..first].fill(0.0);
+    weights[first..second].fill(1e-30);
+    weights[second..second + 256 * 256].fill(1e30);
+    let labels: Vec<u8> = (0..24).map(|i| i % 10).collect();
+    let [large, none] = [1e15, 0.0].map(|x| Array2::from_elem((24, 784), x));
+    for threads in [1, 2] {
+        let config = StepConfig { batch_size: 24, threads, ..StepConfig::default() };
+        let [mut trainer, mut other] =
+            [(); 2].map(|()| Trainer::new(&network, weights.clone(), config).unwrap());
+        let diverged = trainer.step(0.1, &Rows::new(large.view(), &labels)).unwrap_err();
+        assert_eq!(diverged.cause, DivergenceCause::Gradient);
+        assert_eq!(diverged.tensor.as_deref(), Some("1.weight (dense)"));
+        assert_eq!((trainer.theta(), trainer.steps()), (&weights[..], 0));
+        // Nothing of it is left to the next step.
+        let [after, alone] = [&mut trainer, &mut other].map(|trainer| {
+            trainer.step(1e-30, &Rows::new(none.view(), &labels)).unwrap();
+            weights_sha256(trainer.theta())
+        });
+        assert_eq!(after, alone);
+    }
+}
+
+#[test]
 fn in_and_out_of_a_session_from_rows_and_from_images() {
     let network = mlp();
     let order = epoch_order(2, 0, train().len());
@@ -259,8 +290,8 @@ fn in_and_out_of_a_session_from_rows_and_from_images() {
         assert_eq!(trainer.steps(), 3);
         weights_sha256(trainer.theta())
     };
-    // Of 7 samples one comes after the other; of 20, 40 and 100 the first layer is cut, of 150 it is not.
-    for size in [7, 20, 40, 100, 150] {
+    // Of 7 samples one comes after the other; of 20, 40 and 100 the first layer is cut, of 300 it is not.
+    for size in [7, 20, 40, 100, 300] {
         let expected = digest(size, true, true, 1);
         for threads in [1, 2] {
             for in_session in [true, false] {

@@ -6,8 +6,8 @@ use super::run::{
     run_with, spread, train, uniform,
 };
 use super::{Checked, Options, gradients};
-use crate::contract::{Describe, Kind, Layer, Mode, ParamsPart, Part, Pass};
-use byhand_tensor::{Block, Input, Isa, Kept, LANES, Scalar, Tiles};
+use crate::contract::{Describe, Kind, Layer, Mode, Part, Pass};
+use byhand_tensor::{Block, Input, Isa, Kept, RowView, Scalar, Tiles};
 use std::ops::Range;
 
 /// One clause's check.
@@ -234,12 +234,10 @@ fn deferral<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Repo
                 let stepped = theta.iter().zip(&expected.dtheta).map(|(theta, dtheta)| theta - RATE * dtheta);
                 let wanted: Vec<f32> =
                     if rate.is_some() { stepped.collect() } else { expected.dtheta.clone() };
-                let all = ParamsPart::all(rows_in_all, deferred.tensors(&mut moved));
-                let (first, rest) = all.split_rows(rows_in_all / 2);
-                let (left, right) = rest.split_inputs(inputs / 2 / LANES * LANES);
-                for part in [first, left, right] {
-                    deferred.move_part(part, &kept, rate);
-                }
+                let mid = rows_in_all / 2;
+                let (first, rest) = deferred.tensors(&mut moved).split_rows(mid, rows_in_all);
+                deferred.move_rows(0..mid, &kept, rate, first);
+                deferred.move_rows(mid..rows_in_all, &kept, rate, rest);
                 let what = format!("{}, kept {how}", if rate.is_some() { "theta" } else { "dtheta" });
                 same_bits(report, Clause::Deferral, Some(isa), &what, block, &wanted, &moved);
             }
@@ -254,15 +252,16 @@ fn deferral<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Repo
     });
 }
 
-/// A layer that is fed rows, in two parts, and their parameter gradient at once and kept: the bits of samples laid out as a block. And its
-/// sums over each half of the inputs, of tiles: of whole numbers, whose sums are exact in any order, both together are what one is.
+/// A layer that is fed rows, in two parts, and their parameter gradient at once and kept: the bits of samples laid out as a block.
 fn rows_as_they_come<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report) {
-    let Some(deferred) = Layer::<f32>::as_deferred(layer).filter(|layer| layer.takes_rows()) else { return };
-    let outputs = layer.output().features();
+    let (inputs, outputs) = (layer.input().features(), layer.output().features());
+    let deferred = Layer::<f32>::as_deferred(layer).filter(|layer| layer.takes_rows(inputs));
+    let Some(deferred) = deferred else { return };
     each(options, |isa, block| {
         let data = reals(layer, block.samples(), &mut rng(options.seed + 14));
         let pass = train(block);
         let x: Vec<f32> = numbers(&data.x);
+        let x = RowView::new(inputs, &x);
         let dy: Vec<f32> = lay_gradient(block, outputs, &data.dy);
         let theta: Vec<f32> = numbers(&data.theta);
         let expected = run::<f32, L>(layer, pass, &data);
@@ -272,38 +271,22 @@ fn rows_as_they_come<L: Checked + ?Sized>(layer: &L, options: &Options, report: 
         for part in [0..outputs / 2, outputs / 2..outputs].into_iter().filter(|part| !part.is_empty()) {
             let lanes = block.lanes();
             let y = Tiles::new(block, &mut y).part(part.start * lanes..part.end * lanes);
-            deferred.forward_part(&pass, &theta, part.clone(), Input::Rows(&x), y, &mut [], &mut scratch);
+            deferred.forward_part(&pass, &theta, part.clone(), Input::Rows(x), y, &mut [], &mut scratch);
             let (_, rest) = deferred.tensors(&mut dtheta).split_rows(part.start, outputs);
             let (own, _) = rest.split_rows(part.len(), outputs - part.start);
             scratch.fill(f32::NAN);
             let part = Part { outputs: part, dtheta: Some(own), dx: None };
-            deferred.backward_part(&pass, &theta, Input::Rows(&x), &[], &dy, part, &mut scratch);
+            deferred.backward_part(&pass, &theta, Input::Rows(x), &[], &dy, part, &mut scratch);
         }
         let live = |values: &[f32]| numbers::<f32>(&rows(block, outputs, values));
         same_bits(report, Clause::Rows, Some(isa), "y", block, &live(&expected.y), &live(&y));
         same_bits(report, Clause::Rows, Some(isa), "dtheta", block, &expected.dtheta, &dtheta);
         let mut kept = vec![f32::NAN; deferred.kept_len(block, true)];
-        deferred.keep(block, Input::Rows(&x), &dy, 0, &mut kept);
-        let kept = [Kept::new(block, block, &kept).with_rows(&x)];
+        deferred.keep(block, Input::Rows(x), &dy, 0, &mut kept);
+        let kept = [Kept::new(block, block, &kept).with_rows(x)];
         let mut moved = vec![0.0; theta.len()];
-        deferred.move_part(ParamsPart::all(outputs, deferred.tensors(&mut moved)), &kept, None);
+        deferred.move_rows(0..outputs, &kept, None, deferred.tensors(&mut moved));
         same_bits(report, Clause::Rows, Some(isa), "dtheta, dy kept", block, &expected.dtheta, &moved);
-
-        if block.lanes() == 1 {
-            return;
-        }
-        let data = integers(layer, block.samples(), &mut rng(options.seed + 15));
-        let (x, theta): (Vec<f32>, Vec<f32>) = (numbers(&data.x), numbers(&data.theta));
-        let expected = run::<f32, L>(layer, pass, &data);
-        let (inputs, mut y) = (layer.input().features(), vec![0.0; dy.len()]);
-        let middle = inputs.div_ceil(2 * LANES) * LANES;
-        for half in [0..middle, middle..inputs].into_iter().filter(|half| !half.is_empty()) {
-            let mut sums = vec![f32::NAN; y.len()];
-            scratch.fill(f32::NAN);
-            deferred.forward_of(block, &theta, half, Input::Rows(&x), &mut sums, &mut scratch);
-            y.iter_mut().zip(&sums).for_each(|(y, sum)| *y += sum);
-        }
-        same_bits(report, Clause::Rows, Some(isa), "y in halves", block, &live(&expected.y), &live(&y));
     });
 }
 

@@ -34,8 +34,12 @@ impl<T: Scalar> Forward<'_, T> {
     /// Samples that lie one after the other.
     #[inline(always)]
     pub(super) fn rows<V: Vector<Elem = T>>(self) {
-        let Self { dense: Dense { inputs, outputs }, block, w, b, x, y, y_features, scratch, .. } = self;
-        let (samples, x) = (block.samples(), x.numbers());
+        let Self { dense: Dense { inputs, outputs }, block, w, b, x, y, y_features, scratch } = self;
+        let samples = block.samples();
+        let x = match x {
+            Input::Block(x) => x,
+            Input::Rows(rows) => rows.as_slice().expect("checked"),
+        };
         if samples == 1 {
             // SAFETY: the lengths were checked against the sizes.
             return unsafe { matrix_vector::<V>(w, b, x, y.into_slice()) };
@@ -127,7 +131,7 @@ fn lay_out<V: Vector, const N: usize>(
     match x {
         Input::Rows(x) => {
             groups.fill(V::Elem::ZERO);
-            for (s, x) in x.chunks_exact(inputs).enumerate() {
+            for (s, x) in x.iter().enumerate() {
                 for (group, x) in groups.chunks_exact_mut(LANES).zip(x.chunks_exact(N)) {
                     group[s * N..][..N].copy_from_slice(x);
                 }

@@ -5,7 +5,7 @@ use super::{Dense, chunks};
 use crate::conv::gradient::add_row;
 use crate::micro::{FAR, Tile, cover, held, product};
 use crate::simd::{Kernel, Vector, prefetch};
-use crate::{Block, Input, LANES, Scalar, Tiles};
+use crate::{Block, Input, LANES, RowView, Scalar};
 use std::ops::Range;
 
 /// What [`Dense::keep`] kept.
@@ -17,7 +17,7 @@ pub struct Kept<'a, T> {
     pub(super) room: usize,
     pub(super) numbers: &'a [T],
     /// x, if it was not kept.
-    pub(super) rows: Option<&'a [T]>,
+    pub(super) rows: Option<RowView<'a, T>>,
 }
 
 impl<'a, T> Kept<'a, T> {
@@ -28,15 +28,15 @@ impl<'a, T> Kept<'a, T> {
 
     /// The same with x as rows, where only dy was kept.
     #[must_use]
-    pub fn with_rows(self, rows: &'a [T]) -> Self {
+    pub fn with_rows(self, rows: RowView<'a, T>) -> Self {
         Self { rows: Some(rows), ..self }
     }
 
     /// Where x lies. The distances that are constants are told as such.
     #[inline(always)]
-    fn x(&self, inputs: usize) -> Strip<T> {
-        match self.rows {
-            Some(rows) => Strip { x: rows.as_ptr(), sample: inputs, sixteen: LANES },
+    fn x(&self) -> Strip<T> {
+        match &self.rows {
+            Some(rows) => Strip { x: rows.numbers.as_ptr(), sample: rows.apart, sixteen: LANES },
             None => Strip { x: self.numbers.as_ptr(), sample: LANES, sixteen: self.room * LANES },
         }
     }
@@ -128,13 +128,12 @@ impl<T: Scalar> Kernel<T> for Keep<'_, T> {
     }
 }
 
-pub(crate) struct Move<'a, T> {
+pub(crate) struct MoveRows<'a, T> {
     pub(super) dense: Dense,
     pub(super) rows: Range<usize>,
-    pub(super) inputs: Range<usize>,
     pub(super) kept: &'a [Kept<'a, T>],
     pub(super) rate: Option<T>,
-    pub(super) w: Tiles<'a, T>,
+    pub(super) w: &'a mut [T],
     pub(super) b: Option<&'a mut [T]>,
 }
 
@@ -147,24 +146,22 @@ fn moved<V: Vector>(old: V, gradient: V, rate: Option<V::Elem>) -> V {
     }
 }
 
-impl<T: Scalar> Kernel<T> for Move<'_, T> {
+impl<T: Scalar> Kernel<T> for MoveRows<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run<V: Vector<Elem = T>>(self) {
-        let Self { dense, rows, inputs: part, kept, rate, w, b } = self;
+        let Self { dense, rows, kept, rate, w, b } = self;
         let (inputs, first) = (dense.inputs, rows.start);
-        let is_whole = part.len() == inputs;
         let samples: usize = kept.iter().map(|kept| kept.block.samples()).sum();
-        if is_whole
-            && samples == 1
+        if samples == 1
             && let [kept] = kept
             && kept.room == 1
         {
             // One sample: its weight is best walked through as it lies.
-            let x = &kept.rows.unwrap_or(kept.numbers)[..inputs];
+            let x = &kept.rows.map_or(kept.numbers, |rows| rows.numbers)[..inputs];
             let dy = &kept.dy(inputs)[rows];
-            for (&d, w) in dy.iter().zip(w.into_slice().chunks_exact_mut(inputs)) {
+            for (&d, w) in dy.iter().zip(w.chunks_exact_mut(inputs)) {
                 move_along::<V>(rate, d, x, w);
             }
             if let Some(b) = b {
@@ -183,20 +180,19 @@ impl<T: Scalar> Kernel<T> for Move<'_, T> {
                 }
             }
         }
-        if is_whole
-            && samples <= FEW
+        if samples <= FEW
             && let Some(few) = FewSamples::of(inputs, kept)
         {
-            return move_by_few::<V>(inputs, rows, &few, rate, w.into_slice());
+            return move_by_few::<V>(inputs, rows, &few, rate, w);
         }
-        let columns = part.len().div_ceil(V::LANES);
+        let columns = inputs.div_ceil(V::LANES);
         let shape @ (_, width) = V::best_shape(rows.len(), columns, FAR);
         // A strip of x that fits into half of the first cache stays there while all rows of W pass; where not even a panel
         // does, one that leaves room in the second.
         let vectors = |numbers: usize| numbers / (samples.max(1) * V::LANES);
         let far = vectors(4096) < LANES / V::LANES;
         let strip = vectors(if far { 65536 } else { 4096 });
-        let tile = OuterProducts { dense, first: rows.start, part, kept, rate, far, w: w.start };
+        let tile = OuterProducts { dense, first, kept, rate, far, w: w.as_mut_ptr() };
         let strip = strip.max(1).next_multiple_of(width);
         let mut from = 0;
         while from < columns && !rows.is_empty() {
@@ -261,11 +257,11 @@ impl<T: Scalar> FewSamples<T> {
     #[inline(always)]
     fn of(inputs: usize, kept: &[Kept<'_, T>]) -> Option<Self> {
         let first = kept.first()?;
-        let (sixteen, output) = (first.x(inputs).sixteen, first.room);
+        let (sixteen, output) = (first.x().sixteen, first.room);
         let mut few =
             Self { count: 0, x: [std::ptr::null(); FEW], sixteen, dy: [std::ptr::null(); FEW], output };
         for kept in kept {
-            let (Strip { x, sample, sixteen }, dy) = (kept.x(inputs), kept.dy(inputs));
+            let (Strip { x, sample, sixteen }, dy) = (kept.x(), kept.dy(inputs));
             if (sixteen, kept.room) != (few.sixteen, few.output) {
                 return None;
             }
@@ -460,8 +456,6 @@ struct OuterProducts<'a, T> {
     dense: Dense,
     /// The output that row 0 belongs to.
     first: usize,
-    /// The inputs that the columns belong to.
-    part: Range<usize>,
     kept: &'a [Kept<'a, T>],
     rate: Option<T>,
     /// Whether x comes from the second cache.
@@ -477,8 +471,8 @@ impl<T: Scalar> Tile<T> for OuterProducts<'_, T> {
         c0: usize,
         fresh: (usize, usize),
     ) {
-        let Self { dense, first, ref part, kept, rate, far, w } = *self;
-        let (inputs, i, end) = (dense.inputs, c0 * V::LANES, part.len());
+        let Self { dense, first, kept, rate, far, w } = *self;
+        let (inputs, i) = (dense.inputs, c0 * V::LANES);
         let mut acc = [[V::splat(V::Elem::ZERO); C]; R];
         // SAFETY: the caller vouches for rows and columns; the slices were checked against the sizes.
         unsafe {
@@ -490,10 +484,10 @@ impl<T: Scalar> Tile<T> for OuterProducts<'_, T> {
                 }
             }
             for kept in kept {
-                let Strip { x, sample, sixteen } = kept.x(inputs);
+                let Strip { x, sample, sixteen } = kept.x();
                 let mut b = [x; C];
                 for c in 0..C {
-                    let i = part.start + i + c * V::LANES;
+                    let i = i + c * V::LANES;
                     b[c] = x.add(i / LANES * sixteen + i % LANES);
                 }
                 let (dy, room, k) = (kept.dy(inputs).as_ptr(), kept.room, kept.block.samples());
@@ -503,7 +497,7 @@ impl<T: Scalar> Tile<T> for OuterProducts<'_, T> {
                     product::<V, R, C, false, 0>(&mut acc, dy, room, first + o, b, sample, k);
                 }
             }
-            if fresh == (o, c0) && i + C * V::LANES <= end {
+            if fresh == (o, c0) && i + C * V::LANES <= inputs {
                 // Nearly always: nothing done before, no short vector.
                 for r in 0..R {
                     for c in 0..C {
@@ -517,7 +511,7 @@ impl<T: Scalar> Tile<T> for OuterProducts<'_, T> {
             let copy = acc;
             let sums = copy.as_ptr().cast();
             let (rows, columns) = (fresh.0.saturating_sub(o)..R, fresh.1.saturating_sub(c0)..C);
-            V::apart(MovePart { sums, width: C, rows, columns, left: end - i, inputs, rate, w });
+            V::apart(MovePart { sums, width: C, rows, columns, left: inputs - i, inputs, rate, w });
         }
     }
 }
@@ -530,7 +524,7 @@ struct MovePart<T> {
     /// What is not done.
     rows: Range<usize>,
     columns: Range<usize>,
-    /// Inputs from the tile's first to the last.
+    /// Inputs from the tile's first to the last of all.
     left: usize,
     inputs: usize,
     rate: Option<T>,

@@ -9,7 +9,7 @@ use crate::micro::{Tile, best_shape, cost, cover, product};
 use crate::simd::{Kernel, Vector};
 use crate::{Block, GeometryError, Input, LANES, Scalar, Tiles};
 pub use gradient::Kept;
-use gradient::{Keep, Move};
+use gradient::{Keep, MoveRows};
 use std::ops::Range;
 
 /// Columns of the weight that the input gradient copies side by side: a multiple of every register tile's rows.
@@ -40,11 +40,11 @@ impl Dense {
         Ok(Self { inputs, outputs })
     }
 
-    /// Whether [rows](Input::Rows) may be taken, which are laid out as tiles some inputs at a time, in the first cache, while the gradient of the
-    /// parameters reads them as they are: no vector must reach into the next row, and samples that lie a power of two apart would drive each
-    /// other from the cache.
-    pub fn takes_rows(&self) -> bool {
-        self.inputs % (2 * LANES) == LANES
+    /// Whether [rows](Input::Rows) may be taken that lie so many numbers apart. They are laid out as tiles some inputs at a time, in the
+    /// first cache, while the gradient of the parameters reads them as they are: no vector must reach beyond them, and samples that lie a
+    /// power of two apart would drive each other from the cache.
+    pub fn takes_rows(&self, apart: usize) -> bool {
+        self.inputs.is_multiple_of(LANES) && apart % (2 * LANES) == LANES
     }
 
     /// Scratch that each of the passes may use.
@@ -63,16 +63,13 @@ impl Dense {
         if block.lanes() == 1 { 0 } else { few::tile_len(self).max(self.outputs * PANEL) }
     }
 
-    /// `y = W x + b`: `[outputs x 16] = [outputs x inputs] * [inputs x 16]` for each tile; of tiles also with only those terms of
-    /// the sums that are of `inputs`, whole sixteens but for the last. Overwrites `y`.
+    /// `y = W x + b`: `[outputs x 16] = [outputs x inputs] * [inputs x 16]` for each tile. Overwrites `y`.
     ///
     /// # Panics
-    /// If something has not the length its shape says, rows are given that may not be, or there are not such inputs, or none, or only
-    /// some of samples that are not in tiles.
+    /// If something has not the length its shape says, or rows are given that may not be.
     #[track_caller]
     pub fn forward<T: Scalar>(
         &self,
-        inputs: Range<usize>,
         block: Block,
         w: &[T],
         b: Option<&[T]>,
@@ -80,18 +77,15 @@ impl Dense {
         y: Tiles<'_, T>,
         scratch: &mut [T],
     ) {
-        self.check_part(&inputs);
-        let is_whole = inputs.len() == self.inputs;
-        assert!(is_whole || (!inputs.is_empty() && block.lanes() == LANES), "dense: {inputs:?} of {block:?}");
         self.check_weight(w.len());
         self.check_input(block, x);
         if let Input::Rows(_) = x {
-            Self::check_scratch(row_chunk(inputs.len(), block.tiles()) * block.len(1), scratch.len());
+            Self::check_scratch(row_chunk(self.inputs, block.tiles()) * block.len(1), scratch.len());
         }
         Self::check_scratch(self.sums_len(block), scratch.len());
         assert!(b.is_none_or(|b| b.len() == self.outputs), "dense: bias must hold {} numbers", self.outputs);
         let y_features = y.features_apart(block, self.outputs);
-        T::dense_forward(Forward { dense: *self, inputs, block, w, b, x, y, y_features, scratch });
+        T::dense_forward(Forward { dense: *self, block, w, b, x, y, y_features, scratch });
     }
 
     /// `dx = W^T dy`: `[inputs x 16] = [inputs x outputs] * [outputs x 16]` for each tile, or the rows `inputs` of it, which are
@@ -151,9 +145,7 @@ impl Dense {
             Input::Block(_) => kept,
             Input::Rows(rows) => kept.with_rows(rows),
         };
-        assert_eq!(dw.len(), outputs.len() * self.inputs, "dense: length of the rows");
-        let dw = Tiles::new(Block::single(outputs.len()), dw);
-        self.move_part(outputs, 0..self.inputs, &[kept], None, dw, db);
+        self.move_rows(outputs, &[kept], None, dw, db);
     }
 
     /// Numbers that [`keep`](Self::keep) fills for a block, or for several that make up such a one, if its x are rows or not.
@@ -161,7 +153,7 @@ impl Dense {
         block.tiles() * block.lanes() * self.kept_features(of_rows)
     }
 
-    /// Keeps the operands of the parameter gradient of a block, for [`move_part`](Self::move_part): they become the samples
+    /// Keeps the operands of the parameter gradient of a block, for [`move_rows`](Self::move_rows): they become the samples
     /// from `first` on of `kept`, which has the [length](Self::kept_len) for all samples that are to be kept. There lie x in
     /// panels of sixteen inputs, `[panel][sample][16]`, and dy in columns, `[output][sample]`: the order in which their
     /// products walk through them, however many blocks they come from. Of rows only dy is kept, and x must be
@@ -178,48 +170,39 @@ impl Dense {
         T::dense_keep(Keep { dense: *self, block, x, dy, first, room, kept });
     }
 
-    /// What becomes of columns `inputs` of rows `rows` of a parameter by the gradient of all kept samples, `G = dy x^T` and `g = dy 1`:
-    /// with a rate `W -= rate * G` and `b -= rate * g`, a step of plain gradient descent whose gradient is never stored; without one
-    /// `W += G` and `b += g`. `w`, a tile a row, is that part, and `b` has those rows. Each number is summed over the samples in order.
+    /// What becomes of rows `rows` of a parameter by the gradient of all kept samples, `G = dy x^T` and `g = dy 1`: with a rate
+    /// `W -= rate * G` and `b -= rate * g`, a step of plain gradient descent whose gradient is never stored; without one
+    /// `W += G` and `b += g`. `w` and `b` are those rows. Each number is summed over the samples in order.
     ///
     /// # Panics
-    /// If there are not such rows and columns, or a slice has not the length its shape says.
+    /// If there are not such rows, or a slice has not the length its shape says.
     #[track_caller]
-    pub fn move_part<T: Scalar>(
+    pub fn move_rows<T: Scalar>(
         &self,
         rows: Range<usize>,
-        inputs: Range<usize>,
         kept: &[Kept<'_, T>],
         rate: Option<T>,
-        w: Tiles<'_, T>,
+        w: &mut [T],
         b: Option<&mut [T]>,
     ) {
         assert!(rows.start <= rows.end && rows.end <= self.outputs, "dense: rows {rows:?}");
-        self.check_part(&inputs);
-        let apart = w.features_apart(Block::single(rows.len()), inputs.len());
-        assert!(apart == self.inputs || rows.len() < 2, "dense: rows of the weight lie {apart} apart");
+        assert_eq!(w.len(), rows.len() * self.inputs, "dense: length of the rows");
         assert!(b.as_ref().is_none_or(|b| b.len() == rows.len()), "dense: length of the rows of the bias");
         for Kept { block, room, numbers, rows } in kept {
             assert!(block.samples() <= *room, "dense: {block:?} in a buffer for {room}");
             let features = self.kept_features(rows.is_some());
             assert_eq!(numbers.len(), room * features, "dense: length of what was kept");
             if let Some(rows) = rows {
-                self.check_input(*block, Input::Rows(rows));
+                self.check_input(*block, Input::Rows(*rows));
             }
         }
-        T::dense_move_part(Move { dense: *self, rows, inputs, kept, rate, w, b });
+        T::dense_move_rows(MoveRows { dense: *self, rows, kept, rate, w, b });
     }
 
     /// Kept numbers of a sample.
     fn kept_features(&self, of_rows: bool) -> usize {
         let x = if of_rows { 0 } else { self.inputs.next_multiple_of(LANES) };
         x + self.outputs
-    }
-
-    #[track_caller]
-    fn check_part(&self, inputs: &Range<usize>) {
-        let Range { start, end } = *inputs;
-        assert!(start <= end && end <= self.inputs && start % LANES == 0, "dense: inputs {inputs:?}");
     }
 
     #[track_caller]
@@ -234,9 +217,11 @@ impl Dense {
                 assert_eq!(x.len(), block.len(self.inputs), "dense: length of x for {block:?}");
             }
             Input::Rows(rows) => {
-                assert!(self.takes_rows(), "dense: {} inputs cannot be rows", self.inputs);
-                let len = block.samples() * self.inputs;
-                assert_eq!(rows.len(), len, "dense: length of the rows of {block:?}");
+                assert!(self.takes_rows(rows.apart), "dense: {} inputs cannot be rows", self.inputs);
+                let sizes = (rows.len(), rows.width());
+                assert_eq!(sizes, (block.samples(), self.inputs), "dense: rows of {block:?}");
+                let is_slice = rows.as_slice().is_some();
+                assert!(is_slice || block.lanes() == LANES, "dense: rows that lie apart are for tiles");
             }
         }
     }
@@ -331,6 +316,11 @@ impl<T: Scalar, const TRANSPOSED: bool> Tile<T> for RowsByLanes<T, TRANSPOSED> {
             for c in 0..C {
                 b[c] = x.add(column::<V>(x_features, c0 + c));
             }
+            for r in 0..R {
+                for c in 0..C {
+                    crate::simd::prefetch(y.wrapping_add(at(R + r, c)));
+                }
+            }
             product::<V, R, C, TRANSPOSED, 0>(&mut acc, a, a_row, r0, b, LANES, steps);
             // What a tile that began earlier computes again has been added to already; nearly always that is nothing.
             let done = if goes_on { (fresh.0 - r0, fresh.1 - c0) } else { (0, 0) };
@@ -391,8 +381,6 @@ impl Tiling {
 
 pub(crate) struct Forward<'a, T> {
     dense: Dense,
-    /// Those that are summed over.
-    inputs: Range<usize>,
     block: Block,
     w: &'a [T],
     b: Option<&'a [T]>,
@@ -408,28 +396,25 @@ impl<T: Scalar> Kernel<T> for Forward<'_, T> {
 
     #[inline(always)]
     fn run<V: Vector<Elem = T>>(self) {
-        let is_whole = self.inputs.len() == self.dense.inputs;
-        if is_whole && self.block.lanes() == 1 {
+        if self.block.lanes() == 1 {
             return self.rows::<V>();
         }
-        if is_whole && few::suits(&self.dense, self.block) {
+        if few::suits(&self.dense, self.block) {
             return self.few::<V>();
         }
-        let Self { dense: Dense { inputs, outputs }, inputs: part, block, w, b, x, y, y_features, scratch } =
-            self;
+        let Self { dense: Dense { inputs, outputs }, block, w, b, x, y, y_features, scratch } = self;
         let columns = columns::<V>(block);
         let tiling = Tiling::new::<V>(outputs, columns);
         let size = match x {
-            Input::Block(_) => chunk(part.len(), columns * V::LANES),
-            Input::Rows(_) => row_chunk(part.len(), block.tiles()),
+            Input::Block(_) => chunk(inputs, columns * V::LANES),
+            Input::Rows(_) => row_chunk(inputs, block.tiles()),
         };
-        for steps in chunks(part.len(), size) {
-            let steps = part.start + steps.start..part.start + steps.end;
+        for steps in chunks(inputs, size) {
             let (x, x_features) = match x {
                 Input::Block(x) => (&x[steps.start * LANES..], inputs),
                 Input::Rows(rows) => {
                     let tiles = &mut scratch[..block.len(steps.len())];
-                    pack_features::<V>(rows, inputs, steps.clone(), block, tiles);
+                    pack_features::<V>(rows, steps.clone(), block, tiles);
                     (&*tiles, steps.len())
                 }
             };
@@ -437,7 +422,7 @@ impl<T: Scalar> Kernel<T> for Forward<'_, T> {
                 a: w[steps.start..].as_ptr(),
                 a_row: inputs,
                 init: b.map_or(std::ptr::null(), |b| b.as_ptr()),
-                goes_on: steps.start > part.start,
+                goes_on: steps.start > 0,
                 steps: steps.len(),
                 x: x.as_ptr(),
                 x_features,

@@ -141,6 +141,21 @@ impl<T: Scalar> OptimizerState<T> {
         &self.values
     }
 
+    /// Number of slots.
+    pub(crate) fn slots(&self) -> usize {
+        self.values.len() / self.param_len.max(1)
+    }
+
+    /// One number a parameter.
+    pub(crate) fn slot(&self, slot: usize) -> &[T] {
+        &self.values[slot * self.param_len..][..self.param_len]
+    }
+
+    /// The same, to be written.
+    pub(crate) fn slot_mut(&mut self, slot: usize) -> &mut [T] {
+        &mut self.values[slot * self.param_len..][..self.param_len]
+    }
+
     /// All of it, to be updated.
     pub fn as_mut(&mut self) -> StateMut<'_, T> {
         let n = self.param_len.min(self.values.len());

@@ -18,12 +18,11 @@ use std::sync::{Arc, Mutex, OnceLock};
 use byhand_layers::Block;
 use byhand_layers::loss::{Loss, LossStats};
 use byhand_layers::{
-    Buffer, Deferred, Fed, Input, Kept, Loop, NamedParam, Network, ParamsPart, Pass, Share, Workspace,
-    vectorised,
+    Buffer, Deferred, Input, Kept, Loop, NamedParam, Network, Pass, RowView, Share, Workspace, vectorised,
 };
 
 use self::crew::Crew;
-use self::cut::Cut;
+use self::cut::{Cut, Minibatch};
 pub use self::plan::{MAX_SHARDS, ShardPlan};
 use self::share::MoveRows;
 pub use self::source::{BatchSource, ImageBatch, Preprocess, Rows};
@@ -98,6 +97,7 @@ pub struct StepStats {
 /// ```
 #[derive(Debug)]
 pub struct Trainer {
+    /// What the shards compute: all layers but those that are [`Cut`] off.
     network: Network<f32>,
     loss: Box<dyn Loss<f32>>,
     config: StepConfig,
@@ -105,18 +105,20 @@ pub struct Trainer {
     /// Of a step, a sample.
     flops: u64,
     crew: Arc<Crew>,
-    /// But for what is [`Cut`] off.
+    /// Of `network`, as is what the optimiser remembers.
     theta: Buffer<f32>,
-    /// All of it, if somebody asked since the last step.
+    /// The first layers, if it pays to cut them in halves.
+    cut: Option<Box<Cut>>,
+    /// The weights of all layers, if somebody asked since the last step.
     gathered: OnceLock<Vec<f32>>,
     state: OptimizerState<f32>,
-    /// The halves of the first layer, if it is cut.
-    cut: Option<Cut>,
     shards: Vec<Shard>,
     /// Shards of the last step.
     active: usize,
     /// Each with room for the rows of a block.
     workers: Vec<Mutex<(Worker, Buffer<f32>)>>,
+    /// The network is fed rows.
+    takes_rows: bool,
     /// Which of the network's deferred layers keep their operands.
     keeps: Vec<bool>,
     /// The parameters of all other layers that are not frozen.
@@ -148,11 +150,19 @@ impl Trainer {
             return Err(TrainerError::Weights { expected: param_len, found: theta.len() });
         }
         let descends = config.optimizer.is_plain_descent();
-        let is_cut = descends && cut::pays(network, config.batch_size);
-        let keeps = keeps(network, config.batch_size, is_cut, 0);
+        let halves = cut::halves(network, config.batch_size);
+        let rest = halves.as_ref().map_or(network, |cut| &cut.rest).clone();
+        let (first, theta) = theta.split_at(param_len - rest.param_len());
+        let cut = halves.map(|halves| Cut::new(network, halves, &config.optimizer, config.batch_size, first));
+        let cut = cut.map(Box::new);
+        let flops = network.flops();
+        let (is_cut, network) = (cut.is_some(), &rest);
+        let takes_rows = !is_cut && network.takes_rows(network.input().features());
+        let keeps = keeps(network, config.batch_size, 0);
         let stored = stored(network, &keeps, 0);
         let merged_len = stored.iter().map(Range::len).sum();
-        let plan = plan_for(network, config.batch_size, merged_len, is_cut);
+        let own_flops = flops - cut.as_ref().map_or(0, |cut| cut.flops());
+        let plan = plan_of(network, own_flops, config.batch_size, merged_len);
         let crew = Arc::new(Crew::new(config.threads));
         let shards = plan.shards(config.batch_size);
         let largest_shard = plan.largest_shard(config.batch_size);
@@ -165,7 +175,7 @@ impl Trainer {
             crew.start()?;
         }
         let mut shards: Vec<_> =
-            (0..shards).map(|_| Shard::new(network, &keeps, is_cut, largest_shard)).collect();
+            (0..shards).map(|_| Shard::new(network, &keeps, is_cut, takes_rows, largest_shard)).collect();
         if let [_, second] = &mut *shards
             && descends
             && !is_cut
@@ -173,16 +183,16 @@ impl Trainer {
             && config.batch_size <= TWICE_SAMPLES
             && keeps.contains(&true)
         {
-            second.theta = Buffer::from(&*theta);
+            second.theta = Buffer::from(theta);
         }
         Ok(Trainer {
             network: network.clone(),
             loss: config.objective.loss(),
             config,
             plan,
-            flops: network.flops(),
-            state: OptimizerState::new(&config.optimizer, param_len),
-            cut: if is_cut { Cut::new(network, config.batch_size, &theta) } else { None },
+            flops,
+            state: OptimizerState::new(&config.optimizer, network.param_len()),
+            cut,
             shards,
             active: 0,
             workers: (0..threads_used)
@@ -191,6 +201,7 @@ impl Trainer {
                     Mutex::new((Worker::new(network, block, shares_layers), Worker::room(network, block)))
                 })
                 .collect(),
+            takes_rows,
             keeps,
             stored,
             frozen: 0,
@@ -198,7 +209,7 @@ impl Trainer {
             shares_update,
             shares_layers,
             crew,
-            theta: Buffer::from(&*theta),
+            theta: Buffer::from(theta),
             gathered: OnceLock::new(),
             scratch_len: 0,
             steps: 0,
@@ -239,28 +250,19 @@ impl Trainer {
     ///
     /// Reference: Brock and others, "FreezeOut: accelerate training by progressively freezing layers", 2017.
     pub fn freeze(&mut self, layers: usize) {
-        let trained = self.network.params().iter().find(|param| param.layer >= layers);
-        self.frozen = trained.map_or(self.theta.len(), |param| param.range.start);
-        self.keeps = keeps(&self.network, self.config.batch_size, self.cut.is_some(), self.frozen);
+        self.frozen = frozen(&self.network, layers);
+        self.keeps = keeps(&self.network, self.config.batch_size, self.frozen);
         self.stored = stored(&self.network, &self.keeps, self.frozen);
-        self.gather();
         self.renew();
-    }
-
-    /// Makes all weights those in `theta`, if the first layer is cut.
-    fn gather(&mut self) {
-        if let Some(cut) = &self.cut {
-            cut.gather(&mut self.theta);
+        if let Some(cut) = &mut self.cut {
+            cut.freeze(layers);
         }
     }
 
-    /// Makes the own weights of shards and halves those in `theta` again.
+    /// Makes the own weights of shards those in `theta` again.
     fn renew(&mut self) {
         for shard in self.shards.iter_mut().filter(|shard| !shard.theta.is_empty()) {
             shard.theta.copy_from_slice(&self.theta);
-        }
-        if let Some(cut) = &mut self.cut {
-            cut.renew(&self.theta);
         }
     }
 
@@ -269,22 +271,30 @@ impl Trainer {
         match &self.cut {
             None => &self.theta,
             Some(cut) => self.gathered.get_or_init(|| {
-                let mut theta = self.theta.to_vec();
-                cut.gather(&mut theta);
+                let mut theta = vec![0.0; cut.param_len() + self.theta.len()];
+                let (first, rest) = theta.split_at_mut(cut.param_len());
+                cut.put_theta(first);
+                rest.copy_from_slice(&self.theta);
                 theta
             }),
         }
     }
 
     /// The weights, when training is over.
-    pub fn into_theta(mut self) -> Vec<f32> {
-        self.gather();
-        self.theta.to_vec()
+    pub fn into_theta(self) -> Vec<f32> {
+        self.theta().to_vec()
     }
 
     /// What the optimiser remembers.
-    pub fn optimizer_state(&self) -> &OptimizerState<f32> {
-        &self.state
+    pub fn optimizer_state(&self) -> OptimizerState<f32> {
+        let Some(cut) = &self.cut else { return self.state.clone() };
+        let mut state = OptimizerState::new(&self.config.optimizer, cut.whole.param_len());
+        for slot in 0..state.slots() {
+            let (first, rest) = state.slot_mut(slot).split_at_mut(cut.param_len());
+            cut.put_state(slot, first);
+            rest.copy_from_slice(self.state.slot(slot));
+        }
+        state
     }
 
     /// Of each sample of the last step, in order: how much more its loss wanted of the output of its class, which is minus
@@ -311,10 +321,16 @@ impl Trainer {
 
     /// Continues another trainer's work.
     pub(crate) fn restore(&mut self, theta: Vec<f32>, state: OptimizerState<f32>, steps: u64) {
-        self.theta.copy_from_slice(&theta);
+        let first = theta.len() - self.theta.len();
+        if let Some(cut) = &mut self.cut {
+            cut.restore(&theta[..first], &state);
+        }
+        self.theta.copy_from_slice(&theta[first..]);
+        for slot in 0..self.state.slots() {
+            self.state.slot_mut(slot).copy_from_slice(&state.slot(slot)[first..]);
+        }
         self.gathered.take();
         self.renew();
-        self.state = state;
         self.steps = steps;
     }
 
@@ -345,7 +361,16 @@ impl Trainer {
         for (i, shard) in self.shards[..active].iter_mut().enumerate() {
             shard.samples = self.plan.shard(samples, i);
         }
-        self.forward_cut(batch);
+        let mut given = None;
+        if let Some(cut) = &mut self.cut {
+            given = batch.rows(0..samples);
+            if given.is_none() {
+                let worker = || lock(&self.workers[self.crew.thread() % self.workers.len()]);
+                let fill = |samples, rows: &mut [f32]| worker().0.fill_rows(batch, samples, rows);
+                cut.fill(&self.crew, batch, active, &fill);
+            }
+            cut.forward(&self.crew, Minibatch { rows: given, shards: &self.shards[..active] });
+        }
         let (theta, shards) = (&self.theta, &mut self.shards[..active]);
         let share = self.shares_layers.then_some(&*self.crew as &dyn Share);
         let scale = 1.0 / samples as f32;
@@ -357,7 +382,17 @@ impl Trainer {
             let mut guard = lock(&self.workers[self.crew.thread() % self.workers.len()]);
             let (worker, room) = &mut *guard;
             let Shard {
-                samples, theta: own, dtheta, rows, kept, residuals, stats, is_sound, is_bounded, ..
+                samples,
+                theta: own,
+                dtheta,
+                dx,
+                rows,
+                kept,
+                residuals,
+                stats,
+                is_sound,
+                is_bounded,
+                ..
             } = shard;
             let theta = if own.is_empty() {
                 &**theta
@@ -372,17 +407,22 @@ impl Trainer {
             for samples in self.plan.blocks(samples.clone()) {
                 let block = self.plan.block(samples.len());
                 let pass = Pass::train(block, self.config.seed, self.steps, samples.start as u64);
-                let (rows, fed) = if let Some(cut) = &self.cut {
-                    worker.take_labels(block, batch, samples.clone());
-                    let sums = cut.sums(samples.start, block);
-                    (Some(cut.rows(batch, samples)), Fed::Sums(sums))
+                let is_below = |numbers: &[f32]| all_below(numbers, largest_factor);
+                let rows = if let Some(cut) = &self.cut {
+                    worker.take_sums(block, batch, samples.clone(), cut.sums(samples.start, block));
+                    let mut images = cut.rows(given, samples).iter();
+                    *is_bounded = *is_bounded && (is_input_below || images.all(is_below));
+                    None
                 } else {
                     // Rows that are kept must stay, others need a place for a while only.
                     let room = if rows.is_empty() { &mut room[..] } else { &mut rows[first * features..] };
-                    let rows = worker.take(&self.network, block, batch, samples, room);
-                    (rows, rows.into())
+                    worker.take(&self.network, block, batch, samples, room)
                 };
-                *stats += worker.forward(&self.network, &*self.loss, theta, &pass, fed, scale, share);
+                let dx = match &self.cut {
+                    Some(cut) if cut.is_trained() => Some(&mut dx[first * features..][..block.len(features)]),
+                    _ => None,
+                };
+                *stats += worker.forward(&self.network, &*self.loss, theta, &pass, rows, scale, share);
                 worker.residuals(block, scale, &mut residuals[first..]);
                 worker.backward(
                     &self.network,
@@ -390,13 +430,15 @@ impl Trainer {
                     &pass,
                     rows,
                     dtheta,
+                    dx,
                     self.frozen,
                     &mut |place, layer, x, dy| {
                         if self.keeps[place] {
                             layer.keep(block, x, dy, first, &mut kept[place]);
-                            let is_below = |numbers| all_below(numbers, largest_factor);
-                            let is_x_below =
-                                (is_input_below && matches!(x, Input::Rows(_))) || is_below(x.numbers());
+                            let is_x_below = match x {
+                                Input::Block(x) => is_below(x),
+                                Input::Rows(rows) => is_input_below || rows.iter().all(is_below),
+                            };
                             *is_bounded = *is_bounded && is_x_below && is_below(dy);
                         }
                         self.keeps[place]
@@ -415,19 +457,20 @@ impl Trainer {
         }
         let is_sound = stats.loss.is_finite() && shards.iter().all(|shard| shard.is_sound);
         // Parameters may be moved without a look at their gradient if its factors are known to be small.
-        let descends = is_sound && shards.iter().all(|shard| shard.is_bounded);
-        if !descends {
-            let mut gradient = std::mem::take(&mut self.shards[0].dtheta);
-            self.move_kept(&mut gradient, &mut [], None, batch, Some(&self.crew));
-            self.shards[0].dtheta = gradient;
-            let gradient = &self.shards[0].dtheta;
-            let mut kept = kept_layers(&self.network, &self.keeps);
-            if !is_sound || !kept.all(|(_, range, _)| all_below(&gradient[range], LARGEST_GRADIENT)) {
-                drop(kept);
-                return Err(self.diverged(learning_rate, stats.loss));
-            }
+        let mut descends = is_sound && shards.iter().all(|shard| shard.is_bounded);
+        if let Some(cut) = &mut self.cut
+            && descends
+            && cut.is_deep()
+        {
+            let minibatch = Minibatch { rows: given, shards: &self.shards[..active] };
+            descends = cut.backward(&self.crew, minibatch, largest_factor);
         }
-        self.update(learning_rate, descends, batch);
+        if descends {
+            self.descend(learning_rate as f32, batch, given);
+        } else if !(self.store(batch, given) && is_sound) {
+            return Err(self.diverged(learning_rate, stats.loss));
+        }
+        self.update(learning_rate, descends);
         if shares_layers {
             self.crew.rest();
         }
@@ -435,101 +478,65 @@ impl Trainer {
         Ok(StepStats { loss: stats.loss / samples as f64, correct: stats.correct, samples })
     }
 
-    /// Makes the sums of the first layer, if it is cut.
-    fn forward_cut(&mut self, batch: &dyn BatchSource) {
-        let Trainer { network, plan, crew, theta, cut, shards, active, workers, .. } = self;
-        let Some((cut, (_, layer))) = cut.as_mut().zip(network.row_layer()) else { return };
-        let worker = || lock(&workers[crew.thread() % workers.len()]);
-        cut.fill(crew, batch, *active, &|samples, rows| worker().0.fill_rows(batch, samples, rows));
-        cut.forward(
-            crew,
-            batch,
-            &shards[..*active],
-            theta,
-            &|inputs, params, mut rows, samples, mut sums| {
-                let mut worker = worker();
-                for samples in plan.blocks(samples) {
-                    let block = plan.block(samples.len());
-                    let (own_rows, own_sums);
-                    (own_rows, rows) = rows.split_at(samples.len() * network.input().features());
-                    (own_sums, sums) = sums.split_at_mut(block.len(layer.rows()));
-                    let (x, scratch) = (Input::Rows(own_rows), worker.0.scratch_mut());
-                    layer.forward_of(block, params, inputs.clone(), x, own_sums, scratch);
-                }
-            },
-        );
-    }
-
-    /// Moves the weights of the layers that keep along what the shards kept, and those that are a shard's or a half's own alike.
-    fn descend(&mut self, rate: f32, batch: &dyn BatchSource) {
+    /// Moves the weights of the layers that keep along what the shards kept, and those that are a shard's own alike.
+    fn descend(&mut self, rate: f32, batch: &dyn BatchSource, given: Option<&[f32]>) {
         let mut theta = std::mem::take(&mut self.theta);
-        let mut right = self.cut.as_mut().map(|cut| std::mem::take(cut.right_mut())).unwrap_or_default();
         let mut own =
             self.shards.last_mut().map(|shard| std::mem::take(&mut shard.theta)).unwrap_or_default();
-        if own.is_empty() {
-            self.move_kept(&mut theta, &mut right, Some(rate), batch, Some(&self.crew));
-        } else {
-            self.crew.join(
-                || self.move_kept(&mut theta, &mut [], Some(rate), batch, None),
-                || self.move_kept(&mut own, &mut [], Some(rate), batch, None),
-            );
+        let mut cut = self.cut.take();
+        match &mut cut {
+            Some(cut) if cut.is_trained() => {
+                self.call_for(&self.crew);
+                let minibatch = Minibatch { rows: given, shards: &self.shards[..self.active] };
+                cut.descend(&self.crew, minibatch, rate, || {
+                    self.move_kept(&mut theta, Some(rate), batch, Some(&self.crew));
+                });
+            }
+            _ if own.is_empty() => self.move_kept(&mut theta, Some(rate), batch, Some(&self.crew)),
+            _ => self.crew.join(
+                || self.move_kept(&mut theta, Some(rate), batch, None),
+                || self.move_kept(&mut own, Some(rate), batch, None),
+            ),
         }
+        self.cut = cut;
         self.theta = theta;
-        if let Some(cut) = &mut self.cut {
-            *cut.right_mut() = right;
-        }
         if let Some(shard) = self.shards.last_mut() {
             shard.theta = own;
         }
     }
 
-    /// Moves the weights of the layers that keep along what the shards kept, or without a rate adds that to a gradient. With a crew
-    /// threads share it. Of a first layer that is cut the second half of the columns is moved in `right`, if it is not empty.
-    fn move_kept(
-        &self,
-        moved: &mut [f32],
-        right: &mut [f32],
-        rate: Option<f32>,
-        batch: &dyn BatchSource,
-        crew: Option<&Crew>,
-    ) {
-        let mut layers = kept_layers(&self.network, &self.keeps);
-        let halves = self.cut.as_ref().zip(crew).filter(|_| !right.is_empty() && self.keeps[0]);
-        let Some(((cut, crew), (place, range, layer))) =
-            halves.and_then(|halves| Some((halves, layers.next()?)))
-        else {
-            return self.move_layers(layers, 0, moved, rate, batch, crew);
+    /// Stores the gradient of the weights that were kept for. Whether that of all is small enough.
+    fn store(&mut self, batch: &dyn BatchSource, given: Option<&[f32]>) -> bool {
+        let mut gradient = std::mem::take(&mut self.shards[0].dtheta);
+        let mut cut = self.cut.take();
+        let mut store_kept = || self.move_kept(&mut gradient, None, batch, Some(&self.crew));
+        let is_cut_sound = match &mut cut {
+            Some(cut) if cut.is_trained() => {
+                let minibatch = Minibatch { rows: given, shards: &self.shards[..self.active] };
+                cut.store(&self.crew, minibatch, LARGEST_GRADIENT, store_kept)
+            }
+            _ => {
+                store_kept();
+                true
+            }
         };
-        let (moved, others) = moved.split_at_mut(range.end);
-        let [left, right] = [&mut moved[range.clone()], right]
-            .map(|params| ParamsPart::all(layer.rows(), layer.tensors(params)));
-        let kept = self.kept(place, batch);
-        let rows = MoveRows::new(layer, range.len(), &kept[..self.active], self.samples(), rate);
-        self.call_for(crew);
-        // Whoever begins first has time left for the other layers.
-        rows.run_halves(crew, cut.halves(left, right), || {
-            self.move_layers(layers, range.end, others, rate, batch, Some(crew));
-        });
+        self.cut = cut;
+        self.shards[0].dtheta = gradient;
+        let gradient = &self.shards[0].dtheta;
+        let mut kept = kept_layers(&self.network, &self.keeps);
+        is_cut_sound && kept.all(|(_, range, _)| all_below(&gradient[range], LARGEST_GRADIENT))
     }
 
-    /// Moves some of those layers; `moved` begins with number `start` of all parameters.
-    fn move_layers<'a>(
-        &self,
-        layers: impl Iterator<Item = (usize, Range<usize>, &'a dyn Deferred<f32>)>,
-        start: usize,
-        moved: &mut [f32],
-        rate: Option<f32>,
-        batch: &dyn BatchSource,
-        crew: Option<&Crew>,
-    ) {
-        for (place, range, layer) in layers {
+    /// Moves the weights of the layers that keep along what the shards kept, or without a rate adds that to a gradient. With a crew
+    /// threads share it.
+    fn move_kept(&self, moved: &mut [f32], rate: Option<f32>, batch: &dyn BatchSource, crew: Option<&Crew>) {
+        for (place, range, layer) in kept_layers(&self.network, &self.keeps) {
             let kept = self.kept(place, batch);
             let rows = MoveRows::new(layer, range.len(), &kept[..self.active], self.samples(), rate);
             if let Some(crew) = crew.filter(|_| rows.pays()) {
                 self.call_for(crew);
             }
-            let moved = layer.tensors(&mut moved[range.start - start..range.end - start]);
-            rows.run(crew, ParamsPart::all(layer.rows(), moved));
+            rows.run(crew, layer.tensors(&mut moved[range]));
         }
     }
 
@@ -539,14 +546,10 @@ impl Trainer {
         let mut kept = [Kept::default(); MAX_SHARDS];
         for (kept, shard) in kept.iter_mut().zip(&self.shards[..self.active]) {
             *kept = Kept::new(self.plan.block(shard.samples.len()), shard.largest, &shard.kept[place]);
-            if place == 0 && self.network.takes_rows() {
-                let samples = shard.samples.clone();
-                *kept = kept.with_rows(match &self.cut {
-                    Some(cut) => cut.rows(batch, samples),
-                    None => {
-                        batch.rows(samples).unwrap_or_else(|| &shard.rows[..shard.samples.len() * features])
-                    }
-                });
+            if place == 0 && self.takes_rows {
+                let rows = batch.rows(shard.samples.clone());
+                let rows = rows.unwrap_or_else(|| &shard.rows[..shard.samples.len() * features]);
+                *kept = kept.with_rows(RowView::new(features, rows));
             }
         }
         kept
@@ -564,14 +567,26 @@ impl Trainer {
         }
     }
 
-    /// Moves all parameters; those of layers that keep without a stored gradient if they descend.
-    fn update(&mut self, learning_rate: f64, descends: bool, batch: &dyn BatchSource) {
-        if descends {
-            self.descend(learning_rate as f32, batch);
-        } else {
-            self.gather();
-        }
+    /// Moves all weights whose gradient is stored: those of layers that keep only if they do not descend.
+    fn update(&mut self, learning_rate: f64, descends: bool) {
         let update = Update { optimizer: self.config.optimizer, step: self.steps, learning_rate };
+        let mut cut = self.cut.take();
+        match &mut cut {
+            Some(cut) if cut.is_trained() && !descends => {
+                let (crew, shards) = (Arc::clone(&self.crew), self.active);
+                self.call_for(&crew);
+                cut.update(&crew, shards, update, || self.update_rest(update, descends));
+            }
+            _ => self.update_rest(update, descends),
+        }
+        self.cut = cut;
+        if !descends {
+            self.renew();
+        }
+    }
+
+    /// The same of the layers that are not cut.
+    fn update_rest(&mut self, update: Update, descends: bool) {
         // Each range, and how many shards have a gradient of it.
         let kept =
             kept_layers(&self.network, &self.keeps).filter(|_| !descends).map(|(_, range, _)| (range, 1));
@@ -588,24 +603,27 @@ impl Trainer {
                 update.apply(part);
             }
         }
-        if !descends {
-            self.renew();
-        }
     }
 
     /// Says what diverged, and leaves the gradients at zero, as a step begins.
     #[cold]
     fn diverged(&mut self, learning_rate: f64, loss: f64) -> Diverged {
         self.crew.rest();
-        let mut dtheta = vec![0.0; self.theta.len()];
+        let first_len = self.cut.as_ref().map_or(0, |cut| cut.param_len());
+        let mut dtheta = vec![0.0; first_len + self.theta.len()];
+        let (first, rest) = dtheta.split_at_mut(first_len);
         for shard in &mut self.shards {
-            add(&mut dtheta, &shard.dtheta);
+            add(rest, &shard.dtheta);
             shard.dtheta.fill(0.0);
         }
+        if let Some(cut) = &mut self.cut {
+            cut.take_gradient(first);
+        }
+        let whole = self.cut.as_ref().map_or(&self.network, |cut| &cut.whole);
         let name = |param: &NamedParam| format!("{} ({})", param.name, param.layer_name);
         let bad_gradient =
-            || self.network.params().iter().find(|p| !all_below(&dtheta[p.range.clone()], LARGEST_GRADIENT));
-        let (cause, tensor) = match self.network.first_non_finite(self.theta()) {
+            || whole.params().iter().find(|p| !all_below(&dtheta[p.range.clone()], LARGEST_GRADIENT));
+        let (cause, tensor) = match whole.first_non_finite(self.theta()) {
             Some(param) => (DivergenceCause::Weights, Some(name(param))),
             None if loss.is_finite() => (DivergenceCause::Gradient, bad_gradient().map(name)),
             None => (DivergenceCause::Loss, bad_gradient().map(name)),
@@ -615,18 +633,20 @@ impl Trainer {
 }
 
 /// The plan of a network for minibatches of up to `batch_size`, if each shard has a gradient of `merged_len` parameters.
-pub(crate) fn plan_for(
-    network: &Network<f32>,
-    batch_size: usize,
-    merged_len: usize,
-    is_cut: bool,
-) -> ShardPlan {
-    let is_flat = network.is_flat();
-    // A first layer that is cut is not the shards' work.
-    let cut = network.row_layer().filter(|_| is_cut);
-    let (cut_flops, cut_len) = cut.map_or((0, 0), |(range, layer)| (2 * layer.flops(), range.len()));
-    let (flops, param_len) = (network.flops() - cut_flops, network.param_len() - cut_len);
-    ShardPlan::new(batch_size, flops, param_len, merged_len, sample_bytes(network), is_flat)
+pub(crate) fn plan_for(network: &Network<f32>, batch_size: usize, merged_len: usize) -> ShardPlan {
+    plan_of(network, network.flops(), batch_size, merged_len)
+}
+
+/// The same if a sample's work is so many FLOPs.
+fn plan_of(network: &Network<f32>, flops: u64, batch_size: usize, merged_len: usize) -> ShardPlan {
+    let (param_len, bytes) = (network.param_len(), sample_bytes(network));
+    ShardPlan::new(batch_size, flops, param_len, merged_len, bytes, network.is_flat())
+}
+
+/// How many parameters come before those of layer `layers`.
+fn frozen(network: &Network<f32>, layers: usize) -> usize {
+    let trained = network.params().iter().find(|param| param.layer >= layers);
+    trained.map_or(network.param_len(), |param| param.range.start)
 }
 
 /// Bytes of activations and gradients of one sample of a tile.
@@ -636,13 +656,13 @@ fn sample_bytes(network: &Network<f32>) -> usize {
 }
 
 /// Which of the deferred layers keep their operands: those that are not frozen and for which that is at most twice the
-/// numbers of their parameters, or that are cut. Else adding block by block to a gradient, which stays in a core's cache, moves less memory.
-fn keeps(network: &Network<f32>, batch_size: usize, is_cut: bool, frozen: usize) -> Vec<bool> {
+/// numbers of their parameters. Else adding block by block to a gradient, which stays in a core's cache, moves less memory.
+fn keeps(network: &Network<f32>, batch_size: usize, frozen: usize) -> Vec<bool> {
     let all = Block::single(batch_size);
-    let keeps = |(place, (range, layer)): (usize, (Range<usize>, &dyn Deferred<f32>))| {
-        range.start >= frozen && ((is_cut && place == 0) || layer.kept_len(all, false) <= 2 * range.len())
+    let keeps = |(range, layer): (Range<usize>, &dyn Deferred<f32>)| {
+        range.start >= frozen && layer.kept_len(all, false) <= 2 * range.len()
     };
-    network.deferred().enumerate().map(keeps).collect()
+    network.deferred().map(keeps).collect()
 }
 
 /// Whether layers that are shared by halves make up most of a step's work: between them the other threads would fall asleep.
@@ -708,7 +728,9 @@ struct Shard {
     largest: Block,
     /// Gradients of the layers that do not keep; in the first shard of all layers.
     dtheta: Buffer<f32>,
-    /// Of a network that takes its input as rows, keeps it and is not cut, where the minibatch does not lie in memory.
+    /// The gradient of the network's input, where the first layers are cut.
+    dx: Buffer<f32>,
+    /// Of a network that is fed rows and keeps them, where the minibatch does not lie in memory.
     rows: Buffer<f32>,
     /// What the others keep.
     kept: Vec<Buffer<f32>>,
@@ -724,8 +746,7 @@ struct Shard {
 }
 
 impl Shard {
-    fn new(network: &Network<f32>, keeps: &[bool], is_cut: bool, largest: Block) -> Shard {
-        let takes_rows = network.takes_rows();
+    fn new(network: &Network<f32>, keeps: &[bool], is_cut: bool, takes_rows: bool, largest: Block) -> Shard {
         let kept = network.deferred().zip(keeps).enumerate().map(|(place, ((_, layer), &keeps))| {
             let len = layer.kept_len(largest, place == 0 && takes_rows);
             Buffer::zeros(if keeps { len } else { 0 })
@@ -734,7 +755,8 @@ impl Shard {
             samples: 0..0,
             largest,
             dtheta: Buffer::zeros(network.param_len()),
-            rows: if keeps.first() == Some(&true) && !is_cut {
+            dx: Buffer::zeros(if is_cut { largest.len(network.input().features()) } else { 0 }),
+            rows: if takes_rows && keeps.first() == Some(&true) {
                 Worker::room(network, largest)
             } else {
                 Buffer::zeros(0)
@@ -759,6 +781,13 @@ struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
+    /// With one gradient.
+    fn of_one(theta: &'a mut [f32], gradient: &'a mut [f32], state: StateMut<'a, f32>) -> Part<'a> {
+        let mut dtheta: [&mut [f32]; MAX_SHARDS] = Default::default();
+        dtheta[0] = gradient;
+        Part { theta, dtheta, state, active: 1 }
+    }
+
     /// The first `mid` parameters and the others.
     #[inline(always)]
     fn split_at(self, mid: usize) -> (Part<'a>, Part<'a>) {

@@ -1,6 +1,8 @@
 //! Rows of a large layer, computed or moved by more than one thread: each row is summed by itself, whoever does it.
 
-use byhand_layers::{Deferred, Kept, ParamsPart, Share, first_half};
+use std::ops::Range;
+
+use byhand_layers::{Deferred, Kept, ParamsMut, Share, first_half};
 
 use super::crew::Crew;
 
@@ -74,35 +76,28 @@ impl<'a> MoveRows<'a> {
 
     /// All rows. Any thread of a crew may take any: each is summed by itself. Who takes some reads all that was kept, so there are no more
     /// parts than even out what threads are late by.
-    pub(super) fn run(self, crew: Option<&Crew>, params: ParamsPart<'_, f32>) {
+    pub(super) fn run(self, crew: Option<&Crew>, params: ParamsMut<'_, f32>) {
         match crew.filter(|crew| crew.threads() > 1) {
-            Some(crew) => self.share(crew, PARTS_A_THREAD * crew.threads(), params),
-            None => self.layer.move_part(params, self.kept, self.rate),
+            Some(crew) => self.run_parts(crew, PARTS_A_THREAD * crew.threads(), params),
+            None => self.layer.move_rows(0..self.layer.rows(), self.kept, self.rate, params),
         }
     }
 
-    /// All rows in [halves](super::cut::Cut::halves) of their columns, of which each thread has one; and after the first what is left to
-    /// do, `then`.
-    pub(super) fn run_halves(
-        self,
-        crew: &Crew,
-        [a, b]: [ParamsPart<'_, f32>; 2],
-        then: impl FnOnce() + Send,
-    ) {
-        let parts = crew.threads() / 2;
-        let first = || {
-            self.share(crew, parts, a);
-            then();
-        };
-        crew.join_after(self.kept.len(), first, || self.share(crew, parts, b));
+    /// All rows in so many parts at most, for as many threads.
+    pub(super) fn run_parts(self, crew: &Crew, parts: usize, params: ParamsMut<'_, f32>) {
+        self.share(crew, parts, 0..self.layer.rows(), params);
     }
 
-    fn share(self, crew: &Crew, parts: usize, params: ParamsPart<'_, f32>) {
-        let Some(half) = self.half(params.rows.len()).filter(|_| parts > 1) else {
-            return self.layer.move_part(params, self.kept, self.rate);
+    fn share(self, crew: &Crew, parts: usize, rows: Range<usize>, params: ParamsMut<'_, f32>) {
+        let Some(half) = self.half(rows.len()).filter(|_| parts > 1) else {
+            return self.layer.move_rows(rows, self.kept, self.rate, params);
         };
-        let (a, b) = params.split_rows(half);
-        let parts = parts / 2;
-        crew.join_after(self.kept.len(), || self.share(crew, parts, a), || self.share(crew, parts, b));
+        let (a, b) = params.split_rows(half, rows.len());
+        let middle = rows.start + half;
+        crew.join_after(
+            self.kept.len(),
+            || self.share(crew, parts / 2, rows.start..middle, a),
+            || self.share(crew, parts / 2, middle..rows.end, b),
+        );
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use byhand_layers::Block;
 use byhand_layers::loss::{Labels, Loss, LossStats};
-use byhand_layers::{Buffer, Fed, Keep, Network, Pass, Share, Workspace};
+use byhand_layers::{Buffer, Keep, Loop, Network, Pass, RowView, Share, Workspace, vectorised};
 
 use super::source::BatchSource;
 
@@ -28,7 +28,8 @@ impl Worker {
 
     /// Room for the rows of a block, to be given to [`take`](Worker::take): empty if the network takes none.
     pub(crate) fn room(network: &Network<f32>, block: Block) -> Buffer<f32> {
-        Buffer::zeros(if network.takes_rows() { block.samples() * network.input().features() } else { 0 })
+        let features = network.input().features();
+        Buffer::zeros(if network.takes_rows(features) { block.samples() * features } else { 0 })
     }
 
     /// Makes room for `scratch_len` bytes of scratch.
@@ -47,22 +48,35 @@ impl Worker {
         batch: &'a dyn BatchSource,
         samples: Range<usize>,
         room: &'a mut [f32],
-    ) -> Option<&'a [f32]> {
+    ) -> Option<RowView<'a, f32>> {
         self.take_labels(block, batch, samples.clone());
-        if !network.takes_rows() {
+        let features = network.input().features();
+        if !network.takes_rows(features) {
             self.reserve(batch.scratch_len());
             batch.fill(samples, block, self.workspace.input_mut(), &mut self.scratch);
             return None;
         }
-        batch.rows(samples.clone()).or_else(|| {
-            let room = &mut room[..samples.len() * network.input().features()];
+        let rows = batch.rows(samples.clone()).unwrap_or_else(|| {
+            let room = &mut room[..samples.len() * features];
             self.fill_rows(batch, samples, room);
-            Some(room)
-        })
+            room
+        });
+        Some(RowView::new(features, rows))
     }
 
-    /// Takes over the labels of samples whose features somebody has taken.
-    pub(crate) fn take_labels(&mut self, block: Block, batch: &dyn BatchSource, samples: Range<usize>) {
+    /// Takes over samples of whose input there are two sums to be added.
+    pub(crate) fn take_sums(
+        &mut self,
+        block: Block,
+        batch: &dyn BatchSource,
+        samples: Range<usize>,
+        sums: [&[f32]; 2],
+    ) {
+        self.take_labels(block, batch, samples);
+        vectorised(AddUp { sums, x: self.workspace.input_mut() });
+    }
+
+    fn take_labels(&mut self, block: Block, batch: &dyn BatchSource, samples: Range<usize>) {
         self.workspace.set_block(block);
         batch.labels(samples.clone(), &mut self.labels[..samples.len()]);
     }
@@ -73,11 +87,6 @@ impl Worker {
         batch.fill(samples.clone(), Block::single(samples.len()), rows, &mut self.scratch);
     }
 
-    /// Working memory of a layer, between blocks.
-    pub(crate) fn scratch_mut(&mut self) -> &mut [f32] {
-        self.workspace.scratch_mut()
-    }
-
     /// Runs the network forward on the samples [taken](Worker::take) last and takes the loss, whose gradient times `scale`
     /// is left for [`backward`](Worker::backward).
     pub(crate) fn forward(
@@ -86,12 +95,12 @@ impl Worker {
         loss: &dyn Loss<f32>,
         theta: &[f32],
         pass: &Pass,
-        fed: Fed<'_, f32>,
+        rows: Option<RowView<'_, f32>>,
         scale: f32,
         share: Option<&dyn Share>,
     ) -> LossStats {
         let labels = &self.labels[..pass.block.samples()];
-        network.forward_shared(pass, theta, fed, &mut self.workspace, share);
+        network.forward_shared(pass, theta, rows, &mut self.workspace, share);
         let (logits, dlogits) = self.workspace.output_and_grad_mut();
         loss.value_and_gradient(pass.block, logits, Labels(labels).into(), scale, dlogits)
     }
@@ -103,13 +112,14 @@ impl Worker {
         network: &Network<f32>,
         theta: &[f32],
         pass: &Pass,
-        rows: Option<&[f32]>,
+        rows: Option<RowView<'_, f32>>,
         dtheta: &mut [f32],
+        dx: Option<&mut [f32]>,
         frozen: usize,
         keep: &mut Keep<'_, f32>,
         share: Option<&dyn Share>,
     ) {
-        network.backward_keeping(pass, theta, rows, dtheta, &mut self.workspace, frozen, keep, share);
+        network.backward_keeping(pass, theta, rows, dtheta, dx, &mut self.workspace, frozen, keep, share);
     }
 
     /// Writes what [`Trainer::residuals`](super::Trainer::residuals) says of each sample of the last block, whose loss was
@@ -130,6 +140,24 @@ impl Worker {
     /// The labels of the last block, followed by rubbish.
     pub(crate) fn labels(&self) -> &[u8] {
         &self.labels
+    }
+}
+
+/// Both sums together.
+struct AddUp<'a> {
+    sums: [&'a [f32]; 2],
+    x: &'a mut [f32],
+}
+
+impl Loop for AddUp<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let [a, b] = self.sums;
+        for ((x, &a), &b) in self.x.iter_mut().zip(a).zip(b) {
+            *x = a + b;
+        }
     }
 }
 

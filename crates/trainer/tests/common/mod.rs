@@ -54,7 +54,19 @@ pub(crate) fn mlp() -> Network {
     Network::new(layers).unwrap()
 }
 
-/// Its first layer is large enough for threads to share it in steps of one shard.
+/// Two layers behind the first that are too small to be cut in halves.
+pub(crate) fn mlp3() -> Network {
+    let layers: Layers = vec![
+        Box::new(Dense::new(784, 50, true).unwrap()),
+        Box::new(Relu::new(Shape::flat(50))),
+        Box::new(Dense::new(50, 50, true).unwrap()),
+        Box::new(Relu::new(Shape::flat(50))),
+        Box::new(Dense::new(50, 10, true).unwrap()),
+    ];
+    Network::new(layers).unwrap()
+}
+
+/// Its first layers are large enough for threads to share them in steps of one shard.
 pub(crate) fn wide() -> Network {
     let layers: Layers = vec![
         Box::new(Flatten::new(Shape::new(1, 28, 28))),
