@@ -236,31 +236,34 @@ fn a_gradient_too_large_is_found_before_anything_moves() {
 }
 
 #[test]
-fn a_gradient_too_large_between_layers_is_found_before_anything_moves() {
-    // Inputs, activations and the gradient of the sums of the second layer are small; between both layers, which are cut in halves, weights of
-    // 1e30 make a gradient whose product with the input is not finite.
-    let network = wide();
-    let (first, second) = (784 * 256, 784 * 256 + 256);
-    let mut weights = theta(&network);
-    weights[..first].fill(0.0);
-    weights[first..second].fill(1e-30);
-    weights[second..second + 256 * 256].fill(1e30);
-    let labels: Vec<u8> = (0..24).map(|i| i % 10).collect();
-    let [large, none] = [1e15, 0.0].map(|x| Array2::from_elem((24, 784), x));
-    for threads in [1, 2] {
-        let config = StepConfig { batch_size: 24, threads, ..StepConfig::default() };
-        let [mut trainer, mut other] =
-            [(); 2].map(|()| Trainer::new(&network, weights.clone(), config).unwrap());
-        let diverged = trainer.step(0.1, &Rows::new(large.view(), &labels)).unwrap_err();
-        assert_eq!(diverged.cause, DivergenceCause::Gradient);
-        assert_eq!(diverged.tensor.as_deref(), Some("1.weight (dense)"));
-        assert_eq!((trainer.theta(), trainer.steps()), (&weights[..], 0));
-        // Nothing of it is left to the next step.
-        let [after, alone] = [&mut trainer, &mut other].map(|trainer| {
-            trainer.step(1e-30, &Rows::new(none.view(), &labels)).unwrap();
-            weights_sha256(trainer.theta())
-        });
-        assert_eq!(after, alone);
+fn a_gradient_too_large_behind_small_ones_is_found_before_anything_moves() {
+    // Inputs, activations and the gradients of the layers behind are small; weights of 1e30 in the second layer make a gradient of the first one's
+    // sums whose product with the input is not finite. Of the first network both layers are cut in halves, of the other the first alone.
+    for (network, tensor) in [(wide(), "1.weight (dense)"), (mlp3(), "0.weight (dense)")] {
+        let [first, bias, second] = [0, 1, 2].map(|tensor| network.params()[tensor].range.clone());
+        let (inputs, mut weights) = (second.len() / bias.len(), theta(&network));
+        weights[first].fill(0.0);
+        weights[bias].fill(1e-30);
+        for (output, row) in weights[second].chunks_exact_mut(inputs).enumerate() {
+            row.fill(if output % 2 == 0 { 1e30 } else { -1e30 });
+        }
+        let labels: Vec<u8> = (0..24).map(|i| i % 10).collect();
+        let [large, none] = [1e15, 0.0].map(|x| Array2::from_elem((24, 784), x));
+        for threads in [1, 2] {
+            let config = StepConfig { batch_size: 24, threads, ..StepConfig::default() };
+            let [mut trainer, mut other] =
+                [(); 2].map(|()| Trainer::new(&network, weights.clone(), config).unwrap());
+            let diverged = trainer.step(0.1, &Rows::new(large.view(), &labels)).unwrap_err();
+            assert_eq!(diverged.cause, DivergenceCause::Gradient);
+            assert_eq!(diverged.tensor.as_deref(), Some(tensor));
+            assert_eq!((trainer.theta(), trainer.steps()), (&weights[..], 0));
+            // Nothing of it is left to the next step.
+            let [after, alone] = [&mut trainer, &mut other].map(|trainer| {
+                trainer.step(1e-30, &Rows::new(none.view(), &labels)).unwrap();
+                weights_sha256(trainer.theta())
+            });
+            assert_eq!(after, alone);
+        }
     }
 }
 

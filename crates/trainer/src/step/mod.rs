@@ -418,10 +418,8 @@ impl Trainer {
                     let room = if rows.is_empty() { &mut room[..] } else { &mut rows[first * features..] };
                     worker.take(&self.network, block, batch, samples, room)
                 };
-                let dx = match &self.cut {
-                    Some(cut) if cut.is_trained() => Some(&mut dx[first * features..][..block.len(features)]),
-                    _ => None,
-                };
+                let is_dx_wanted = self.cut.as_ref().is_some_and(|cut| cut.is_trained());
+                let mut dx = is_dx_wanted.then(|| &mut dx[first * features..][..block.len(features)]);
                 *stats += worker.forward(&self.network, &*self.loss, theta, &pass, rows, scale, share);
                 worker.residuals(block, scale, &mut residuals[first..]);
                 worker.backward(
@@ -430,7 +428,7 @@ impl Trainer {
                     &pass,
                     rows,
                     dtheta,
-                    dx,
+                    dx.as_deref_mut(),
                     self.frozen,
                     &mut |place, layer, x, dy| {
                         if self.keeps[place] {
@@ -445,6 +443,7 @@ impl Trainer {
                     },
                     share,
                 );
+                *is_bounded = *is_bounded && dx.is_none_or(|dx| is_below(dx));
                 first += block.samples();
             }
             *is_sound = self.stored.iter().all(|range| all_below(&dtheta[range.clone()], LARGEST_GRADIENT));
