@@ -172,7 +172,7 @@ impl Piece {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Dense, Pass, Relu, Shape, Workspace};
+    use crate::{Dense, Pass, Relu, Shape, Sigmoid, Tanh, Workspace};
     use byhand_tensor::{Block, Isa, RowView, pack, unpack};
     use ndarray::Array2;
     use rand::{RngExt, SeedableRng};
@@ -264,6 +264,18 @@ mod tests {
                     isa.with(|| holds(&network, cut, samples));
                 }
             }
+        }
+    }
+
+    #[test]
+    fn half_of_an_activation_is_the_same_activation() {
+        let shape = Shape::new(2, 3, 1);
+        let layers: [Box<dyn Layer<f32>>; 3] =
+            [Box::new(Relu::new(shape)), Box::new(Tanh::new(shape)), Box::new(Sigmoid::new(shape))];
+        for layer in layers {
+            let half = layer.narrowed(2..6, 2..6).unwrap();
+            assert_eq!((half.spec(), half.output()), (layer.spec(), Shape::flat(4)));
+            assert!(layer.narrowed(0..4, 2..6).is_none(), "{} of other features", layer.spec());
         }
     }
 

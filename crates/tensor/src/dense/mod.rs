@@ -250,13 +250,15 @@ fn columns<V: Vector>(block: Block) -> usize {
 }
 
 /// How many of `steps` steps of sums are taken at once, over so many lanes: as much of x as fits into half of the first cache
-/// stays there while all rows of the weight pass.
+/// stays there while all rows of the weight pass; where that is little, as much as a tenth of the second.
 #[inline(always)]
 fn chunk(steps: usize, lanes: usize) -> usize {
-    const NUMBERS: usize = 6144;
+    const NEAR_NUMBERS: usize = 6144;
+    const FAR_NUMBERS: usize = 50_176;
     // A tile's sums are stored and loaded between two chunks: these must not be too short for that.
     const LEAST: usize = 128;
-    let most = (NUMBERS / lanes.max(1)).max(LEAST);
+    let [near, far] = [NEAR_NUMBERS, FAR_NUMBERS].map(|numbers| numbers / lanes.max(1));
+    let most = if near >= LEAST { near } else { far.max(LEAST) };
     steps.div_ceil(steps.div_ceil(most).max(1)).max(1)
 }
 
