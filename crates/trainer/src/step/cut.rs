@@ -12,7 +12,8 @@ use super::crew::Crew;
 use super::plan::{HALVED_SAMPLES, ShardPlan};
 use super::share::{MoveRows, is_worth};
 use super::source::BatchSource;
-use super::{Part, Shard, Update, all_below, frozen, sample_bytes};
+use super::update::{Part, Update};
+use super::{Shard, all_below, frozen, sample_bytes};
 use crate::optimizer::{Optimizer, OptimizerState};
 
 /// Samples of a minibatch for which it pays: of fewer, layers read their weight once for all samples; the images of more are gone from a
@@ -259,7 +260,11 @@ impl Cut {
             let Own { theta, dtheta, state, frozen, .. } = own;
             let trained = *frozen..theta.len();
             let state = state.as_mut().range(trained.clone());
-            update.apply(Part::of_one(&mut theta[trained.clone()], &mut dtheta[trained], state));
+            let part = Part::of_one(&mut theta[trained.clone()], &mut dtheta[trained], state);
+            match others(crew) {
+                Some(_) => update.share(crew, part),
+                None => update.apply(part),
+            }
         });
     }
 

@@ -10,6 +10,7 @@ mod cut;
 mod plan;
 mod share;
 mod source;
+mod update;
 pub(crate) mod worker;
 
 use std::ops::Range;
@@ -26,10 +27,11 @@ use self::cut::{Cut, Minibatch};
 pub use self::plan::{MAX_SHARDS, ShardPlan};
 use self::share::MoveRows;
 pub use self::source::{BatchSource, ImageBatch, Preprocess, Rows};
+use self::update::{CHUNK, Part, SLICE, Update, add};
 use self::worker::{Worker, lock};
 use crate::error::{Diverged, DivergenceCause, TrainerError};
 use crate::objective::Objective;
-use crate::optimizer::{Optimizer, OptimizerState, Sgd, StateMut};
+use crate::optimizer::{Optimizer, OptimizerState, Sgd};
 
 /// Settings of a [`Trainer`].
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -460,6 +462,7 @@ impl Trainer {
         if let Some(cut) = &mut self.cut
             && descends
             && cut.is_deep()
+            && cut.is_trained()
         {
             let minibatch = Minibatch { rows: given, shards: &self.shards[..active] };
             descends = cut.backward(&self.crew, minibatch, largest_factor);
@@ -710,12 +713,6 @@ const USELESS_CALL: u64 = 15_000_000;
 /// to fetch, in the next step, the half that the other thread moved.
 const TWICE_SAMPLES: usize = 32;
 
-/// Parameters a thread updates at a time, at most: threads share the update of more.
-const CHUNK: usize = 1 << 13;
-
-/// Parameters whose gradients of all shards fit the innermost cache together.
-const SLICE: usize = 512;
-
 /// Gradients of a shard must stay below this: the sum over all shards is then finite.
 const LARGEST_GRADIENT: f32 = f32::MAX / MAX_SHARDS as f32;
 
@@ -767,112 +764,6 @@ impl Shard {
             is_sound: true,
             is_bounded: false,
         }
-    }
-}
-
-/// A range of the parameters, with the gradients of all shards and the optimiser's state.
-struct Part<'a> {
-    theta: &'a mut [f32],
-    dtheta: [&'a mut [f32]; MAX_SHARDS],
-    state: StateMut<'a, f32>,
-    /// Gradients that there are.
-    active: usize,
-}
-
-impl<'a> Part<'a> {
-    /// With one gradient.
-    fn of_one(theta: &'a mut [f32], gradient: &'a mut [f32], state: StateMut<'a, f32>) -> Part<'a> {
-        let mut dtheta: [&mut [f32]; MAX_SHARDS] = Default::default();
-        dtheta[0] = gradient;
-        Part { theta, dtheta, state, active: 1 }
-    }
-
-    /// The first `mid` parameters and the others.
-    #[inline(always)]
-    fn split_at(self, mid: usize) -> (Part<'a>, Part<'a>) {
-        let (theta, theta_rest) = self.theta.split_at_mut(mid);
-        let (state, state_rest) = self.state.split_at(mid);
-        let (mut dtheta, active) = (self.dtheta, self.active);
-        let mut dtheta_rest: [&mut [f32]; MAX_SHARDS] = Default::default();
-        for (dtheta, rest) in dtheta.iter_mut().zip(&mut dtheta_rest) {
-            let all = std::mem::take(dtheta);
-            (*dtheta, *rest) = all.split_at_mut(mid.min(all.len()));
-        }
-        let rest = Part { theta: theta_rest, dtheta: dtheta_rest, state: state_rest, active };
-        (Part { theta, dtheta, state, active }, rest)
-    }
-}
-
-/// The end of a step: sum the shards' gradients, move the parameters, zero the gradients; one pass over memory.
-#[derive(Clone, Copy)]
-struct Update {
-    optimizer: Optimizer,
-    step: u64,
-    learning_rate: f64,
-}
-
-impl Update {
-    /// Any thread may take any chunk: every operation is elementwise.
-    fn share(self, crew: &Crew, part: Part<'_>) {
-        if part.theta.len() <= CHUNK {
-            return self.apply(part);
-        }
-        let mid = (part.theta.len() / 2).next_multiple_of(SLICE);
-        let (a, b) = part.split_at(mid);
-        crew.join(|| self.share(crew, a), || self.share(crew, b));
-    }
-
-    fn apply(self, part: Part<'_>) {
-        vectorised(Apply { update: self, part });
-    }
-
-    #[inline(always)]
-    fn slices(self, part: Part<'_>) {
-        let Part { theta, mut dtheta, mut state, active } = part;
-        let dtheta = &mut dtheta[..active];
-        for (i, theta) in theta.chunks_mut(SLICE).enumerate() {
-            let slice = i * SLICE..i * SLICE + theta.len();
-            // The tree: neighbours, then neighbouring pairs, ...
-            let mut distance = 1;
-            while distance < dtheta.len() {
-                for pair in dtheta.chunks_mut(2 * distance) {
-                    if let Some((a, b)) = pair.split_at_mut_checked(distance)
-                        && let Some(b) = b.first()
-                    {
-                        add(&mut a[0][slice.clone()], &b[slice.clone()]);
-                    }
-                }
-                distance *= 2;
-            }
-            let (gradient, state) = (&dtheta[0][slice.clone()], state.reborrow().range(slice.clone()));
-            self.optimizer.update(self.step, self.learning_rate, theta, gradient, state);
-            for dtheta in &mut *dtheta {
-                dtheta[slice.clone()].fill(0.0);
-            }
-        }
-    }
-}
-
-/// [`Update::apply`], compiled for the active instruction set.
-struct Apply<'a> {
-    update: Update,
-    part: Part<'a>,
-}
-
-impl Loop for Apply<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        self.update.slices(self.part);
-    }
-}
-
-/// `a += b`.
-#[inline(always)]
-fn add(a: &mut [f32], b: &[f32]) {
-    for (a, &b) in a.iter_mut().zip(b) {
-        *a += b;
     }
 }
 

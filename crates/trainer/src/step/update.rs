@@ -1,0 +1,123 @@
+//! The end of a step: one pass over memory that adds the shards' gradients and moves the parameters.
+
+use byhand_layers::{Loop, vectorised};
+
+use super::crew::Crew;
+use super::plan::MAX_SHARDS;
+use crate::optimizer::{Optimizer, StateMut};
+
+/// Parameters a thread updates at a time, at most: threads share the update of more.
+pub(super) const CHUNK: usize = 1 << 13;
+
+/// Parameters whose gradients of all shards fit the innermost cache together.
+pub(super) const SLICE: usize = 512;
+
+/// A range of the parameters, with the gradients of all shards and the optimiser's state.
+pub(super) struct Part<'a> {
+    pub(super) theta: &'a mut [f32],
+    pub(super) dtheta: [&'a mut [f32]; MAX_SHARDS],
+    pub(super) state: StateMut<'a, f32>,
+    /// Gradients that there are.
+    pub(super) active: usize,
+}
+
+impl<'a> Part<'a> {
+    /// With one gradient.
+    pub(super) fn of_one(
+        theta: &'a mut [f32],
+        gradient: &'a mut [f32],
+        state: StateMut<'a, f32>,
+    ) -> Part<'a> {
+        let mut dtheta: [&mut [f32]; MAX_SHARDS] = Default::default();
+        dtheta[0] = gradient;
+        Part { theta, dtheta, state, active: 1 }
+    }
+
+    /// The first `mid` parameters and the others.
+    #[inline(always)]
+    fn split_at(self, mid: usize) -> (Part<'a>, Part<'a>) {
+        let (theta, theta_rest) = self.theta.split_at_mut(mid);
+        let (state, state_rest) = self.state.split_at(mid);
+        let (mut dtheta, active) = (self.dtheta, self.active);
+        let mut dtheta_rest: [&mut [f32]; MAX_SHARDS] = Default::default();
+        for (dtheta, rest) in dtheta.iter_mut().zip(&mut dtheta_rest) {
+            let all = std::mem::take(dtheta);
+            (*dtheta, *rest) = all.split_at_mut(mid.min(all.len()));
+        }
+        let rest = Part { theta: theta_rest, dtheta: dtheta_rest, state: state_rest, active };
+        (Part { theta, dtheta, state, active }, rest)
+    }
+}
+
+/// The end of a step: sum the shards' gradients, move the parameters, zero the gradients; one pass over memory.
+#[derive(Clone, Copy)]
+pub(super) struct Update {
+    pub(super) optimizer: Optimizer,
+    pub(super) step: u64,
+    pub(super) learning_rate: f64,
+}
+
+impl Update {
+    /// Any thread may take any chunk: every operation is elementwise.
+    pub(super) fn share(self, crew: &Crew, part: Part<'_>) {
+        if part.theta.len() <= CHUNK {
+            return self.apply(part);
+        }
+        let mid = (part.theta.len() / 2).next_multiple_of(SLICE);
+        let (a, b) = part.split_at(mid);
+        crew.join(|| self.share(crew, a), || self.share(crew, b));
+    }
+
+    pub(super) fn apply(self, part: Part<'_>) {
+        vectorised(Apply { update: self, part });
+    }
+
+    #[inline(always)]
+    fn slices(self, part: Part<'_>) {
+        let Part { theta, mut dtheta, mut state, active } = part;
+        let dtheta = &mut dtheta[..active];
+        for (i, theta) in theta.chunks_mut(SLICE).enumerate() {
+            let slice = i * SLICE..i * SLICE + theta.len();
+            // The tree: neighbours, then neighbouring pairs, ...
+            let mut distance = 1;
+            while distance < dtheta.len() {
+                for pair in dtheta.chunks_mut(2 * distance) {
+                    if let Some((a, b)) = pair.split_at_mut_checked(distance)
+                        && let Some(b) = b.first()
+                    {
+                        add(&mut a[0][slice.clone()], &b[slice.clone()]);
+                    }
+                }
+                distance *= 2;
+            }
+            let (gradient, state) = (&dtheta[0][slice.clone()], state.reborrow().range(slice.clone()));
+            self.optimizer.update(self.step, self.learning_rate, theta, gradient, state);
+            for dtheta in &mut *dtheta {
+                dtheta[slice.clone()].fill(0.0);
+            }
+        }
+    }
+}
+
+/// [`Update::apply`], compiled for the active instruction set.
+struct Apply<'a> {
+    update: Update,
+    part: Part<'a>,
+}
+
+impl Loop for Apply<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        self.update.slices(self.part);
+    }
+}
+
+/// `a += b`.
+#[inline(always)]
+pub(super) fn add(a: &mut [f32], b: &[f32]) {
+    for (a, &b) in a.iter_mut().zip(b) {
+        *a += b;
+    }
+}
