@@ -1,10 +1,8 @@
 //! The first layers of a network as two networks, each with half of the features that lie between them, or of the input.
 
 use crate::Network;
-use crate::contract::Layer;
 use byhand_tensor::{LANES, Scalar};
 use std::ops::Range;
-use std::sync::Arc;
 
 /// The first layers of a network as two networks whose outputs add up to theirs, each with half of the parameters; and the network of all
 /// other layers, maybe of none.
@@ -97,7 +95,7 @@ impl<T: Scalar> Half<T> {
         for (place, node) in network.nodes()[..nodes].iter().enumerate() {
             let outputs =
                 if place + 1 == nodes { 0..node.layer.output().features() } else { features.clone() };
-            let layer: Arc<dyn Layer<T>> = node.layer.narrowed(outputs.clone(), inputs.clone())?;
+            let layer = node.layer.narrowed(outputs.clone(), inputs.clone())?;
             let tensors = network.params().iter().filter(|param| node.theta.contains(&param.range.start));
             // The bias is the last, and only one of them has it.
             for (tensor, own) in tensors.zip(layer.params()) {
@@ -172,7 +170,7 @@ impl Piece {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Dense, Pass, Relu, Shape, Sigmoid, Tanh, Workspace};
+    use crate::{Dense, Layer, Pass, Relu, Shape, Sigmoid, Tanh, Workspace};
     use byhand_tensor::{Block, Isa, RowView, pack, unpack};
     use ndarray::Array2;
     use rand::{RngExt, SeedableRng};

@@ -120,9 +120,9 @@ impl<T: Scalar> Network<T> {
         Self { plan: plan(&self.layers, &self.params, false), ..self.clone() }
     }
 
-    /// The network of all layers but the first of its [`nodes`](Self::nodes), maybe of none, which keep their indices.
+    /// The network of all layers but those of the first [`nodes`](Self::nodes), of one at least; maybe of none. They keep their indices.
     pub(crate) fn after(&self, nodes: usize) -> Self {
-        let Some(last) = nodes.checked_sub(1).map(|last| &self.plan[last]) else { return self.clone() };
+        let last = &self.plan[nodes - 1];
         let (first, start) = (last.index + 1, last.theta.end);
         let rest = |range: &Range<usize>| range.start - start..range.end - start;
         let params = self.params.iter().filter(|param| param.layer >= first);

@@ -27,8 +27,8 @@ const FILLED: usize = 16;
 /// bits.
 pub(super) fn halves(network: &Network<f32>, batch_size: usize) -> Option<Halves<f32>> {
     // Parts of large samples, which come one after the other, would gain nothing.
-    let is_single = ShardPlan::is_single(batch_size, sample_bytes(network), true);
-    if !network.is_flat() || !SAMPLES.contains(&batch_size) || is_single {
+    let is_single = || ShardPlan::is_single(batch_size, sample_bytes(network), true);
+    if !network.is_flat() || !SAMPLES.contains(&batch_size) || is_single() {
         return None;
     }
     let inputs = network.input().features();
@@ -55,8 +55,6 @@ pub(super) fn halves(network: &Network<f32>, batch_size: usize) -> Option<Halves
 pub(super) struct Cut {
     /// The network before it was cut.
     pub(super) whole: Network<f32>,
-    /// Parameters of the layers that are cut.
-    len: usize,
     images: Images,
     halves: [Own; 2],
 }
@@ -106,15 +104,9 @@ impl Cut {
         let features = whole.input().features();
         Cut {
             whole: whole.clone(),
-            len: theta.len(),
             images: Images { features, rows: Buffer::zeros(batch_size * features) },
             halves: cut.halves.map(|half| Own::new(half, optimizer, batch_size, theta)),
         }
-    }
-
-    /// Number of parameters of the layers that are cut: the first ones of the network.
-    pub(super) fn param_len(&self) -> usize {
-        self.len
     }
 
     /// Of a training step, a sample.
@@ -135,25 +127,33 @@ impl Cut {
         self.halves.iter().any(|own| own.frozen < own.theta.len())
     }
 
-    /// Writes the parameters to the first of `theta`.
-    pub(super) fn put_theta(&self, theta: &mut [f32]) {
-        self.halves.iter().for_each(|own| own.half.put(&own.theta, theta));
+    /// All parameters of the network, of which those of the other layers are `rest`.
+    pub(super) fn theta(&self, rest: &[f32]) -> Vec<f32> {
+        self.gather(rest, |own| &own.theta)
     }
 
-    /// Writes slot `slot` of what the optimiser remembers to the first of `values`.
-    pub(super) fn put_state(&self, slot: usize, values: &mut [f32]) {
-        self.halves.iter().for_each(|own| own.half.put(own.state.slot(slot), values));
+    /// Slot `slot` of what the optimiser remembers of all parameters; `rest` is that of the other layers.
+    pub(super) fn slot(&self, slot: usize, rest: &[f32]) -> Vec<f32> {
+        self.gather(rest, |own| own.state.slot(slot))
     }
 
-    /// Writes the gradient that is stored to the first of `dtheta`, and leaves it at zero.
-    pub(super) fn take_gradient(&mut self, dtheta: &mut [f32]) {
-        for own in &mut self.halves {
-            own.half.put(&own.dtheta, dtheta);
-            own.dtheta.fill(0.0);
-        }
+    /// The gradient of all parameters, of which that of the other layers is `rest`. Leaves the one that is stored here at zero.
+    pub(super) fn take_gradient(&mut self, rest: &[f32]) -> Vec<f32> {
+        let dtheta = self.gather(rest, |own| &own.dtheta);
+        self.halves.iter_mut().for_each(|own| own.dtheta.fill(0.0));
+        dtheta
     }
 
-    /// Makes the parameters the first of `theta`, and what the optimiser remembers the first of each slot of `state`.
+    /// Numbers of both halves and of the other layers, in the network's order.
+    fn gather(&self, rest: &[f32], numbers: impl Fn(&Own) -> &[f32]) -> Vec<f32> {
+        let mut all = vec![0.0; self.whole.param_len()];
+        self.halves.iter().for_each(|own| own.half.put(numbers(own), &mut all));
+        let first = all.len() - rest.len();
+        all[first..].copy_from_slice(rest);
+        all
+    }
+
+    /// Makes the parameters those in `theta`, and what the optimiser remembers that in `state`, both of the whole network.
     pub(super) fn restore(&mut self, theta: &[f32], state: &OptimizerState<f32>) {
         for own in &mut self.halves {
             own.half.take(theta, &mut own.theta);
@@ -194,8 +194,7 @@ impl Cut {
 
     /// Makes the sums of both halves.
     pub(super) fn forward(&mut self, crew: &Crew, batch: Minibatch<'_>) {
-        let (rows, halves) = self.parts(batch);
-        both(halves, crew, batch.shards.len(), || (), |own| own.forward(crew, rows));
+        self.both(crew, batch, || (), |own, rows| own.forward(crew, rows));
     }
 
     /// The sums of samples from `first` on, the first of a tile, as a block.
@@ -213,9 +212,7 @@ impl Cut {
 
     /// Goes backward and keeps what moves the parameters. Whether all of that which nobody has looked at before is smaller than `limit`.
     pub(super) fn backward(&mut self, crew: &Crew, batch: Minibatch<'_>, limit: f32) -> bool {
-        let (rows, halves) = self.parts(batch);
-        let work = |own: &mut Own| own.backward(crew, batch.shards, rows, Some(limit));
-        both(halves, crew, batch.shards.len(), || (), work);
+        self.both(crew, batch, || (), |own, rows| own.backward(crew, batch.shards, rows, Some(limit)));
         self.is_sound()
     }
 
@@ -229,8 +226,7 @@ impl Cut {
         then: impl FnOnce() + Send,
     ) {
         let is_deep = self.is_deep();
-        let (rows, halves) = self.parts(batch);
-        both(halves, crew, batch.shards.len(), then, |own| {
+        self.both(crew, batch, then, |own, rows| {
             if !is_deep {
                 own.backward(crew, batch.shards, rows, Some(f32::INFINITY));
             }
@@ -246,8 +242,7 @@ impl Cut {
         limit: f32,
         then: impl FnOnce() + Send,
     ) -> bool {
-        let (rows, halves) = self.parts(batch);
-        both(halves, crew, batch.shards.len(), then, |own| {
+        self.both(crew, batch, then, |own, rows| {
             own.backward(crew, batch.shards, rows, None);
             own.is_sound = all_below(&own.dtheta, limit);
         });
@@ -256,14 +251,15 @@ impl Cut {
 
     /// Moves the parameters along the gradient that is stored, and leaves that at zero; then, `then`.
     pub(super) fn update(&mut self, crew: &Crew, shards: usize, update: Update, then: impl FnOnce() + Send) {
-        both(&mut self.halves, crew, shards, then, |own| {
+        join(&mut self.halves, crew, shards, then, |own| {
             let Own { theta, dtheta, state, frozen, .. } = own;
             let trained = *frozen..theta.len();
             let state = state.as_mut().range(trained.clone());
             let part = Part::of_one(&mut theta[trained.clone()], &mut dtheta[trained], state);
-            match others(crew) {
-                Some(_) => update.share(crew, part),
-                None => update.apply(part),
+            if others(crew).is_some() {
+                update.share(crew, part);
+            } else {
+                update.apply(part);
             }
         });
     }
@@ -272,15 +268,22 @@ impl Cut {
         self.halves.iter().all(|own| own.is_sound)
     }
 
-    /// The samples of a minibatch, and the halves.
-    fn parts<'a>(&'a mut self, batch: Minibatch<'a>) -> (RowView<'a, f32>, &'a mut [Own; 2]) {
+    /// [`join`]s the `work` of both halves on the samples of a minibatch.
+    fn both(
+        &mut self,
+        crew: &Crew,
+        batch: Minibatch<'_>,
+        then: impl FnOnce() + Send,
+        work: impl Fn(&mut Own, RowView<'_, f32>) + Sync,
+    ) {
         let samples = batch.shards.last().map_or(0, |shard| shard.samples.end);
-        (self.images.view(batch.rows, 0..samples), &mut self.halves)
+        let rows = self.images.view(batch.rows, 0..samples);
+        join(&mut self.halves, crew, batch.shards.len(), then, |own| work(own, rows));
     }
 }
 
 /// Has each of two threads do the `work` of one half, after a part of the step with so many shards; who does the first does `then` after it.
-fn both(
+fn join(
     [a, b]: &mut [Own; 2],
     crew: &Crew,
     shards: usize,
@@ -297,8 +300,7 @@ fn both(
 impl Images {
     /// Some samples of a minibatch, whose `rows` are given if they lie in memory.
     fn view<'a>(&'a self, rows: Option<&'a [f32]>, samples: Range<usize>) -> RowView<'a, f32> {
-        let numbers = samples.start * self.features..samples.end * self.features;
-        RowView::new(self.features, &rows.unwrap_or(&self.rows)[numbers])
+        RowView::new(self.features, rows.unwrap_or(&self.rows)).samples(samples)
     }
 }
 

@@ -272,13 +272,7 @@ impl Trainer {
     pub fn theta(&self) -> &[f32] {
         match &self.cut {
             None => &self.theta,
-            Some(cut) => self.gathered.get_or_init(|| {
-                let mut theta = vec![0.0; cut.param_len() + self.theta.len()];
-                let (first, rest) = theta.split_at_mut(cut.param_len());
-                cut.put_theta(first);
-                rest.copy_from_slice(&self.theta);
-                theta
-            }),
+            Some(cut) => self.gathered.get_or_init(|| cut.theta(&self.theta)),
         }
     }
 
@@ -292,9 +286,7 @@ impl Trainer {
         let Some(cut) = &self.cut else { return self.state.clone() };
         let mut state = OptimizerState::new(&self.config.optimizer, cut.whole.param_len());
         for slot in 0..state.slots() {
-            let (first, rest) = state.slot_mut(slot).split_at_mut(cut.param_len());
-            cut.put_state(slot, first);
-            rest.copy_from_slice(self.state.slot(slot));
+            state.slot_mut(slot).copy_from_slice(&cut.slot(slot, self.state.slot(slot)));
         }
         state
     }
@@ -325,7 +317,7 @@ impl Trainer {
     pub(crate) fn restore(&mut self, theta: Vec<f32>, state: OptimizerState<f32>, steps: u64) {
         let first = theta.len() - self.theta.len();
         if let Some(cut) = &mut self.cut {
-            cut.restore(&theta[..first], &state);
+            cut.restore(&theta, &state);
         }
         self.theta.copy_from_slice(&theta[first..]);
         for slot in 0..self.state.slots() {
@@ -458,15 +450,13 @@ impl Trainer {
         }
         let is_sound = stats.loss.is_finite() && shards.iter().all(|shard| shard.is_sound);
         // Parameters may be moved without a look at their gradient if its factors are known to be small.
-        let mut descends = is_sound && shards.iter().all(|shard| shard.is_bounded);
-        if let Some(cut) = &mut self.cut
-            && descends
-            && cut.is_deep()
-            && cut.is_trained()
-        {
-            let minibatch = Minibatch { rows: given, shards: &self.shards[..active] };
-            descends = cut.backward(&self.crew, minibatch, largest_factor);
-        }
+        let is_bounded = shards.iter().all(|shard| shard.is_bounded);
+        let descends = is_sound
+            && is_bounded
+            && self.with_trained_cut(|trainer, cut| {
+                let deep = cut.filter(|cut| cut.is_deep());
+                deep.is_none_or(|cut| cut.backward(&trainer.crew, trainer.minibatch(given), largest_factor))
+            });
         if descends {
             self.descend(learning_rate as f32, batch, given);
         } else if !(self.store(batch, given) && is_sound) {
@@ -480,27 +470,40 @@ impl Trainer {
         Ok(StepStats { loss: stats.loss / samples as f64, correct: stats.correct, samples })
     }
 
+    /// Lends the layers that are cut, if there are such and one is trained, to `work`, which has the rest of the trainer at hand.
+    fn with_trained_cut<R>(&mut self, work: impl FnOnce(&mut Trainer, Option<&mut Cut>) -> R) -> R {
+        let mut cut = self.cut.take();
+        let result = work(self, cut.as_deref_mut().filter(|cut| cut.is_trained()));
+        self.cut = cut;
+        result
+    }
+
+    /// The last step's minibatch, whose rows are `given` if they lie in memory.
+    fn minibatch<'a>(&'a self, given: Option<&'a [f32]>) -> Minibatch<'a> {
+        Minibatch { rows: given, shards: &self.shards[..self.active] }
+    }
+
     /// Moves the weights of the layers that keep along what the shards kept, and those that are a shard's own alike.
     fn descend(&mut self, rate: f32, batch: &dyn BatchSource, given: Option<&[f32]>) {
         let mut theta = std::mem::take(&mut self.theta);
         let mut own =
             self.shards.last_mut().map(|shard| std::mem::take(&mut shard.theta)).unwrap_or_default();
-        let mut cut = self.cut.take();
-        match &mut cut {
-            Some(cut) if cut.is_trained() => {
-                self.call_for(&self.crew);
-                let minibatch = Minibatch { rows: given, shards: &self.shards[..self.active] };
-                cut.descend(&self.crew, minibatch, rate, || {
-                    self.move_kept(&mut theta, Some(rate), batch, Some(&self.crew));
-                });
+        self.with_trained_cut(|trainer, cut| {
+            let crew = &*trainer.crew;
+            match cut {
+                Some(cut) => {
+                    trainer.call_for(crew);
+                    cut.descend(crew, trainer.minibatch(given), rate, || {
+                        trainer.move_kept(&mut theta, Some(rate), batch, Some(crew));
+                    });
+                }
+                None if own.is_empty() => trainer.move_kept(&mut theta, Some(rate), batch, Some(crew)),
+                None => crew.join(
+                    || trainer.move_kept(&mut theta, Some(rate), batch, None),
+                    || trainer.move_kept(&mut own, Some(rate), batch, None),
+                ),
             }
-            _ if own.is_empty() => self.move_kept(&mut theta, Some(rate), batch, Some(&self.crew)),
-            _ => self.crew.join(
-                || self.move_kept(&mut theta, Some(rate), batch, None),
-                || self.move_kept(&mut own, Some(rate), batch, None),
-            ),
-        }
-        self.cut = cut;
+        });
         self.theta = theta;
         if let Some(shard) = self.shards.last_mut() {
             shard.theta = own;
@@ -510,19 +513,16 @@ impl Trainer {
     /// Stores the gradient of the weights that were kept for. Whether that of all is small enough.
     fn store(&mut self, batch: &dyn BatchSource, given: Option<&[f32]>) -> bool {
         let mut gradient = std::mem::take(&mut self.shards[0].dtheta);
-        let mut cut = self.cut.take();
-        let mut store_kept = || self.move_kept(&mut gradient, None, batch, Some(&self.crew));
-        let is_cut_sound = match &mut cut {
-            Some(cut) if cut.is_trained() => {
-                let minibatch = Minibatch { rows: given, shards: &self.shards[..self.active] };
-                cut.store(&self.crew, minibatch, LARGEST_GRADIENT, store_kept)
+        let is_cut_sound = self.with_trained_cut(|trainer, cut| {
+            let mut store_kept = || trainer.move_kept(&mut gradient, None, batch, Some(&trainer.crew));
+            match cut {
+                Some(cut) => cut.store(&trainer.crew, trainer.minibatch(given), LARGEST_GRADIENT, store_kept),
+                None => {
+                    store_kept();
+                    true
+                }
             }
-            _ => {
-                store_kept();
-                true
-            }
-        };
-        self.cut = cut;
+        });
         self.shards[0].dtheta = gradient;
         let gradient = &self.shards[0].dtheta;
         let mut kept = kept_layers(&self.network, &self.keeps);
@@ -572,16 +572,14 @@ impl Trainer {
     /// Moves all weights whose gradient is stored: those of layers that keep only if they do not descend.
     fn update(&mut self, learning_rate: f64, descends: bool) {
         let update = Update { optimizer: self.config.optimizer, step: self.steps, learning_rate };
-        let mut cut = self.cut.take();
-        match &mut cut {
-            Some(cut) if cut.is_trained() && !descends => {
-                let (crew, shards) = (Arc::clone(&self.crew), self.active);
-                self.call_for(&crew);
-                cut.update(&crew, shards, update, || self.update_rest(update, descends));
+        self.with_trained_cut(|trainer, cut| match cut.filter(|_| !descends) {
+            Some(cut) => {
+                let (crew, shards) = (Arc::clone(&trainer.crew), trainer.active);
+                trainer.call_for(&crew);
+                cut.update(&crew, shards, update, || trainer.update_rest(update, descends));
             }
-            _ => self.update_rest(update, descends),
-        }
-        self.cut = cut;
+            None => trainer.update_rest(update, descends),
+        });
         if !descends {
             self.renew();
         }
@@ -611,15 +609,13 @@ impl Trainer {
     #[cold]
     fn diverged(&mut self, learning_rate: f64, loss: f64) -> Diverged {
         self.crew.rest();
-        let first_len = self.cut.as_ref().map_or(0, |cut| cut.param_len());
-        let mut dtheta = vec![0.0; first_len + self.theta.len()];
-        let (first, rest) = dtheta.split_at_mut(first_len);
+        let mut dtheta = vec![0.0; self.theta.len()];
         for shard in &mut self.shards {
-            add(rest, &shard.dtheta);
+            add(&mut dtheta, &shard.dtheta);
             shard.dtheta.fill(0.0);
         }
         if let Some(cut) = &mut self.cut {
-            cut.take_gradient(first);
+            dtheta = cut.take_gradient(&dtheta);
         }
         let whole = self.cut.as_ref().map_or(&self.network, |cut| &cut.whole);
         let name = |param: &NamedParam| format!("{} ({})", param.name, param.layer_name);
