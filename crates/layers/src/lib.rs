@@ -7,9 +7,10 @@
 //!   [`Linear`], [`Flatten`], [`Dropout`].
 //! * [`Network`] chains layers over one flat vector of parameters; [`Workspace`] is all the memory it computes in.
 //! * [`loss`] has the losses, [`init`] the initialisers.
-//! * [`check`] proves a layer or a loss right: [`check::check_layer`], [`check::check_loss`].
+//! * [`check`] proves a layer or a loss right: [`check::check_layer`], [`check::check_loss`] (with the feature `proofs`).
 
 mod avg_pool2d;
+#[cfg(feature = "proofs")]
 pub mod check;
 pub mod contract;
 mod conv2d;
@@ -51,8 +52,10 @@ pub use sigmoid::Sigmoid;
 pub use tanh::Tanh;
 pub use workspace::Workspace;
 
+#[cfg(feature = "proofs")]
+pub use byhand_tensor::Dual;
 pub use byhand_tensor::{
-    Block, Buffer, Dual, GeometryError, Input, Isa, Kept, LANES, Loop, RowView, Scalar, Tiles, pack,
+    Block, Buffer, GeometryError, Input, Isa, Kept, LANES, Loop, RowView, Scalar, Tiles, pack,
     peak::fma_burst, unpack, vectorised,
 };
 

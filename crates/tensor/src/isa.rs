@@ -12,7 +12,7 @@ pub enum Isa {
     /// Plain Rust, no fused multiply-add: runs anywhere.
     Portable,
     /// Sixteen-lane arrays compiled for AVX2 and FMA or for NEON: the shape of AVX-512 on a machine without it. Slow; for tests
-    /// that results do not depend on the vector width.
+    /// that results do not depend on the vector width. Only with the feature `proofs`.
     Wide,
     /// x86-64 with AVX2 and FMA: 8 lanes, 16 registers.
     Avx2,
@@ -79,11 +79,15 @@ impl Isa {
         match self {
             Isa::Portable => true,
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 | Isa::Wide => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            Isa::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            #[cfg(all(target_arch = "x86_64", feature = "proofs"))]
+            Isa::Wide => Isa::Avx2.is_available(),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("fma"),
             #[cfg(target_arch = "aarch64")]
-            Isa::Neon | Isa::Wide => std::arch::is_aarch64_feature_detected!("neon"),
+            Isa::Neon => std::arch::is_aarch64_feature_detected!("neon"),
+            #[cfg(all(target_arch = "aarch64", feature = "proofs"))]
+            Isa::Wide => Isa::Neon.is_available(),
             #[allow(unreachable_patterns, reason = "which arms are left depends on the architecture")]
             _ => false,
         }

@@ -6,7 +6,7 @@
 //! * [`Conv2d`], [`Pool2d`], [`Dense`], [`activation`], [`softmax`] are the kernels. Each holds its geometry, borrows all
 //!   memory, and has a naive twin in [`mod@reference`].
 //! * [`Isa`] is the instruction set in use; every kernel is one generic source, compiled once per set.
-//! * [`Scalar`] is what the kernels compute with: `f32` in production, `f64` and [`Dual`] in proofs.
+//! * [`Scalar`] is what the kernels compute with: `f32` in production, and with the feature `proofs` `f64` and `Dual`.
 
 #![allow(
     unsafe_code,
@@ -19,6 +19,7 @@ mod buffer;
 mod conv;
 mod conv_pool;
 mod dense;
+#[cfg(feature = "proofs")]
 mod dual;
 mod error;
 mod geometry;
@@ -40,6 +41,7 @@ pub use buffer::Buffer;
 pub use conv::Conv2d;
 pub use conv_pool::ConvPool2d;
 pub use dense::{Dense, Kept};
+#[cfg(feature = "proofs")]
 pub use dual::Dual;
 pub use error::GeometryError;
 pub use isa::Isa;

@@ -1,11 +1,14 @@
 //! The numbers kernels compute with: `f32` in production, `f64` and dual numbers in proofs.
 
+#[cfg(feature = "proofs")]
+use crate::Dual;
 use crate::simd::{Kernel, Wide, run_f32};
-use crate::{Dual, activation, block, conv, conv_pool, dense, math, pool, softmax, winograd};
+use crate::{activation, block, conv, conv_pool, dense, math, pool, softmax, winograd};
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 
-/// A number that kernels, layers and losses compute with. Sealed: `f32`, `f64`, [`Dual`].
+/// A number that kernels, layers and losses compute with. Sealed: `f32`, and with the feature `proofs` `f64` and
+/// `Dual`.
 pub trait Scalar:
     Copy
     + Send
@@ -70,10 +73,12 @@ macro_rules! kernels {
                 $(fn $name(kernel: $kernel) { run_f32(kernel) })*
             }
 
+            #[cfg(feature = "proofs")]
             impl Dispatch for f64 {
                 $(fn $name(kernel: $kernel) { kernel.run::<Wide<f64, 4, false>>() })*
             }
 
+            #[cfg(feature = "proofs")]
             impl Dispatch for Dual {
                 $(fn $name(kernel: $kernel) { kernel.run::<Wide<Dual, 2, false>>() })*
             }
@@ -152,6 +157,7 @@ impl Scalar for f32 {
     }
 }
 
+#[cfg(feature = "proofs")]
 impl Scalar for f64 {
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;

@@ -302,13 +302,13 @@ pub(crate) fn run_f32<K: Kernel<f32>>(kernel: K) -> K::Output {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
         Isa::Avx2 => unsafe { x86::avx2(kernel) },
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(all(target_arch = "x86_64", feature = "proofs"))]
         // SAFETY: as above.
         Isa::Wide => unsafe { x86::wide(kernel) },
         #[cfg(target_arch = "aarch64")]
         // SAFETY: as above.
         Isa::Neon => unsafe { neon::neon(kernel) },
-        #[cfg(target_arch = "aarch64")]
+        #[cfg(all(target_arch = "aarch64", feature = "proofs"))]
         // SAFETY: as above.
         Isa::Wide => unsafe { neon::wide(kernel) },
         _ => kernel.run::<Wide<f32, 4, false>>(),

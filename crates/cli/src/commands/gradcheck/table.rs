@@ -1,0 +1,127 @@
+//! The table of `gradcheck`: one row a layer and instruction set.
+
+use anyhow::{Result, bail};
+use byhand_layers::{
+    Isa,
+    check::{self, Clause, Report},
+    loss::{SoftmaxCrossEntropy, SquaredError},
+};
+use serde_json::json;
+
+use super::Options;
+use crate::{exit::usage, output::Output};
+
+const COLUMNS: [(&str, Clause); 5] = [
+    ("adjoint", Clause::Adjoint),
+    ("central", Clause::CentralDifference),
+    ("four-point", Clause::FourPointDifference),
+    ("dual", Clause::DualNumbers),
+    ("oracle", Clause::Oracle),
+];
+
+/// Checks everything; fails when a clause does.
+pub fn run(options: &Options, output: &Output) -> Result<()> {
+    let isas = Isa::available();
+    let names: Vec<&str> = isas.iter().map(|isa| isa.name()).collect();
+    output.note(format!("gradcheck on {}, seed {}", names.join(", "), options.seed));
+    let heads: String = COLUMNS.iter().map(|(name, _)| format!(" {name:>10}")).collect();
+    output.print(format!("{:34} {:>9} {:9} {:>7}{heads}", "layer", "input", "isa", "checks"));
+
+    let settings = check::Options { seed: options.seed, isas: isas.clone(), ..check::Options::default() };
+    let wanted = |name: &str| options.only.as_ref().is_none_or(|only| name.contains(only.as_str()));
+    let mut total = Total::default();
+    for layer in check::catalogue() {
+        if wanted(&layer.spec()) {
+            total.add(&check::check_layer(layer.as_ref(), &settings), &isas, output);
+        }
+    }
+    let smoothed = SoftmaxCrossEntropy { label_smoothing: 0.1 };
+    for (name, report) in [
+        ("cross-entropy", check::check_loss(&SoftmaxCrossEntropy::default(), 10, &settings)),
+        ("smoothed cross-entropy", check::check_loss(&smoothed, 10, &settings)),
+        ("squared error", check::check_loss(&SquaredError, 10, &settings)),
+    ] {
+        if wanted(name) {
+            total.add(&Report { layer: name.to_string(), ..report }, &isas, output);
+        }
+    }
+    if total.reports == 0 {
+        let only = options.only.as_deref().unwrap_or_default();
+        return Err(usage(format!("no layer's spec contains '{only}'")));
+    }
+    output
+        .result(json!({"configurations": total.reports, "checks": total.checks, "failures": total.failures,
+        "isas": names}));
+    if total.failures > 0 {
+        bail!("{} of {} configurations break the layer contract", total.failed, total.reports);
+    }
+    output.print(format!("{} configurations, {} checks: all hold", total.reports, total.checks));
+    Ok(())
+}
+
+/// The instruction set of the f32 kernels; proofs in f64 and dual numbers have none.
+fn arithmetic(isa: Option<Isa>) -> &'static str {
+    isa.map_or("f64", Isa::name)
+}
+
+#[derive(Default)]
+struct Total {
+    reports: usize,
+    checks: usize,
+    failed: usize,
+    failures: usize,
+}
+
+impl Total {
+    /// Prints a report, one row an instruction set, and adds it up.
+    fn add(&mut self, report: &Report, isas: &[Isa], output: &Output) {
+        self.reports += 1;
+        self.checks += report.checks();
+        self.failed += usize::from(!report.passed());
+        self.failures += report.failures.len();
+        for isa in isas.iter().copied().map(Some).chain([None]) {
+            let here: Vec<_> = report.outcomes.iter().filter(|outcome| outcome.isa == isa).collect();
+            if here.is_empty() {
+                continue;
+            }
+            let checks: usize = here.iter().map(|outcome| outcome.checks).sum();
+            let cells: String = COLUMNS
+                .iter()
+                .map(|(_, clause)| match here.iter().find(|outcome| outcome.clause == *clause) {
+                    Some(outcome) if outcome.worst == 0.0 => format!(" {:>10}", 0),
+                    Some(outcome) => format!(" {:>10.1e}", outcome.worst),
+                    None => format!(" {:>10}", "-"),
+                })
+                .collect();
+            let verdict =
+                if report.failures.iter().any(|failure| failure.isa == isa) { "  FAILED" } else { "" };
+            output.print(format!(
+                "{:34} {:>9} {:9} {checks:>7}{cells}{verdict}",
+                report.layer,
+                report.input.to_string(),
+                arithmetic(isa)
+            ));
+            for outcome in here {
+                output.event(
+                    "check",
+                    json!({"layer": report.layer, "input": report.input.to_string(), "isa": arithmetic(isa),
+                        "clause": outcome.clause.name(), "checks": outcome.checks, "worst": outcome.worst,
+                        "limit": outcome.limit}),
+                );
+            }
+        }
+        for failure in &report.failures {
+            output.print(format!(
+                "    {} on {}: {}",
+                failure.clause.name(),
+                arithmetic(failure.isa),
+                failure.detail
+            ));
+            output.event(
+                "failure",
+                json!({"layer": report.layer, "input": report.input.to_string(), "isa": arithmetic(failure.isa),
+                    "clause": failure.clause.name(), "detail": failure.detail}),
+            );
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The commands, one a file: each has its `Options` (what clap parses) and `run`.
+
+pub mod data;
+pub mod evaluate;
+pub mod gradcheck;
+pub mod parity;
+pub mod predict;
+pub mod seeds;
+pub mod speedrun;
+pub mod summary;
+pub mod throughput;
+pub mod train;

@@ -1,0 +1,128 @@
+//! The command line of byhand. Parses, calls the library crates, prints; one command a file.
+//!
+//! [`main`] is the whole program `byhand`. [`Command`] and [`run`] are for a program that adds commands of its own, as `xtask` does.
+
+// A program has no outside but these few items: `pub` in its modules means "for the other files of this program".
+#![allow(unreachable_pub)]
+
+mod commands;
+pub mod exit;
+mod interrupt;
+mod loading;
+pub mod output;
+pub mod program;
+mod run_folder;
+mod settings;
+
+use anyhow::Result;
+use byhand_tensor::Isa;
+use clap::{Parser, Subcommand};
+
+use commands::{data, evaluate, gradcheck, parity, predict, seeds, speedrun, summary, throughput, train};
+use output::Output;
+
+/// Trains small-image networks whose every backward pass is written by hand.
+#[derive(Parser)]
+#[command(
+    name = "byhand",
+    version,
+    after_help = exit::HELP,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Every command for users.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Train a convolutional network, evaluate it, write a run folder
+    #[command(after_long_help = train::help("train-cnn"))]
+    TrainCnn(train::Options),
+    /// Train a deep dense network, evaluate it, write a run folder
+    #[command(after_long_help = train::help("train-dnn"))]
+    TrainDnn(train::Options),
+    /// Train a multi-layer perceptron, evaluate it, write a run folder
+    #[command(after_long_help = train::help("train-mlp"))]
+    TrainMlp(train::Options),
+    /// Train any network: --layers SPEC, --preset NAME, --config FILE or --resume DIR
+    #[command(after_long_help = train::help("train"))]
+    Train(train::Options),
+    /// Loss, accuracy and confusion matrix of a trained model
+    Evaluate(evaluate::Options),
+    /// What a trained model says about images in PNG or IDX files
+    Predict(predict::Options),
+    /// Layers, shapes, parameters and floating-point operations of a network
+    Summary(summary::Options),
+    /// Prove every layer's gradients, on every instruction set of this machine
+    Gradcheck(gradcheck::Options),
+    /// Time the training step: images per second, GFLOP/s, percent of the machine's peak
+    Throughput(throughput::Options),
+    /// The same training in PyTorch, held against ours step by step
+    Parity(parity::Options),
+    /// Train a recipe from several seeds: seconds to a mean test accuracy of 99 %
+    Speedrun(speedrun::Options),
+    /// Fetch, examine and show data sets
+    Data(data::Options),
+    /// The notebooks this project comes from, as written and repaired
+    Seeds(seeds::Options),
+}
+
+impl Command {
+    /// Whether it needs the feature `proofs`, and this build is without it.
+    pub fn lacks_proofs(&self) -> bool {
+        !cfg!(feature = "proofs") && matches!(self, Command::Gradcheck(_) | Command::Seeds(_))
+    }
+}
+
+/// The program `byhand`: its exit code.
+pub fn main() -> std::process::ExitCode {
+    program::main::<Cli>("byhand", |cli| &cli.output, |cli| run(&cli.command, &cli.output))
+}
+
+/// Runs a command.
+///
+/// # Errors
+/// Whatever ended it; [`exit::code`] tells the exit code that the error asks for.
+pub fn run(command: &Command, output: &Output) -> Result<()> {
+    instruction_set()?;
+    match command {
+        Command::TrainCnn(options) => train::run("train-cnn", options, output),
+        Command::TrainDnn(options) => train::run("train-dnn", options, output),
+        Command::TrainMlp(options) => train::run("train-mlp", options, output),
+        Command::Train(options) => train::run("train", options, output),
+        Command::Evaluate(options) => evaluate::run(options, output),
+        Command::Predict(options) => predict::run(options, output),
+        Command::Summary(options) => summary::run(options, output),
+        #[cfg(feature = "proofs")]
+        Command::Gradcheck(options) => gradcheck::run(options, output),
+        Command::Throughput(options) => throughput::run(options, output),
+        Command::Parity(options) => parity::run(options, output),
+        Command::Speedrun(options) => speedrun::run(options, output),
+        Command::Data(options) => data::run(options, output),
+        #[cfg(feature = "proofs")]
+        Command::Seeds(options) => seeds::run(options, output),
+        #[cfg(not(feature = "proofs"))]
+        Command::Gradcheck(_) | Command::Seeds(_) => Err(exit::usage(
+            "this program was built without the proofs; expected one from `cargo install --path crates/cli --features proofs`",
+        )),
+    }
+}
+
+/// An instruction set that is asked for and cannot be had is an error, not a silent choice of another.
+fn instruction_set() -> Result<()> {
+    let Some(asked) = std::env::var_os("BYHAND_ISA") else { return Ok(()) };
+    let available = Isa::available();
+    if available.iter().any(|isa| asked == isa.name()) {
+        return Ok(());
+    }
+    let names: Vec<&str> = available.iter().map(|isa| isa.name()).collect();
+    let (asked, names) = (asked.to_string_lossy(), names.join(", "));
+    Err(exit::usage(format!(
+        "BYHAND_ISA is '{asked}'; this machine has {names}; unset it for the best of them"
+    )))
+}

@@ -1,0 +1,5 @@
+//! The program `byhand`.
+
+fn main() -> std::process::ExitCode {
+    byhand_cli::main()
+}

@@ -1,0 +1,275 @@
+//! What a run is: the options of the training commands, and the same names in `config.toml`.
+//!
+//! [`Settings`] is what somebody asked for, on the command line or in a file, all of it optional. [`Recipe`] is what
+//! is done: everything settled, and written into the run folder so that `train --config` repeats it bit for bit.
+
+use std::{fs, num::NonZeroUsize, path::Path, path::PathBuf};
+
+use anyhow::Result;
+use byhand_datasets::Data;
+use byhand_layers::init::Init;
+use byhand_models::{MODELS, NamedModel, Preprocessing, Spec, find, registry::default_of};
+use byhand_trainer::{Objective, Optimizer, Schedule};
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
+use toml::Table;
+
+use crate::exit::usage;
+
+/// What somebody asked for.
+#[derive(Args, Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Settings {
+    /// A named model; `byhand summary` lists them
+    #[arg(long, value_name = "NAME", conflicts_with = "layers")]
+    pub preset: Option<String>,
+    /// A network of your own, e.g. "conv(8,5) relu pool(2) dense(10)"
+    #[arg(long, value_name = "SPEC")]
+    #[serde(default, with = "text")]
+    pub layers: Option<Spec>,
+    /// mnist, fashion-mnist, digits (drawn by the program), or a folder that holds the four IDX files
+    #[arg(long)]
+    #[serde(default, with = "text")]
+    pub data: Option<Data>,
+    /// Where the data's files are: a folder that holds them, or one that holds mnist/ and fashion-mnist/
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Train on the first N images only
+    #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true)]
+    pub train_limit: Option<NonZeroUsize>,
+    /// Evaluate on the first N test images only
+    #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true)]
+    pub test_limit: Option<NonZeroUsize>,
+    /// Keep the last N training images (after --train-limit) for validation after each epoch
+    #[arg(long, value_name = "N")]
+    pub validation: Option<usize>,
+    /// Keep only these classes, e.g. 0,1,2,3,4
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub classes: Option<Vec<u8>>,
+    /// Halve the images' height and width (28x28 to 14x14)
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub halve: Option<bool>,
+    /// How bytes become numbers: unit (0 to 1), centered (-0.5 to 0.5), standard (mean 0, deviation 1 on the training set)
+    #[arg(long, value_enum)]
+    pub normalize: Option<Normalization>,
+    /// Shift each training image at random by up to this many pixels
+    #[arg(long, value_name = "PIXELS")]
+    pub shift: Option<u8>,
+    /// How weights are drawn: he-normal, glorot-uniform, lecun-normal, uniform(0.05), ...
+    #[arg(long)]
+    #[serde(default, with = "text")]
+    pub init: Option<Init>,
+    /// Passes over the training images
+    #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true)]
+    pub epochs: Option<NonZeroUsize>,
+    /// Images in a step
+    #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true)]
+    pub batch_size: Option<NonZeroUsize>,
+    /// sgd, sgd(momentum=0.9,nesterov,weight_decay=1e-4), adam, adam(beta1=0.9,beta2=0.99), adamw(weight_decay=0.01)
+    #[arg(long)]
+    #[serde(default, with = "text")]
+    pub optimizer: Option<Optimizer>,
+    /// Learning rate: the schedule's peak
+    #[arg(long, allow_negative_numbers = true)]
+    pub lr: Option<f64>,
+    /// constant, step(parts=3,factor=0.1), cosine, linear, one-cycle(rise=0.3); each may have warmup=STEPS
+    #[arg(long)]
+    #[serde(default, with = "text")]
+    pub schedule: Option<Schedule>,
+    /// softmax-cross-entropy, softmax-cross-entropy(label_smoothing=0.1), squared-error
+    #[arg(long)]
+    #[serde(default, with = "text")]
+    pub loss: Option<Objective>,
+    /// Seed of everything random: equal seeds give equal bits
+    #[arg(long, allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    pub seed: Option<u64>,
+}
+
+fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| format!("expected a whole number of at least 1, found {text}"))
+}
+
+/// How bytes become numbers.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Normalization {
+    /// To [0, 1].
+    Unit,
+    /// To [-0.5, 0.5].
+    Centered,
+    /// To mean 0 and deviation 1 on the training set.
+    Standard,
+}
+
+/// Everything settled.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Recipe {
+    /// The model's name, when it has one.
+    pub preset: Option<String>,
+    #[serde(with = "text::required")]
+    pub layers: Spec,
+    #[serde(with = "text::required")]
+    pub data: Data,
+    pub data_dir: Option<PathBuf>,
+    pub train_limit: Option<NonZeroUsize>,
+    pub test_limit: Option<NonZeroUsize>,
+    pub validation: usize,
+    pub classes: Option<Vec<u8>>,
+    pub halve: bool,
+    pub normalize: Normalization,
+    pub shift: u8,
+    #[serde(with = "text::required")]
+    pub init: Init,
+    pub epochs: NonZeroUsize,
+    pub batch_size: NonZeroUsize,
+    #[serde(with = "text::required")]
+    pub optimizer: Optimizer,
+    pub lr: f64,
+    #[serde(with = "text::required")]
+    pub schedule: Schedule,
+    #[serde(with = "text::required")]
+    pub loss: Objective,
+    pub seed: u64,
+}
+
+impl Settings {
+    /// Reads a `config.toml`.
+    pub fn read(path: &Path) -> Result<Self> {
+        let shown = path.display();
+        let text = fs::read_to_string(path)
+            .map_err(|error| usage(format!("{shown}: {error}; expected the config.toml of a run")))?;
+        toml::from_str(&text).map_err(|error| {
+            let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+            usage(format!("{shown}, line {line}: {}", error.message().replace('\n', " ")))
+        })
+    }
+
+    /// These settings, and where they are silent, those of `base`. Another model is asked for as a whole: naming one
+    /// drops the layers of `base`, and giving layers drops its name.
+    pub fn over(self, mut base: Self) -> Result<Self> {
+        if self.preset.is_some() || self.layers.is_some() {
+            (base.preset, base.layers) = (None, None);
+        }
+        let mut table = Table::try_from(base)?;
+        table.extend(Table::try_from(self)?);
+        Ok(table.try_into()?)
+    }
+
+    /// Settles everything: what is not asked for comes from the model, or from the default of the command.
+    pub fn settle(self, command: &str) -> Result<Recipe> {
+        let model = match (&self.preset, &self.layers) {
+            (Some(name), _) => match find(name) {
+                Ok(model) => Some(model),
+                // A configuration that brings its layers may call its model anything.
+                Err(_) if self.layers.is_some() => None,
+                Err(unknown) => return Err(usage(unknown)),
+            },
+            (None, Some(_)) => None,
+            (None, None) => Some(default_of(command).ok_or_else(|| {
+                let names: Vec<&str> = MODELS.iter().map(|model| model.name).collect();
+                usage(format!(
+                    "nothing to train: expected --layers SPEC, --preset NAME or --config FILE (named models: {})",
+                    names.join(", ")
+                ))
+            })?),
+        };
+        let mut table = Table::try_from(defaults(model, self.layers.as_ref()))?;
+        table.extend(Table::try_from(self)?);
+        let recipe: Recipe = table.try_into()?;
+        recipe.validate()?;
+        Ok(recipe)
+    }
+}
+
+impl Recipe {
+    /// What the run is called: the model's name, or `custom`.
+    pub fn name(&self) -> &str {
+        self.preset.as_deref().unwrap_or("custom")
+    }
+
+    fn validate(&self) -> Result<()> {
+        if !(self.lr > 0.0 && self.lr.is_finite()) {
+            return Err(usage(format!("--lr: expected a number above 0, found {}", self.lr)));
+        }
+        if let (Some(limit), validation) = (self.train_limit, self.validation)
+            && validation >= limit.get()
+        {
+            return Err(usage(format!(
+                "--validation {validation}: expected less than the {limit} images of --train-limit"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// What a training command does when nothing is asked: a few epochs of Adam under a one-cycle schedule.
+fn defaults(model: Option<&NamedModel>, layers: Option<&Spec>) -> Recipe {
+    let preprocessing = model.map_or(Preprocessing::unit(), |model| model.preprocessing);
+    let small = model.is_some_and(|model| model.classes() < 10);
+    Recipe {
+        preset: model.map(|model| model.name.to_string()),
+        layers: layers
+            .cloned()
+            .or(model.map(NamedModel::spec))
+            .expect("a model is named or its layers are given"),
+        data: Data::Mnist,
+        data_dir: None,
+        train_limit: None,
+        test_limit: None,
+        validation: 0,
+        classes: small.then(|| (0..model.map_or(0, NamedModel::classes) as u8).collect()),
+        halve: preprocessing.halve,
+        normalize: if preprocessing.shift == 0.0 { Normalization::Unit } else { Normalization::Centered },
+        shift: 0,
+        init: model.map_or(Init::HeNormal, |model| model.init),
+        epochs: count(5),
+        batch_size: count(64),
+        optimizer: "adam".parse().expect("a constant"),
+        lr: 3e-3,
+        schedule: "one-cycle".parse().expect("a constant"),
+        loss: Objective::default(),
+        seed: 0,
+    }
+}
+
+fn count(n: usize) -> NonZeroUsize {
+    NonZeroUsize::new(n).expect("a constant above 0")
+}
+
+/// Writes a value as its text and reads it back: how a spec, an optimiser or a schedule stands in TOML.
+mod text {
+    use std::{fmt::Display, str::FromStr};
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<T: Display, S: Serializer>(value: &Option<T>, to: S) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => to.serialize_some(&value.to_string()),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'a, T: FromStr<Err: Display>, D: Deserializer<'a>>(
+        from: D,
+    ) -> Result<Option<T>, D::Error> {
+        required::deserialize(from).map(Some)
+    }
+
+    pub(super) mod required {
+        use super::*;
+
+        pub(in super::super) fn serialize<T: Display, S: Serializer>(
+            value: &T,
+            to: S,
+        ) -> Result<S::Ok, S::Error> {
+            to.collect_str(value)
+        }
+
+        pub(in super::super) fn deserialize<'a, T: FromStr<Err: Display>, D: Deserializer<'a>>(
+            from: D,
+        ) -> Result<T, D::Error> {
+            String::deserialize(from)?.parse().map_err(D::Error::custom)
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! The training commands from outside: what they print and write, equal bits, resume, Ctrl-C.
+
+use std::{fs, path::Path};
+
+use assert_cmd::Command;
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn xtask(arguments: &[&str]) -> Command {
+    let mut command = Command::cargo_bin("byhand").unwrap();
+    command.env_remove("BYHAND_DATA").args(arguments);
+    command
+}
+
+/// A run of some tenths of a second.
+const SMALL: [&str; 9] =
+    ["train-mlp", "--data", "digits", "--train-limit", "300", "--test-limit", "100", "--json", "--quiet"];
+
+/// Runs and gives all events.
+#[track_caller]
+fn events(command: &mut Command) -> Vec<Value> {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+#[track_caller]
+fn result(out: &Path, options: &[&str]) -> Value {
+    events(xtask(&SMALL).args(options).arg("--out").arg(out)).pop().unwrap()
+}
+
+#[test]
+fn help_teaches() {
+    for command in ["train-cnn", "train", "evaluate", "predict", "summary", "gradcheck", "throughput", "data"]
+    {
+        let output = xtask(&[command, "--help"]).output().unwrap();
+        assert!(output.status.success());
+        assert!(String::from_utf8(output.stdout).unwrap().contains("Usage: byhand"), "{command}");
+    }
+    let help = String::from_utf8(xtask(&["train-cnn", "--help"]).output().unwrap().stdout).unwrap();
+    for part in
+        ["trains cnn", "Examples:", "--preset", "Exit codes: 0 done", "130 interrupted", "model.safetensors"]
+    {
+        assert!(help.contains(part), "{part} is missing");
+    }
+}
+
+#[test]
+fn events_and_the_run_folder() {
+    let folder = TempDir::new().unwrap();
+    let out = folder.path().join("run");
+    let events = events(xtask(&SMALL).args(["--epochs", "2", "--validation", "50", "--out"]).arg(&out));
+    let names: Vec<&str> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
+    assert_eq!(names, ["started", "epoch_finished", "epoch_finished", "result"]);
+    assert!(events[1]["validation_accuracy"].is_f64() && events[1].get("test_accuracy").is_none());
+    let result = &events[3];
+    for (field, value) in [("model", "mlp"), ("data", "digits")] {
+        assert_eq!(result[field], value);
+    }
+    assert_eq!((result["seed"].as_u64(), result["epochs"].as_u64()), (Some(0), Some(2)));
+    assert_eq!(result["parameters"], 784 * 50 + 50 + 50 * 50 + 50 + 50 * 10 + 10);
+    for field in ["train_seconds", "train_loss", "test_loss", "test_accuracy"] {
+        assert!(result[field].is_f64(), "{field}");
+    }
+    assert!(result["threads"].as_u64().unwrap() >= 1);
+    let sha256 = result["weights_sha256"].as_str().unwrap();
+    assert!(sha256.len() == 64 && sha256.bytes().all(|c| c.is_ascii_hexdigit()));
+
+    let history = fs::read_to_string(out.join("history.jsonl")).unwrap();
+    assert_eq!(history.lines().count(), 2);
+    let evaluated = self::events(xtask(&["evaluate", "--json"]).arg(&out));
+    assert_eq!(evaluated[0]["weights_sha256"], sha256);
+    assert_eq!(evaluated[0]["samples"], 10_000);
+}
+
+#[test]
+fn results_go_to_stdout_and_talk_to_stderr() {
+    let folder = TempDir::new().unwrap();
+    let without_json: Vec<&str> =
+        SMALL.iter().copied().filter(|option| !["--json", "--quiet"].contains(option)).collect();
+    let output = xtask(&without_json).args(["--epochs", "1"]).current_dir(&folder).output().unwrap();
+    let (stdout, stderr) =
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(stdout.starts_with("test accuracy ") && stdout.contains("run runs/mlp-digits-seed0"), "{stdout}");
+    assert!(stderr.contains("training mlp") && stderr.contains("epoch 1/1"), "{stderr}");
+    // The same command again takes a fresh folder.
+    assert!(
+        xtask(&without_json).args(["--epochs", "1"]).current_dir(&folder).output().unwrap().status.success()
+    );
+    assert!(folder.path().join("runs/mlp-digits-seed0-2/model.safetensors").exists());
+}
+
+#[test]
+fn one_digest_for_any_number_of_threads() {
+    let folder = TempDir::new().unwrap();
+    let digest = |threads: &str| {
+        let options = ["--epochs", "1", "--threads", threads, "--preset", "cnn-3x3", "--shift", "2"];
+        result(folder.path(), &options)["weights_sha256"].clone()
+    };
+    let one = digest("1");
+    for threads in ["2", "3", "7"] {
+        assert_eq!(digest(threads), one, "{threads} threads");
+    }
+}
+
+#[test]
+fn another_seed_another_digest() {
+    let folder = TempDir::new().unwrap();
+    let digest =
+        |seed: &str| result(folder.path(), &["--epochs", "1", "--seed", seed])["weights_sha256"].clone();
+    assert_ne!(digest("1"), digest("2"));
+}
+
+#[test]
+fn config_repeats_the_run_bit_for_bit() {
+    let folder = TempDir::new().unwrap();
+    let (first, second) = (folder.path().join("first"), folder.path().join("second"));
+    let options = [
+        "--epochs",
+        "2",
+        "--layers",
+        "conv(4,3,stride=2) relu dense(10)",
+        "--optimizer",
+        "sgd(momentum=0.9,nesterov)",
+        "--lr",
+        "0.017",
+        "--schedule",
+        "cosine(warmup=3)",
+        "--loss",
+        "softmax-cross-entropy(label_smoothing=0.05)",
+        "--normalize",
+        "standard",
+        "--shift",
+        "1",
+        "--init",
+        "glorot-uniform",
+        "--batch-size",
+        "24",
+        "--seed",
+        "11",
+    ];
+    let wanted = result(&first, &options);
+    let mut again = xtask(&["train", "--json", "--quiet", "--config"]);
+    let found = events(again.arg(first.join("config.toml")).arg("--out").arg(&second)).pop().unwrap();
+    assert_eq!(found["weights_sha256"], wanted["weights_sha256"]);
+    let read = |run: &Path, file: &str| fs::read(run.join(file)).unwrap();
+    assert_eq!(read(&first, "config.toml"), read(&second, "config.toml"));
+    assert_eq!(read(&first, "model.safetensors"), read(&second, "model.safetensors"));
+}
+
+#[test]
+fn a_resumed_run_has_the_bits_of_a_long_one() {
+    let folder = TempDir::new().unwrap();
+    let (long, cut) = (folder.path().join("long"), folder.path().join("cut"));
+    let run = |out: &Path, epochs: &str| result(out, &["--schedule", "constant", "--epochs", epochs]);
+    let wanted = run(&long, "3");
+    run(&cut, "1");
+    let mut resume = xtask(&["train", "--json", "--quiet", "--epochs", "3", "--resume"]);
+    let found = events(resume.arg(&cut)).pop().unwrap();
+    assert_eq!(found["weights_sha256"], wanted["weights_sha256"]);
+    assert_eq!(fs::read_to_string(cut.join("history.jsonl")).unwrap().lines().count(), 3);
+}
+
+#[test]
+fn a_small_preset_takes_the_data_it_was_made_for() {
+    let folder = TempDir::new().unwrap();
+    let found = result(folder.path(), &["--preset", "dnn-14", "--epochs", "1"]);
+    assert_eq!(found["parameters"], 196 * 16 + 16 + 16 * 5 + 5);
+    let evaluated = events(xtask(&["evaluate", "--json"]).arg(folder.path())).pop().unwrap();
+    assert_eq!(evaluated["confusion"].as_array().unwrap().len(), 5);
+}
+
+#[test]
+fn evaluation_is_by_the_loss_that_was_trained_for() {
+    let folder = TempDir::new().unwrap();
+    let squared =
+        ["train-mlp", "--data", "digits", "--train-limit", "300", "--epochs", "1", "--loss", "squared-error"];
+    let trained =
+        events(xtask(&squared).args(["--json", "--quiet", "--out"]).arg(folder.path())).pop().unwrap();
+    let evaluated = events(xtask(&["evaluate", "--json"]).arg(folder.path())).pop().unwrap();
+    assert_eq!(evaluated["objective"], "squared-error");
+    assert_eq!(evaluated["loss"], trained["test_loss"]);
+}
+
+#[test]
+fn predictions_are_probabilities() {
+    let folder = TempDir::new().unwrap();
+    result(folder.path(), &["--epochs", "1"]);
+    let image = folder.path().join("grey.png");
+    let mut encoder = png::Encoder::new(fs::File::create(&image).unwrap(), 28, 28);
+    encoder.set_color(png::ColorType::Grayscale);
+    encoder.write_header().unwrap().write_image_data(&[77; 784]).unwrap();
+    let told = events(xtask(&["predict", "--json"]).arg(folder.path()).arg(&image));
+    let probabilities: Vec<f64> =
+        told[0]["probabilities"].as_array().unwrap().iter().map(|p| p.as_f64().unwrap()).collect();
+    assert!(probabilities.len() == 10 && (probabilities.iter().sum::<f64>() - 1.0).abs() < 1e-5);
+    assert_eq!(told[1]["images"], 1);
+}
+
+#[test]
+fn throughput_prints_what_the_comparison_reads() {
+    let options =
+        ["throughput", "--layers", "conv(4,3) relu pool(2) dense(10)", "--input", "1x12x12", "--batch", "20"];
+    let run = |threads: &str| {
+        events(xtask(&options).args(["--seconds", "0.02", "--json", "--threads", threads])).pop().unwrap()
+    };
+    let (one, two) = (run("1"), run("2"));
+    for field in ["images_per_second", "median_us", "min_us", "gflops", "peak_gflops"] {
+        assert!(one[field].as_f64().unwrap() > 0.0, "{field}");
+    }
+    assert!(one["gflops"].as_f64() < one["peak_gflops"].as_f64());
+    assert_eq!(one["weights_sha256"], two["weights_sha256"]);
+}
+
+#[test]
+fn summary_of_a_spec() {
+    let events = events(&mut xtask(&["summary", "--layers", "conv(8,3) pool(2) dense(10)", "--json"]));
+    assert_eq!(events.last().unwrap()["parameters"], 8 * 9 + 8 + 1352 * 10 + 10);
+}
+
+#[test]
+fn gradcheck_of_one_layer() {
+    for only in ["relu", "cross-entropy"] {
+        let events = events(&mut xtask(&["gradcheck", "--only", only, "--json"]));
+        let (result, checks) = events.split_last().unwrap();
+        assert_eq!((result["event"].as_str(), result["failures"].as_u64()), (Some("result"), Some(0)));
+        assert!(result["checks"].as_u64().unwrap() > 100);
+        // What is shown is what was asked for.
+        assert!(checks.iter().all(|check| check["layer"].as_str().unwrap().contains(only)));
+    }
+}
+
+#[test]
+fn preview_and_doctor() {
+    let output = xtask(&["data", "preview", "digits", "--count", "2"]).output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 1 + 14);
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("train-images-idx3-ubyte"), b"no IDX").unwrap();
+    let output = xtask(&["data", "doctor"]).arg(folder.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+}
+
+/// The first Ctrl-C saves the model so far, and the run can go on.
+#[test]
+#[cfg(unix)]
+fn ctrl_c_leaves_a_model_and_code_130() {
+    use std::{process, thread::sleep, time::Duration};
+
+    let folder = TempDir::new().unwrap();
+    let out = folder.path().join("run");
+    let command = xtask(&SMALL);
+    let mut running = process::Command::new(command.get_program())
+        .args(command.get_args())
+        .args(["--epochs", "1000000", "--out"])
+        .arg(&out)
+        .stdout(fs::File::create(folder.path().join("stdout")).unwrap())
+        .stderr(process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let history = out.join("history.jsonl");
+    while fs::read(&history).map_or(true, |bytes| bytes.is_empty()) {
+        assert!(running.try_wait().unwrap().is_none(), "ended by itself");
+        sleep(Duration::from_millis(5));
+    }
+    assert!(
+        process::Command::new("kill").args(["-INT", &running.id().to_string()]).status().unwrap().success()
+    );
+    assert_eq!(running.wait().unwrap().code(), Some(130));
+    let told = fs::read_to_string(folder.path().join("stdout")).unwrap();
+    let last: Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
+    assert_eq!((last["event"].as_str(), last["interrupted"].as_bool()), (Some("result"), Some(true)));
+    assert!(out.join("model.safetensors").exists() && out.join("checkpoint.safetensors").exists());
+    assert!(xtask(&["summary"]).arg(&out).output().unwrap().status.success());
+}

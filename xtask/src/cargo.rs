@@ -1,0 +1,29 @@
+//! Cargo, called from a program that cargo itself runs.
+
+use std::{env, process, process::Command};
+
+use anyhow::{Context, Result};
+use byhand_cli::output::Output;
+
+/// A call of `cargo`, without what `cargo run` told this program about its own package: build scripts that look at it would
+/// run again, and half the dependencies after them.
+pub fn cargo() -> Command {
+    let mut cargo = Command::new("cargo");
+    let ours = |name: &str| ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|prefix| name.starts_with(prefix));
+    for (name, _) in env::vars_os().filter(|(name, _)| name.to_str().is_some_and(ours)) {
+        cargo.env_remove(name);
+    }
+    cargo
+}
+
+/// Runs this command line again, in a build that has the proofs, and ends as it ends.
+pub fn again_with_proofs(output: &Output) -> Result<()> {
+    output.note(
+        "this command needs the proofs, which training does not: they are built now, once (some minutes)",
+    );
+    let mut again = cargo();
+    again.args(["run", "--release", "--package", "xtask", "--features", "proofs", "--"]);
+    let status = again.args(env::args_os().skip(1)).status();
+    let status = status.context("cannot start cargo; expected it on the PATH")?;
+    process::exit(status.code().unwrap_or(byhand_cli::exit::FAILED.into()))
+}
