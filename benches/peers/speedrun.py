@@ -3,7 +3,7 @@
     python benches/peers/speedrun.py --data-dir DIR [--seeds 10] [--first-seed 0] [--threads 2] [--layout channels-last]
 
 Needs torch and numpy. DIR holds MNIST's four IDX files, gzipped or not, or a folder mnist/ that does. Reads the recipe from
-xtask/src/commands/speedrun.toml. The clock of a seed starts when the images are in memory as bytes and stops when the
+crates/cli/src/commands/speedrun.toml. The clock of a seed starts when the images are in memory as bytes and stops when the
 weights are final; evaluation is outside. Network, initialiser, loss, optimiser, schedule, batches and the choice of the
 hardest samples are those of the recipe; random numbers are PyTorch's own, so single accuracies differ.
 """
@@ -24,7 +24,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-RECIPE = pathlib.Path(__file__).parents[2] / "xtask/src/commands/speedrun.toml"
+RECIPE = pathlib.Path(__file__).parents[2] / "crates/cli/src/commands/speedrun.toml"
 RUN = 1024  # samples that are compared with each other when the hardest are chosen
 
 
