@@ -99,7 +99,7 @@ impl Evaluator {
             let batch = ImageBatch::new(dataset, &order, *preprocess);
             let mut guard = lock(&self.workers[crew.thread() % self.workers.len()]);
             let EvaluationWorker { worker, room, confusion } = &mut *guard;
-            let rows = worker.take(network, block, &batch, samples.clone(), room);
+            let rows = worker.take(network, block, &batch, samples.clone(), None, room);
             let stats = worker.forward(network, &*self.loss, theta, &Pass::eval(block), rows, 1.0, None);
             *loss = stats.loss;
             let classes = network.classes();

@@ -4,6 +4,7 @@ mod common;
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use byhand_datasets::batches::epoch_order;
 use byhand_datasets::{Augment, Normalize};
@@ -402,23 +403,119 @@ fn augmentation_is_the_same_in_both_layouts() {
     assert_ne!(x, moved);
 }
 
-#[test]
-fn a_panic_of_the_source_reaches_the_caller() {
-    struct Broken;
-    impl BatchSource for Broken {
-        fn len(&self) -> usize {
-            200
-        }
-        fn labels(&self, _: Range<usize>, _: &mut [u8]) {}
-        fn fill(&self, samples: Range<usize>, _: Block, _: &mut [f32], _: &mut [u8]) {
-            assert!(samples.start < 100, "no such sample");
+/// A minibatch that breaks off when samples from the hundredth on, or the last of fewer, are asked for.
+struct Broken<'a> {
+    images: ImageBatch<'a>,
+    how: Breaks,
+}
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Breaks {
+    InLabels,
+    InFill,
+    NoSuchLabel,
+    InRows,
+}
+
+impl Broken<'_> {
+    fn reaches(&self, samples: &Range<usize>) -> bool {
+        samples.end > 100 || samples.end == self.len()
+    }
+}
+
+impl BatchSource for Broken<'_> {
+    fn len(&self) -> usize {
+        self.images.len()
+    }
+
+    fn labels(&self, samples: Range<usize>, labels: &mut [u8]) {
+        assert!(self.how != Breaks::InLabels || !self.reaches(&samples), "no such label");
+        self.images.labels(samples.clone(), labels);
+        if self.how == Breaks::NoSuchLabel && self.reaches(&samples) {
+            labels[samples.len() - 1] = 255;
         }
     }
-    let network = cnn();
-    for threads in [1, 2] {
-        let mut trainer = trainer(&network, 200, threads);
-        let step = || trainer.session(|trainer| trainer.step(0.1, &Broken).map(|_| ()));
-        assert!(catch_unwind(AssertUnwindSafe(step)).is_err());
+
+    fn fill(&self, samples: Range<usize>, block: Block, x: &mut [f32], scratch: &mut [u8]) {
+        assert!(self.how != Breaks::InFill || !self.reaches(&samples), "no such sample");
+        self.images.fill(samples, block, x, scratch);
+    }
+
+    fn rows(&self) -> Option<&[f32]> {
+        assert!(self.how != Breaks::InRows, "no such rows");
+        None
+    }
+}
+
+#[test]
+fn a_panic_of_the_source_reaches_the_caller_and_leaves_a_whole_trainer() {
+    // Shards, one after the other or not; first layers on two ranks.
+    for (network, n) in [(cnn(), 200), (cnn(), 3), (mlp(), 24), (wide(), 24), (wide(), 160)] {
+        for (threads, optimizer) in [(1, "sgd"), (2, "sgd"), (2, "adam")] {
+            let config = StepConfig {
+                batch_size: n,
+                threads,
+                optimizer: optimizer.parse().unwrap(),
+                ..StepConfig::default()
+            };
+            let indices: Vec<u32> = (0..2 * n as u32).collect();
+            let images =
+                |step: usize| ImageBatch::new(train(), &indices[step % 2 * n..][..n], Preprocess::default());
+            let [mut trainer, mut other] =
+                [(); 2].map(|()| Trainer::new(&network, theta(&network), config).unwrap());
+            for (step, how) in [Breaks::InLabels, Breaks::InFill, Breaks::NoSuchLabel, Breaks::InRows]
+                .into_iter()
+                .enumerate()
+            {
+                let broken = Broken { images: images(step + 1), how };
+                let before = trainer.theta().to_vec();
+                let panicking = || trainer.session(|trainer| trainer.step(0.01, &broken).map(|_| ()));
+                assert!(catch_unwind(AssertUnwindSafe(panicking)).is_err(), "{how:?}, {n} samples");
+                assert_eq!((trainer.theta(), trainer.steps()), (&before[..], step as u64));
+                for trainer in [&mut trainer, &mut other] {
+                    trainer.step(0.01, &images(step)).unwrap();
+                }
+                let hashes = [&trainer, &other].map(|trainer| weights_sha256(trainer.theta()));
+                assert_eq!(hashes[0], hashes[1], "{how:?}, {n} samples, {threads} threads, {optimizer}");
+                assert_eq!(trainer.optimizer_state(), other.optimizer_state());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_source_is_asked_for_its_rows_once_a_step() {
+    /// Rows that are there when they are asked for first, and never again.
+    struct Once<'a> {
+        rows: Rows<'a>,
+        asked: AtomicUsize,
+    }
+    impl BatchSource for Once<'_> {
+        fn len(&self) -> usize {
+            self.rows.len()
+        }
+        fn labels(&self, samples: Range<usize>, labels: &mut [u8]) {
+            self.rows.labels(samples, labels);
+        }
+        fn fill(&self, _: Range<usize>, _: Block, _: &mut [f32], _: &mut [u8]) {
+            panic!("the rows are there");
+        }
+        fn rows(&self) -> Option<&[f32]> {
+            let asked = self.asked.fetch_add(1, Ordering::Relaxed);
+            self.rows.rows().filter(|_| asked == 0)
+        }
+    }
+    for (network, n) in [(mlp3(), 1), (mlp3(), 24), (mlp3(), 300), (wide(), 24), (wide(), 300)] {
+        for threads in [1, 2] {
+            let (x, labels) = rows(&epoch_order(2, 0, train().len())[..n]);
+            let rows = Rows::new(x.view(), &labels);
+            let once = Once { rows, asked: AtomicUsize::new(0) };
+            let [mut trainer, mut other] = [(); 2].map(|()| trainer(&network, n, threads));
+            trainer.step(0.1, &once).unwrap();
+            other.step(0.1, &rows).unwrap();
+            assert_eq!(once.asked.into_inner(), 1);
+            assert_eq!(weights_sha256(trainer.theta()), weights_sha256(other.theta()), "{n} samples");
+        }
     }
 }
 

@@ -88,7 +88,7 @@ struct Own {
 /// A minibatch: its samples, if they lie in memory as rows, and its shards, which have the gradient of the sums.
 #[derive(Clone, Copy)]
 pub(super) struct Minibatch<'a> {
-    pub(super) rows: Option<&'a [f32]>,
+    pub(super) rows: Option<RowView<'a, f32>>,
     pub(super) shards: &'a [Shard],
 }
 
@@ -137,11 +137,14 @@ impl Cut {
         self.gather(rest, |own| own.state.slot(slot))
     }
 
-    /// The gradient of all parameters, of which that of the other layers is `rest`. Leaves the one that is stored here at zero.
-    pub(super) fn take_gradient(&mut self, rest: &[f32]) -> Vec<f32> {
-        let dtheta = self.gather(rest, |own| &own.dtheta);
+    /// The gradient of all parameters that is stored; `rest` is that of the other layers.
+    pub(super) fn gradient(&self, rest: &[f32]) -> Vec<f32> {
+        self.gather(rest, |own| &own.dtheta)
+    }
+
+    /// Leaves the gradients at zero.
+    pub(super) fn clear(&mut self) {
         self.halves.iter_mut().for_each(|own| own.dtheta.fill(0.0));
-        dtheta
     }
 
     /// Numbers of both halves and of the other layers, in the network's order.
@@ -188,7 +191,11 @@ impl Cut {
     }
 
     /// Some samples of a minibatch, whose `rows` are given if they lie in memory.
-    pub(super) fn rows<'a>(&'a self, rows: Option<&'a [f32]>, samples: Range<usize>) -> RowView<'a, f32> {
+    pub(super) fn rows<'a>(
+        &'a self,
+        rows: Option<RowView<'a, f32>>,
+        samples: Range<usize>,
+    ) -> RowView<'a, f32> {
         self.images.view(rows, samples)
     }
 
@@ -299,8 +306,8 @@ fn join(
 
 impl Images {
     /// Some samples of a minibatch, whose `rows` are given if they lie in memory.
-    fn view<'a>(&'a self, rows: Option<&'a [f32]>, samples: Range<usize>) -> RowView<'a, f32> {
-        RowView::new(self.features, rows.unwrap_or(&self.rows)).samples(samples)
+    fn view<'a>(&'a self, rows: Option<RowView<'a, f32>>, samples: Range<usize>) -> RowView<'a, f32> {
+        rows.unwrap_or_else(|| RowView::new(self.features, &self.rows)).samples(samples)
     }
 }
 

@@ -135,6 +135,8 @@ pub struct Trainer {
     shares_layers: bool,
     /// Bytes of scratch that every worker has.
     scratch_len: usize,
+    /// A step has begun and not come to its end: gradients hold what it left.
+    is_begun: bool,
     steps: u64,
 }
 
@@ -214,6 +216,7 @@ impl Trainer {
             theta: Buffer::from(theta),
             gathered: OnceLock::new(),
             scratch_len: 0,
+            is_begun: false,
             steps: 0,
         })
     }
@@ -235,7 +238,8 @@ impl Trainer {
     /// were before the step, and the step is not counted.
     ///
     /// # Panics
-    /// When the minibatch is empty or larger than the batch size of the configuration, or a label is no class.
+    /// When the minibatch is empty or larger than the batch size of the configuration, or a label is no class. Whatever panics in a step,
+    /// in the source of its minibatch too, does so before anything moves: the trainer is then what it was before the step.
     #[track_caller]
     pub fn step(&mut self, learning_rate: f64, batch: &impl BatchSource) -> Result<StepStats, Diverged> {
         let (samples, most) = (batch.len(), self.config.batch_size);
@@ -333,8 +337,22 @@ impl Trainer {
     }
 
     fn step_inside(&mut self, learning_rate: f64, batch: &dyn BatchSource) -> Result<StepStats, Diverged> {
+        if std::mem::replace(&mut self.is_begun, true) {
+            self.clear();
+        }
         self.gathered.take();
         let samples = batch.len();
+        let features = self.network_input();
+        // Once a step: what a source answers twice may differ.
+        let given = batch.rows().map(|rows| {
+            let expected = samples * features;
+            assert!(
+                rows.len() == expected,
+                "rows of {} numbers, expected {samples} x {features}",
+                rows.len()
+            );
+            RowView::new(features, rows)
+        });
         if batch.scratch_len() > self.scratch_len {
             self.scratch_len = batch.scratch_len();
             // Now, and not when a thread is first needed, which may be many steps later.
@@ -355,9 +373,7 @@ impl Trainer {
         for (i, shard) in self.shards[..active].iter_mut().enumerate() {
             shard.samples = self.plan.shard(samples, i);
         }
-        let mut given = None;
         if let Some(cut) = &mut self.cut {
-            given = batch.rows(0..samples);
             if given.is_none() {
                 let worker = || lock(&self.workers[self.crew.thread() % self.workers.len()]);
                 let fill = |samples, rows: &mut [f32]| worker().0.fill_rows(batch, samples, rows);
@@ -410,7 +426,7 @@ impl Trainer {
                 } else {
                     // Rows that are kept must stay, others need a place for a while only.
                     let room = if rows.is_empty() { &mut room[..] } else { &mut rows[first * features..] };
-                    worker.take(&self.network, block, batch, samples, room)
+                    worker.take(&self.network, block, batch, samples, given, room)
                 };
                 let is_dx_wanted = self.cut.as_ref().is_some_and(|cut| cut.is_trained());
                 let mut dx = is_dx_wanted.then(|| &mut dx[first * features..][..block.len(features)]);
@@ -458,14 +474,15 @@ impl Trainer {
                 deep.is_none_or(|cut| cut.backward(&trainer.crew, trainer.minibatch(given), largest_factor))
             });
         if descends {
-            self.descend(learning_rate as f32, batch, given);
-        } else if !(self.store(batch, given) && is_sound) {
+            self.descend(learning_rate as f32, given);
+        } else if !(self.store(given) && is_sound) {
             return Err(self.diverged(learning_rate, stats.loss));
         }
         self.update(learning_rate, descends);
         if shares_layers {
             self.crew.rest();
         }
+        self.is_begun = false;
         self.steps += 1;
         Ok(StepStats { loss: stats.loss / samples as f64, correct: stats.correct, samples })
     }
@@ -479,12 +496,12 @@ impl Trainer {
     }
 
     /// The last step's minibatch, whose rows are `given` if they lie in memory.
-    fn minibatch<'a>(&'a self, given: Option<&'a [f32]>) -> Minibatch<'a> {
+    fn minibatch<'a>(&'a self, given: Option<RowView<'a, f32>>) -> Minibatch<'a> {
         Minibatch { rows: given, shards: &self.shards[..self.active] }
     }
 
     /// Moves the weights of the layers that keep along what the shards kept, and those that are a shard's own alike.
-    fn descend(&mut self, rate: f32, batch: &dyn BatchSource, given: Option<&[f32]>) {
+    fn descend(&mut self, rate: f32, given: Option<RowView<'_, f32>>) {
         let mut theta = std::mem::take(&mut self.theta);
         let mut own =
             self.shards.last_mut().map(|shard| std::mem::take(&mut shard.theta)).unwrap_or_default();
@@ -494,13 +511,13 @@ impl Trainer {
                 Some(cut) => {
                     trainer.call_for(crew);
                     cut.descend(crew, trainer.minibatch(given), rate, || {
-                        trainer.move_kept(&mut theta, Some(rate), batch, Some(crew));
+                        trainer.move_kept(&mut theta, Some(rate), given, Some(crew));
                     });
                 }
-                None if own.is_empty() => trainer.move_kept(&mut theta, Some(rate), batch, Some(crew)),
+                None if own.is_empty() => trainer.move_kept(&mut theta, Some(rate), given, Some(crew)),
                 None => crew.join(
-                    || trainer.move_kept(&mut theta, Some(rate), batch, None),
-                    || trainer.move_kept(&mut own, Some(rate), batch, None),
+                    || trainer.move_kept(&mut theta, Some(rate), given, None),
+                    || trainer.move_kept(&mut own, Some(rate), given, None),
                 ),
             }
         });
@@ -511,10 +528,10 @@ impl Trainer {
     }
 
     /// Stores the gradient of the weights that were kept for. Whether that of all is small enough.
-    fn store(&mut self, batch: &dyn BatchSource, given: Option<&[f32]>) -> bool {
+    fn store(&mut self, given: Option<RowView<'_, f32>>) -> bool {
         let mut gradient = std::mem::take(&mut self.shards[0].dtheta);
         let is_cut_sound = self.with_trained_cut(|trainer, cut| {
-            let mut store_kept = || trainer.move_kept(&mut gradient, None, batch, Some(&trainer.crew));
+            let mut store_kept = || trainer.move_kept(&mut gradient, None, given, Some(&trainer.crew));
             match cut {
                 Some(cut) => cut.store(&trainer.crew, trainer.minibatch(given), LARGEST_GRADIENT, store_kept),
                 None => {
@@ -531,9 +548,15 @@ impl Trainer {
 
     /// Moves the weights of the layers that keep along what the shards kept, or without a rate adds that to a gradient. With a crew
     /// threads share it.
-    fn move_kept(&self, moved: &mut [f32], rate: Option<f32>, batch: &dyn BatchSource, crew: Option<&Crew>) {
+    fn move_kept(
+        &self,
+        moved: &mut [f32],
+        rate: Option<f32>,
+        given: Option<RowView<'_, f32>>,
+        crew: Option<&Crew>,
+    ) {
         for (place, range, layer) in kept_layers(&self.network, &self.keeps) {
-            let kept = self.kept(place, batch);
+            let kept = self.kept(place, given);
             let rows = MoveRows::new(layer, range.len(), &kept[..self.active], self.samples(), rate);
             if let Some(crew) = crew.filter(|_| rows.pays()) {
                 self.call_for(crew);
@@ -543,15 +566,15 @@ impl Trainer {
     }
 
     /// What the shards of the last step kept of a deferred layer, one after the other.
-    fn kept<'a>(&'a self, place: usize, batch: &'a dyn BatchSource) -> [Kept<'a, f32>; MAX_SHARDS] {
+    fn kept<'a>(&'a self, place: usize, given: Option<RowView<'a, f32>>) -> [Kept<'a, f32>; MAX_SHARDS] {
         let features = self.network.input().features();
         let mut kept = [Kept::default(); MAX_SHARDS];
         for (kept, shard) in kept.iter_mut().zip(&self.shards[..self.active]) {
             *kept = Kept::new(self.plan.block(shard.samples.len()), shard.largest, &shard.kept[place]);
             if place == 0 && self.takes_rows {
-                let rows = batch.rows(shard.samples.clone());
-                let rows = rows.unwrap_or_else(|| &shard.rows[..shard.samples.len() * features]);
-                *kept = kept.with_rows(RowView::new(features, rows));
+                let samples = shard.samples.clone();
+                let own = || RowView::new(features, &shard.rows[..samples.len() * features]);
+                *kept = kept.with_rows(given.map_or_else(own, |rows| rows.samples(samples.clone())));
             }
         }
         kept
@@ -605,17 +628,31 @@ impl Trainer {
         }
     }
 
-    /// Says what diverged, and leaves the gradients at zero, as a step begins.
+    /// Leaves the gradients at zero, as a step begins, after one that did not come to its end.
+    #[cold]
+    fn clear(&mut self) {
+        self.crew.rest();
+        self.shards.iter_mut().for_each(|shard| shard.dtheta.fill(0.0));
+        if let Some(cut) = &mut self.cut {
+            cut.clear();
+        }
+    }
+
+    /// Features of a sample of the whole network.
+    fn network_input(&self) -> usize {
+        self.cut.as_ref().map_or(&self.network, |cut| &cut.whole).input().features()
+    }
+
+    /// Says what diverged.
     #[cold]
     fn diverged(&mut self, learning_rate: f64, loss: f64) -> Diverged {
         self.crew.rest();
         let mut dtheta = vec![0.0; self.theta.len()];
         for shard in &mut self.shards {
             add(&mut dtheta, &shard.dtheta);
-            shard.dtheta.fill(0.0);
         }
         if let Some(cut) = &mut self.cut {
-            dtheta = cut.take_gradient(&dtheta);
+            dtheta = cut.gradient(&dtheta);
         }
         let whole = self.cut.as_ref().map_or(&self.network, |cut| &cut.whole);
         let name = |param: &NamedParam| format!("{} ({})", param.name, param.layer_name);

@@ -42,8 +42,9 @@ pub trait BatchSource: Sync {
         false
     }
 
-    /// The features of these samples, if they lie in memory one sample after the other: what `fill` would write for samples alone.
-    fn rows(&self, _samples: Range<usize>) -> Option<&[f32]> {
+    /// The features of all samples of the minibatch, if they lie in memory one sample after the other: what `fill` would write for all of
+    /// them, laid out one by one. A step asks once, and reads them instead of calling `fill`.
+    fn rows(&self) -> Option<&[f32]> {
         None
     }
 
@@ -89,9 +90,8 @@ impl BatchSource for Rows<'_> {
         pack(self.x.slice(s![samples, ..]), block, x);
     }
 
-    fn rows(&self, samples: Range<usize>) -> Option<&[f32]> {
-        let features = self.x.ncols();
-        self.x.to_slice().map(|x| &x[samples.start * features..samples.end * features])
+    fn rows(&self) -> Option<&[f32]> {
+        self.x.to_slice()
     }
 
     fn largest(&self) -> f32 {

@@ -40,13 +40,14 @@ impl Worker {
     }
 
     /// Takes over samples `samples` of `batch`: as rows, if the network takes those, which are then returned; they are in `room` unless
-    /// they lie in memory already.
+    /// those of the whole minibatch are `given`.
     pub(crate) fn take<'a>(
         &mut self,
         network: &Network<f32>,
         block: Block,
         batch: &'a dyn BatchSource,
         samples: Range<usize>,
+        given: Option<RowView<'a, f32>>,
         room: &'a mut [f32],
     ) -> Option<RowView<'a, f32>> {
         self.take_labels(block, batch, samples.clone());
@@ -56,12 +57,12 @@ impl Worker {
             batch.fill(samples, block, self.workspace.input_mut(), &mut self.scratch);
             return None;
         }
-        let rows = batch.rows(samples.clone()).unwrap_or_else(|| {
-            let room = &mut room[..samples.len() * features];
-            self.fill_rows(batch, samples, room);
-            room
-        });
-        Some(RowView::new(features, rows))
+        if let Some(rows) = given {
+            return Some(rows.samples(samples));
+        }
+        let room = &mut room[..samples.len() * features];
+        self.fill_rows(batch, samples, room);
+        Some(RowView::new(features, room))
     }
 
     /// Takes over samples of whose input there are two sums to be added.
