@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use byhand_datasets::{
-    Data, Dataset, Loaded, Origin, Sources,
+    Data, Dataset, Loaded, Sources,
     source::{self, Progress},
 };
 use byhand_models::{Model, Preprocessing};
@@ -38,23 +38,13 @@ pub fn load_data(
     let loaded = source::load(data, &sources, &mut |progress| show_download(&bar, &progress));
     bar.finish_and_clear();
     let loaded = loaded.with_context(|| format!("cannot load the data '{data}'"))?;
-    if let Some(notice) = &loaded.notice {
-        output.warn(notice);
-    }
+    loaded.notices.iter().for_each(|notice| output.warn(notice));
     Ok(loaded)
 }
 
 /// Where data is looked for: the folder given, `BYHAND_DATA`, the cache, the mirrors.
 pub fn sources(data_dir: Option<&Path>) -> Sources {
     Sources { data_dir: data_dir.map(PathBuf::from), download: true, ..Sources::from_env() }
-}
-
-/// What the data is called in results: `digits` when the built-in digits took its place.
-pub fn data_name(asked: &Data, loaded: &Loaded) -> String {
-    match loaded.origin {
-        Origin::Digits { .. } => Data::Digits.to_string(),
-        _ => asked.to_string(),
-    }
 }
 
 /// Shows how far a download is: a bar in bytes.

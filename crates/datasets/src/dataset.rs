@@ -1,5 +1,6 @@
 //! `Dataset`: images and labels as bytes in memory, and the ways to cut them up.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use ndarray::{ArcArray, Array3, ArrayView2, ArrayView3, Axis, Ix3, s};
@@ -25,7 +26,7 @@ impl Dataset {
     ///
     /// # Errors
     /// [`Error::Request`] when the numbers of images and labels differ, an image has no pixel, there are no classes or
-    /// more than 256, or a label is no class.
+    /// more than 256, two classes have one name or one has none, or a label is no class.
     pub fn new(
         name: &str,
         images: Array3<u8>,
@@ -46,6 +47,17 @@ impl Dataset {
         let classes = class_names.len();
         if classes == 0 || classes > 256 {
             return fail(format!("expected 1 to 256 classes, found {classes}"));
+        }
+        let mut seen = HashMap::new();
+        for (class, class_name) in class_names.iter().enumerate() {
+            if class_name.is_empty() {
+                return fail(format!("expected a name for class {class}, found an empty one"));
+            }
+            if let Some(other) = seen.insert(class_name, class) {
+                return fail(format!(
+                    "expected a name of its own for each class, found \"{class_name}\" for {other} and {class}"
+                ));
+            }
         }
         if let Some(i) = labels.iter().position(|&label| usize::from(label) >= classes) {
             return fail(format!("label {i}: expected a class below {classes}, found {}", labels[i]));
@@ -120,6 +132,13 @@ impl Dataset {
         counts
     }
 
+    /// The names of the classes that no sample has.
+    pub fn missing_classes(&self) -> Vec<&str> {
+        let counts = self.class_counts();
+        let missing = counts.iter().zip(self.class_names()).filter(|(count, _)| **count == 0);
+        missing.map(|(_, name)| name.as_str()).collect()
+    }
+
     /// The first `n` samples, or all when there are fewer. Copies nothing.
     pub fn take(&self, n: usize) -> Dataset {
         self.range(0, n.min(self.len()))
@@ -168,7 +187,8 @@ impl Dataset {
         for (class, &quota) in quotas.iter().enumerate() {
             let mut of_class: Vec<u32> =
                 (0..self.len() as u32).filter(|&i| usize::from(self.labels()[i as usize]) == class).collect();
-            Random::new(b"stratify", seed, class as u64, 0).shuffle(&mut of_class);
+            // The length is in the key so that a part of a part is drawn independently of the first draw.
+            Random::new(b"stratify", seed, class as u64, n).shuffle(&mut of_class);
             drawn.extend_from_slice(&of_class[..quota]);
         }
         Ok(self.part(&drawn))
@@ -230,6 +250,27 @@ impl Dataset {
         Ok(subset)
     }
 
+    /// The samples whose class has one of these names, relabelled: `names[k]` becomes class `k`. This is how the labels of a
+    /// data set are made those of a model, which numbers classes in an order of its own. Samples of other classes are left out.
+    ///
+    /// # Errors
+    /// [`Error::Request`] when a name is no class of this data set or stands twice, or none is given.
+    pub fn match_classes(&self, names: &[String]) -> Result<Dataset, Error> {
+        if names == self.class_names() {
+            return Ok(self.clone());
+        }
+        let class = |name: &String| {
+            self.class_names.iter().position(|own| own == name).map(|class| class as u8).ok_or_else(|| {
+                Error::Request(format!(
+                    "{}: expected a class \"{name}\", found the classes {}",
+                    self.name,
+                    self.class_names.join(", ")
+                ))
+            })
+        };
+        self.keep_classes(&names.iter().map(class).collect::<Result<Vec<u8>, Error>>()?)
+    }
+
     /// At most the first `n` samples of each class, in the original order.
     pub fn cap_per_class(&self, n: usize) -> Dataset {
         let mut seen = vec![0; self.classes()];
@@ -258,6 +299,12 @@ impl Dataset {
             (block.iter().map(|&p| u16::from(p)).sum::<u16>() / 4) as u8
         });
         Ok(self.with(images, self.labels().to_vec()))
+    }
+
+    /// Rows and columns of every image exchanged.
+    pub fn transpose(&self) -> Dataset {
+        let images = self.images.view().permuted_axes([0, 2, 1]);
+        self.with(images.as_standard_layout().into_owned(), self.labels().to_vec())
     }
 
     /// The same data under another name.
@@ -309,6 +356,25 @@ impl Dataset {
             class_names: self.class_names.clone(),
         }
     }
+}
+
+/// One line that says which classes have no sample in which part of the data; `None` when every part has all of them. `parts`
+/// are named as in "no image of 3 for training".
+pub fn missing_line(parts: &[(&str, &Dataset)]) -> Option<String> {
+    const SHOWN: usize = 10;
+    let missing: Vec<String> = parts
+        .iter()
+        .filter_map(|(part, data)| {
+            let names = data.missing_classes();
+            let more = match names.len() {
+                0 => return None,
+                n if n > SHOWN => format!(" and {} more", n - SHOWN),
+                _ => String::new(),
+            };
+            Some(format!("no image of {}{more} for {part}", names[..names.len().min(SHOWN)].join(", ")))
+        })
+        .collect();
+    (!missing.is_empty()).then(|| format!("classes are missing: {}", missing.join("; ")))
 }
 
 /// "0", "1", ... for `n` classes that have no other names.

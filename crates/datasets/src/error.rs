@@ -39,6 +39,18 @@ pub enum Error {
         /// What its SHA-256 says it is.
         found: String,
     },
+    /// The names of the classes are not what they should be.
+    #[error("{file}, line {line}: expected {expected}, found {found}")]
+    Classes {
+        /// The file of names.
+        file: String,
+        /// The line, counted from 1.
+        line: usize,
+        /// What should have been there.
+        expected: String,
+        /// What was there.
+        found: String,
+    },
     /// The caller asked for something impossible (a split larger than the data set, a class that does not exist, ...).
     #[error("{0}")]
     Request(String),

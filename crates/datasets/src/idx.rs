@@ -1,17 +1,19 @@
-//! The IDX format of MNIST, unsigned bytes only: reading and writing over `Read` and `Write`.
+//! The IDX format of MNIST: reading and writing over `Read` and `Write`.
 //!
 //! ```text
-//! 00 00 08 rank | rank dimensions, 4 bytes each, most significant first | the elements, last dimension fastest
+//! 00 00 type rank | rank dimensions, 4 bytes each, most significant first | the elements, last dimension fastest
 //! ```
 //!
-//! Rank 1 is a file of labels (magic number 0x00000801), rank 3 one of images (0x00000803: number, rows, columns).
+//! Type 08 is unsigned bytes, the only one that is written here. Rank 1 is a file of labels (magic number 0x00000801), rank 3
+//! one of images (0x00000803: number, rows, columns). Labels are also read where they are whole numbers of another type, in one
+//! column or, as QMNIST has them, in eight of which the first is the label; a [`note`](Idx::note) says so.
 //! Format: Yann LeCun, "The MNIST database of handwritten digits".
 //!
-//! Readers accept gzip or plain bytes and tell them apart by the bytes. Nothing in a file is trusted: the header is
-//! checked before any memory is asked for, memory grows only with the bytes that arrive, and it never exceeds the
-//! caller's limit, so neither a header that lies nor a gzip bomb does harm.
+//! Readers accept plain bytes, gzip, and gzip packed twice, and tell them apart by the bytes. Nothing in a file is trusted: the
+//! header is checked before any memory is asked for, memory grows only with the bytes that arrive, and it never exceeds the
+//! caller's limit, so neither a header that lies nor a gzip bomb does harm. What is no IDX file is named as what it is.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Cursor, Read, Write};
 
 use byteorder::{BigEndian, ByteOrder, WriteBytesExt};
 use flate2::read::MultiGzDecoder;
@@ -32,20 +34,35 @@ pub struct Idx {
     pub data: Vec<u8>,
     /// Whether the bytes came gzipped.
     pub gzipped: bool,
+    /// SHA-256 of the decompressed file, in hexadecimal.
+    pub sha256: String,
+    /// What the reader did to have unsigned bytes, when it did anything.
+    pub note: Option<String>,
+    /// Bytes before the first element, and from one element to the next, in the decompressed file.
+    layout: (usize, usize),
 }
 
 impl Idx {
-    /// SHA-256 of the decompressed file, in hexadecimal.
-    pub fn sha256(&self) -> String {
-        let mut hasher = Sha256::new();
-        hasher.update(header(&self.dims));
-        hasher.update(&self.data);
-        hex(&hasher.finalize())
+    /// Where element `i` stands in the decompressed file.
+    pub fn offset(&self, i: usize) -> u64 {
+        (self.layout.0 + i * self.layout.1) as u64
     }
 }
 
-/// Reads an IDX file of unsigned bytes, gzipped or not, of rank 1 to 3 and at most `limit` elements. `file` is the name
-/// that errors use.
+/// SHA-256, in hexadecimal, of the IDX file of unsigned bytes with these dimensions and elements.
+///
+/// # Panics
+/// As [`write()`].
+#[track_caller]
+pub fn sha256(dims: &[usize], data: &[u8]) -> String {
+    let mut hasher = Sha256::new();
+    hasher.update(header(dims));
+    hasher.update(data);
+    hex(&hasher.finalize())
+}
+
+/// Reads an IDX file, gzipped or not, of rank 1 to 3 and at most `limit` elements: unsigned bytes, or labels of another whole
+/// type. `file` is the name that errors use.
 ///
 /// # Errors
 /// [`Error::Format`] with the offset in the decompressed bytes; [`Error::Io`] when `reader` fails.
@@ -126,7 +143,7 @@ pub(crate) fn labels(idx: Idx, file: &str, classes: usize) -> Result<Vec<u8>, Er
     if let Some(i) = idx.data.iter().position(|&label| usize::from(label) >= classes) {
         return Err(format_error(
             file,
-            8 + i as u64,
+            idx.offset(i),
             FormatProblem::Label,
             format!("a label from 0 to {}", classes.saturating_sub(1)),
             idx.data[i].to_string(),
@@ -136,21 +153,20 @@ pub(crate) fn labels(idx: Idx, file: &str, classes: usize) -> Result<Vec<u8>, Er
 }
 
 /// [`read`], refusing another rank than the one asked for before any element is read.
-pub(crate) fn read_rank(
-    mut reader: impl Read,
-    file: &str,
-    limit: u64,
-    rank: Option<u8>,
-) -> Result<Idx, Error> {
-    let mut start = [0; 2];
-    let got = read_up_to(&mut reader, &mut start, file, 0)?;
-    let whole = start[..got].chain(reader);
-    if start == GZIP_MAGIC {
-        let mut idx = read_plain(MultiGzDecoder::new(whole), file, limit, rank)?;
-        idx.gzipped = true;
-        Ok(idx)
-    } else {
-        read_plain(whole, file, limit, rank)
+pub(crate) fn read_rank(reader: impl Read, file: &str, limit: u64, rank: Option<u8>) -> Result<Idx, Error> {
+    let mut reader: Box<dyn Read + '_> = Box::new(reader);
+    let mut layers = 0;
+    loop {
+        let mut start = [0; START];
+        let got = read_up_to(&mut reader, &mut start, file, 0)?;
+        let packed = start[..got].starts_with(&GZIP_MAGIC) && layers < GZIP_LAYERS;
+        reader = Box::new(Cursor::new(start).take(got as u64).chain(reader));
+        if !packed {
+            let idx = read_plain(reader, &start[..got], file, limit, rank)?;
+            return Ok(Idx { gzipped: layers > 0, ..idx });
+        }
+        reader = Box::new(MultiGzDecoder::new(reader));
+        layers += 1;
     }
 }
 
@@ -181,70 +197,242 @@ pub(crate) fn dims_text(dims: &[usize]) -> String {
 
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
+/// A file that was gzipped twice, as browsers and servers do, is read; nobody means to do it more often.
+const GZIP_LAYERS: usize = 2;
+
+/// How many bytes are looked at to say what a file is: enough for the name in a tar archive.
+const START: usize = 512;
+
 /// The first growth step of the element buffer; it doubles from there up to what the header declares.
 const FIRST_READ: usize = 64 << 10;
 
-fn read_plain(mut reader: impl Read, file: &str, limit: u64, rank: Option<u8>) -> Result<Idx, Error> {
-    let mut header = [0; 16];
-    let got = read_up_to(&mut reader, &mut header[..4], file, 0)?;
-    if got < 4 {
-        return Err(truncated(file, got as u64, "4 bytes of magic number"));
+/// QMNIST's labels: the class, and seven more numbers about who wrote the digit.
+const QMNIST_COLUMNS: usize = 8;
+
+/// `start` is what `reader` begins with.
+fn read_plain(
+    mut reader: impl Read,
+    start: &[u8],
+    file: &str,
+    limit: u64,
+    rank: Option<u8>,
+) -> Result<Idx, Error> {
+    if start.len() < 4 {
+        let found = if start.is_empty() { "an empty file: fetch it again" } else { "the end of the file" };
+        let expected = "4 bytes of magic number";
+        return Err(format_error(file, start.len() as u64, FormatProblem::Truncated, expected, found));
     }
-    let dims_end = match (header[..3] == [0, 0, 8], header[3]) {
-        (true, r @ 1..=3) => 4 + 4 * usize::from(r),
+    let labels = rank != Some(3);
+    let whole = [0x09, 0x0b, 0x0c].contains(&start[2]);
+    let dims_end = match (start[0], start[1], start[2], start[3]) {
+        (0, 0, 8, rank @ 1..=3) => 4 + 4 * usize::from(rank),
+        (0, 0, _, rank @ 1..=2) if whole && labels => 4 + 4 * usize::from(rank),
         _ => {
-            let found = format!("0x{:08x}", BigEndian::read_u32(&header));
             let expected = match rank {
                 Some(rank) => format!("{} (magic 0x0000080{rank})", kind(rank)),
                 None => "an IDX file of bytes (magic 0x00000801 to 0x00000803)".into(),
             };
-            return Err(format_error(file, 0, FormatProblem::Magic, expected, found));
+            return Err(format_error(file, 0, FormatProblem::Magic, expected, what_it_is(start)));
         }
     };
-    if let Some(rank) = rank {
-        expect_rank(&header, rank, file)?;
+    // Two dimensions are labels in columns where labels are asked for.
+    let columns = start[3] == 2 && (whole || rank == Some(1));
+    if let Some(rank) = rank
+        && !columns
+    {
+        expect_rank(start, rank, file)?;
     }
-    let got = read_up_to(&mut reader, &mut header[4..dims_end], file, 4)?;
-    if got < dims_end - 4 {
-        return Err(truncated(file, 4 + got as u64, &format!("{dims_end} bytes of header")));
+    let mut header = [0; 16];
+    let got = read_up_to(&mut reader, &mut header[..dims_end], file, 0)?;
+    if got < dims_end {
+        return Err(truncated(file, got as u64, &format!("{dims_end} bytes of header")));
     }
-    let dims: Vec<u32> = header[4..dims_end].chunks(4).map(BigEndian::read_u32).collect();
-    let declared = dims_text(&dims.iter().map(|&d| d as usize).collect::<Vec<_>>());
-    let Some(total) = dims.iter().try_fold(1u64, |product, &d| product.checked_mul(u64::from(d))) else {
+    let mut dims: Vec<usize> =
+        header[4..dims_end].chunks(4).map(|dim| BigEndian::read_u32(dim) as usize).collect();
+    let declared = dims_text(&dims);
+    let mut note = None;
+    let mut row = width(start[2]);
+    if columns || whole {
+        let columns = dims.get(1).copied().unwrap_or(1);
+        if columns != 1 && (columns, start[2]) != (QMNIST_COLUMNS, 0x0c) {
+            let found = format!(
+                "{declared} {}: write one label a line, and of rows with a single 1 (one-hot) its place",
+                numbers(start[2])
+            );
+            return Err(format_error(file, 4, FormatProblem::Dimensions, "one label an image", found));
+        }
+        let taken = if columns == 1 { "" } else { "; the first of 8 columns is the label, as in QMNIST" };
+        note = Some(format!("{file}: labels are {}{taken}", numbers(start[2]))).filter(|_| whole);
+        row *= columns;
+        dims.truncate(1);
+    }
+    let Some(total) = dims.iter().try_fold(1u64, |product, &d| product.checked_mul(d as u64)) else {
         let expected = "dimensions whose product fits in 64 bits";
         return Err(format_error(file, 4, FormatProblem::Overflow, expected, declared));
     };
     let total = match usize::try_from(total) {
         Ok(total) if total as u64 <= limit => total,
         _ => {
-            let found = format!("{declared} = {total} bytes");
-            let expected = format!("at most {limit} bytes of elements");
+            let found = format!("{declared} = {total} elements");
+            let expected = format!("at most {limit} elements");
             return Err(format_error(file, 4, FormatProblem::TooLarge, expected, found));
         }
     };
 
+    let mut hasher = Sha256::new();
+    hasher.update(&header[..dims_end]);
     let mut data = Vec::new();
+    let mut rows = Vec::new();
     while data.len() < total {
         let step = data.len().max(FIRST_READ).min(total - data.len());
         data.try_reserve_exact(step)
             .map_err(|_| Error::io(file, "hold its elements in memory", io::ErrorKind::OutOfMemory.into()))?;
-        let offset = (dims_end + data.len()) as u64;
+        let (from, offset) = (data.len(), dims_end + data.len() * row);
+        // Bytes go straight to their place; wider numbers are narrowed from a buffer of their own.
+        let step = if whole { step.min(FIRST_READ / row) } else { step };
+        let into = if whole { &mut rows } else { &mut data };
         let got = (&mut reader)
-            .take(step as u64)
-            .read_to_end(&mut data)
-            .map_err(|e| read_error(file, offset, e))?;
-        if got < step {
-            let expected = format!("{} bytes ({declared} after a header of {dims_end})", dims_end + total);
-            return Err(truncated(file, (dims_end + data.len()) as u64, &expected));
+            .take((step * row) as u64)
+            .read_to_end(into)
+            .map_err(|e| read_error(file, offset as u64, e))?;
+        if got < step * row {
+            let expected =
+                format!("{} bytes ({declared} after a header of {dims_end})", dims_end + total * row);
+            return Err(truncated(file, (offset + got) as u64, &expected));
         }
+        hasher.update(if whole { &rows[..] } else { &data[from..] });
+        for (i, number) in rows.chunks_exact(row).enumerate() {
+            let number = narrow(start[2], number);
+            data.push(u8::try_from(number).map_err(|_| {
+                let offset = (offset + i * row) as u64;
+                format_error(file, offset, FormatProblem::Label, "a label from 0 to 255", number.to_string())
+            })?);
+        }
+        rows.clear();
     }
-    let end = (dims_end + total) as u64;
+    let end = (dims_end + total * row) as u64;
     // This read is also what makes a gzip decoder compare its checksum.
     if read_up_to(&mut reader, &mut [0], file, end)? > 0 {
         let expected = format!("the end of the file ({declared} after a header of {dims_end} bytes)");
         return Err(format_error(file, end, FormatProblem::Trailing, expected, "more bytes"));
     }
-    Ok(Idx { dims: dims.iter().map(|&d| d as usize).collect(), data, gzipped: false })
+    Ok(Idx { dims, data, gzipped: false, sha256: hex(&hasher.finalize()), note, layout: (dims_end, row) })
+}
+
+/// The first number of a row.
+fn narrow(code: u8, row: &[u8]) -> i32 {
+    match code {
+        0x09 => i32::from(row[0] as i8),
+        0x0b => i32::from(BigEndian::read_i16(row)),
+        _ => BigEndian::read_i32(row),
+    }
+}
+
+/// Bytes of an element of an IDX type.
+fn width(code: u8) -> usize {
+    match code {
+        0x0b => 2,
+        0x0c | 0x0d => 4,
+        0x0e => 8,
+        _ => 1,
+    }
+}
+
+/// What an IDX type is called.
+fn numbers(code: u8) -> &'static str {
+    match code {
+        0x08 => "unsigned bytes",
+        0x09 => "signed bytes",
+        0x0b => "16-bit whole numbers",
+        0x0c => "32-bit whole numbers",
+        0x0d => "32-bit floating-point numbers",
+        0x0e => "64-bit floating-point numbers",
+        _ => "numbers of an unknown type",
+    }
+}
+
+/// How files that are no IDX begin: where, with which bytes, what they are, and what to do.
+const OTHERS: [(usize, &[u8], &str); 18] = [
+    (0, b"\x89PNG", "a PNG picture: an IDX file holds all images one after the other"),
+    (0, b"\xff\xd8\xff", "a JPEG picture: an IDX file holds all images one after the other"),
+    (0, b"GIF8", "a GIF picture: an IDX file holds all images one after the other"),
+    (0, b"PK\x03\x04", "a zip archive: unpack it"),
+    (0, b"PK\x05\x06", "an empty zip archive"),
+    (257, b"ustar", "a tar archive: unpack it"),
+    (0, b"\x1f\x8b", "gzip packed more than twice: unpack it"),
+    (0, b"BZh", "bzip2: unpack it"),
+    (0, b"\xfd7zXZ", "xz: unpack it"),
+    (0, b"7z\xbc\xaf", "a 7z archive: unpack it"),
+    (0, b"\x28\xb5\x2f\xfd", "zstd: unpack it"),
+    (0, b"\x93NUMPY", "a NumPy array (.npy): write its bytes as IDX"),
+    (0, b"\x89HDF", "an HDF5 file: write its bytes as IDX"),
+    (0, b"PAR1", "a Parquet file: write its bytes as IDX"),
+    (0, b"MATLAB", "a MATLAB file: write its bytes as IDX"),
+    (0, b"\x80\x02", "a Python pickle: write its bytes as IDX"),
+    (0, b"\x80\x04", "a Python pickle: write its bytes as IDX"),
+    (
+        0,
+        b"version https://git-lfs",
+        "a Git LFS pointer instead of the file: run `git lfs pull` where it comes from",
+    ),
+];
+
+/// What a file is that does not begin as it should, and what to do about it.
+fn what_it_is(start: &[u8]) -> String {
+    let magic = format!("0x{:08x}", BigEndian::read_u32(start));
+    if let Some((_, _, what)) =
+        OTHERS.iter().find(|(at, bytes, _)| start.get(*at..).is_some_and(|rest| rest.starts_with(bytes)))
+    {
+        return (*what).into();
+    }
+    match *start {
+        [0, 0, 8, rank, ..] if rank > 3 => {
+            let dims: Vec<usize> = start[4..]
+                .chunks_exact(4)
+                .take(rank.into())
+                .map(|dim| BigEndian::read_u32(dim) as usize)
+                .collect();
+            let colour = if rank == 4 { ", as pictures in colour have" } else { "" };
+            return format!(
+                "{rank} dimensions ({}){colour} (magic {magic}): write grey images, number x rows x columns",
+                dims_text(&dims)
+            );
+        }
+        [0, 0, 0x09 | 0x0b..=0x0e, rank, ..] => {
+            let what = match rank {
+                1 => "labels",
+                2 => "vectors",
+                _ => "images",
+            };
+            let bytes = if rank == 1 { "" } else { ", 0 (ground) to 255 (ink)" };
+            return format!(
+                "{what} of {} (magic {magic}): write them as unsigned bytes{bytes}",
+                numbers(start[2])
+            );
+        }
+        [1..=4, 0x08..=0x0e, 0, 0, ..] => {
+            return format!(
+                "{magic}, an IDX header with its bytes in reverse: write most significant bytes first"
+            );
+        }
+        _ => {}
+    }
+    // What is cut in the middle of a letter is text all the same.
+    let text = match std::str::from_utf8(start) {
+        Ok(text) => text,
+        Err(e) if e.error_len().is_none() => std::str::from_utf8(&start[..e.valid_up_to()]).unwrap_or(""),
+        Err(_) => "",
+    };
+    let text = text.trim_start_matches('\u{feff}').trim();
+    if text.is_empty() || text.chars().any(|c| c.is_control() && !c.is_whitespace()) {
+        return magic;
+    }
+    if text.starts_with('<') {
+        return "a web page (HTML) instead of the data, as a failed download leaves it: fetch the file again"
+            .into();
+    }
+    let line: String = text.lines().next().unwrap_or("").chars().take(30).collect();
+    format!("text (\"{line}\"): expected binary data, not CSV or JSON")
 }
 
 /// Refuses a valid IDX header of another rank.
@@ -253,13 +441,16 @@ fn expect_rank(header: &[u8], rank: u8, file: &str) -> Result<(), Error> {
     if found == rank {
         return Ok(());
     }
-    let problem = if found == 2 { FormatProblem::Dimensions } else { FormatProblem::Swapped };
+    let (problem, remedy) = match found {
+        2 => (FormatProblem::Dimensions, ": write them as number x rows x columns"),
+        _ => (FormatProblem::Swapped, ""),
+    };
     Err(format_error(
         file,
         3,
         problem,
         format!("{} (magic 0x0000080{rank})", kind(rank)),
-        format!("{} (magic 0x0000080{found})", kind(found)),
+        format!("{} (magic 0x0000080{found}){remedy}", kind(found)),
     ))
 }
 

@@ -35,6 +35,6 @@ pub mod unpack;
 pub use augment::Augment;
 pub use dataset::Dataset;
 pub use error::{Error, FormatError, FormatProblem};
-pub use source::{Data, Loaded, Origin, Sources, load};
+pub use source::{Data, Loaded, Origin, Reading, Source, Sources, load};
 pub use transform::Normalize;
 pub use unpack::Crop;

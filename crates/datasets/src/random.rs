@@ -58,8 +58,11 @@ mod tests {
     fn the_stream_is_pinned() {
         let mut r = Random::new(b"testing\0", 1, 2, 3);
         let got: Vec<u32> = (0..4).map(|_| r.below(1000)).collect();
-        let mut again = Random::new(b"testing\0", 1, 2, 3);
-        assert_eq!(got, (0..4).map(|_| again.below(1000)).collect::<Vec<_>>());
+        assert_eq!(got, [875, 604, 147, 748]);
+        let mut shuffled = [0, 1, 2, 3, 4, 5];
+        r.shuffle(&mut shuffled);
+        assert_eq!(shuffled, [3, 2, 0, 5, 4, 1]);
+        assert_eq!((r.unit(), r.range(-1.0, 3.0)), (0.915_161_97, 1.024_935_2));
         for other in [
             (b"testinG\0", 1, 2, 3),
             (b"testing\0", 2, 2, 3),

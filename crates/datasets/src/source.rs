@@ -10,7 +10,8 @@
 //! 5. the built-in digits, with a [`Loaded::notice`] that says why and how to get the real data.
 //!
 //! A folder holds the four files themselves, gzipped or not, or a folder named after the data set (`mnist/`,
-//! `fashion-mnist/`) that does. A file that is there but damaged is always an error, never a reason to use other data.
+//! `fashion-mnist/`) that does. A file that is there but damaged is always an error, never a reason to use other data. Files
+//! that are not the published ones are read all the same; a notice and the [`Source`] say so.
 //!
 //! ```
 //! use byhand_datasets::{Data, Origin, Sources, load};
@@ -19,31 +20,36 @@
 //! let sources = Sources { digits: (200, 50), ..Sources::default() };
 //! let loaded = load(&Data::Mnist, &sources, &mut |progress| println!("{} of {}", progress.received, progress.total))?;
 //! assert_eq!(loaded.origin, Origin::Digits { seed: 0 });
-//! assert!(loaded.notice.is_some_and(|line| line.starts_with("MNIST is not at hand")));
+//! assert!(loaded.notices[0].starts_with("MNIST is not at hand"));
+//! assert_eq!(loaded.source.to_string(), "digits");
 //! assert_eq!((loaded.train.len(), loaded.test.len()), (200, 50));
 //! # Ok::<(), byhand_datasets::Error>(())
 //! ```
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, percent_encode};
 use sha2::{Digest, Sha256};
 
 use crate::catalogue::{self, File, Set};
-use crate::dataset::{Dataset, numbered_classes};
+use crate::dataset::Dataset;
 use crate::digits::{self, Part};
 use crate::error::{Error, FormatProblem};
-use crate::idx::{self, Idx};
+use crate::idx;
 
 pub mod doctor;
 #[cfg(feature = "download")]
 mod download;
+mod folder;
 
 pub use doctor::doctor;
+use folder::{load_files, load_own, locate};
 
 /// Which data to load.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,25 +60,46 @@ pub enum Data {
     FashionMnist,
     /// The built-in digits.
     Digits,
-    /// Anyone's own data: a folder of four IDX files with MNIST's names. They need not be in the catalogue. Classes are
-    /// 0 to 9 unless a file `classes.txt` beside them names others, one a line.
+    /// Anyone's own data: a folder of four IDX files with MNIST's names (`test-` for `t10k-` is accepted, and one prefix
+    /// for all, as in `emnist-letters-train-images-idx3-ubyte.gz`). Classes are 0 to 9 unless a file `classes.txt` beside
+    /// them names others, one a line, or [`Reading::first_label`] says how the labels count.
     Folder(PathBuf),
+}
+
+impl Data {
+    /// What a command line says: `mnist`, `fashion-mnist`, `digits`, or the path of an existing folder, which is made
+    /// absolute, so that it is the same folder wherever the answer is used.
+    ///
+    /// # Errors
+    /// [`Error::Request`] when it is none of these.
+    pub fn from_os(text: &OsStr) -> Result<Data, Error> {
+        match text.to_str() {
+            Some("mnist") => return Ok(Data::Mnist),
+            Some("fashion-mnist") => return Ok(Data::FashionMnist),
+            Some("digits") => return Ok(Data::Digits),
+            _ => {}
+        }
+        let folder = Path::new(text);
+        if folder.is_dir() {
+            return Ok(Data::Folder(absolute(folder)));
+        }
+        let found = folder.display();
+        Err(Error::Request(if folder.exists() {
+            format!("expected data, found the file \"{found}\": name the folder that holds the four files")
+        } else {
+            format!(
+                "expected data \"mnist\", \"fashion-mnist\", \"digits\" or an existing folder, found \"{found}\""
+            )
+        }))
+    }
 }
 
 impl FromStr for Data {
     type Err = Error;
 
-    /// `mnist`, `fashion-mnist`, `digits`, or the path of an existing folder.
+    /// [`Data::from_os`] of what [`Display`](fmt::Display) wrote: a path that is no text is read from its `file:` address.
     fn from_str(text: &str) -> Result<Data, Error> {
-        match text {
-            "mnist" => Ok(Data::Mnist),
-            "fashion-mnist" => Ok(Data::FashionMnist),
-            "digits" => Ok(Data::Digits),
-            folder if Path::new(folder).is_dir() => Ok(Data::Folder(folder.into())),
-            _ => Err(Error::Request(format!(
-                "expected data \"mnist\", \"fashion-mnist\", \"digits\" or an existing folder, found \"{text}\""
-            ))),
-        }
+        Data::from_os(path_of(text).as_os_str())
     }
 }
 
@@ -82,9 +109,51 @@ impl fmt::Display for Data {
             Data::Mnist => f.write_str("mnist"),
             Data::FashionMnist => f.write_str("fashion-mnist"),
             Data::Digits => f.write_str("digits"),
-            Data::Folder(path) => path.display().fmt(f),
+            Data::Folder(path) => f.write_str(&path_text(path)),
         }
     }
+}
+
+/// A path as text from which [`path_of`] makes the same path again. Almost always it is the path itself; one that is not
+/// UTF-8, which no text file could hold, becomes a `file:` address with its odd bytes in percent signs.
+pub fn path_text(path: &Path) -> String {
+    const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
+    match path.to_str() {
+        Some(text) if !text.starts_with(ADDRESS) => text.into(),
+        _ => {
+            let root = if path.is_absolute() { "//" } else { "" };
+            let bytes = percent_encode(path.as_os_str().as_encoded_bytes(), ESCAPED);
+            format!("{ADDRESS}{root}{bytes}")
+        }
+    }
+}
+
+/// The path that [`path_text`] wrote.
+pub fn path_of(text: &str) -> PathBuf {
+    let Some(address) = text.strip_prefix(ADDRESS) else { return text.into() };
+    let bytes: Vec<u8> = percent_decode_str(address.strip_prefix("//").unwrap_or(address)).collect();
+    #[cfg(unix)]
+    return <std::ffi::OsString as std::os::unix::ffi::OsStringExt>::from_vec(bytes).into();
+    #[cfg(not(unix))]
+    return String::from_utf8_lossy(&bytes).into_owned().into();
+}
+
+const ADDRESS: &str = "file:";
+
+/// The same place whatever the working directory will be.
+fn absolute(path: &Path) -> PathBuf {
+    // Only an empty path or a working directory that is gone has no absolute form; opening it then says so.
+    path::absolute(path).unwrap_or_else(|_| path.into())
+}
+
+/// How the files of a data set are to be understood where the format leaves it open.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// The label of the first class. EMNIST's letters count from 1. Where it is given and no `classes.txt` is there, classes are
+    /// numbered from it to the largest label.
+    pub first_label: Option<u8>,
+    /// Whether rows and columns are exchanged, as in EMNIST's files, and must be exchanged back.
+    pub transpose: bool,
 }
 
 /// Where to look, and how hard to try. The default has no place to look and no network.
@@ -110,6 +179,8 @@ pub struct Sources {
     pub digits: (usize, usize),
     /// Most elements that a file of unknown origin may have. Files of the catalogue may have as many as it says.
     pub max_bytes: u64,
+    /// How files are to be understood. The built-in digits need no such thing, and refuse it.
+    pub reading: Reading,
 }
 
 impl Default for Sources {
@@ -125,6 +196,7 @@ impl Default for Sources {
             digits_seed: digits::SEED,
             digits: (60_000, 10_000),
             max_bytes: idx::DEFAULT_LIMIT,
+            reading: Reading::default(),
         }
     }
 }
@@ -151,8 +223,34 @@ pub struct Loaded {
     pub test: Dataset,
     /// Where it came from.
     pub origin: Origin,
-    /// One line that people should see, when the data are not what they asked for or not from where they expect.
-    pub notice: Option<String>,
+    /// What a later run needs in order to find the same data and to know that they are the same.
+    pub source: Source,
+    /// Lines that people should see: the data are not what they asked for, not from where they expect, not the published ones,
+    /// or were read in a way worth knowing.
+    pub notices: Vec<String>,
+}
+
+/// What data were loaded. Its [`Display`](fmt::Display) is what results call the data: `mnist`, `mnist (unverified)`, `digits`,
+/// or the folder of one's own data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// The data set that was loaded, which is [`Data::Digits`] where the built-in digits stand in for another.
+    pub data: Data,
+    /// A published data set was asked for, and the files are not known as the published ones.
+    pub unverified: bool,
+    /// The absolute path of the folder that holds the files; none for the built-in digits.
+    pub folder: Option<PathBuf>,
+    /// SHA-256 of what was read, before anything is done to it. Over four lines, the SHA-256 of the decompressed training
+    /// images, training labels, test images, test labels. Of the built-in digits the first 100 of each part are taken, since a
+    /// digit does not depend on how many are drawn.
+    pub sha256: String,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.data.fmt(f)?;
+        f.write_str(if self.unverified { " (unverified)" } else { "" })
+    }
 }
 
 /// Where a data set came from.
@@ -198,8 +296,8 @@ pub struct Progress<'a> {
 /// Loads training and test data. See the [module](self) for the order in which places are tried.
 ///
 /// # Errors
-/// A file that is damaged or not what it should be, an explicit folder without the files, a combination that makes no
-/// sense. No network is not an error: the built-in digits come instead, with a notice.
+/// A file that is damaged or not what it should be, names of classes that do not fit the labels, an explicit folder without the
+/// files, a combination that makes no sense. No network is not an error: the built-in digits come instead, with a notice.
 pub fn load(data: &Data, sources: &Sources, progress: &mut dyn FnMut(Progress<'_>)) -> Result<Loaded, Error> {
     match data {
         Data::Mnist => load_set(&catalogue::MNIST, sources, progress),
@@ -207,8 +305,8 @@ pub fn load(data: &Data, sources: &Sources, progress: &mut dyn FnMut(Progress<'_
         Data::Digits | Data::Folder(_) if sources.data_dir.is_some() => Err(Error::Request(format!(
             "a data folder goes with mnist or fashion-mnist, found it with {data}: leave one of the two out"
         ))),
-        Data::Digits => Ok(built_in(sources, None)),
-        Data::Folder(folder) => load_own(folder, sources),
+        Data::Digits => built_in(sources, Vec::new()),
+        Data::Folder(folder) => load_own(folder, sources.max_bytes, sources.reading),
     }
 }
 
@@ -221,6 +319,7 @@ pub fn load_set(
     sources: &Sources,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Loaded, Error> {
+    let reading = sources.reading;
     if let Some(folder) = &sources.data_dir {
         let files = locate(folder, set)?.ok_or_else(|| Error::Missing {
             folder: folder.display().to_string(),
@@ -229,23 +328,23 @@ pub fn load_set(
                 set.name, set.files[0].name, set.id
             ),
         })?;
-        return load_files(set, &files, Origin::Folder(folder_of(&files)), None);
+        return load_files(set, &files, reading, Origin::Folder, None);
     }
     let mut elsewhere = None;
     if let Some(folder) = &sources.env_dir {
         match locate(folder, set)? {
-            Some(files) => return load_files(set, &files, Origin::Folder(folder_of(&files)), None),
+            Some(files) => return load_files(set, &files, reading, Origin::Folder, None),
             None => elsewhere = Some(format!("BYHAND_DATA={} holds no {}", folder.display(), set.name)),
         }
     }
     if let Some(folder) = cached(set, sources) {
         let notice = elsewhere.map(|why| format!("{why}; using the copy in {}", folder.display()));
-        return load_files(set, &cache_paths(set, &folder), Origin::Cache(folder), notice);
+        return load_files(set, &cache_paths(set, &folder), reading, Origin::Cache, notice);
     }
     let reason = match fetch(set, sources, progress) {
         Ok(folder) => {
             let notice = elsewhere.map(|why| format!("{why}; downloaded it to {}", folder.display()));
-            return load_files(set, &cache_paths(set, &folder), Origin::Download(folder), notice);
+            return load_files(set, &cache_paths(set, &folder), reading, Origin::Download, notice);
         }
         Err(error) => error,
     };
@@ -255,7 +354,7 @@ pub fn load_set(
          into a folder and name it with --data-dir or BYHAND_DATA, or connect to the network",
         set.name
     );
-    Ok(built_in(sources, Some(notice)))
+    built_in(sources, vec![notice])
 }
 
 /// Makes sure that the cache holds a published data set, verified, and returns its folder. Good files stay as they are;
@@ -297,157 +396,45 @@ fn download_file(
     Err(Error::Download { file: file.name.into(), reason })
 }
 
-fn built_in(sources: &Sources, notice: Option<String>) -> Loaded {
+fn built_in(sources: &Sources, notices: Vec<String>) -> Result<Loaded, Error> {
+    if sources.reading != Reading::default() {
+        let why = notices.first().map(|notice| format!("; {notice}")).unwrap_or_default();
+        return Err(Error::Request(format!(
+            "how labels count and whether images are transposed is said of files, found it with the built-in digits: leave out \
+             --first-label and --transpose{why}"
+        )));
+    }
     let seed = sources.digits_seed;
-    Loaded {
+    let known = [Part::Train, Part::Test].map(|part| digits::generate(part, 100, seed));
+    let hash = |data: &Dataset| {
+        let images = data.images();
+        [
+            idx::sha256(images.shape(), images.as_slice().expect("images are contiguous by construction")),
+            idx::sha256(&[data.len()], data.labels()),
+        ]
+    };
+    Ok(Loaded {
         train: digits::generate(Part::Train, sources.digits.0, seed),
         test: digits::generate(Part::Test, sources.digits.1, seed),
         origin: Origin::Digits { seed },
-        notice,
+        source: Source {
+            data: Data::Digits,
+            unverified: false,
+            folder: None,
+            sha256: sha256_of_lines(known.iter().flat_map(hash)),
+        },
+        notices,
+    })
+}
+
+/// One hash for many.
+fn sha256_of_lines(lines: impl IntoIterator<Item = String>) -> String {
+    let mut hasher = Sha256::new();
+    for line in lines {
+        hasher.update(line);
+        hasher.update("\n");
     }
-}
-
-/// The four files in `folder` itself, else in the folder in it that is named after the set; `None` when neither has any.
-fn locate(folder: &Path, set: &Set) -> Result<Option<[PathBuf; 4]>, Error> {
-    match locate_in(folder, set)? {
-        Some(files) => Ok(Some(files)),
-        None => locate_in(&folder.join(set.id), set),
-    }
-}
-
-/// The four files in `folder`; `None` when it has none, an error when it has some.
-fn locate_in(folder: &Path, set: &Set) -> Result<Option<[PathBuf; 4]>, Error> {
-    let found = set.files.each_ref().map(|file| find(folder, file.name));
-    let missing: Vec<&str> =
-        set.files.iter().zip(&found).filter(|(_, path)| path.is_none()).map(|(file, _)| file.name).collect();
-    match missing.len() {
-        0 => Ok(Some(found.map(|path| path.expect("none is missing")))),
-        4 => Ok(None),
-        _ => Err(Error::Missing {
-            folder: folder.display().to_string(),
-            missing: format!("expected four files, {} (or with .gz) not found", missing.join(" and ")),
-        }),
-    }
-}
-
-/// A file by its usual names: `train-images-idx3-ubyte` or `train-images.idx3-ubyte`, with or without `.gz`.
-fn find(folder: &Path, name: &str) -> Option<PathBuf> {
-    let dotted = name.replace("-idx", ".idx");
-    [name.into(), format!("{name}.gz"), dotted.clone(), format!("{dotted}.gz")]
-        .iter()
-        .map(|name| folder.join(name))
-        .find(|path| path.is_file())
-}
-
-fn folder_of(files: &[PathBuf; 4]) -> PathBuf {
-    files[0].parent().map(Path::to_path_buf).unwrap_or_default()
-}
-
-fn load_files(
-    set: &Set,
-    files: &[PathBuf; 4],
-    origin: Origin,
-    notice: Option<String>,
-) -> Result<Loaded, Error> {
-    let read = |k: usize| {
-        let file = &set.files[k];
-        let idx = read_file(&files[k], file.elements(), file.dims.len() as u8)?;
-        match catalogue::identify(&idx.sha256()) {
-            Some((other_set, other)) if (other_set.name, other.name) != (set.name, file.name) => {
-                Err(Error::Mistaken {
-                    file: files[k].display().to_string(),
-                    expected: set.file_title(file),
-                    found: other_set.file_title(other),
-                })
-            }
-            _ => Ok(idx),
-        }
-    };
-    let names: Vec<String> = set.class_names.map(String::from).to_vec();
-    let train = pair(set.name, read(0)?, read(1)?, [&files[0], &files[1]], &names)?;
-    let test = pair(set.name, read(2)?, read(3)?, [&files[2], &files[3]], &names)?;
-    same_size(&train, &test, &files[2])?;
-    Ok(Loaded { train, test, origin, notice })
-}
-
-fn load_own(folder: &Path, sources: &Sources) -> Result<Loaded, Error> {
-    // The names of the files are MNIST's; nothing else of it is assumed.
-    let files = locate_in(folder, &catalogue::MNIST)?.ok_or_else(|| Error::Missing {
-        folder: folder.display().to_string(),
-        missing: format!(
-            "expected {} (gzipped or not), found none of them",
-            catalogue::MNIST.files.map(|file| file.name).join(", ")
-        ),
-    })?;
-    let [images, labels] = [3, 1];
-    let read = |k: usize, rank| read_file(&files[k], sources.max_bytes, rank);
-    let (train_images, train_labels) = (read(0, images)?, read(1, labels)?);
-
-    let known = catalogue::identify(&train_labels.sha256()).map(|(set, _)| set);
-    let name = match known {
-        Some(set) => set.name.into(),
-        None => folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy().into_owned(),
-    };
-    let classes = match (own_classes(folder)?, known) {
-        (Some(classes), _) => classes,
-        (None, Some(set)) => set.class_names.map(String::from).to_vec(),
-        (None, None) => numbered_classes(CLASSES),
-    };
-    let train = pair(&name, train_images, train_labels, [&files[0], &files[1]], &classes)?;
-    let test = pair(&name, read(2, images)?, read(3, labels)?, [&files[2], &files[3]], &classes)?;
-    same_size(&train, &test, &files[2])?;
-    Ok(Loaded { train, test, origin: Origin::Folder(folder.into()), notice: None })
-}
-
-/// Classes of a folder that does not say what they are called.
-const CLASSES: usize = 10;
-
-/// The lines of `classes.txt`, if there is one.
-fn own_classes(folder: &Path) -> Result<Option<Vec<String>>, Error> {
-    let path = folder.join("classes.txt");
-    if !path.is_file() {
-        return Ok(None);
-    }
-    let mut text = String::new();
-    open(&path)?
-        .take(1 << 16)
-        .read_to_string(&mut text)
-        .map_err(|e| Error::io(path.display().to_string(), "read", e))?;
-    Ok(Some(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(String::from).collect()))
-}
-
-fn pair(
-    name: &str,
-    images: Idx,
-    labels: Idx,
-    [images_path, labels_path]: [&PathBuf; 2],
-    classes: &[String],
-) -> Result<Dataset, Error> {
-    let images = idx::images(images, &images_path.display().to_string())?;
-    let labels_file = labels_path.display().to_string();
-    let labels = idx::labels(labels, &labels_file, classes.len())?;
-    if labels.len() != images.dim().0 {
-        let (expected, found) =
-            (format!("{} labels, one an image of {}", images.dim().0, images_path.display()), labels.len());
-        return Err(idx::format_error(
-            &labels_file,
-            4,
-            FormatProblem::Dimensions,
-            expected,
-            found.to_string(),
-        ));
-    }
-    Dataset::new(name, images, labels, classes.to_vec())
-}
-
-fn same_size(train: &Dataset, test: &Dataset, path: &Path) -> Result<(), Error> {
-    let ((h, w), (test_h, test_w)) = (train.image_size(), test.image_size());
-    if (h, w) == (test_h, test_w) {
-        return Ok(());
-    }
-    let expected = format!("images of {h}x{w} like those for training");
-    let file = path.display().to_string();
-    Err(idx::format_error(&file, 8, FormatProblem::Dimensions, expected, format!("{test_h}x{test_w}")))
+    idx::hex(&hasher.finalize())
 }
 
 /// The cache's folder of the set when all four files are there and are the published ones.
@@ -494,10 +481,6 @@ fn file_sha256(path: &Path) -> Result<String, Error> {
             n => hasher.update(&buffer[..n]),
         }
     }
-}
-
-fn read_file(path: &Path, limit: u64, rank: u8) -> Result<Idx, Error> {
-    idx::read_rank(open(path)?, &path.display().to_string(), limit, Some(rank))
 }
 
 fn open(path: &Path) -> Result<fs::File, Error> {

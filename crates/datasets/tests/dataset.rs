@@ -1,6 +1,6 @@
 //! Data sets in memory: splits, subsets, down-sampling, normalising, one-hot, and the built-in digits.
 
-use byhand_datasets::dataset::numbered_classes;
+use byhand_datasets::dataset::{missing_line, numbered_classes};
 use byhand_datasets::digits::{self, Part};
 use byhand_datasets::transform::one_hot;
 use byhand_datasets::{Dataset, Error, Normalize, idx};
@@ -28,6 +28,11 @@ fn bad_data_are_refused() {
     assert_eq!(new(one(), &[], 10), "t: expected as many labels as images, found 1 images and 0 labels");
     assert_eq!(new(one(), &[3], 3), "t: label 0: expected a class below 3, found 3");
     assert_eq!(new(one(), &[3], 0), "t: expected 1 to 256 classes, found 0");
+    let named = |names: [&str; 2]| {
+        Dataset::new("t", one(), vec![0], names.map(String::from).to_vec()).unwrap_err().to_string()
+    };
+    assert_eq!(named(["a", "a"]), "t: expected a name of its own for each class, found \"a\" for 0 and 1");
+    assert_eq!(named(["a", ""]), "t: expected a name for class 1, found an empty one");
     assert_eq!(
         new(Array3::zeros((1, 0, 2)), &[0], 10),
         "t: expected images of at least 1x1 pixels, found 0x2"
@@ -67,6 +72,61 @@ fn classes_are_kept_and_relabelled() {
     assert!(matches!(all.keep_classes(&[4, 4]), Err(Error::Request(_))));
     assert!(matches!(all.keep_classes(&[]), Err(Error::Request(_))));
     assert_eq!(all.keep_classes(&[10]).unwrap_err().to_string(), "t: expected classes 0 to 9, found 10");
+}
+
+/// Names decide, whatever order they stand in.
+#[test]
+fn labels_are_matched_by_name() {
+    let all = data(&[0, 4, 7, 4, 9, 0]);
+    let names = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
+    let matched = all.match_classes(&names(&["7", "0"])).unwrap();
+    assert_eq!((ids(&matched), matched.labels()), (vec![0, 2, 5], &[1, 0, 1][..]));
+    assert_eq!(matched.class_names(), ["7", "0"]);
+    let reversed: Vec<String> = (0..10).rev().map(|class| class.to_string()).collect();
+    let back = all.match_classes(&reversed).unwrap();
+    assert_eq!((back.labels(), back.class_names()), (&[9, 5, 2, 5, 0, 9][..], &reversed[..]));
+    assert_eq!(back.match_classes(all.class_names()).unwrap(), all);
+    assert_eq!(all.match_classes(all.class_names()).unwrap(), all);
+    let text = all.match_classes(&names(&["7", "seven"])).unwrap_err().to_string();
+    assert_eq!(text, "t: expected a class \"seven\", found the classes 0, 1, 2, 3, 4, 5, 6, 7, 8, 9");
+    assert!(all.match_classes(&names(&["7", "7"])).is_err());
+    assert!(all.match_classes(&[]).is_err());
+}
+
+#[test]
+fn all_256_classes() {
+    let labels: Vec<u8> = (0..=255).collect();
+    let all = Dataset::new("t", Array3::zeros((256, 1, 1)), labels.clone(), numbered_classes(256)).unwrap();
+    let reversed: Vec<String> = numbered_classes(256).into_iter().rev().collect();
+    let matched = all.match_classes(&reversed).unwrap();
+    assert_eq!(matched.labels(), labels.iter().rev().copied().collect::<Vec<_>>());
+    assert_eq!(all.split_stratified(256, 0).unwrap().1.missing_classes(), [""; 0]);
+    assert!(Dataset::new("t", Array3::zeros((1, 1, 1)), vec![0], numbered_classes(257)).is_err());
+}
+
+#[test]
+fn missing_classes_are_named() {
+    let (few, all) = (data(&[0, 1, 2, 4, 5, 6, 7, 9]), data(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]));
+    assert_eq!(few.missing_classes(), ["3", "8"]);
+    assert_eq!(missing_line(&[("training", &all)]), None);
+    assert_eq!(
+        missing_line(&[("training", &few), ("validation", &all), ("testing", &all.take(9))]).unwrap(),
+        "classes are missing: no image of 3, 8 for training; no image of 9 for testing"
+    );
+    let none = Dataset::new("t", Array3::zeros((0, 1, 1)), vec![], numbered_classes(12)).unwrap();
+    assert!(
+        missing_line(&[("testing", &none)])
+            .unwrap()
+            .ends_with("of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more for testing")
+    );
+}
+
+#[test]
+fn transposing_exchanges_rows_and_columns() {
+    let images = array![[[1, 2, 3], [4, 5, 6]]];
+    let data = Dataset::new("t", images, vec![0], numbered_classes(1)).unwrap();
+    assert_eq!(data.transpose().images(), array![[[1, 4], [2, 5], [3, 6]]]);
+    assert_eq!(data.transpose().transpose(), data);
 }
 
 #[test]

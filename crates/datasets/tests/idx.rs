@@ -50,7 +50,8 @@ proptest! {
         prop_assert_eq!(file.len(), 4 + 4 * dims.len() + data.len());
         let bytes = if gzipped { gz(&file) } else { file };
         let read = idx::read(&bytes[..], "t", data.len() as u64).unwrap();
-        prop_assert_eq!(read, idx::Idx { dims, data, gzipped });
+        prop_assert_eq!(&read.sha256, &idx::sha256(&dims, &data));
+        prop_assert_eq!((read.dims, read.data, read.gzipped, read.note), (dims, data, gzipped, None));
     }
 
     #[test]
@@ -102,12 +103,128 @@ fn truncated() {
 fn wrong_magic() {
     let e = format_error(idx::read_images(&b"\x89PNG\r\n\x1a\n"[..], "a.png", DEFAULT_LIMIT));
     assert_eq!(e.problem, FormatProblem::Magic);
-    let text = "a.png: at byte 0: expected a file of images (magic 0x00000803), found 0x89504e47";
+    let text = "a.png: at byte 0: expected a file of images (magic 0x00000803), found a PNG picture: an IDX file holds all \
+                images one after the other";
     assert_eq!(e.to_string(), text);
     // A type other than unsigned bytes, a rank of 0 and one of 4.
     for magic in [[0, 0, 0x0d, 3], [0, 0, 8, 0], [0, 0, 8, 4]] {
         assert_eq!(format_error(idx::read(&magic[..], "t", 10)).problem, FormatProblem::Magic);
     }
+}
+
+/// Labels of other whole types, as QMNIST has them (eight columns) and as others write them (one).
+#[test]
+fn labels_of_wider_types() {
+    let file = |code: u8, dims: &[u32], data: &[u8]| {
+        let mut file = vec![0, 0, code, dims.len() as u8];
+        file.extend(dims.iter().flat_map(|dim| dim.to_be_bytes()));
+        file.extend(data);
+        file
+    };
+    let wide = |numbers: &[i32]| numbers.iter().flat_map(|n| n.to_be_bytes()).collect::<Vec<u8>>();
+    let read = |file: &[u8]| idx::read_labels(file, "t", DEFAULT_LIMIT, 10);
+    let qmnist: Vec<i32> = (0..20_000).flat_map(|k| [k % 10, 4, 251, k, 11, 0, 0, 2]).collect();
+    let qmnist = file(0x0c, &[20_000, 8], &wide(&qmnist));
+    let expected: Vec<u8> = (0..20_000).map(|k| (k % 10) as u8).collect();
+    for bytes in [gz(&qmnist), qmnist.clone()] {
+        assert_eq!(read(&bytes).unwrap(), expected);
+        let idx = idx::read(&bytes[..], "q", DEFAULT_LIMIT).unwrap();
+        assert_eq!(
+            (idx.dims, idx.note.unwrap().as_str()),
+            (
+                vec![20_000],
+                "q: labels are 32-bit whole numbers; the first of 8 columns is the label, as in QMNIST"
+            )
+        );
+    }
+    assert_eq!(read(&file(0x0c, &[3], &wide(&[7, 0, 9]))).unwrap(), [7, 0, 9]);
+    assert_eq!(read(&file(0x0c, &[2, 1], &wide(&[7, 2]))).unwrap(), [7, 2]);
+    assert_eq!(read(&file(0x0b, &[2], &[0, 5, 0, 6])).unwrap(), [5, 6]);
+    assert_eq!(read(&file(0x09, &[2], &[5, 6])).unwrap(), [5, 6]);
+    assert_eq!(read(&file(8, &[2, 1], &[5, 6])).unwrap(), [5, 6]);
+
+    let e = format_error(read(&file(0x0c, &[3], &wide(&[7, -1, 9]))));
+    assert_eq!(e.to_string(), "t: at byte 12: expected a label from 0 to 255, found -1");
+    let e =
+        format_error(read(&file(0x0c, &[2, 8], &wide(&[1, 0, 0, 0, 0, 0, 0, 0, 256, 0, 0, 0, 0, 0, 0, 0]))));
+    assert_eq!(e.to_string(), "t: at byte 44: expected a label from 0 to 255, found 256");
+    let e = format_error(read(&file(0x0b, &[2], &[0, 5, 0, 16])));
+    assert_eq!(e.to_string(), "t: at byte 10: expected a label from 0 to 9, found 16");
+    for (dims, code) in [([2u32, 10], 8), ([2, 7], 0x0c), ([2, 8], 0x0b), ([2, 0], 0x0c)] {
+        let e = format_error(read(&file(code, &dims, &[0; 80])));
+        assert_eq!(
+            (e.problem, e.expected.as_str()),
+            (FormatProblem::Dimensions, "one label an image"),
+            "{e}"
+        );
+        assert!(e.found.contains("one-hot"), "{e}");
+    }
+    // Cut, and with something after the end.
+    let cut = |n: usize| format_error(read(&qmnist[..n]));
+    assert_eq!((cut(100_000).problem, cut(100_000).offset), (FormatProblem::Truncated, 100_000));
+    assert_eq!(format_error(read(&[&qmnist[..], &[0]].concat())).problem, FormatProblem::Trailing);
+}
+
+/// What people put where an IDX file belongs is named as what it is, with what to do.
+#[test]
+fn what_is_no_idx_file_is_named() {
+    let mut tar = vec![b'a'; 600];
+    tar[257..262].copy_from_slice(b"ustar");
+    let images = |code: u8, dims: &[u32]| {
+        let mut file = vec![0, 0, code, dims.len() as u8];
+        file.extend(dims.iter().flat_map(|dim| dim.to_be_bytes()));
+        file.extend([0; 64]);
+        file
+    };
+    let cases: &[(&[u8], &[&str])] = &[
+        (b"", &["empty file"]),
+        (b"<!DOCTYPE html><html><body>404</body></html>", &["web page (HTML)", "fetch"]),
+        (b"\xef\xbb\xbf\n  <html lang=\"en\">", &["web page (HTML)"]),
+        (b"<?xml version=\"1.0\"?><Error><Code>NoSuchKey</Code></Error>", &["web page"]),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
+            &["Git LFS", "git lfs pull"],
+        ),
+        (b"PK\x03\x04\x14\0\0\0", &["zip", "unpack"]),
+        (b"\x93NUMPY\x01\0v\0", &["NumPy"]),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF", &["JPEG"]),
+        (b"GIF89a", &["GIF"]),
+        (&tar, &["tar", "unpack"]),
+        (b"label,pixel0,pixel1\n5,0,0\n", &["text", "label,pixel0", "CSV"]),
+        (b"{\"images\": []}", &["text", "JSON"]),
+        (&images(8, &[10, 3, 32, 32]), &["4 dimensions (10x3x32x32)", "colour", "grey"]),
+        (&images(0x0d, &[10, 28, 28]), &["images of 32-bit floating-point", "unsigned bytes"]),
+        (&images(0x0e, &[10, 28, 28]), &["images of 64-bit floating-point", "0x00000e03"]),
+        (&images(0x0b, &[10, 28, 28]), &["images of 16-bit whole"]),
+        (&images(0x0c, &[10, 28, 28]), &["images of 32-bit whole"]),
+        (&images(0x09, &[10, 28, 28]), &["images of signed bytes"]),
+        (&images(8, &[10, 784]), &["vectors", "number x rows x columns"]),
+        (&[3, 8, 0, 0, 10, 0, 0, 0, 28, 0, 0, 0], &["reverse"]),
+        (&[0x12, 0x34, 0x56, 0x78, 0x9a], &["0x12345678"]),
+    ];
+    for (bytes, words) in cases {
+        // Whatever it is, gzip around it does not hide it.
+        for bytes in [bytes.to_vec(), gz(bytes)] {
+            let text = format_error(idx::read_images(&bytes[..], "t", DEFAULT_LIMIT)).to_string();
+            assert!(text.contains("expected ") && text.contains("found "), "{text}");
+            assert!(words.iter().all(|word| text.contains(word)), "{words:?} in {text:?}");
+        }
+    }
+    for (code, words) in
+        [(0x0d, "labels of 32-bit floating-point"), (0x0e, "labels of 64-bit floating-point")]
+    {
+        let text =
+            format_error(idx::read_labels(&images(code, &[10])[..], "t", DEFAULT_LIMIT, 10)).to_string();
+        assert!(text.contains(words) && text.contains("unsigned bytes"), "{text}");
+    }
+}
+
+#[test]
+fn gzip_around_gzip() {
+    let twice = gz(&gz(&images_file()));
+    assert_eq!(idx::read_images(&twice[..], "t", DEFAULT_LIMIT).unwrap().dim(), (2, 2, 3));
+    let text = format_error(idx::read_images(&gz(&twice)[..], "t", DEFAULT_LIMIT)).to_string();
+    assert!(text.contains("gzip packed more than twice: unpack it"), "{text}");
 }
 
 #[test]

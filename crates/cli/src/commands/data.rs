@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use byhand_datasets::{
-    Data, Dataset,
+    Data, Dataset, Reading,
     catalogue::{FASHION_MNIST, MNIST},
     source,
 };
@@ -113,7 +113,7 @@ fn doctor(paths: &[PathBuf], output: &Output) -> Result<()> {
     }
     let mut problems = 0;
     for place in &places {
-        let report = source::doctor(place)?;
+        let report = source::doctor(place, Reading::default())?;
         output.print(&report);
         let files: Vec<Value> = report
             .files
@@ -124,8 +124,11 @@ fn doctor(paths: &[PathBuf], output: &Output) -> Result<()> {
                 Err(problem) => json!({"path": file.path, "bytes": file.bytes, "problem": problem}),
             })
             .collect();
-        problems += report.problems.len() + report.files.iter().filter(|file| file.content.is_err()).count();
-        output.event("place", json!({"path": place, "files": files, "problems": report.problems}));
+        problems += report.problems.len();
+        output.event(
+            "place",
+            json!({"path": place, "files": files, "notes": report.notes, "problems": report.problems}),
+        );
     }
     output.result(json!({"places": places.len(), "problems": problems}));
     if problems > 0 {

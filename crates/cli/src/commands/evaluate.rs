@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::{
     exit::usage,
-    loading::{data_name, load_data, load_model, prepare},
+    loading::{load_data, load_model, prepare},
     output::Output,
 };
 
@@ -46,7 +46,7 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
         (None, None) => return Err(usage("the model does not say what it was trained on; expected --data")),
     };
     let loaded = load_data(&data, options.data_dir.as_deref(), (None, None), output)?;
-    let name = data_name(&data, &loaded);
+    let name = loaded.source.to_string();
     let mut dataset = if options.train { loaded.train } else { loaded.test };
     let known: Vec<u8> = (0..dataset.classes() as u8)
         .filter(|&class| model.class_names.contains(&dataset.class_names()[usize::from(class)]))

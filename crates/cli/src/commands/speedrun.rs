@@ -24,7 +24,7 @@ use serde_json::json;
 use crate::{
     exit::{DIVERGED, INTERRUPTED, coded, usage},
     interrupt::Interrupt,
-    loading::{data_name, load_data},
+    loading::load_data,
     output::Output,
 };
 
@@ -121,7 +121,7 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
     let limits = [options.train_limit, options.test_limit].map(|limit| limit.map(|n| n as usize));
     let loaded = load_data(&options.data, options.data_dir.as_deref(), limits.into(), output)?;
     let reading = start.elapsed().as_secs_f64();
-    let data = data_name(&options.data, &loaded);
+    let data = loaded.source.to_string();
     let train = loaded.train.take(limits[0].unwrap_or(usize::MAX));
     let test = loaded.test.take(limits[1].unwrap_or(usize::MAX));
 

@@ -4,7 +4,7 @@ use std::{
     fs,
     num::NonZeroUsize,
     ops::ControlFlow,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use crate::{
     exit::{self, DIVERGED, INTERRUPTED, coded, usage},
     interrupt::Interrupt,
-    loading::{data_name, load_data, prepare},
+    loading::{load_data, prepare},
     output::Output,
     run_folder::{History, RunFolder},
     settings::{Normalization, Recipe, Settings},
@@ -64,7 +64,7 @@ pub fn run(command: &str, options: &Options, output: &Output) -> Result<()> {
     recipe.layers = spec;
     let folder = match named {
         Some(folder) => folder,
-        None => RunFolder::fresh(&format!("{}-{}-seed{}", recipe.name(), short(&data.name), recipe.seed))?,
+        None => RunFolder::fresh(&format!("{}-{}-seed{}", recipe.name(), short(&recipe.data), recipe.seed))?,
     };
     if resumed.is_none() && folder.is_used() {
         output.warn(format!("{} holds an earlier run: its files are replaced", folder.path().display()));
@@ -112,7 +112,7 @@ pub fn run(command: &str, options: &Options, output: &Output) -> Result<()> {
         preprocessing: data.preprocessing,
         notes: [
             ("model", recipe.name().to_string()),
-            ("data", data.name.clone()),
+            ("data", recipe.data.to_string()),
             ("seed", recipe.seed.to_string()),
             ("loss", recipe.loss.to_string()),
         ]
@@ -305,10 +305,8 @@ pub fn prepared_data(recipe: &mut Recipe, output: &Output) -> Result<Prepared> {
     // How many digits must be drawn to keep so many of some classes is not known before.
     let drawn = if recipe.classes.is_none() { (limit, test_limit) } else { (None, None) };
     let loaded = load_data(&recipe.data, recipe.data_dir.as_deref(), drawn, output)?;
-    let name = data_name(&recipe.data, &loaded);
-    if name == Data::Digits.to_string() {
-        recipe.data = Data::Digits;
-    }
+    let name = loaded.source.to_string();
+    recipe.data = loaded.source.data.clone();
     let cut = |mut dataset: Dataset| -> Result<Dataset> {
         if let Some(classes) = &recipe.classes {
             dataset = dataset.keep_classes(classes).map_err(usage)?;
@@ -420,8 +418,11 @@ fn write_config(recipe: &Recipe, folder: &RunFolder) -> Result<()> {
 }
 
 /// The last part of a folder's path, for a run's name.
-fn short(data: &str) -> &str {
-    Path::new(data).file_name().and_then(|name| name.to_str()).unwrap_or("data")
+fn short(data: &Data) -> String {
+    match data {
+        Data::Folder(folder) => folder.file_name().unwrap_or("data".as_ref()).to_string_lossy().into_owned(),
+        named => named.to_string(),
+    }
 }
 
 /// What `--help` ends with: the model that a command trains, examples, the run folder, the exit codes.

@@ -1,11 +1,13 @@
-//! The data doctor: says what the files in a folder are, and what is wrong with them.
+//! The data doctor: says what the files in a folder are, and what training would say of them.
 
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{CLASSES, file_sha256, open, own_classes};
-use crate::catalogue::identify;
+use super::folder::{list, load_own, locate_in, role};
+use super::{Loaded, Reading, Sources, file_sha256, load_set, open};
+use crate::catalogue::{SETS, identify};
+use crate::dataset::missing_line;
 use crate::error::Error;
 use crate::idx::{self, Idx};
 
@@ -14,9 +16,11 @@ use crate::idx::{self, Idx};
 pub struct Report {
     /// The file or folder examined.
     pub path: PathBuf,
-    /// Every IDX file there, by path.
+    /// Every file there that is IDX by its name, also those that no training reads.
     pub files: Vec<FileReport>,
-    /// What is wrong with the files as a whole; what is wrong with one is in its own report.
+    /// What training on the data says and goes on.
+    pub notes: Vec<String>,
+    /// Why training on the data is refused.
     pub problems: Vec<String>,
 }
 
@@ -27,8 +31,6 @@ pub struct FileReport {
     pub path: PathBuf,
     /// Its size on disk.
     pub bytes: u64,
-    /// SHA-256 of the file on disk.
-    pub file_sha256: String,
     /// What the bytes are, or the one-line error that says why they are not IDX.
     pub content: Result<Content, String>,
 }
@@ -46,35 +48,50 @@ pub struct Content {
     pub published: Option<String>,
     /// How many elements have each value.
     pub histogram: Vec<u64>,
+    /// What the reader did to have unsigned bytes, when it did anything.
+    pub note: Option<String>,
 }
 
-/// Examines an IDX file, or a folder and the folders in it. A file of more than [`idx::DEFAULT_LIMIT`] elements is a
-/// problem, not read.
+/// Examines an IDX file, or a folder and the folders in it. What is wrong with a folder is what [`load`](super::load) says of
+/// it: the folder itself as one's own data, or `mnist` and `fashion-mnist` in it as what they are called, or any other folder
+/// in it that holds such files. A file of more than [`idx::DEFAULT_LIMIT`] elements is a problem, not read.
 ///
 /// # Errors
 /// [`Error::Io`] when the path cannot be read. Bad files are not errors but findings.
-pub fn doctor(path: &Path) -> Result<Report, Error> {
-    let mut problems = Vec::new();
-    let metadata = fs::metadata(path).map_err(|e| Error::io(path.display().to_string(), "read", e))?;
-    let paths = if metadata.is_dir() { idx_files(path)? } else { vec![path.to_path_buf()] };
-    if paths.is_empty() {
+pub fn doctor(path: &Path, reading: Reading) -> Result<Report, Error> {
+    let cannot_read = |e| Error::io(path.display().to_string(), "read", e);
+    let (mut notes, mut problems) = (Vec::new(), Vec::new());
+    if !fs::metadata(path).map_err(cannot_read)?.is_dir() {
+        let file = examine(path.to_path_buf());
+        match &file.content {
+            Ok(content) => notes.extend(content.note.clone()),
+            Err(problem) => problems.push(problem.clone()),
+        }
+        return Ok(Report { path: path.to_path_buf(), files: vec![file], notes, problems });
+    }
+    let files = idx_files(path)?.into_iter().map(examine).collect();
+    let sets = data_sets(path, reading)?;
+    if sets.is_empty() {
         problems.push(
-            "no IDX file (train-images-idx3-ubyte, ..., gzipped or not) here or one folder down".into(),
+            "no data set (train-images-idx3-ubyte, ..., gzipped or not) here or one folder down".into(),
         );
     }
-    let files = paths.into_iter().map(examine).collect::<Result<Vec<_>, Error>>()?;
-    problems.extend(files.iter().filter_map(misnamed));
-    for labels in &files {
-        problems.extend(no_class(labels)?);
+    for set in sets {
+        match set {
+            Ok(loaded) => {
+                notes.extend(loaded.notices);
+                notes.extend(missing_line(&[("training", &loaded.train), ("testing", &loaded.test)]));
+            }
+            Err(error) => problems.push(error.to_string()),
+        }
     }
-    problems.extend(files.iter().filter_map(|images| count_mismatch(images, &files)));
-    Ok(Report { path: path.to_path_buf(), files, problems })
+    Ok(Report { path: path.to_path_buf(), files, notes, problems })
 }
 
 impl Report {
     /// Whether nothing is wrong.
     pub fn is_healthy(&self) -> bool {
-        self.problems.is_empty() && self.files.iter().all(|file| file.content.is_ok())
+        self.problems.is_empty()
     }
 }
 
@@ -99,8 +116,13 @@ impl Content {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.path.display())?;
-        for file in &self.files {
+        // What is wrong with a file stands among the problems where it matters.
+        let said = |file: &&FileReport| file.content.as_ref().is_err_and(|e| self.problems.contains(e));
+        for file in self.files.iter().filter(|file| !said(file)) {
             writeln!(f, "  {file}")?;
+        }
+        for note in &self.notes {
+            writeln!(f, "  note: {note}")?;
         }
         for problem in &self.problems {
             writeln!(f, "  problem: {problem}")?;
@@ -114,7 +136,7 @@ impl fmt::Display for FileReport {
         let content = match &self.content {
             Ok(content) => content,
             // The error names the file.
-            Err(error) => return write!(f, "problem: {error}"),
+            Err(error) => return write!(f, "not readable: {error}"),
         };
         let gzipped = if content.gzipped { ", gzipped" } else { "" };
         let dims = idx::dims_text(&content.dims);
@@ -135,89 +157,77 @@ impl fmt::Display for FileReport {
     }
 }
 
-/// Files that look like IDX by name, in the folder and one folder down, sorted.
+/// What training says of each data set in a folder.
+fn data_sets(folder: &Path, reading: Reading) -> Result<Vec<Result<Loaded, Error>>, Error> {
+    match locate_in(folder, true) {
+        Ok(None) => {}
+        Ok(Some(_)) => return Ok(vec![load_own(folder, idx::DEFAULT_LIMIT, reading)]),
+        Err(error) => return Ok(vec![Err(error)]),
+    }
+    let inner = list(folder).map_err(|e| Error::io(folder.display().to_string(), "list", e))?;
+    let loaded = inner.into_iter().filter(|(_, path)| path.is_dir()).filter_map(|(name, path)| {
+        let set = SETS.into_iter().find(|set| set.id == name);
+        match locate_in(&path, set.is_none()) {
+            Ok(None) => return None,
+            Ok(Some(_)) => {}
+            Err(error) => return Some(Err(error)),
+        }
+        Some(match set {
+            Some(set) => {
+                load_set(set, &Sources { data_dir: Some(path), reading, ..Sources::default() }, &mut |_| ())
+            }
+            None => load_own(&path, idx::DEFAULT_LIMIT, reading),
+        })
+    });
+    Ok(loaded.collect())
+}
+
+/// Files that are IDX by name, in the folder and one folder down, sorted.
 fn idx_files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
-    let list = |folder: &Path| -> Result<Vec<PathBuf>, Error> {
-        let fail = |e| Error::io(folder.display().to_string(), "list", e);
-        let entries = fs::read_dir(folder).map_err(fail)?;
-        entries.map(|entry| Ok(entry.map_err(fail)?.path())).collect()
-    };
+    let list = |folder: &Path| list(folder).map_err(|e| Error::io(folder.display().to_string(), "list", e));
     let mut found = Vec::new();
-    for path in list(folder)? {
+    for (name, path) in list(folder)? {
         if path.is_dir() {
-            found.extend(list(&path)?.into_iter().filter(|path| path.is_file()));
+            found.extend(list(&path)?.into_iter().filter(|(_, path)| path.is_file()));
         } else {
-            found.push(path);
+            found.push((name, path));
         }
     }
-    found.retain(|path| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name.contains("ubyte") || name.contains("idx")
-    });
-    found.sort();
-    Ok(found)
+    found.retain(|(name, _)| name.contains("ubyte") || name.contains("idx"));
+    let mut paths: Vec<PathBuf> = found.into_iter().map(|(_, path)| path).collect();
+    paths.sort();
+    Ok(paths)
 }
 
-fn examine(path: PathBuf) -> Result<FileReport, Error> {
-    let bytes = fs::metadata(&path).map_err(|e| Error::io(path.display().to_string(), "read", e))?.len();
-    let file_sha256 = file_sha256(&path)?;
-    let content = idx::read(open(&path)?, &path.display().to_string(), idx::DEFAULT_LIMIT)
-        .map(|idx| content(&idx, &file_sha256))
-        .map_err(|e| e.to_string());
-    Ok(FileReport { path, bytes, file_sha256, content })
+/// What a file is; also that it cannot be opened is something to say of it.
+fn examine(path: PathBuf) -> FileReport {
+    let rank = path.file_name().and_then(|name| name.to_str()).and_then(role).map(|role| role.rank());
+    let content = || -> Result<Content, Error> {
+        let idx = idx::read_rank(open(&path)?, &path.display().to_string(), idx::DEFAULT_LIMIT, rank)?;
+        content(idx, &path)
+    };
+    FileReport {
+        bytes: fs::metadata(&path).map_or(0, |metadata| metadata.len()),
+        content: content().map_err(|e| e.to_string()),
+        path,
+    }
 }
 
-fn content(idx: &Idx, file_sha256: &str) -> Content {
-    let sha256 = idx.sha256();
-    let published =
-        identify(&sha256).or_else(|| identify(file_sha256)).map(|(set, file)| set.file_title(file));
+fn content(idx: Idx, path: &Path) -> Result<Content, Error> {
+    let published = match identify(&idx.sha256) {
+        None => identify(&file_sha256(path)?),
+        found => found,
+    };
     let mut histogram = vec![0; 256];
     for &value in &idx.data {
         histogram[usize::from(value)] += 1;
     }
-    Content { gzipped: idx.gzipped, dims: idx.dims.clone(), sha256, published, histogram }
-}
-
-/// Images that are called labels, or the other way round.
-fn misnamed(file: &FileReport) -> Option<String> {
-    let content = file.content.as_ref().ok()?;
-    let name = file.path.file_name()?.to_str()?;
-    let expected = ["images", "labels"].into_iter().find(|kind| name.contains(kind))?;
-    (content.kind() != expected).then(|| {
-        let (path, dims) = (file.path.display(), idx::dims_text(&content.dims));
-        format!("{path}: expected {expected}, as it is called, found {} {dims}", content.kind())
-    })
-}
-
-/// Labels that are no class of their folder.
-fn no_class(file: &FileReport) -> Result<Option<String>, Error> {
-    let labels = file.content.as_ref().ok().filter(|content| content.dims.len() == 1);
-    let Some((_, found)) = labels.and_then(Content::range) else { return Ok(None) };
-    let classes =
-        own_classes(file.path.parent().unwrap_or(Path::new("")))?.map_or(CLASSES, |names| names.len());
-    Ok((usize::from(found) >= classes).then(|| {
-        let path = file.path.display();
-        format!(
-            "{path}: expected labels below the {classes} classes, found {found}; a classes.txt beside it, one name a line, \
-             makes more"
-        )
-    }))
-}
-
-/// Labels beside images that are not as many as those.
-fn count_mismatch(images: &FileReport, files: &[FileReport]) -> Option<String> {
-    let stem = |file: &FileReport| {
-        let name = file.path.file_name()?.to_str()?;
-        Some((file.path.parent()?.to_path_buf(), name.split(['-', '.']).next()?.to_string()))
-    };
-    let count = |file: &FileReport| file.content.as_ref().ok().map(|content| content.dims.clone());
-    let dims = count(images).filter(|dims| dims.len() == 3)?;
-    let labels = files
-        .iter()
-        .find(|file| stem(file) == stem(images) && count(file).is_some_and(|dims| dims.len() == 1))?;
-    let labels_count = count(labels)?[0];
-    (labels_count != dims[0]).then(|| {
-        let (images, labels) = (images.path.display(), labels.path.display());
-        format!("{labels}: expected {} labels, one an image of {images}, found {labels_count}", dims[0])
+    Ok(Content {
+        gzipped: idx.gzipped,
+        dims: idx.dims,
+        sha256: idx.sha256,
+        published: published.map(|(set, file)| set.file_title(file)),
+        histogram,
+        note: idx.note,
     })
 }

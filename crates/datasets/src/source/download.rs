@@ -127,12 +127,12 @@ fn check_inside(file: &File, part: &mut NamedTempFile) -> Result<(), Error> {
     part.rewind().map_err(|e| Error::io(file.name, "read", e))?;
     let idx = idx::read_rank(part.as_file(), file.name, file.elements(), Some(file.dims.len() as u8))?;
     match file.idx_sha256 {
-        Some(expected) if idx.sha256() != expected => Err(idx::format_error(
+        Some(expected) if idx.sha256 != expected => Err(idx::format_error(
             file.name,
             0,
             crate::FormatProblem::Hash,
             format!("SHA-256 {expected} of the decompressed bytes"),
-            idx.sha256(),
+            idx.sha256,
         )),
         _ => Ok(()),
     }

@@ -25,12 +25,7 @@ use rand_chacha::{
 };
 
 use super::preset::{DataChoice, Metric, Order, Pixels, Preset, Row, Teacher};
-use crate::{
-    exit::usage,
-    loading::{data_name, load_data},
-    output::Output,
-    program,
-};
+use crate::{exit::usage, loading::load_data, output::Output, program};
 
 /// What a run found.
 pub struct Outcome {
@@ -127,7 +122,7 @@ pub fn prepare(presets: &[Preset], data_dir: Option<&Path>, output: &Output) -> 
                 let drawn = |n: Option<usize>| n.filter(|_| set == "digits");
                 let limits = (drawn(preset.data.train), drawn(preset.data.test));
                 let found = load_data(&data, data_dir, limits, output)?;
-                loaded.insert(set.clone(), (data_name(&data, &found), found));
+                loaded.insert(set.clone(), (found.source.to_string(), found));
             }
             let (name, found) = &loaded[set];
             sets.insert(set.clone(), cut(name, &found.train, &found.test, &preset.data)?);
