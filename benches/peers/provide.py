@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
-# Of each peer, what has to be there: a requirement of requirements.txt.
+# Of each peer, what has to be there: a requirement of requirements.txt, or the program of rust/.
 PEERS = {
     "torch": "torch",
     "torch-channels-last": "torch",
@@ -15,6 +15,8 @@ PEERS = {
     "jax-channels-last": "jax",
     "tensorflow": "tensorflow-cpu",
     "onednn": "onednn-devel-cpu-gomp",
+    "burn": "rust",
+    "candle": "rust",
 }
 
 
@@ -52,6 +54,8 @@ def commands(peers, venv, threads):
                 outcomes[need] = str(why)
         if outcomes[need]:
             missing[peer] = outcomes[need]
+        elif need == "rust":
+            ready[peer] = [HERE / "rust/target/release/rust-peers", peer]
         elif peer == "onednn":
             ready[peer] = [HERE / "onednn/target/onednn_step"]
         else:
@@ -61,6 +65,9 @@ def commands(peers, venv, threads):
 
 def provide(need, venv):
     """Installs or builds one thing; what is there already is left as it is."""
+    if need == "rust":
+        run(["cargo", "build", "--release", "--manifest-path", HERE / "rust/Cargo.toml"])
+        return
     if not (venv / "bin/python").exists():
         run([sys.executable, "-m", "venv", venv])
     lines = (HERE / "requirements.txt").read_text().splitlines()

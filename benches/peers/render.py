@@ -8,6 +8,8 @@ TITLES = {
     "jax-channels-last": "JAX, channels last",
     "tensorflow": "TensorFlow",
     "onednn": "oneDNN",
+    "burn": "burn",
+    "candle": "candle",
 }
 WHERE = ("processor", "cores", "machine", "commit", "threads")
 
