@@ -15,11 +15,9 @@
 //! 7. NaN travels: an output that depends on an input that is NaN is NaN.
 
 use crate::Shape;
-use byhand_tensor::{Block, Input, Kept, Scalar, Tiles};
+use byhand_tensor::{Block, Scalar};
 use std::any::Any;
 use std::fmt::Debug;
-use std::ops::Range;
-use std::sync::Arc;
 
 /// Whether a pass is for training, and then which random numbers it draws.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -196,143 +194,6 @@ pub trait Layer<T: Scalar>: Describe {
         dtheta: &mut [T],
         scratch: &mut [T],
     );
-
-    /// The layer of features `outputs` of its output alone, with only those terms of its sums that are of `inputs`, if it can be cut so: the
-    /// layers of all parts of the inputs make up the whole when their outputs are added. Its parameters are the rows `outputs` and columns
-    /// `inputs` of the whole's; the bias goes with the first input.
-    fn narrowed(&self, _outputs: Range<usize>, _inputs: Range<usize>) -> Option<Arc<dyn Layer<T>>> {
-        None
-    }
-
-    /// The layer as one whose work can be cut in parts, if it is one.
-    fn as_parted(&self) -> Option<&dyn Parted<T>> {
-        None
-    }
-
-    /// The layer as one whose parameter gradient can wait, if it is one.
-    fn as_deferred(&self) -> Option<&dyn Deferred<T>> {
-        None
-    }
-}
-
-/// A layer whose work on a block can be cut in parts that may be done at the same time: by channels, of which each
-/// is computed by itself. The results have the bits of the whole. A part has an output channel at least.
-pub trait Parted<T: Scalar>: Layer<T> {
-    /// Whether blocks of more than one tile (or sample) can be cut.
-    fn cuts_tiles(&self) -> bool {
-        false
-    }
-
-    /// Channels `outputs` of [`Layer::forward`], which are all that `y` and `tape` hold.
-    fn forward_part(
-        &self,
-        pass: &Pass,
-        theta: &[T],
-        outputs: Range<usize>,
-        x: Input<'_, T>,
-        y: Tiles<'_, T>,
-        tape: &mut [T],
-        scratch: &mut [T],
-    );
-
-    /// A part of [`Layer::backward`]; `x`, `tape` and `dy` are whole.
-    fn backward_part(
-        &self,
-        pass: &Pass,
-        theta: &[T],
-        x: Input<'_, T>,
-        tape: &[T],
-        dy: &[T],
-        part: Part<'_, T>,
-        scratch: &mut [T],
-    );
-
-    /// A range of `theta` or of `dtheta`, split into its tensors, whose rows are the channels of the output.
-    fn tensors<'a>(&self, theta: &'a mut [T]) -> ParamsMut<'a, T>;
-}
-
-/// A part of a backward pass.
-#[derive(Debug)]
-pub struct Part<'a, T> {
-    /// Channels of the output whose parameters are meant.
-    pub outputs: Range<usize>,
-    /// The rows of `dtheta` that belong to them. They are added to, where their gradient is wanted.
-    pub dtheta: Option<ParamsMut<'a, T>>,
-    /// Channels of the input, and all that there is of `dx`: theirs. Overwritten, where it is wanted.
-    pub dx: Option<(Range<usize>, Tiles<'a, T>)>,
-}
-
-/// A layer whose parameter gradient is a product of its `x` and its `dy` over the samples, and better made once for a whole
-/// minibatch than block by block: long sums are fast sums, threads share its rows instead of adding up gradients of their own,
-/// and for plain gradient descent it is never stored at all.
-pub trait Deferred<T: Scalar>: Parted<T> {
-    /// Numbers that [`keep`](Self::keep) needs for blocks that make up such a one, if their `x` are rows or not.
-    fn kept_len(&self, block: Block, of_rows: bool) -> usize;
-
-    /// Keeps `x` and `dy` of a block as the samples from `first` on of `kept`; of rows only `dy`, and they must be
-    /// [given](Kept::with_rows) again.
-    fn keep(&self, block: Block, x: Input<'_, T>, dy: &[T], first: usize, kept: &mut [T]);
-
-    /// Rows of the weight, one an output: each can be computed and moved by itself.
-    fn rows(&self) -> usize;
-
-    /// Moves rows `rows`, which are all that `params` holds, by the gradient of all samples that were kept: without a rate
-    /// they are those of a gradient, and it is added, to the bits of [`Layer::backward`] for one block of these samples; with
-    /// one they are parameters, and `theta -= rate * dtheta`, to the bits of both steps apart.
-    fn move_rows(&self, rows: Range<usize>, kept: &[Kept<'_, T>], rate: Option<T>, params: ParamsMut<'_, T>);
-
-    /// Whether `x` of [`Parted`]'s functions may be [rows](Input::Rows) that lie so many numbers apart: the results have the same bits.
-    fn takes_rows(&self, apart: usize) -> bool;
-}
-
-/// A layer's range of `theta`, split into its tensors.
-#[derive(Clone, Copy, Debug)]
-pub struct Params<'a, T> {
-    /// The weights.
-    pub weight: &'a [T],
-    /// One bias an output channel, where the layer has them.
-    pub bias: Option<&'a [T]>,
-}
-
-/// The same split of a gradient.
-#[derive(Debug)]
-pub struct ParamsMut<'a, T> {
-    /// Gradient of the weights.
-    pub weight: &'a mut [T],
-    /// Gradient of the biases.
-    pub bias: Option<&'a mut [T]>,
-}
-
-impl<'a, T> Params<'a, T> {
-    /// Some of `of` rows of the weight, each with its bias.
-    pub(crate) fn rows(self, rows: Range<usize>, of: usize) -> Self {
-        let row = self.weight.len() / of;
-        let weight = &self.weight[rows.start * row..rows.end * row];
-        Self { weight, bias: self.bias.map(|bias| &bias[rows]) }
-    }
-
-    #[track_caller]
-    pub(crate) fn split(theta: &'a [T], weight_len: usize, bias_len: Option<usize>) -> Self {
-        assert_eq!(theta.len(), weight_len + bias_len.unwrap_or(0), "length of a layer's range of theta");
-        let (weight, bias) = theta.split_at(weight_len);
-        Self { weight, bias: bias_len.map(|_| bias) }
-    }
-}
-
-impl<'a, T> ParamsMut<'a, T> {
-    /// The first `mid` of `rows` rows of the weight, each with its bias, and the others.
-    pub fn split_rows(self, mid: usize, rows: usize) -> (Self, Self) {
-        let (weight, weight_rest) = self.weight.split_at_mut(self.weight.len() / rows * mid);
-        let (bias, bias_rest) = self.bias.map(|bias| bias.split_at_mut(mid)).unzip();
-        (Self { weight, bias }, Self { weight: weight_rest, bias: bias_rest })
-    }
-
-    #[track_caller]
-    pub(crate) fn split(dtheta: &'a mut [T], weight_len: usize, bias_len: Option<usize>) -> Self {
-        assert_eq!(dtheta.len(), weight_len + bias_len.unwrap_or(0), "length of a layer's range of dtheta");
-        let (weight, bias) = dtheta.split_at_mut(weight_len);
-        Self { weight, bias: bias_len.map(|_| bias) }
-    }
 }
 
 /// A bijection of 64-bit numbers that spreads every bit over all (the finaliser of SplitMix64: Steele, Lea and Flood, "Fast

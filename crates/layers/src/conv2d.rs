@@ -1,9 +1,8 @@
 //! Two-dimensional convolution.
 
-use crate::contract::{Describe, Kind, Layer, ParamSpec, Params, ParamsMut, Part, Parted, Pass, Saved};
-use crate::{LayerError, Shape};
-use byhand_tensor::{self as tensor, Block, Input, Scalar, Tiles};
-use std::ops::Range;
+use crate::contract::{Describe, Kind, Layer, ParamSpec, Pass, Saved};
+use crate::{LayerError, Params, ParamsMut, Shape};
+use byhand_tensor::{self as tensor, Block, Scalar};
 
 /// Two-dimensional convolution (cross-correlation, as everywhere in the field) with bias.
 ///
@@ -135,54 +134,6 @@ impl<T: Scalar> Layer<T> for Conv2d {
         if let Some(dx) = dx {
             self.kernel.backward_input(0..self.input.c, pass.block, w, dy, dx, scratch);
         }
-    }
-
-    fn as_parted(&self) -> Option<&dyn Parted<T>> {
-        Some(self)
-    }
-}
-
-impl<T: Scalar> Parted<T> for Conv2d {
-    fn forward_part(
-        &self,
-        pass: &Pass,
-        theta: &[T],
-        outputs: Range<usize>,
-        x: Input<'_, T>,
-        y: Tiles<'_, T>,
-        _tape: &mut [T],
-        scratch: &mut [T],
-    ) {
-        let kernel = self.kernel.with_outputs(outputs.len());
-        let Params { weight: w, bias: b } = self.split(theta).rows(outputs, self.output.c);
-        kernel.forward(pass.block, w, b, x.block(), y.into_slice(), scratch);
-    }
-
-    fn backward_part(
-        &self,
-        pass: &Pass,
-        theta: &[T],
-        x: Input<'_, T>,
-        _tape: &[T],
-        dy: &[T],
-        part: Part<'_, T>,
-        scratch: &mut [T],
-    ) {
-        let Part { outputs, dtheta, dx } = part;
-        if let Some(ParamsMut { weight: dw, bias: db }) = dtheta {
-            let plane = dy.len() / self.output.c;
-            let own = &dy[outputs.start * plane..outputs.end * plane];
-            let kernel = self.kernel.with_outputs(outputs.len());
-            kernel.backward_params(pass.block, x.block(), own, dw, db, scratch);
-        }
-        if let Some((inputs, dx)) = dx {
-            let (w, dx) = (self.split(theta).weight, dx.into_slice());
-            self.kernel.backward_input(inputs, pass.block, w, dy, dx, scratch);
-        }
-    }
-
-    fn tensors<'a>(&self, theta: &'a mut [T]) -> ParamsMut<'a, T> {
-        self.split_mut(theta)
     }
 }
 

@@ -1,10 +1,9 @@
 //! Convolution, ReLU and max-pooling as one step of a network's plan.
 
-use crate::contract::{Describe, Kind, Layer, ParamSpec, Params, ParamsMut, Part, Parted, Pass, Saved};
-use crate::{Conv2d, MaxPool2d, Relu, Shape};
-use byhand_tensor::{self as tensor, Block, Input, Scalar, Tiles};
-use std::any::Any;
-use std::ops::Range;
+use crate::contract::{Describe, Kind, Layer, ParamSpec, Pass, Saved};
+use crate::exec::downcast;
+use crate::{Conv2d, MaxPool2d, Params, ParamsMut, Relu, Shape};
+use byhand_tensor::{self as tensor, Block, Scalar};
 use std::sync::Arc;
 
 /// `conv`, then `relu` or not, then `pool` with windows that do not overlap, in one pass over a tile. The plan of a
@@ -49,8 +48,7 @@ impl ConvPool2d {
     /// The chain that `layers` begin with, and how many of them it takes.
     fn chain<T: Scalar>(layers: &[Arc<dyn Layer<T>>]) -> Option<(Self, usize)> {
         fn is<L: 'static, T: Scalar>(layer: Option<&Arc<dyn Layer<T>>>) -> Option<&L> {
-            let layer: &dyn Any = &**layer?;
-            layer.downcast_ref()
+            downcast(&**layer?)
         }
         let conv: &Conv2d = is(layers.first())?;
         let relu_first = is::<Relu, T>(layers.get(1)).is_some();
@@ -88,56 +86,6 @@ impl<T: Scalar> Layer<T> for ConvPool2d {
         let ParamsMut { weight: dw, bias: db } = self.conv.split_mut(dtheta);
         let dx = dx.map(|dx| (0..self.conv.input().c, dx));
         self.kernel.backward(pass.block, w, saved.x, saved.tape, dy, dx, Some(dw), db, scratch);
-    }
-
-    fn as_parted(&self) -> Option<&dyn Parted<T>> {
-        Some(self)
-    }
-}
-
-impl<T: Scalar> Parted<T> for ConvPool2d {
-    fn forward_part(
-        &self,
-        pass: &Pass,
-        theta: &[T],
-        outputs: Range<usize>,
-        x: Input<'_, T>,
-        y: Tiles<'_, T>,
-        tape: &mut [T],
-        scratch: &mut [T],
-    ) {
-        let kernel = self.kernel.with_outputs(outputs.len());
-        let Params { weight: w, bias: b } = self.conv.split(theta).rows(outputs, self.output.c);
-        kernel.forward(pass.block, w, b, x.block(), y.into_slice(), tape, scratch);
-    }
-
-    fn backward_part(
-        &self,
-        pass: &Pass,
-        theta: &[T],
-        x: Input<'_, T>,
-        tape: &[T],
-        dy: &[T],
-        part: Part<'_, T>,
-        scratch: &mut [T],
-    ) {
-        let Part { outputs, dtheta, dx } = part;
-        let (x, theta) = (x.block(), self.conv.split(theta));
-        if let Some(ParamsMut { weight: dw, bias: db }) = dtheta {
-            let plane = dy.len() / self.output.c;
-            let own = outputs.start * plane..outputs.end * plane;
-            let kernel = self.kernel.with_outputs(outputs.len());
-            let w = theta.rows(outputs, self.output.c).weight;
-            kernel.backward(pass.block, w, x, &tape[own.clone()], &dy[own], None, Some(dw), db, scratch);
-        }
-        if let Some((inputs, dx)) = dx {
-            let dx = Some((inputs, dx.into_slice()));
-            self.kernel.backward(pass.block, theta.weight, x, tape, dy, dx, None, None, scratch);
-        }
-    }
-
-    fn tensors<'a>(&self, theta: &'a mut [T]) -> ParamsMut<'a, T> {
-        self.conv.split_mut(theta)
     }
 }
 
@@ -340,7 +288,7 @@ mod tests {
             let options = ConvOptions { pad: [pad, pad], ..ConvOptions::square(3) };
             let conv = Conv2d::new(Shape::new(16, 8, 8), channels, options).unwrap();
             let pool = MaxPool2d::new(conv.output(), [2, 2], [2, 2]).unwrap();
-            Network::<f32>::new(vec![Box::new(conv), Box::new(pool)]).unwrap().nodes().len()
+            Network::<f32>::new(vec![Box::new(conv), Box::new(pool)]).unwrap().lowered().len()
         };
         assert_eq!(nodes(8, 0), 1);
         assert_eq!(nodes(8, 1), 2, "padded");

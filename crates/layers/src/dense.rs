@@ -1,12 +1,8 @@
 //! The fully connected layer.
 
-use crate::contract::{
-    Deferred, Describe, Kind, Layer, ParamSpec, Params, ParamsMut, Part, Parted, Pass, Saved,
-};
-use crate::{LayerError, Shape};
-use byhand_tensor::{self as tensor, Block, Input, Kept, Scalar, Tiles};
-use std::ops::Range;
-use std::sync::Arc;
+use crate::contract::{Describe, Kind, Layer, ParamSpec, Pass, Saved};
+use crate::{LayerError, Params, ParamsMut, Shape};
+use byhand_tensor::{self as tensor, Block, Input, Scalar, Tiles};
 
 /// The fully connected layer: every output is a weighted sum of all inputs.
 ///
@@ -68,6 +64,14 @@ impl Dense {
         ParamsMut::split(dtheta, self.weight_len(), self.bias_len())
     }
 
+    pub(crate) fn kernel(&self) -> &tensor::Dense {
+        &self.kernel
+    }
+
+    pub(crate) fn has_bias(&self) -> bool {
+        self.bias
+    }
+
     fn weight_len(&self) -> usize {
         self.kernel.inputs * self.kernel.outputs
     }
@@ -100,85 +104,6 @@ impl<T: Scalar> Layer<T> for Dense {
             let (w, dx) = (self.split(theta).weight, Tiles::new(block, dx));
             self.kernel.backward_input(0..self.kernel.inputs, block, w, dy, dx, scratch);
         }
-    }
-
-    fn narrowed(&self, outputs: Range<usize>, inputs: Range<usize>) -> Option<Arc<dyn Layer<T>>> {
-        Some(Arc::new(Self::new(inputs.len(), outputs.len(), self.bias && inputs.start == 0).ok()?))
-    }
-
-    fn as_parted(&self) -> Option<&dyn Parted<T>> {
-        Some(self)
-    }
-
-    fn as_deferred(&self) -> Option<&dyn Deferred<T>> {
-        Some(self)
-    }
-}
-
-impl<T: Scalar> Parted<T> for Dense {
-    fn cuts_tiles(&self) -> bool {
-        true
-    }
-
-    fn forward_part(
-        &self,
-        pass: &Pass,
-        theta: &[T],
-        outputs: Range<usize>,
-        x: Input<'_, T>,
-        y: Tiles<'_, T>,
-        _tape: &mut [T],
-        scratch: &mut [T],
-    ) {
-        let kernel = tensor::Dense { outputs: outputs.len(), ..self.kernel };
-        let Params { weight: w, bias: b } = self.split(theta).rows(outputs, self.kernel.outputs);
-        kernel.forward(pass.block, w, b, x, y, scratch);
-    }
-
-    fn backward_part(
-        &self,
-        pass: &Pass,
-        theta: &[T],
-        x: Input<'_, T>,
-        _tape: &[T],
-        dy: &[T],
-        part: Part<'_, T>,
-        scratch: &mut [T],
-    ) {
-        let Part { outputs, dtheta, dx } = part;
-        if let Some(ParamsMut { weight: dw, bias: db }) = dtheta {
-            self.kernel.backward_params(outputs, pass.block, x, dy, dw, db, scratch);
-        }
-        if let Some((inputs, dx)) = dx {
-            let w = self.split(theta).weight;
-            self.kernel.backward_input(inputs, pass.block, w, dy, dx, scratch);
-        }
-    }
-
-    fn tensors<'a>(&self, theta: &'a mut [T]) -> ParamsMut<'a, T> {
-        self.split_mut(theta)
-    }
-}
-
-impl<T: Scalar> Deferred<T> for Dense {
-    fn kept_len(&self, block: Block, of_rows: bool) -> usize {
-        self.kernel.kept_len(block, of_rows)
-    }
-
-    fn keep(&self, block: Block, x: Input<'_, T>, dy: &[T], first: usize, kept: &mut [T]) {
-        self.kernel.keep(block, x, dy, first, kept);
-    }
-
-    fn rows(&self) -> usize {
-        self.kernel.outputs
-    }
-
-    fn move_rows(&self, rows: Range<usize>, kept: &[Kept<'_, T>], rate: Option<T>, params: ParamsMut<'_, T>) {
-        self.kernel.move_rows(rows, kept, rate, params.weight, params.bias);
-    }
-
-    fn takes_rows(&self, apart: usize) -> bool {
-        self.kernel.takes_rows(apart)
     }
 }
 

@@ -7,6 +7,7 @@
 //!   [`Linear`], [`Flatten`], [`Dropout`].
 //! * [`Network`] chains layers over one flat vector of parameters; [`Workspace`] is all the memory it computes in.
 //! * [`loss`] has the losses, [`init`] the initialisers.
+//! * [`exec`] is what a network runs: how a training step divides work among threads, and nothing that a layer need know.
 //! * [`check`] proves a layer or a loss right: [`check::check_layer`], [`check::check_loss`] (with the feature `proofs`).
 
 mod avg_pool2d;
@@ -18,36 +19,33 @@ mod conv_pool2d;
 mod dense;
 mod dropout;
 mod error;
+pub mod exec;
 mod flatten;
-mod halves;
 pub mod init;
 mod linear;
 pub mod loss;
 mod max_pool2d;
 mod network;
+mod params;
 mod relu;
 mod shape;
-mod share;
 mod sigmoid;
 mod tanh;
 mod workspace;
 
 pub use avg_pool2d::AvgPool2d;
-pub use contract::{
-    Deferred, Describe, Kind, Layer, Mode, ParamSpec, Params, ParamsMut, Part, Parted, Pass, Saved,
-};
+pub use contract::{Describe, Kind, Layer, Mode, ParamSpec, Pass, Saved};
 pub use conv2d::{Conv2d, ConvOptions};
 pub use dense::Dense;
 pub use dropout::Dropout;
 pub use error::{InitError, LayerError, ShapeError};
 pub use flatten::Flatten;
-pub use halves::{Half, Halves};
 pub use linear::Linear;
 pub use max_pool2d::MaxPool2d;
-pub use network::{Keep, NamedParam, Network, Summary, SummaryRow};
+pub use network::{NamedParam, Network, Summary, SummaryRow};
+pub use params::{Params, ParamsMut};
 pub use relu::Relu;
 pub use shape::Shape;
-pub use share::{Share, first_half};
 pub use sigmoid::Sigmoid;
 pub use tanh::Tanh;
 pub use workspace::Workspace;
@@ -55,8 +53,7 @@ pub use workspace::Workspace;
 #[cfg(feature = "proofs")]
 pub use byhand_tensor::Dual;
 pub use byhand_tensor::{
-    Block, Buffer, GeometryError, Input, Isa, Kept, LANES, Loop, RowView, Scalar, Tiles, pack,
-    peak::fma_burst, unpack, vectorised,
+    Block, Buffer, GeometryError, Isa, LANES, Loop, Scalar, pack, peak::fma_burst, unpack, vectorised,
 };
 
 /// The registry: the name of every layer. [`check::catalogue`] has at least one configuration of each.

@@ -3,8 +3,6 @@
 use crate::Shape;
 use crate::contract::{Describe, Kind, Layer, Pass, Saved};
 use byhand_tensor::{Scalar, activation};
-use std::ops::Range;
-use std::sync::Arc;
 
 /// The rectified linear unit, element by element.
 ///
@@ -60,10 +58,6 @@ impl<T: Scalar> Layer<T> for Relu {
         if let Some(dx) = dx {
             activation::relu_backward(saved.y, dy, dx);
         }
-    }
-
-    fn narrowed(&self, outputs: Range<usize>, inputs: Range<usize>) -> Option<Arc<dyn Layer<T>>> {
-        (outputs == inputs).then(|| Arc::new(Self::new(Shape::flat(outputs.len()))) as _)
     }
 }
 

@@ -3,8 +3,6 @@
 use crate::Shape;
 use crate::contract::{Describe, Kind, Layer, Pass, Saved};
 use byhand_tensor::{Scalar, activation};
-use std::ops::Range;
-use std::sync::Arc;
 
 /// The hyperbolic tangent, element by element.
 ///
@@ -59,10 +57,6 @@ impl<T: Scalar> Layer<T> for Tanh {
         if let Some(dx) = dx {
             activation::tanh_backward(saved.y, dy, dx);
         }
-    }
-
-    fn narrowed(&self, outputs: Range<usize>, inputs: Range<usize>) -> Option<Arc<dyn Layer<T>>> {
-        (outputs == inputs).then(|| Arc::new(Self::new(Shape::flat(outputs.len()))) as _)
     }
 }
 

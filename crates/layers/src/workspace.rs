@@ -1,5 +1,6 @@
 //! All the memory a network computes in, allocated once.
 
+use crate::exec::Lowered;
 use crate::network::Network;
 use byhand_tensor::{Block, Buffer, Scalar};
 
@@ -25,8 +26,7 @@ pub struct Workspace<T: Scalar = f32> {
     pub(crate) features: Vec<usize>,
     pub(crate) activations: Vec<Buffer<T>>,
     pub(crate) tapes: Vec<Buffer<T>>,
-    /// Two where layers are done by halves at the same time; else the second is empty.
-    pub(crate) scratch: [Buffer<T>; 2],
+    pub(crate) scratch: Buffer<T>,
     /// `dy` and `dx` of the layer at work, in turns. The output's gradient is in the first.
     pub(crate) gradients: [Buffer<T>; 2],
 }
@@ -34,27 +34,22 @@ pub struct Workspace<T: Scalar = f32> {
 impl<T: Scalar> Workspace<T> {
     /// Memory for `network` and blocks of this layout with up to as many tiles.
     pub fn new(network: &Network<T>, block: Block) -> Self {
-        let nodes = network.nodes();
-        let mut features = vec![network.input().features()];
-        features.extend(nodes.iter().map(|node| node.layer.output().features()));
+        Self::of(network.lowered(), block)
+    }
+
+    /// The same for a chain of operations.
+    pub fn of(chain: &Lowered<T>, block: Block) -> Self {
+        let (features, tapes, scratch) = chain.memory(block);
         let widest = features.iter().copied().max().unwrap_or(0);
-        let scratch = nodes.iter().map(|node| node.layer.scratch_len(block)).max().unwrap_or(0);
         Self {
             block,
             largest: block,
             activations: features.iter().map(|&features| Buffer::zeros(block.len(features))).collect(),
-            tapes: nodes.iter().map(|node| Buffer::zeros(node.layer.tape_len(block))).collect(),
-            scratch: [Buffer::zeros(scratch), Buffer::zeros(0)],
+            tapes: tapes.into_iter().map(Buffer::zeros).collect(),
+            scratch: Buffer::zeros(scratch),
             gradients: [Buffer::zeros(block.len(widest)), Buffer::zeros(block.len(widest))],
             features,
         }
-    }
-
-    /// With room for layers that are done by [halves](Network::forward_shared).
-    #[must_use]
-    pub fn for_halves(mut self) -> Self {
-        self.scratch[1] = Buffer::zeros(self.scratch[0].len());
-        self
     }
 
     /// The block in use.
@@ -77,7 +72,7 @@ impl<T: Scalar> Workspace<T> {
     /// Bytes of memory held.
     pub fn bytes(&self) -> usize {
         let buffers = self.activations.iter().chain(&self.tapes).chain(&self.gradients);
-        buffers.chain(&self.scratch).map(|buffer| buffer.len() * size_of::<T>()).sum()
+        buffers.chain([&self.scratch]).map(|buffer| buffer.len() * size_of::<T>()).sum()
     }
 
     /// The network's input, to be written before a forward pass, laid out as the block says (dead lanes repeat the last sample;

@@ -3,15 +3,15 @@
 use std::sync::Mutex;
 
 use byhand_datasets::Dataset;
-use byhand_layers::loss::Loss;
-use byhand_layers::{Buffer, Network, Pass, Shape};
+use byhand_layers::loss::{Labels, Loss};
+use byhand_layers::{Network, Pass, Shape};
 
 use crate::error::TrainerError;
 use crate::metrics::{Confusion, argmax};
 use crate::objective::Objective;
 use crate::step::crew::Crew;
 use crate::step::worker::{Worker, lock};
-use crate::step::{ImageBatch, Preprocess, ShardPlan, plan_for};
+use crate::step::{ImageBatch, Preprocess, Shards, shards_of};
 
 /// How good a network is on a data set.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,19 +59,18 @@ pub fn evaluate(
 #[derive(Debug)]
 pub(crate) struct Evaluator {
     loss: Box<dyn Loss<f32>>,
-    plan: ShardPlan,
+    plan: Shards,
     chunk: usize,
     workers: Vec<Mutex<EvaluationWorker>>,
 }
 
 impl Evaluator {
     pub(crate) fn new(network: &Network<f32>, objective: Objective, threads: usize) -> Evaluator {
-        let plan = plan_for(network, CHUNK, 0);
+        let plan = shards_of(network.lowered(), network.flops(), CHUNK, 0);
         let chunk = plan.largest_block().samples().min(CHUNK);
         let worker = || {
             Mutex::new(EvaluationWorker {
-                worker: Worker::new(network, plan.block(chunk), false),
-                room: Worker::room(network, plan.block(chunk)),
+                worker: Worker::new(network.lowered(), plan.block(chunk)),
                 confusion: Confusion::new(network.classes()),
             })
         };
@@ -98,12 +97,20 @@ impl Evaluator {
             let block = self.plan.block(samples.len());
             let batch = ImageBatch::new(dataset, &order, *preprocess);
             let mut guard = lock(&self.workers[crew.thread() % self.workers.len()]);
-            let EvaluationWorker { worker, room, confusion } = &mut *guard;
-            let rows = worker.take(network, block, &batch, samples.clone(), None, room);
-            let stats = worker.forward(network, &*self.loss, theta, &Pass::eval(block), rows, 1.0, None);
-            *loss = stats.loss;
-            let classes = network.classes();
-            let (logits, labels) = (worker.logits(), worker.labels());
+            let EvaluationWorker { worker: Worker { workspace, reader, room }, confusion } = &mut *guard;
+            let (chain, features, classes) =
+                (network.lowered(), network.input().features(), network.classes());
+            workspace.set_block(block);
+            let mut rows = None;
+            if chain.takes_rows(features) {
+                rows = Some(reader.rows(&batch, samples.clone(), features, room));
+            } else {
+                reader.fill(&batch, samples.clone(), block, workspace.input_mut());
+            }
+            chain.forward(&Pass::eval(block), theta, rows, workspace);
+            let labels = reader.labels(&batch, samples.clone());
+            let (logits, dlogits) = workspace.output_and_grad_mut();
+            *loss = self.loss.value_and_gradient(block, logits, Labels(labels).into(), 1.0, dlogits).loss;
             for sample in 0..samples.len() {
                 let first = block.index(classes, sample, 0);
                 let row = logits[first..].iter().step_by(block.lanes()).take(classes);
@@ -150,7 +157,6 @@ const CHUNK: usize = 64;
 #[derive(Debug)]
 struct EvaluationWorker {
     worker: Worker,
-    room: Buffer<f32>,
     confusion: Confusion,
 }
 

@@ -4,7 +4,7 @@
 //!
 //! | what | where it begins |
 //! |---|---|
-//! | one step of training, on any number of threads with equal bits | [`Trainer`], [`ShardPlan`], [`BatchSource`] |
+//! | one step of training, on any number of threads with equal bits | [`Trainer`], [`Plan`], [`BatchSource`] |
 //! | epochs over a data set, with observers, evaluation, stop and resume | [`Fit`], [`FitConfig`], [`Observer`], [`Event`] |
 //! | which samples to go on with | [`Hardest`] |
 //! | optimisers and learning rates | [`Optimizer`], [`Schedule`], [`Objective`] |
@@ -42,6 +42,4 @@ pub use metrics::Confusion;
 pub use objective::Objective;
 pub use optimizer::{Adam, AdamW, Optimizer, OptimizerState, Sgd, StateMut};
 pub use schedule::{Schedule, ScheduleShape};
-pub use step::{
-    BatchSource, ImageBatch, MAX_SHARDS, Preprocess, Rows, ShardPlan, StepConfig, StepStats, Trainer,
-};
+pub use step::{BatchSource, ImageBatch, MAX_SHARDS, Plan, Preprocess, Rows, StepConfig, StepStats, Trainer};

@@ -6,23 +6,19 @@ use super::run::{
     run_with, spread, train, uniform,
 };
 use super::{Checked, Options, gradients};
-use crate::contract::{Describe, Kind, Layer, Mode, Part, Pass};
-use byhand_tensor::{Block, Input, Isa, Kept, RowView, Scalar, Tiles};
-use std::ops::Range;
+use crate::contract::{Describe, Kind, Layer, Mode, Pass};
+use byhand_tensor::{Block, Isa, Scalar};
 
 /// One clause's check.
 type Check<L> = fn(&L, &Options, &mut Report);
 
 /// Every clause of a layer with its check.
-pub(super) fn all<L: Checked + ?Sized>() -> [(Clause, Check<L>); 18] {
+pub(super) fn all<L: Checked + ?Sized>() -> [(Clause, Check<L>); 15] {
     [
         (Clause::Lengths, lengths),
         (Clause::Overwrite, overwrite),
         (Clause::Accumulate, accumulate),
         (Clause::WithoutDx, without_dx),
-        (Clause::Deferral, deferral),
-        (Clause::Parts, parts),
-        (Clause::Rows, rows_as_they_come),
         (Clause::SampleIndependence, sample_independence),
         (Clause::DeadLanes, dead_lanes),
         (Clause::Layouts, layouts),
@@ -194,162 +190,6 @@ fn without_dx<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Re
                 .dtheta
         };
         same_bits(report, Clause::WithoutDx, Some(isa), "dtheta without dx", block, &run(true), &run(false));
-    });
-}
-
-fn deferral<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report) {
-    const RATE: f32 = 0.3;
-    let Some(deferred) = Layer::<f32>::as_deferred(layer) else { return };
-    let (inputs, outputs, rows_in_all) =
-        (layer.input().features(), layer.output().features(), deferred.rows());
-    each(options, |isa, block| {
-        let data = reals(layer, block.samples(), &mut rng(options.seed + 12));
-        let pass = train(block);
-        let x: Vec<f32> = lay(block, inputs, &data.x);
-        let dy: Vec<f32> = lay_gradient(block, outputs, &data.dy);
-        let theta: Vec<f32> = numbers(&data.theta);
-        let expected = run::<f32, L>(layer, pass, &data);
-        // The same samples as one block, and tile by tile: all in a buffer, and each in a buffer of its own.
-        let tiles = |t: usize| match block.lanes() {
-            1 => Block::single(1),
-            _ => Block::tiled(block.live(t)),
-        };
-        let of_tile =
-            |t: usize, features: usize| t * features * block.lanes()..(t + 1) * features * block.lanes();
-        let mut whole = vec![f32::NAN; deferred.kept_len(block, false)];
-        deferred.keep(block, Input::Block(&x), &dy, 0, &mut whole);
-        let mut in_turn = vec![f32::NAN; deferred.kept_len(block, false)];
-        let mut apart = vec![vec![f32::NAN; deferred.kept_len(block, false)]; block.tiles()];
-        for (t, apart) in apart.iter_mut().enumerate() {
-            let (x, dy) = (&x[of_tile(t, inputs)], &dy[of_tile(t, outputs)]);
-            deferred.keep(tiles(t), Input::Block(x), dy, t * block.lanes(), &mut in_turn);
-            deferred.keep(tiles(t), Input::Block(x), dy, 0, apart);
-        }
-        let apart: Vec<Kept<'_, f32>> =
-            apart.iter().enumerate().map(|(t, apart)| Kept::new(tiles(t), block, apart)).collect();
-        let one = |kept| vec![Kept::new(block, block, kept)];
-        for (how, kept) in [("as one", one(&whole)), ("in turn", one(&in_turn)), ("apart", apart)] {
-            for rate in [None, Some(RATE)] {
-                let mut moved = if rate.is_some() { theta.clone() } else { vec![0.0; theta.len()] };
-                let stepped = theta.iter().zip(&expected.dtheta).map(|(theta, dtheta)| theta - RATE * dtheta);
-                let wanted: Vec<f32> =
-                    if rate.is_some() { stepped.collect() } else { expected.dtheta.clone() };
-                let mid = rows_in_all / 2;
-                let (first, rest) = deferred.tensors(&mut moved).split_rows(mid, rows_in_all);
-                deferred.move_rows(0..mid, &kept, rate, first);
-                deferred.move_rows(mid..rows_in_all, &kept, rate, rest);
-                let what = format!("{}, kept {how}", if rate.is_some() { "theta" } else { "dtheta" });
-                same_bits(report, Clause::Deferral, Some(isa), &what, block, &wanted, &moved);
-            }
-        }
-        let mut dx = vec![f32::NAN; x.len()];
-        let mut scratch = vec![f32::NAN; layer.scratch_len(block)];
-        let part =
-            Part { outputs: 0..outputs, dtheta: None, dx: Some((0..inputs, Tiles::new(block, &mut dx))) };
-        deferred.backward_part(&pass, &theta, Input::Block(&x), &[], &dy, part, &mut scratch);
-        let live = |values: &[f32]| numbers::<f32>(&rows(block, inputs, values));
-        same_bits(report, Clause::Deferral, Some(isa), "dx", block, &live(&expected.dx), &live(&dx));
-    });
-}
-
-/// A layer that is fed rows, in two parts, and their parameter gradient at once and kept: the bits of samples laid out as a block.
-fn rows_as_they_come<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report) {
-    let (inputs, outputs) = (layer.input().features(), layer.output().features());
-    let deferred = Layer::<f32>::as_deferred(layer).filter(|layer| layer.takes_rows(inputs));
-    let Some(deferred) = deferred else { return };
-    each(options, |isa, block| {
-        let data = reals(layer, block.samples(), &mut rng(options.seed + 14));
-        let pass = train(block);
-        let x: Vec<f32> = numbers(&data.x);
-        let x = RowView::new(inputs, &x);
-        let dy: Vec<f32> = lay_gradient(block, outputs, &data.dy);
-        let theta: Vec<f32> = numbers(&data.theta);
-        let expected = run::<f32, L>(layer, pass, &data);
-        let mut y = vec![f32::NAN; dy.len()];
-        let mut dtheta = vec![0.0; theta.len()];
-        let mut scratch = vec![f32::NAN; layer.scratch_len(block)];
-        for part in [0..outputs / 2, outputs / 2..outputs].into_iter().filter(|part| !part.is_empty()) {
-            let lanes = block.lanes();
-            let y = Tiles::new(block, &mut y).part(part.start * lanes..part.end * lanes);
-            deferred.forward_part(&pass, &theta, part.clone(), Input::Rows(x), y, &mut [], &mut scratch);
-            let (_, rest) = deferred.tensors(&mut dtheta).split_rows(part.start, outputs);
-            let (own, _) = rest.split_rows(part.len(), outputs - part.start);
-            scratch.fill(f32::NAN);
-            let part = Part { outputs: part, dtheta: Some(own), dx: None };
-            deferred.backward_part(&pass, &theta, Input::Rows(x), &[], &dy, part, &mut scratch);
-        }
-        let live = |values: &[f32]| numbers::<f32>(&rows(block, outputs, values));
-        same_bits(report, Clause::Rows, Some(isa), "y", block, &live(&expected.y), &live(&y));
-        same_bits(report, Clause::Rows, Some(isa), "dtheta", block, &expected.dtheta, &dtheta);
-        let mut kept = vec![f32::NAN; deferred.kept_len(block, true)];
-        deferred.keep(block, Input::Rows(x), &dy, 0, &mut kept);
-        let kept = [Kept::new(block, block, &kept).with_rows(x)];
-        let mut moved = vec![0.0; theta.len()];
-        deferred.move_rows(0..outputs, &kept, None, deferred.tensors(&mut moved));
-        same_bits(report, Clause::Rows, Some(isa), "dtheta, dy kept", block, &expected.dtheta, &moved);
-    });
-}
-
-fn parts<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report) {
-    let Some(parted) = Layer::<f32>::as_parted(layer) else { return };
-    let (input, output) = (layer.input(), layer.output());
-    each(options, |isa, block| {
-        if block.tiles() != 1 && !parted.cuts_tiles() {
-            return;
-        }
-        let data = reals(layer, block.samples(), &mut rng(options.seed + 13));
-        let pass = train(block);
-        let x: Vec<f32> = lay(block, input.features(), &data.x);
-        let dy: Vec<f32> = lay_gradient(block, output.features(), &data.dy);
-        let theta: Vec<f32> = numbers(&data.theta);
-        let expected = run::<f32, L>(layer, pass, &data);
-        for parts in (1..=3).filter(|&parts| parts <= output.c) {
-            let of = |channels: usize, part: usize| part * channels / parts..(part + 1) * channels / parts;
-            let nan = |len: usize| vec![f32::NAN; len];
-            let (mut y, mut tape) = (nan(dy.len()), nan(layer.tape_len(block)));
-            let (mut dx, mut dtheta) = (nan(x.len()), vec![0.0; theta.len()]);
-            // Where the channels of a range lie among all numbers of a tile.
-            let place = |range: &Range<usize>, of: usize, len: usize| {
-                let channel = len / block.tiles() / of;
-                range.start * channel..range.end * channel
-            };
-            for part in 0..parts {
-                let outputs = of(output.c, part);
-                let place_of_y = place(&outputs, output.c, dy.len());
-                let y = Tiles::new(block, &mut y).part(place_of_y);
-                let own = place(&outputs, output.c, tape.len());
-                let mut scratch = nan(layer.scratch_len(block));
-                parted.forward_part(
-                    &pass,
-                    &theta,
-                    outputs,
-                    Input::Block(&x),
-                    y,
-                    &mut tape[own],
-                    &mut scratch,
-                );
-            }
-            for part in 0..parts {
-                let (outputs, inputs) = (of(output.c, part), of(input.c, part));
-                let (_, rows) = parted.tensors(&mut dtheta).split_rows(outputs.start, output.c);
-                let (rows, _) = rows.split_rows(outputs.len(), output.c - outputs.start);
-                let own = place(&inputs, input.c, x.len());
-                let dx = Tiles::new(block, &mut dx).part(own);
-                let part = Part { outputs, dtheta: Some(rows), dx: Some((inputs, dx)) };
-                let mut scratch = nan(layer.scratch_len(block));
-                parted.backward_part(&pass, &theta, Input::Block(&x), &tape, &dy, part, &mut scratch);
-            }
-            let live = |features: usize, values: &[f32]| numbers::<f32>(&rows(block, features, values));
-            for (what, features, wanted, found) in
-                [("y", output.features(), &expected.y, &y), ("dx", input.features(), &expected.dx, &dx)]
-            {
-                let (wanted, found) = (live(features, wanted), live(features, found));
-                let what = format!("{what} in {parts} parts");
-                same_bits(report, Clause::Parts, Some(isa), &what, block, &wanted, &found);
-            }
-            let what = format!("dtheta in {parts} parts");
-            same_bits(report, Clause::Parts, Some(isa), &what, block, &expected.dtheta, &dtheta);
-        }
     });
 }
 

@@ -16,14 +16,6 @@ pub enum Clause {
     Accumulate,
     /// `dtheta` has the same bits when no `dx` is asked for.
     WithoutDx,
-    /// Of a [deferred](crate::Deferred) layer: the gradient made at once of what many blocks kept has the bits of backward over
-    /// one block, row by row too; so have `dx` and a step of gradient descent.
-    Deferral,
-    /// Of a [parted](crate::Parted) layer: `y`, `dx` and `dtheta` computed in parts have the bits of the whole.
-    Parts,
-    /// Of a [deferred](crate::Deferred) layer that takes rows: `y` and `dtheta` have the bits of the same samples in a block, in parts
-    /// too, and with `dy` kept.
-    Rows,
     /// A sample's `y` and `dx` depend on that sample alone, and not on its place.
     SampleIndependence,
     /// Lanes without a sample change nothing.
@@ -56,14 +48,11 @@ pub enum Clause {
 
 impl Clause {
     /// The clauses of layers, in the order in which they are checked.
-    pub const OF_LAYERS: [Self; 19] = [
+    pub const OF_LAYERS: [Self; 16] = [
         Self::Lengths,
         Self::Overwrite,
         Self::Accumulate,
         Self::WithoutDx,
-        Self::Deferral,
-        Self::Parts,
-        Self::Rows,
         Self::SampleIndependence,
         Self::DeadLanes,
         Self::Layouts,
@@ -85,9 +74,6 @@ impl Clause {
             Self::Overwrite => "overwrite",
             Self::Accumulate => "accumulate",
             Self::WithoutDx => "without dx",
-            Self::Deferral => "deferral",
-            Self::Parts => "parts",
-            Self::Rows => "rows",
             Self::SampleIndependence => "sample independence",
             Self::DeadLanes => "dead lanes",
             Self::Layouts => "layouts",

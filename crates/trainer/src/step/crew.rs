@@ -6,12 +6,12 @@
 //! it looks for work for some tens of microseconds, then sleeps until [`Crew::call`]. Calls that bring no help, because
 //! the machine is busy, are made more and more rarely: a thread woken onto the caller's own core would only cost it time.
 //!
-//! What runs where has no influence on results: see [`ShardPlan`](super::ShardPlan).
+//! What runs where has no influence on results: see [`Plan`](super::Plan).
 
 #[cfg(feature = "parallel")]
-pub(crate) use parallel::Crew;
+pub(crate) use parallel::{Awake, Crew};
 #[cfg(not(feature = "parallel"))]
-pub(crate) use sequential::Crew;
+pub(crate) use sequential::{Awake, Crew};
 
 #[cfg(feature = "parallel")]
 mod parallel {
@@ -118,8 +118,6 @@ mod parallel {
                 let me = pool.current_thread_index();
                 lock(&self.sleepers).clear();
                 self.over.store(false, Ordering::SeqCst);
-                // If the last run ended in a panic.
-                self.rest();
                 self.arrived.store(0, Ordering::SeqCst);
                 self.entered.store(true, Ordering::SeqCst);
                 rayon::scope(|scope| {
@@ -169,21 +167,24 @@ mod parallel {
             }
         }
 
-        /// Says that more joins are about to come, with pauses between them in which one of those standing by had better not fall
-        /// asleep, until [`rest`](Crew::rest) is called. If all are asleep it waits for one who was called, for as long as waking up takes:
-        /// halves that are begun before would be late.
-        pub(crate) fn stay_awake(&self) {
-            self.busy.store(true, Ordering::Relaxed);
-            let mut waits = 0;
-            while self.are_all_asleep() && waits < WAITS {
-                spin_loop();
-                waits += 1;
+        /// The same in the middle of a step of so many shards, for `threads`: who had finished with the shards first may have fallen asleep.
+        pub(crate) fn call_for(&self, shards: usize, threads: usize) {
+            if shards > 1 || !self.is_alone() {
+                self.call(threads - 1, 0);
             }
         }
 
-        /// The end of what [`stay_awake`](Crew::stay_awake) began.
-        pub(crate) fn rest(&self) {
-            self.busy.store(false, Ordering::Relaxed);
+        /// Begins a step. If it `stays_awake`, more joins are about to come, with pauses between them in which one of those standing by had
+        /// better not fall asleep, until the guard is dropped. If all are asleep it waits for one who was called, for as long as waking up
+        /// takes: halves that are begun before would be late.
+        pub(crate) fn begin(&self, stays_awake: bool) -> Awake<'_> {
+            self.busy.store(stays_awake, Ordering::Relaxed);
+            let mut waits = 0;
+            while stays_awake && self.are_all_asleep() && waits < WAITS {
+                spin_loop();
+                waits += 1;
+            }
+            Awake(self)
         }
 
         /// Whether there is something to come, and this is the last one awake.
@@ -315,6 +316,15 @@ mod parallel {
         }
     }
 
+    /// A step, in which somebody stays awake.
+    pub(crate) struct Awake<'a>(&'a Crew);
+
+    impl Drop for Awake<'_> {
+        fn drop(&mut self) {
+            self.0.busy.store(false, Ordering::Relaxed);
+        }
+    }
+
     /// Ends a run when dropped.
     struct Leave<'a>(&'a Crew);
 
@@ -333,7 +343,12 @@ mod parallel {
 
 #[cfg(not(feature = "parallel"))]
 mod sequential {
+    use std::marker::PhantomData;
+
     use crate::error::TrainerError;
+
+    /// A step.
+    pub(crate) struct Awake<'a>(PhantomData<&'a Crew>);
 
     /// A crew of one.
     #[derive(Debug)]
@@ -362,9 +377,11 @@ mod sequential {
 
         pub(crate) fn call(&self, _helpers: usize, _most_left_out: u32) {}
 
-        pub(crate) fn stay_awake(&self) {}
+        pub(crate) fn call_for(&self, _shards: usize, _threads: usize) {}
 
-        pub(crate) fn rest(&self) {}
+        pub(crate) fn begin(&self, _stays_awake: bool) -> Awake<'_> {
+            Awake(PhantomData)
+        }
 
         pub(crate) fn join(&self, a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
             a();

@@ -1,214 +1,226 @@
-//! Where a minibatch is cut: a function of the batch size and the network, never of the number of threads.
+//! What a step does with a minibatch: a function of the network and the batch size alone, and so are the sums that it forms, and their bits.
 
-use std::ops::{Range, RangeInclusive};
+use std::fmt;
+use std::ops::Range;
 
-use byhand_layers::{Block, LANES};
+use byhand_layers::exec::{Lowered, Rank, Split};
+use byhand_layers::{Block, Network, Workspace};
 
-/// The most shards a minibatch is cut into.
-pub const MAX_SHARDS: usize = 16;
+use super::cost;
+use super::shards::Shards;
 
-/// Work that two shards must have for each of them, in FLOPs, to be worth a hand-off to another thread.
-const MIN_SHARD_FLOPS: u64 = 800_000;
-
-/// The same where the samples of one tile are cut in two, and how many these are: dense layers then read their weights twice.
-const MIN_CUT_FLOPS: u64 = 4_000_000;
-const CUT_SAMPLES: RangeInclusive<usize> = 5..=8;
-
-/// What merging the gradient of one parameter of one shard costs, in FLOPs of the kernels: memory traffic, by where the
-/// gradients of all shards fit.
-const MERGE_FLOPS: [(usize, u64); 3] = [(1 << 20, 24), (8 << 20, 60), (usize::MAX, 120)];
-
-/// What it costs, in FLOPs, that `shards` shards read a parameter forward and backward, if all parameters take so many bytes. Where they
-/// do not stay in a core's cache, all cores read from the same memory, the more often the smaller the shards.
-fn read_flops(bytes: usize, shards: u64) -> u64 {
-    if bytes <= 1 << 20 { 25 * shards } else { 4 * shards * shards }
-}
-
-/// Bytes of activations that a block of tiles may have, so that they stay in a core's cache from layer to layer.
-const BLOCK_BYTES: usize = 512 << 10;
-
-/// Bytes of activations of one sample from which on a tile of them leaves even the last cache, layer by layer: samples then
-/// come one after the other, and each stays in a core's cache.
-const LARGE_SAMPLE: usize = 256 << 10;
-
-/// Samples up to which those of a network of dense layers come one after the other: its kernels then fill vectors with inputs, where lanes of
-/// a tile would be empty.
-const FEW_SAMPLES: usize = 8;
-
-/// Samples up to which such a network has one shard: two threads then have half of each layer's weight each, in their caches from step to
-/// step, where with two shards each would read all of them.
-pub(super) const HALVED_SAMPLES: usize = 32;
-
-/// The most tiles a block has, and the fewest, if there are so many: the products of dense layers take four vectors of samples at once. Of
-/// single samples some more, that weights are read again from a near cache.
-const MAX_BLOCK_TILES: usize = 16;
-const LEAST_BLOCK_TILES: usize = 4;
-const LEAST_BLOCK_SAMPLES: usize = 8;
-
-/// How a minibatch is cut into shards, and a shard into blocks.
+/// How a minibatch is trained on. It never sees the number of threads: who computes what is settled elsewhere, and changes no bit.
 ///
-/// A *shard* is a run of samples with a gradient of its own; shards may be computed at the same time. A *block* is the
-/// run of tiles that layers are handed at once; the blocks of a shard are computed one after the other. Borders of both
-/// lie on borders of tiles (16 samples, or one where samples come one after the other, or half of eight). Everything here is a function of the batch size and the network alone, so the
-/// sums, and with them the bits, are the same for any number of threads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ShardPlan {
-    lanes: usize,
-    /// Samples that a tile takes: as many as it has lanes, or fewer where a minibatch of one tile is cut into two.
-    unit: usize,
-    max_shards: usize,
-    block_tiles: usize,
+/// - The *first layers* of a dense network may lie on two ranks, each with half of their weights, which work on all samples at once.
+/// - The *tail*, all other layers, is computed shard by shard, each with a gradient of its own.
+/// - The weights of a dense layer may have their gradient made once for the minibatch, of saved operands: it is deferred.
+///
+/// ```
+/// use byhand_layers::{Dense, Network, Relu, Shape};
+/// use byhand_trainer::Plan;
+/// let network: Network = Network::new(vec![
+///     Box::new(Dense::new(784, 512, true)?),
+///     Box::new(Relu::new(Shape::flat(512))),
+///     Box::new(Dense::new(512, 512, true)?),
+///     Box::new(Relu::new(Shape::flat(512))),
+///     Box::new(Dense::new(512, 10, true)?),
+/// ])?;
+/// assert_eq!(
+///     Plan::new(&network, 32).to_string(),
+///     "tensor parallel 784-512-512 on 2 ranks; tail 1 shard of 32 in blocks of 32, tiles of 16; deferred gradients: 0, 2, 4"
+/// );
+/// # Ok::<(), byhand_layers::LayerError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Plan {
+    batch_size: usize,
+    input_features: usize,
+    flops: u64,
+    param_len: usize,
+    ranks: Option<[Rank<f32>; 2]>,
+    tail: Lowered<f32>,
+    shards: Shards,
+    deferred: Vec<bool>,
 }
 
-impl ShardPlan {
-    /// The plan for minibatches of up to `batch_size` samples.
-    ///
-    /// - `flops_per_sample`: of a training step ([`Network::flops`](byhand_layers::Network::flops)).
-    /// - `param_len`: number of parameters.
-    /// - `merged_len`: number of those whose gradient each shard has of its own.
-    /// - `sample_bytes`: activations and gradients of one sample, in bytes.
-    /// - `is_flat`: whether all layers are [lists of numbers](byhand_layers::Network::is_flat).
-    ///
-    /// The number of shards is a power of two, at most the number of tiles and [`MAX_SHARDS`], but for five to eight samples, which may be two. Twice as many are worth ever less:
-    /// for `n` shards the work must be `n * n / 2` times 800,000 FLOPs, and `n * n / 2` times that of reading
-    /// the parameters for each and merging their gradients.
-    pub fn new(
-        batch_size: usize,
-        flops_per_sample: u64,
-        param_len: usize,
-        merged_len: usize,
-        sample_bytes: usize,
-        is_flat: bool,
-    ) -> ShardPlan {
-        let block = if Self::is_single(batch_size, sample_bytes, is_flat) {
-            Block::single(batch_size)
-        } else {
-            Block::for_samples(batch_size)
+impl Plan {
+    /// The plan of `network` for minibatches of up to `batch_size` samples.
+    pub fn new(network: &Network<f32>, batch_size: usize) -> Plan {
+        let whole = network.lowered();
+        let (ranks, tail) = match split(whole, batch_size) {
+            Some(Split { ranks, rest }) => (Some(ranks), rest),
+            None => (None, whole.clone()),
         };
-        let param_bytes = size_of::<f32>() * param_len;
-        let work = (batch_size as u64).saturating_mul(flops_per_sample);
-        let price = |shards: usize| {
-            let bytes = shards * merged_len * size_of::<f32>();
-            let fits = MERGE_FLOPS.iter().find(|(room, _)| bytes <= *room);
-            let merge = fits.map_or(0, |(_, flops)| flops * (shards * merged_len) as u64);
-            merge + read_flops(param_bytes, shards as u64) * param_len as u64
-        };
-        let is_halved = is_flat && batch_size <= HALVED_SAMPLES;
-        let pays = |shards: usize| {
-            let n = shards as u64;
-            !is_halved && price(shards).max(MIN_SHARD_FLOPS) <= 2 * work / (n * n)
-        };
-        // Convolutions fill the lanes of a tile with four samples as well as with eight.
-        let is_tile = !is_flat && block.lanes() == LANES && CUT_SAMPLES.contains(&batch_size);
-        let is_cut = is_tile && work >= 2 * MIN_CUT_FLOPS && pays(2);
-        let unit = if is_cut { batch_size.div_ceil(2) } else { block.lanes() };
-        let tiles = batch_size.div_ceil(unit);
-        let mut max_shards = 1;
-        while max_shards < MAX_SHARDS && 2 * max_shards <= tiles && pays(2 * max_shards) {
-            max_shards *= 2;
+        let deferred: Vec<bool> = tail
+            .products()
+            .map(|(_, range, product)| {
+                cost::defers(product.kept_len(Block::single(batch_size), false), range.len())
+            })
+            .collect();
+        let waiting = tail.products().zip(&deferred).filter(|(_, deferred)| **deferred);
+        let merged = tail.param_len() - waiting.map(|((_, range, _), _)| range.len()).sum::<usize>();
+        let on_ranks: u64 = ranks.iter().flatten().map(|rank| rank.chain().flops()).sum();
+        let shards = shards_of(&tail, whole.flops() - on_ranks, batch_size, merged);
+        Plan {
+            batch_size,
+            input_features: whole.input().features(),
+            flops: whole.flops(),
+            param_len: whole.param_len(),
+            ranks,
+            tail,
+            shards,
+            deferred,
         }
-        // A block re-reads all weights, forward and backward, so it may take more room than they do.
-        let least = if block.lanes() == LANES { LEAST_BLOCK_TILES } else { LEAST_BLOCK_SAMPLES };
-        let room = BLOCK_BYTES.max(3 * param_bytes);
-        let block_tiles = (room / (sample_bytes * block.lanes()).max(1)).clamp(least, MAX_BLOCK_TILES);
-        let largest_shard = tiles.div_ceil(max_shards).max(1);
-        ShardPlan { lanes: block.lanes(), unit, max_shards, block_tiles: block_tiles.min(largest_shard) }
-    }
-
-    /// Whether samples come one after the other, although there are enough for a tile.
-    pub(super) fn is_single(batch_size: usize, sample_bytes: usize, is_flat: bool) -> bool {
-        sample_bytes >= LARGE_SAMPLE || (is_flat && batch_size <= FEW_SAMPLES)
     }
 
     /// The number of shards of a minibatch of `samples`.
     pub fn shards(&self, samples: usize) -> usize {
-        self.max_shards.min(self.tiles(samples)).max(1)
+        self.shards.shards(samples)
     }
 
-    /// The samples of shard `shard` of a minibatch of `samples`: tiles are dealt out evenly.
-    pub fn shard(&self, samples: usize, shard: usize) -> Range<usize> {
-        let (tiles, shards) = (self.tiles(samples), self.shards(samples));
-        let border = |shard: usize| (shard * tiles / shards * self.unit).min(samples);
-        border(shard)..border(shard + 1)
-    }
-
-    /// The samples of the largest shard there is, as one block.
-    pub fn largest_shard(&self, batch_size: usize) -> Block {
-        let tiles = self.tiles(batch_size).div_ceil(self.shards(batch_size));
-        self.block((tiles * self.unit).min(batch_size))
-    }
-
-    /// The blocks of a shard, in order.
-    pub fn blocks(&self, shard: Range<usize>) -> impl Iterator<Item = Range<usize>> {
-        let size = self.block_tiles * self.lanes;
-        shard.clone().step_by(size).map(move |start| start..(start + size).min(shard.end))
-    }
-
-    /// The layout of a block of `samples`.
+    /// The layout of `samples` samples.
     pub fn block(&self, samples: usize) -> Block {
-        if self.lanes == LANES { Block::tiled(samples) } else { Block::single(samples) }
+        self.shards.block(samples)
     }
 
-    /// The largest block there is.
-    pub fn largest_block(&self) -> Block {
-        self.block(self.block_tiles * self.lanes)
+    /// The most samples of a minibatch.
+    pub fn batch_size(&self) -> usize {
+        self.batch_size
     }
 
-    fn tiles(&self, samples: usize) -> usize {
-        samples.div_ceil(self.unit)
+    /// Whether the first layers lie on two ranks.
+    pub fn has_ranks(&self) -> bool {
+        self.ranks.is_some()
+    }
+
+    /// Whether the first layer reads samples as they come, one after the other.
+    pub fn is_row_major(&self) -> bool {
+        self.ranks.is_some() || self.tail.takes_rows(self.input_features)
+    }
+
+    /// Indices of the dense layers whose parameter gradient is made once for the minibatch.
+    pub fn deferred(&self) -> impl Iterator<Item = usize> {
+        let first = self.ranks.iter().flat_map(|[rank, _]| rank.chain().products());
+        let tail = self.tail.products().zip(&self.deferred).filter(|(_, deferred)| **deferred);
+        first.chain(tail.map(|(product, _)| product)).map(|(layer, _, _)| layer)
+    }
+
+    pub(super) fn cuts(&self) -> &Shards {
+        &self.shards
+    }
+
+    pub(super) fn ranks(&self) -> Option<&[Rank<f32>; 2]> {
+        self.ranks.as_ref()
+    }
+
+    pub(super) fn tail(&self) -> &Lowered<f32> {
+        &self.tail
+    }
+
+    pub(super) fn defers(&self) -> &[bool] {
+        &self.deferred
+    }
+
+    pub(super) fn input_features(&self) -> usize {
+        self.input_features
+    }
+
+    /// Lengths of the tail's ranges of parameters that are updated in one go, and whether the gradient of each is deferred.
+    pub(super) fn ranges(&self) -> impl Iterator<Item = (usize, bool)> {
+        let deferred = self.tail.products().zip(&self.deferred).filter(|(_, deferred)| **deferred);
+        let deferred = deferred.map(|((_, range, _), _)| (range.len(), true));
+        let others = stored(&self.tail, &self.deferred, 0);
+        deferred.chain(others.into_iter().map(|range| (range.len(), false)))
+    }
+
+    /// Work of a step of so many samples.
+    pub(super) fn work(&self, samples: usize) -> u64 {
+        samples as u64 * self.flops + self.param_len as u64
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shards_and_blocks_cover_every_batch_in_order_on_tile_borders() {
-        for batch_size in [1, 2, 3, 15, 16, 17, 31, 32, 33, 100, 128, 1000, 4096] {
-            for (flops, params, bytes) in
-                [(2_100_000, 72_000, 100_000), (13_000, 3_000, 2_000), (1 << 40, 10, 1)]
-            {
-                let plan = ShardPlan::new(batch_size, flops, params, params, bytes, bytes < 2000);
-                assert!(plan.largest_shard(batch_size).samples() >= plan.shard(batch_size, 0).len());
-                for samples in [1, batch_size / 2, batch_size.saturating_sub(1), batch_size] {
-                    let mut next = 0;
-                    for shard in 0..plan.shards(samples) {
-                        let range = plan.shard(samples, shard);
-                        assert_eq!(range.start, next);
-                        assert!(!range.is_empty() || samples == 0, "{batch_size} {samples} {shard}");
-                        for block in plan.blocks(range.clone()) {
-                            assert_eq!(block.start, next);
-                            assert_eq!(block.start % plan.unit, 0);
-                            assert!(!block.is_empty() && block.len() <= plan.largest_block().samples());
-                            next = block.end;
-                        }
-                        assert_eq!(next, range.end);
-                    }
-                    assert_eq!(next, samples);
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some([rank, _]) = &self.ranks {
+            let mut products = rank.chain().products().map(|(_, _, product)| product);
+            let (first, second) = (products.next(), products.next());
+            match (first, second) {
+                (_, Some(second)) => {
+                    let between = self.ranks.iter().flatten().flat_map(|rank| rank.chain().products().next());
+                    let between: usize = between.map(|(_, _, product)| product.outputs()).sum();
+                    let (inputs, outputs) = (self.input_features, second.outputs());
+                    write!(f, "tensor parallel {inputs}-{between}-{outputs} on 2 ranks; tail ")?;
                 }
+                (Some(first), None) => {
+                    write!(f, "row parallel {}-{} on 2 ranks; tail ", self.input_features, first.outputs())?;
+                }
+                (None, None) => {}
             }
         }
+        let (shards, block) = (self.shards(self.batch_size), self.shards.largest_block());
+        let largest = self.shards.largest_shard(self.batch_size).samples();
+        let of = if shards == 1 { "1 shard of".into() } else { format!("{shards} shards of up to") };
+        let layout =
+            if block.lanes() == 1 { "one by one".into() } else { format!("tiles of {}", block.lanes()) };
+        write!(f, "{of} {largest} in blocks of {}, {layout}", block.samples().min(largest))?;
+        let deferred: Vec<String> = self.deferred().map(|layer| layer.to_string()).collect();
+        if !deferred.is_empty() {
+            write!(f, "; deferred gradients: {}", deferred.join(", "))?;
+        }
+        Ok(())
     }
+}
 
-    #[test]
-    fn the_number_of_shards_follows_the_work() {
-        // lenet: 2.1 MFLOP and 72,000 parameters, 3,424 of them in convolutions.
-        let shards =
-            |batch: usize| ShardPlan::new(batch, 2_100_000, 72_000, 3_424, 100_000, false).shards(batch);
-        assert_eq!([1, 4, 8, 16, 32, 128, 1000].map(shards), [1, 1, 2, 1, 2, 4, 8]);
-        // The same, if every shard had a gradient of all of them: merging is dear.
-        let shards =
-            |batch: usize| ShardPlan::new(batch, 2_100_000, 72_000, 72_000, 100_000, false).shards(batch);
-        assert_eq!([1, 4, 8, 16, 32, 128, 1000].map(shards), [1, 1, 2, 1, 2, 4, 8]);
-        // A large dense network: nothing to merge, but much to read.
-        let shards = |batch: usize| ShardPlan::new(batch, 3_200_000, 670_000, 0, 10_000, true).shards(batch);
-        assert_eq!([16, 128, 1000].map(shards), [1, 4, 4]);
-        // A large convolutional network: samples one after the other, so that even eight can be shared.
-        let plan = ShardPlan::new(8, 112_000_000, 466_000, 65_000, 1 << 20, false);
-        assert_eq!((plan.lanes, plan.shards(8)), (1, 4));
-        // A tiny one: ten microseconds of work are just enough to share.
-        let shards = |batch: usize| ShardPlan::new(batch, 13_000, 3_000, 0, 2_000, true).shards(batch);
-        assert_eq!([64, 128].map(shards), [1, 2]);
+/// The cuts of a chain for minibatches of up to `batch_size`, if a sample's work is so many FLOPs and each shard has a gradient of
+/// `merged` parameters.
+pub(crate) fn shards_of(chain: &Lowered<f32>, flops: u64, batch_size: usize, merged: usize) -> Shards {
+    Shards::new(batch_size, flops, chain.param_len(), merged, sample_bytes(chain), chain.is_flat())
+}
+
+/// Bytes of activations and gradients of one sample of a tile.
+fn sample_bytes(chain: &Lowered<f32>) -> usize {
+    let tile = Block::tiled(1);
+    Workspace::of(chain, tile).bytes() / tile.lanes()
+}
+
+/// The first layers on two ranks, if that pays.
+fn split(whole: &Lowered<f32>, batch_size: usize) -> Option<Split<f32>> {
+    let is_flat = whole.is_flat() && cost::RANKED_SAMPLES.contains(&batch_size);
+    if !is_flat || cost::is_large(sample_bytes(whole)) {
+        return None;
     }
+    let inputs = whole.input().features();
+    let pays = |split: &Split<f32>| {
+        let [a, b] = split.ranks.each_ref().map(|rank| rank.chain());
+        let are_equal = 8 * a.param_len().abs_diff(b.param_len()) <= a.param_len() + b.param_len();
+        are_equal
+            && [a, b].into_iter().all(|chain| {
+                let mut products = chain.products();
+                chain.takes_rows(inputs)
+                    && products.all(|(_, range, product)| {
+                        cost::is_worth(batch_size as u64 * product.flops(), range.len())
+                    })
+            })
+    };
+    // What is exchanged are the sums; of few samples they must be less than the images.
+    let has_few_sums = |split: &Split<f32>| {
+        batch_size > cost::ONE_SHARD_SAMPLES || 2 * split.rest.input().features() <= inputs
+    };
+    // Rows that lie apart are for tiles.
+    let is_single = cost::is_single(batch_size, sample_bytes(whole), true);
+    let column_row = Split::column_row(whole).filter(pays);
+    column_row.or_else(|| Split::row(whole).filter(|split| !is_single && pays(split) && has_few_sums(split)))
+}
+
+/// The parameters behind the first `frozen` whose gradient is not deferred, in as few ranges as there are.
+pub(super) fn stored(chain: &Lowered<f32>, deferred: &[bool], frozen: usize) -> Vec<Range<usize>> {
+    let (mut stored, mut start) = (Vec::new(), frozen);
+    let waiting = chain.products().zip(deferred).filter(|(_, deferred)| **deferred);
+    for ((_, range, _), _) in waiting.filter(|((_, range, _), _)| range.start >= frozen) {
+        stored.push(start..range.start);
+        start = range.end;
+    }
+    stored.push(start..chain.param_len());
+    stored.retain(|range| !range.is_empty());
+    stored
 }

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use byhand_datasets::unpack::{unpack_features, unpack_sample, unpack_tile};
 use byhand_datasets::{Augment, Crop, Dataset, Normalize};
-use byhand_layers::{Block, LANES, Loop, Tiles, pack, vectorised};
+use byhand_layers::exec::{RowView, Tiles};
+use byhand_layers::{Block, LANES, Loop, pack, vectorised};
 use ndarray::{ArrayView2, ArrayView3, Axis, s};
 
 /// The samples of one minibatch.
@@ -55,25 +56,54 @@ pub trait BatchSource: Sync {
     }
 }
 
+/// A minibatch in a step: what its source says once.
+pub(super) struct Minibatch<'a> {
+    pub(super) source: &'a dyn BatchSource,
+    /// Its samples.
+    pub(super) len: usize,
+    /// Their features, if they lie in memory one sample after the other.
+    pub(super) rows: Option<RowView<'a, f32>>,
+    largest: f32,
+}
+
+impl<'a> Minibatch<'a> {
+    /// Of samples of so many features.
+    #[track_caller]
+    pub(super) fn new(source: &'a dyn BatchSource, features: usize) -> Minibatch<'a> {
+        let len = source.len();
+        let rows = source.rows().map(|rows| {
+            assert!(
+                rows.len() == len * features,
+                "rows of {} numbers, expected {len} x {features}",
+                rows.len()
+            );
+            RowView::new(features, rows)
+        });
+        Minibatch { source, len, rows, largest: source.largest() }
+    }
+
+    /// Whether all features are known to be smaller in size than `limit`.
+    pub(super) fn is_below(&self, limit: f32) -> bool {
+        self.largest < limit
+    }
+}
+
 /// A minibatch that lies in memory as rows of features.
 #[derive(Debug, Clone, Copy)]
 pub struct Rows<'a> {
     x: ArrayView2<'a, f32>,
     labels: &'a [u8],
-    largest: f32,
 }
 
 impl<'a> Rows<'a> {
-    /// The minibatch `x [samples, features]` with one label a row. Looks at every number once.
+    /// The minibatch `x [samples, features]` with one label a row.
     ///
     /// # Panics
     /// When there are not as many labels as rows.
     #[track_caller]
     pub fn new(x: ArrayView2<'a, f32>, labels: &'a [u8]) -> Rows<'a> {
         assert!(x.nrows() == labels.len(), "{} rows, {} labels", x.nrows(), labels.len());
-        // By bits, of which NaN has the most.
-        let largest = x.iter().fold(0, |most, x| x.abs().to_bits().max(most));
-        Rows { x, labels, largest: f32::from_bits(largest) }
+        Rows { x, labels }
     }
 }
 
@@ -92,10 +122,6 @@ impl BatchSource for Rows<'_> {
 
     fn rows(&self) -> Option<&[f32]> {
         self.x.to_slice()
-    }
-
-    fn largest(&self) -> f32 {
-        self.largest
     }
 }
 

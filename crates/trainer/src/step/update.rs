@@ -2,15 +2,13 @@
 
 use byhand_layers::{Loop, vectorised};
 
+use super::cost::CHUNK;
 use super::crew::Crew;
-use super::plan::MAX_SHARDS;
+use super::shards::MAX_SHARDS;
 use crate::optimizer::{Optimizer, StateMut};
 
-/// Parameters a thread updates at a time, at most: threads share the update of more.
-pub(super) const CHUNK: usize = 1 << 13;
-
 /// Parameters whose gradients of all shards fit the innermost cache together.
-pub(super) const SLICE: usize = 512;
+const SLICE: usize = 512;
 
 /// A range of the parameters, with the gradients of all shards and the optimiser's state.
 pub(super) struct Part<'a> {
@@ -22,17 +20,6 @@ pub(super) struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    /// With one gradient.
-    pub(super) fn of_one(
-        theta: &'a mut [f32],
-        gradient: &'a mut [f32],
-        state: StateMut<'a, f32>,
-    ) -> Part<'a> {
-        let mut dtheta: [&mut [f32]; MAX_SHARDS] = Default::default();
-        dtheta[0] = gradient;
-        Part { theta, dtheta, state, active: 1 }
-    }
-
     /// The first `mid` parameters and the others.
     #[inline(always)]
     fn split_at(self, mid: usize) -> (Part<'a>, Part<'a>) {
@@ -116,8 +103,38 @@ impl Loop for Apply<'_> {
 
 /// `a += b`.
 #[inline(always)]
-pub(super) fn add(a: &mut [f32], b: &[f32]) {
+fn add(a: &mut [f32], b: &[f32]) {
     for (a, &b) in a.iter_mut().zip(b) {
         *a += b;
+    }
+}
+
+/// Whether every number is smaller in size than `limit`; NaN is not.
+pub(super) fn all_below(values: &[f32], limit: f32) -> bool {
+    vectorised(AllBelow { values, limit })
+}
+
+struct AllBelow<'a> {
+    values: &'a [f32],
+    limit: f32,
+}
+
+impl Loop for AllBelow<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run(self) -> bool {
+        for values in self.values.chunks(SLICE) {
+            // Counting, not stopping at the first: that vectorises.
+            let mut above = 0u32;
+            for v in values {
+                let below = v.abs() < self.limit;
+                above += u32::from(!below);
+            }
+            if above > 0 {
+                return false;
+            }
+        }
+        true
     }
 }
