@@ -164,9 +164,9 @@ pub(crate) unsafe fn product<
     unsafe {
         for i in (0..whole).step_by(unroll) {
             for u in 0..unroll {
-                let at = [(i + u) * step, (i + u) * b_step].map(|at| at as isize);
+                let at = [((i + u) * step) as isize, ((i + u) * b_step) as isize];
                 // A vector of sixteen is a cache line.
-                if AHEAD > 0 && V::LANES == LANES {
+                if const { AHEAD > 0 && V::LANES == LANES } {
                     for c in 0..C {
                         prefetch(b[c].wrapping_add((i + u + AHEAD) * b_step));
                     }

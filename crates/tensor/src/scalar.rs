@@ -2,7 +2,9 @@
 
 #[cfg(feature = "proofs")]
 use crate::Dual;
-use crate::simd::{Kernel, Wide, run_f32};
+#[cfg(feature = "proofs")]
+use crate::simd::Kernel;
+use crate::simd::{Wide, run_f32};
 use crate::{activation, block, conv, conv_pool, dense, math, pool, softmax, winograd};
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};

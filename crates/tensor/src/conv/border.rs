@@ -63,13 +63,13 @@ impl<T: Scalar> Border<'_, T> {
     ) {
         let groups = self.plan.groups;
         // As many groups as have registers for their sums; the last ones may be computed twice.
-        let at_once = if V::REGISTERS < 32 { 2 } else { 4 };
+        let at_once = const { if V::REGISTERS < 32 { 2 } else { 4 } };
         for g in (0..groups).step_by(if groups < at_once { 1 } else { at_once }) {
             // SAFETY: as the caller vouches, for groups that exist.
             unsafe {
                 if groups < at_once {
                     self.at::<V, 1, C, S, LEFT>(g, lane);
-                } else if V::REGISTERS < 32 {
+                } else if const { V::REGISTERS < 32 } {
                     self.at::<V, 2, C, S, LEFT>(g.min(groups - 2), lane);
                 } else {
                     self.at::<V, 4, C, S, LEFT>(g.min(groups - 4), lane);

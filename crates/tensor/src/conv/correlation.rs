@@ -249,7 +249,7 @@ impl<'a> Rows<'a> {
                 // If one column is inside, those at the border see as many columns of the source as there are taps, less one.
                 let (count, sources) = (columns.len(), plan.taps[1].saturating_sub(1));
                 let together = from < end && plan.source_step[1] == 1;
-                if together && border::suits(count, sources) {
+                if const { V::BORDERS } && together && border::suits(count, sources) {
                     let to = Targets { y: to.y.wrapping_add(columns.start * to.step), ..to };
                     let border = Border { plan, lay, i, us, w, b, x, to };
                     if columns.start == 0 {

@@ -227,9 +227,8 @@ impl<T: Scalar> Tile<T> for Targets<'_, T> {
         let first = (j * V::LANES).min(count.saturating_sub(C * V::LANES));
         let last = (first + C * V::LANES).min(count) - 1;
         // Taps that meet the source for none of the tile's rows are left out; the others may meet zeros.
-        let rows = [first, last].map(|target| target as u32 / *pitch as u32);
-        let from = plan.live(0, rows[1] as usize).0;
-        let to = plan.live(0, rows[0] as usize).1;
+        let row = |target: usize| (target as u32 / *pitch as u32) as usize;
+        let (from, to) = (plan.live(0, row(last)).0, plan.live(0, row(first)).1);
         let taps = &taps[from * plan.taps[1]..to.max(from) * plan.taps[1]];
         // SAFETY: the caller vouches for the groups; vectors end before the overhang does.
         unsafe {

@@ -274,7 +274,7 @@ impl<T: Scalar> Tile<T> for GradientTaps<'_, T> {
     ) {
         let Self { conv, dy: Gradient { dy, columns, plane, .. }, first, end, lane, x, sums, c, u } = *self;
         let [sh, sw] = conv.stride;
-        let pad = conv.pad.map(|p| p as isize);
+        let pad = [conv.pad[0] as isize, conv.pad[1] as isize];
         let zero = V::splat(V::Elem::ZERO);
         let mut acc = [[zero; C]; R];
         // SAFETY: rows and columns outside x are left out below; the caller vouches for the rest.

@@ -231,8 +231,8 @@ impl<T: Scalar, const FOLDED: bool> Maxima<'_, T, FOLDED> {
             };
             match (self.parts, V::LANES) {
                 (2, LANES) => V::load_parts([at(0), at(1)]),
-                (4, LANES) => V::load_parts([0, 1, 2, 3].map(at)),
-                (4, 8) => V::load_parts([lane / 4, lane / 4 + 1].map(at)),
+                (4, LANES) => V::load_parts([at(0), at(1), at(2), at(3)]),
+                (4, 8) => V::load_parts([at(lane / 4), at(lane / 4 + 1)]),
                 (4, _) => V::load(at(lane / 4).add(lane % 4)),
                 _ => V::load(at(lane / 8).add(lane % 8)),
             }
@@ -255,7 +255,8 @@ impl<T: Scalar, const FOLDED: bool> Squares<T> for Maxima<'_, T, FOLDED> {
         acc: &mut [[V; C]; R],
         bias: &mut V,
     ) {
-        let [one, two, three, four] = [1.0, 2.0, 3.0, 4.0].map(|place| V::splat(T::from_f64(place)));
+        let place_of = |place| V::splat(T::from_f64(place));
+        let [one, two, three, four] = [place_of(1.0), place_of(2.0), place_of(3.0), place_of(4.0)];
         // SAFETY: the caller vouches for the square and its taps; four pixels have one row and one column more of them.
         unsafe {
             let place = self.load::<V>(self.tape, square);

@@ -307,8 +307,11 @@ impl<T: Scalar> Windows<'_, T> {
                         place.store(to.tape.add(at));
                     }
                     Some(quarters) => {
-                        best.store_quarters(quarters.map(|quarter| to.y.wrapping_add(at + quarter)));
-                        place.store_quarters(quarters.map(|quarter| to.tape.wrapping_add(at + quarter)));
+                        let [a, b, c, d] = quarters;
+                        let four =
+                            |to: *mut T| [to.add(at + a), to.add(at + b), to.add(at + c), to.add(at + d)];
+                        best.store_quarters(four(to.y));
+                        place.store_quarters(four(to.tape));
                     }
                 }
             }

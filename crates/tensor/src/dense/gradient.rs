@@ -350,7 +350,7 @@ impl<const K: usize, T: Scalar> Kernel<T> for Samples<K, T> {
         unsafe {
             let mut r = 0;
             // Two rows share each x, where there are registers for all of their dy.
-            while V::REGISTERS >= 32 && r + 2 <= self.0.rows {
+            while const { V::REGISTERS >= 32 } && r + 2 <= self.0.rows {
                 self.0.rows::<V, K, 2>(r);
                 r += 2;
             }

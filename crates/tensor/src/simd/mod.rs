@@ -30,6 +30,8 @@ pub(crate) trait Vector: Copy {
     const LANES: usize;
     /// Vectors that a kernel can have in registers.
     const REGISTERS: usize;
+    /// Whether the columns at a border of a convolution are worth a kernel of their own.
+    const BORDERS: bool = true;
     /// Of this type's register tiles, rows by columns, the one that covers `rows` x `columns` results in the fewest cycles, where the load
     /// of a vector takes `load` half-cycles at least.
     fn best_shape(rows: usize, columns: usize, load: usize) -> (usize, usize);

@@ -14,6 +14,7 @@ pub(super) fn neon<K: Kernel<f32>>(kernel: K) -> K::Output {
 }
 
 /// Runs a kernel on sixteen-lane arrays, compiled for NEON.
+#[cfg(feature = "proofs")]
 #[target_feature(enable = "neon")]
 pub(super) fn wide<K: Kernel<f32>>(kernel: K) -> K::Output {
     kernel.run::<Wide<f32, 16, true>>()

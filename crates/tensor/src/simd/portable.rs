@@ -11,14 +11,31 @@ use crate::micro::Tile;
 pub(crate) struct Wide<T, const N: usize, const FUSED: bool>(pub(crate) [T; N]);
 
 impl<T: Scalar, const N: usize, const FUSED: bool> Wide<T, N, FUSED> {
+    // Plain loops: an array's own `map` and `from_fn` are ten functions each time, and every kernel has hundreds of times.
+
     #[inline(always)]
-    fn map(self, f: impl Fn(T) -> T) -> Self {
-        Self(self.0.map(f))
+    fn map(mut self, f: impl Fn(T) -> T) -> Self {
+        for a in &mut self.0 {
+            *a = f(*a);
+        }
+        self
     }
 
     #[inline(always)]
-    fn each(self, b: Self, f: impl Fn(T, T) -> T) -> Self {
-        Self(std::array::from_fn(|i| f(self.0[i], b.0[i])))
+    fn each(mut self, b: Self, f: impl Fn(T, T) -> T) -> Self {
+        for i in 0..N {
+            self.0[i] = f(self.0[i], b.0[i]);
+        }
+        self
+    }
+
+    #[inline(always)]
+    fn test(self, b: Self, f: impl Fn(T, T) -> bool) -> [bool; N] {
+        let mut mask = [false; N];
+        for i in 0..N {
+            mask[i] = f(self.0[i], b.0[i]);
+        }
+        mask
     }
 }
 
@@ -29,7 +46,9 @@ impl<T: Scalar, const N: usize, const FUSED: bool> Vector for Wide<T, N, FUSED> 
     const LANES: usize = N;
     const REGISTERS: usize = 16;
 
-    // Arrays are for correctness, not speed: one shape.
+    // Arrays are for correctness, not speed: one shape, and no kernel that only saves time.
+    const BORDERS: bool = false;
+
     shapes!(4 x 1; windows of 1);
 
     #[inline(always)]
@@ -64,33 +83,40 @@ impl<T: Scalar, const N: usize, const FUSED: bool> Vector for Wide<T, N, FUSED> 
     }
     #[inline(always)]
     fn mul_add(self, b: Self, c: Self) -> Self {
-        Self(std::array::from_fn(|i| {
-            if FUSED { self.0[i].mul_add(b.0[i], c.0[i]) } else { self.0[i] * b.0[i] + c.0[i] }
-        }))
+        let mut sums = c;
+        for i in 0..N {
+            let (a, b, c) = (self.0[i], b.0[i], c.0[i]);
+            sums.0[i] = if FUSED { a.mul_add(b, c) } else { a * b + c };
+        }
+        sums
     }
     #[inline(always)]
     fn gt(self, b: Self) -> [bool; N] {
-        std::array::from_fn(|i| self.0[i] > b.0[i])
+        self.test(b, |a, b| a > b)
     }
     #[inline(always)]
     fn ge(self, b: Self) -> [bool; N] {
-        std::array::from_fn(|i| self.0[i] >= b.0[i])
+        self.test(b, |a, b| a >= b)
     }
     #[inline(always)]
     fn eq(self, b: Self) -> [bool; N] {
-        std::array::from_fn(|i| self.0[i] == b.0[i])
+        self.test(b, |a, b| a == b)
     }
     #[inline(always)]
     fn unordered(a: Self, b: Self) -> [bool; N] {
-        Self::or(a.is_nan(), b.is_nan())
+        a.test(b, |a, b| a.is_nan() | b.is_nan())
     }
     #[inline(always)]
     fn is_nan(self) -> [bool; N] {
-        self.0.map(|a| a.is_nan())
+        self.test(self, |a, _| a.is_nan())
     }
     #[inline(always)]
     fn or(a: [bool; N], b: [bool; N]) -> [bool; N] {
-        std::array::from_fn(|i| a[i] | b[i])
+        let mut or = a;
+        for i in 0..N {
+            or[i] |= b[i];
+        }
+        or
     }
     #[inline(always)]
     fn any(mask: [bool; N]) -> bool {
@@ -102,17 +128,31 @@ impl<T: Scalar, const N: usize, const FUSED: bool> Vector for Wide<T, N, FUSED> 
     }
     #[inline(always)]
     fn select(mask: [bool; N], yes: Self, no: Self) -> Self {
-        Self(std::array::from_fn(|i| if mask[i] { yes.0[i] } else { no.0[i] }))
+        let mut chosen = no;
+        for i in 0..N {
+            if mask[i] {
+                chosen.0[i] = yes.0[i];
+            }
+        }
+        chosen
     }
     #[inline(always)]
     fn unzip(a: Self, b: Self) -> (Self, Self) {
         let at = |i: usize| if i < N { a.0[i] } else { b.0[i - N] };
-        (Self(std::array::from_fn(|i| at(2 * i))), Self(std::array::from_fn(|i| at(2 * i + 1))))
+        let (mut even, mut odd) = (a, b);
+        for i in 0..N {
+            (even.0[i], odd.0[i]) = (at(2 * i), at(2 * i + 1));
+        }
+        (even, odd)
     }
     #[inline(always)]
     fn zip(a: Self, b: Self) -> (Self, Self) {
         let at = |i: usize| if i.is_multiple_of(2) { a.0[i / 2] } else { b.0[i / 2] };
-        (Self(std::array::from_fn(at)), Self(std::array::from_fn(|i| at(N + i))))
+        let (mut first, mut second) = (a, b);
+        for i in 0..N {
+            (first.0[i], second.0[i]) = (at(i), at(N + i));
+        }
+        (first, second)
     }
     #[inline(always)]
     fn pow2(self) -> Self {

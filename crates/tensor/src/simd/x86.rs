@@ -14,6 +14,7 @@ pub(super) fn avx2<K: Kernel<f32>>(kernel: K) -> K::Output {
 }
 
 /// Runs a kernel on sixteen-lane arrays, compiled for AVX2 and FMA.
+#[cfg(feature = "proofs")]
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn wide<K: Kernel<f32>>(kernel: K) -> K::Output {
     kernel.run::<Wide<f32, 16, true>>()
@@ -519,7 +520,9 @@ unsafe fn transpose8(from: *const f32, from_pitch: usize, to: *mut f32, to_pitch
         let four = |a, b| (_mm256_shuffle_ps::<0x44>(a, b), _mm256_shuffle_ps::<0xee>(a, b));
         for i in [0, 4] {
             // Of columns i to i + 3, rows j and j + 4.
-            let r = |j: usize| F32x8::load_parts([j, j + 4].map(|j| from.add(j * from_pitch + i))).0;
+            let r = |j: usize| {
+                F32x8::load_parts([from.add(j * from_pitch + i), from.add((j + 4) * from_pitch + i)]).0
+            };
             let ((a0, a1), (a2, a3)) = (pair(r(0), r(1)), pair(r(2), r(3)));
             let ((b0, b1), (b2, b3)) = (four(a0, a2), four(a1, a3));
             for (k, row) in [b0, b1, b2, b3].into_iter().enumerate() {
