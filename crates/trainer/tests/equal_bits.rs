@@ -91,7 +91,7 @@ fn the_plan_cuts_these_batches() {
 }
 
 #[test]
-fn large_layers_by_halves() {
+fn first_layers_on_two_ranks() {
     let network = wide();
     for (batch_size, optimizer) in [(1, "adam"), (8, "adam"), (40, "adam"), (64, "sgd"), (100, "sgd")] {
         let optimizer = optimizer.parse().unwrap();
@@ -162,7 +162,7 @@ fn history(fit: &mut Fit<'_>, stop_at: Option<u64>) -> (Progress, Vec<Event>) {
 fn stopped_anywhere_saved_and_resumed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("checkpoint.safetensors");
-    // At 250 samples the first layers of dense networks are cut in halves, which have weights of their own.
+    // At 250 samples the first layers of dense networks lie on two ranks, which have weights of their own.
     for (network, batch_size, optimizer, sampling) in [
         (cnn(), 300, "adam", Sampling::Shuffled),
         (mlp(), 300, "sgd(momentum=0.9,nesterov)", Sampling::WithReplacement),

@@ -11,7 +11,7 @@ use byhand_datasets::{Augment, Normalize};
 use byhand_layers::loss::{Labels, Loss, SoftmaxCrossEntropy};
 use byhand_layers::{Block, Dense, Flatten, Layer, Mode, Network, Pass, Shape, Workspace, pack};
 use byhand_trainer::{
-    BatchSource, DivergenceCause, ImageBatch, Optimizer, Preprocess, Rows, Sgd, StepConfig, Trainer,
+    BatchSource, DivergenceCause, ImageBatch, Optimizer, Plan, Preprocess, Rows, Sgd, StepConfig, Trainer,
     TrainerError, weights_sha256,
 };
 use common::{cnn, large_cnn, mlp, mlp3, theta, train, wide};
@@ -68,9 +68,10 @@ fn one_step_of_sgd_is_the_naive_one() {
 #[test]
 fn a_step_that_stores_no_gradient_has_the_bits_of_one_that_does() {
     const RATE: f64 = 0.3;
-    for (name, network) in [("cnn", cnn()), ("mlp", mlp())] {
-        // One sample alone, a part of a tile, a tile: one block each. The last minibatch is smaller.
-        for n in [1, 7, 16] {
+    // One sample alone, a part of a tile, a tile: one block each, and all layers on one rank. The last minibatch is smaller.
+    for (name, network, sizes) in [("cnn", cnn(), [1, 7, 16]), ("mlp", mlp(), [1, 7, 8])] {
+        for n in sizes {
+            assert!(!Plan::new(&network, n).has_ranks());
             let mut trainer = trainer(&network, n, 1);
             let mut theta = theta(&network);
             for (step, n) in [n, n, n.div_ceil(2)].into_iter().enumerate() {
@@ -98,7 +99,7 @@ fn a_step_that_stores_no_gradient_has_the_bits_of_one_that_does() {
 #[test]
 fn the_first_step_with_momentum_has_the_bits_of_plain_descent() {
     // The velocity is then the gradient: stored for one, for the other only where a layer does not keep its operands.
-    // Of the last network one layer is cut in halves at 33 samples, of the one before two layers.
+    // At 33 samples one layer of the last network lies on two ranks, of the one before two layers.
     for (name, network) in [("cnn", cnn()), ("wide", wide()), ("mlp", mlp())] {
         for n in [1, 7, 16, 33, 200, 1000] {
             let (x, labels) = rows(&epoch_order(2, 0, train().len())[..n]);
@@ -118,7 +119,7 @@ fn the_first_step_with_momentum_has_the_bits_of_plain_descent() {
 
 #[test]
 fn weights_of_a_threads_own_stay_those_of_all() {
-    // Two shards of convolutions: on two threads the second one has weights of its own. First layers cut in halves, for one shard and
+    // Two shards of convolutions: on two threads the second one has a replica of the weights. First layers on two ranks, for one shard and
     // for two: one layer by its inputs, and two by what lies between them.
     for (network, most, shards) in
         [(large_cnn(), 8, 2), (mlp(), 24, 1), (mlp3(), 128, 2), (wide(), 24, 1), (wide(), 160, 2)]
@@ -239,7 +240,7 @@ fn a_gradient_too_large_is_found_before_anything_moves() {
 #[test]
 fn a_gradient_too_large_behind_small_ones_is_found_before_anything_moves() {
     // Inputs, activations and the gradients of the layers behind are small; weights of 1e30 in the second layer make a gradient of the first one's
-    // sums whose product with the input is not finite. Of the first network both layers are cut in halves, of the other the first alone.
+    // sums whose product with the input is not finite. Of the first network both layers lie on two ranks, of the other the first alone.
     for (network, tensor) in [(wide(), "1.weight (dense)"), (mlp3(), "0.weight (dense)")] {
         let [first, bias, second] = [0, 1, 2].map(|tensor| network.params()[tensor].range.clone());
         let (inputs, mut weights) = (second.len() / bias.len(), theta(&network));
@@ -294,7 +295,7 @@ fn in_and_out_of_a_session_from_rows_and_from_images() {
         assert_eq!(trainer.steps(), 3);
         weights_sha256(trainer.theta())
     };
-    // Of 7 samples one comes after the other; of 20, 40 and 100 the first layer is cut, of 300 it is not.
+    // Of 7 samples one comes after the other; of 20, 40 and 100 the first layer lies on two ranks, of 300 it does not.
     for size in [7, 20, 40, 100, 300] {
         let expected = digest(size, true, true, 1);
         for threads in [1, 2] {
@@ -309,7 +310,7 @@ fn in_and_out_of_a_session_from_rows_and_from_images() {
 
 #[test]
 fn samples_too_large_for_tiles_are_not_cut() {
-    // At 40 samples a first layer of fewer outputs is cut; with so many, samples come one after the other.
+    // At 40 samples a first layer of fewer outputs lies on two ranks; with so many, samples come one after the other.
     let layers: Vec<Box<dyn Layer<f32>>> = vec![
         Box::new(Flatten::new(Shape::new(1, 28, 28))),
         Box::new(Dense::new(784, 24_000, true).unwrap()),
@@ -329,7 +330,7 @@ fn samples_too_large_for_tiles_are_not_cut() {
 
 #[test]
 fn images_that_change_are_those_that_the_batch_writes() {
-    // The first layer is cut by its inputs, but a changed image is made as a whole.
+    // Ranks read halves of the inputs, but a changed image is made as a whole.
     let network = mlp();
     let augment = Augment { shift: 2, rotate: 0.1, ..Augment::default() };
     let indices: Vec<u32> = (0..100).collect();

@@ -27,7 +27,7 @@ pub(super) fn fewest_rows(row: usize, samples: usize) -> usize {
 
 /// Samples of a minibatch for which it pays to have the first layers on two ranks: the images of more are gone from a core's cache when
 /// their gradient is made.
-pub(super) const RANKED_SAMPLES: RangeInclusive<usize> = 17..=256;
+pub(super) const RANKED_SAMPLES: RangeInclusive<usize> = 1..=256;
 
 /// Samples up to which a network of dense layers has one shard: with two each core would read all weights, half of which the other has
 /// just moved.

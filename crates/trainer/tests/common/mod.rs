@@ -54,7 +54,7 @@ pub(crate) fn mlp() -> Network {
     Network::new(layers).unwrap()
 }
 
-/// Two layers behind the first that are too small to be cut in halves.
+/// Two layers behind the first that are too small for two ranks.
 pub(crate) fn mlp3() -> Network {
     let layers: Layers = vec![
         Box::new(Dense::new(784, 50, true).unwrap()),
@@ -66,7 +66,7 @@ pub(crate) fn mlp3() -> Network {
     Network::new(layers).unwrap()
 }
 
-/// Its first layers are large enough for threads to share them in steps of one shard.
+/// Its first layers are large enough for two ranks.
 pub(crate) fn wide() -> Network {
     let layers: Layers = vec![
         Box::new(Flatten::new(Shape::new(1, 28, 28))),
