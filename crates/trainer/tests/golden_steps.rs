@@ -80,6 +80,7 @@ fn digest(network: &Network, crop: Crop, batch_size: usize, optimizer: &str, rat
 }
 
 #[test]
+#[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn steps_of_every_kind_have_the_weights_of_the_table() {
     if !Isa::active().is_fused() {
         eprintln!("skipped: without fused multiply-add the bits are others");
