@@ -4,11 +4,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use byhand_datasets::{
-    Data, Dataset, Loaded, Sources,
+    Data, Dataset, Loaded, Reading, Sources,
+    dataset::missing_line,
     source::{self, Progress},
 };
 use byhand_models::{Model, Preprocessing};
+use clap::{
+    Args, ValueEnum,
+    builder::{OsStringValueParser, TypedValueParser},
+};
 use indicatif::ProgressBar;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     exit::{must_exist, usage},
@@ -21,17 +27,81 @@ pub const MODEL_FILE: &str = "model.safetensors";
 /// How many images the built-in digits have, unless fewer are asked for.
 const DIGITS: (usize, usize) = (60_000, 10_000);
 
+/// Reads `--data`. A folder need not have a name in UTF-8.
+pub fn data_option() -> impl TypedValueParser<Value = Data> {
+    OsStringValueParser::new().try_map(|text| Data::from_os(&text))
+}
+
+/// How the files of a data set are to be understood.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct ReadingOptions {
+    /// The label of the first class, where labels do not count from 0 (1 for EMNIST's letters)
+    #[arg(long, value_name = "N")]
+    first_label: Option<u8>,
+    /// Exchange rows and columns of the images, which EMNIST's files store so
+    #[arg(long)]
+    transpose: bool,
+}
+
+impl ReadingOptions {
+    /// The same for the library.
+    pub fn reading(self) -> Reading {
+        Reading { first_label: self.first_label, transpose: self.transpose }
+    }
+}
+
+/// How a limit or a validation set chooses among the images.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Split {
+    /// At random, each class keeping its share
+    Stratified,
+    /// By their place: the first images, for validation the last
+    Range,
+}
+
+impl Split {
+    /// At most `limit` samples of `data`.
+    pub fn limited(self, data: Dataset, limit: Option<usize>, seed: u64) -> Result<Dataset> {
+        Ok(match (limit, self) {
+            (Some(limit), Split::Stratified) if limit < data.len() => data.split_stratified(limit, seed)?.1,
+            (Some(limit), _) => data.take(limit),
+            (None, _) => data,
+        })
+    }
+
+    /// Sets `second` samples aside: (the others, those).
+    pub fn held_out(self, data: &Dataset, second: usize, seed: u64) -> Result<(Dataset, Dataset)> {
+        Ok(match self {
+            Split::Stratified => data.split_stratified(second, seed)?,
+            Split::Range => data.split_at(data.len() - second)?,
+        })
+    }
+}
+
+/// Says, in one line, which classes have no image in which part of the data.
+pub fn warn_of_missing_classes(parts: &[(&str, &Dataset)], output: &Output) {
+    missing_line(parts).iter().for_each(|line| output.warn(line));
+}
+
 /// Loads a data set. `limits` (training, test) bound how many built-in digits are drawn; nothing else is cut.
 pub fn load_data(
     data: &Data,
     data_dir: Option<&Path>,
+    reading: Reading,
     limits: (Option<usize>, Option<usize>),
     output: &Output,
 ) -> Result<Loaded> {
     if let Some(folder) = data_dir {
         must_exist(folder, "the folder of the data")?;
+        if !folder.is_dir() {
+            return Err(usage(format!(
+                "{}: expected the folder of the data, found a file",
+                folder.display()
+            )));
+        }
     }
-    let mut sources = sources(data_dir);
+    let mut sources = Sources { reading, ..sources(data_dir) };
     let (train, test) = (limits.0.unwrap_or(DIGITS.0), limits.1.unwrap_or(DIGITS.1));
     sources.digits = (train.min(DIGITS.0), test.min(DIGITS.1));
     let bar = download_bar(output);

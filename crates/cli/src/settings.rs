@@ -3,18 +3,28 @@
 //! [`Settings`] is what somebody asked for, on the command line or in a file, all of it optional. [`Recipe`] is what
 //! is done: everything settled, and written into the run folder so that `train --config` repeats it bit for bit.
 
-use std::{fs, num::NonZeroUsize, path::Path, path::PathBuf};
+use std::{
+    fs,
+    num::NonZeroUsize,
+    path::{self, Path, PathBuf},
+};
 
 use anyhow::Result;
 use byhand_datasets::Data;
 use byhand_layers::init::Init;
 use byhand_models::{MODELS, NamedModel, Preprocessing, Spec, find, registry::default_of};
 use byhand_trainer::{Objective, Optimizer, Schedule};
-use clap::{Args, ValueEnum};
+use clap::{
+    Args, ValueEnum,
+    builder::{PathBufValueParser, TypedValueParser},
+};
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
-use crate::exit::usage;
+use crate::{
+    exit::usage,
+    loading::{Split, data_option},
+};
 
 /// What somebody asked for.
 #[derive(Args, Clone, Debug, Default, Deserialize, Serialize)]
@@ -28,21 +38,34 @@ pub struct Settings {
     #[serde(default, with = "text")]
     pub layers: Option<Spec>,
     /// mnist, fashion-mnist, digits (drawn by the program), or a folder that holds the four IDX files
-    #[arg(long)]
+    #[arg(long, value_parser = data_option())]
     #[serde(default, with = "text")]
     pub data: Option<Data>,
     /// Where the data's files are: a folder that holds them, or one that holds mnist/ and fashion-mnist/
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = PathBufValueParser::new().try_map(path::absolute))]
+    #[serde(default, with = "folder")]
     pub data_dir: Option<PathBuf>,
-    /// Train on the first N images only
+    /// The label of the first class, where labels do not count from 0 (1 for EMNIST's letters)
+    #[arg(long, value_name = "N")]
+    pub first_label: Option<u8>,
+    /// Exchange rows and columns of the images, which EMNIST's files store so
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub transpose: Option<bool>,
+    /// Train on N images only, chosen as --split says
     #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true)]
     pub train_limit: Option<NonZeroUsize>,
-    /// Evaluate on the first N test images only
+    /// Evaluate on N test images only, chosen as --split says
     #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true)]
     pub test_limit: Option<NonZeroUsize>,
-    /// Keep the last N training images (after --train-limit) for validation after each epoch
+    /// Keep N of the training images (after --train-limit), chosen as --split says, for validation after each epoch
     #[arg(long, value_name = "N")]
     pub validation: Option<usize>,
+    /// How limits and the validation set choose: stratified (the default) or range
+    #[arg(long, value_enum)]
+    pub split: Option<Split>,
+    /// Seed of a stratified choice, 0 unless given: runs with other --seed keep the same images
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    pub split_seed: Option<u64>,
     /// Keep only these classes, e.g. 0,1,2,3,4
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub classes: Option<Vec<u8>>,
@@ -111,10 +134,15 @@ pub struct Recipe {
     pub layers: Spec,
     #[serde(with = "text::required")]
     pub data: Data,
+    #[serde(default, with = "folder")]
     pub data_dir: Option<PathBuf>,
+    pub first_label: Option<u8>,
+    pub transpose: bool,
     pub train_limit: Option<NonZeroUsize>,
     pub test_limit: Option<NonZeroUsize>,
     pub validation: usize,
+    pub split: Split,
+    pub split_seed: u64,
     pub classes: Option<Vec<u8>>,
     pub halve: bool,
     pub normalize: Normalization,
@@ -215,9 +243,13 @@ fn defaults(model: Option<&NamedModel>, layers: Option<&Spec>) -> Recipe {
             .expect("a model is named or its layers are given"),
         data: Data::Mnist,
         data_dir: None,
+        first_label: None,
+        transpose: false,
         train_limit: None,
         test_limit: None,
         validation: 0,
+        split: Split::Stratified,
+        split_seed: 0,
         classes: small.then(|| (0..model.map_or(0, NamedModel::classes) as u8).collect()),
         halve: preprocessing.halve,
         normalize: if preprocessing.shift == 0.0 { Normalization::Unit } else { Normalization::Centered },
@@ -235,6 +267,22 @@ fn defaults(model: Option<&NamedModel>, layers: Option<&Spec>) -> Recipe {
 
 fn count(n: usize) -> NonZeroUsize {
     NonZeroUsize::new(n).expect("a constant above 0")
+}
+
+/// A folder as its path, which need not be UTF-8.
+mod folder {
+    use std::path::PathBuf;
+
+    use byhand_datasets::source::{path_of, path_text};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(folder: &Option<PathBuf>, to: S) -> Result<S::Ok, S::Error> {
+        folder.as_deref().map(path_text).serialize(to)
+    }
+
+    pub(super) fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<Option<PathBuf>, D::Error> {
+        Ok(Option::<String>::deserialize(from)?.map(|text| path_of(&text)))
+    }
 }
 
 /// Writes a value as its text and reads it back: how a spec, an optimiser or a schedule stands in TOML.

@@ -563,6 +563,18 @@ fn the_doctor_says_what_files_are() {
         "{report}"
     );
 
+    // Someone's own set beside the published ones: each is examined as what it is.
+    let both = tempdir().unwrap();
+    write_data(&both.path().join("mnist"), true);
+    write_data(both.path(), false);
+    for name in NAMES {
+        fs::rename(both.path().join(name), both.path().join(format!("own-{name}"))).unwrap();
+    }
+    assert_eq!(doctor(both.path()).problems, [""; 0]);
+    fs::write(both.path().join("own-t10k-labels-idx1-ubyte"), b"").unwrap();
+    fs::write(both.path().join("mnist/t10k-labels-idx1-ubyte"), b"").unwrap();
+    assert_eq!(doctor(both.path()).problems.len(), 2, "{}", doctor(both.path()));
+
     let empty = tempdir().unwrap();
     assert!(!doctor(empty.path()).is_healthy());
     assert!(matches!(

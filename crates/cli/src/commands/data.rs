@@ -4,16 +4,16 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use byhand_datasets::{
-    Data, Dataset, Reading,
+    Data, Dataset,
     catalogue::{FASHION_MNIST, MNIST},
-    source,
+    source::{self, path_text},
 };
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use crate::{
     exit::{must_exist, usage},
-    loading::{download_bar, load_data, show_download, sources},
+    loading::{ReadingOptions, data_option, download_bar, load_data, show_download, sources},
     output::Output,
 };
 
@@ -32,10 +32,12 @@ enum Action {
         #[arg(value_enum, default_value = "mnist")]
         set: Published,
     },
-    /// Say what files are: kind, size, hash, whose they are, labels, and what is wrong with them
+    /// Say what files are: kind, size, hash, whose they are, labels, and why training on them would be refused
     Doctor {
         /// Files or folders; nothing examines where data is looked for (BYHAND_DATA, then the cache folder)
         path: Vec<PathBuf>,
+        #[command(flatten)]
+        reading: ReadingOptions,
     },
     /// Show images as text
     Preview(Preview),
@@ -52,11 +54,13 @@ enum Published {
 #[derive(Args)]
 struct Preview {
     /// mnist, fashion-mnist, digits, or a folder that holds the four files
-    #[arg(default_value = "mnist")]
+    #[arg(default_value = "mnist", value_parser = data_option())]
     data: Data,
     /// Folder that holds the files, or mnist/ and fashion-mnist/
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    reading: ReadingOptions,
     /// Show test images instead of training images
     #[arg(long)]
     test: bool,
@@ -72,7 +76,7 @@ struct Preview {
 pub fn run(options: &Options, output: &Output) -> Result<()> {
     match &options.action {
         Action::Fetch { set } => fetch(*set, output),
-        Action::Doctor { path } => doctor(path, output),
+        Action::Doctor { path, reading } => doctor(path, *reading, output),
         Action::Preview(options) => preview(options, output),
     }
 }
@@ -90,13 +94,13 @@ fn fetch(set: Published, output: &Output) -> Result<()> {
         bar.finish_and_clear();
         let folder = folder.with_context(|| format!("cannot fetch {data}"))?;
         output.print(format!("{data}: {}", folder.display()));
-        folders.push(json!({"data": data.to_string(), "folder": folder}));
+        folders.push(json!({"data": data.to_string(), "folder": path_text(&folder)}));
     }
     output.result(json!({"sets": folders}));
     Ok(())
 }
 
-fn doctor(paths: &[PathBuf], output: &Output) -> Result<()> {
+fn doctor(paths: &[PathBuf], reading: ReadingOptions, output: &Output) -> Result<()> {
     let places = if paths.is_empty() {
         let sources = sources(None);
         [sources.env_dir, sources.cache_dir].into_iter().flatten().filter(|folder| folder.exists()).collect()
@@ -113,21 +117,25 @@ fn doctor(paths: &[PathBuf], output: &Output) -> Result<()> {
     }
     let mut problems = 0;
     for place in &places {
-        let report = source::doctor(place, Reading::default())?;
+        let report = source::doctor(place, reading.reading())?;
         output.print(&report);
         let files: Vec<Value> = report
             .files
             .iter()
             .map(|file| match &file.content {
-                Ok(content) => json!({"path": file.path, "bytes": file.bytes, "kind": content.kind(),
-                    "dims": content.dims, "sha256": content.sha256, "published": content.published}),
-                Err(problem) => json!({"path": file.path, "bytes": file.bytes, "problem": problem}),
+                Ok(content) => {
+                    json!({"path": path_text(&file.path), "bytes": file.bytes, "kind": content.kind(),
+                    "dims": content.dims, "sha256": content.sha256, "published": content.published})
+                }
+                Err(problem) => {
+                    json!({"path": path_text(&file.path), "bytes": file.bytes, "problem": problem})
+                }
             })
             .collect();
         problems += report.problems.len();
         output.event(
             "place",
-            json!({"path": place, "files": files, "notes": report.notes, "problems": report.problems}),
+            json!({"path": path_text(place), "files": files, "notes": report.notes, "problems": report.problems}),
         );
     }
     output.result(json!({"places": places.len(), "problems": problems}));
@@ -139,7 +147,13 @@ fn doctor(paths: &[PathBuf], output: &Output) -> Result<()> {
 
 fn preview(options: &Preview, output: &Output) -> Result<()> {
     let needed = Some(options.from.saturating_add(options.count));
-    let loaded = load_data(&options.data, options.data_dir.as_deref(), (needed, needed), output)?;
+    let loaded = load_data(
+        &options.data,
+        options.data_dir.as_deref(),
+        options.reading.reading(),
+        (needed, needed),
+        output,
+    )?;
     let dataset = if options.test { loaded.test } else { loaded.train };
     if options.from >= dataset.len() {
         return Err(usage(format!(

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::{
     exit::usage,
-    loading::{load_data, load_model, prepare},
+    loading::{ReadingOptions, data_option, load_data, load_model, prepare},
     output::Output,
 };
 
@@ -23,11 +23,13 @@ pub struct Options {
     /// A run folder or a .safetensors file
     model: PathBuf,
     /// mnist, fashion-mnist, digits, or a folder; without it, what the model was trained on
-    #[arg(long)]
+    #[arg(long, value_parser = data_option())]
     data: Option<Data>,
     /// Where the data's files are
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    reading: ReadingOptions,
     /// Evaluate on the training images instead of the test images
     #[arg(long)]
     train: bool,
@@ -45,7 +47,14 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
         (None, Some(name)) => name.parse().map_err(usage)?,
         (None, None) => return Err(usage("the model does not say what it was trained on; expected --data")),
     };
-    let loaded = load_data(&data, options.data_dir.as_deref(), (None, None), output)?;
+    let mut reading = options.reading.reading();
+    if options.data.is_none() {
+        // The data of the run, read as the run read them.
+        let first_label = model.notes.get("first_label").and_then(|label| label.parse().ok());
+        reading.first_label = reading.first_label.or(first_label);
+        reading.transpose |= model.notes.contains_key("transpose");
+    }
+    let loaded = load_data(&data, options.data_dir.as_deref(), reading, (None, None), output)?;
     let name = loaded.source.to_string();
     let mut dataset = if options.train { loaded.train } else { loaded.test };
     let known: Vec<u8> = (0..dataset.classes() as u8)

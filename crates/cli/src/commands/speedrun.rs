@@ -7,7 +7,7 @@
 use std::{fmt::Display, fs, path::PathBuf, str::FromStr, time::Instant};
 
 use anyhow::{Result, anyhow, bail, ensure};
-use byhand_datasets::{Crop, Data, Dataset, Normalize};
+use byhand_datasets::{Crop, Data, Dataset, Normalize, Reading};
 use byhand_layers::{
     Network, Shape,
     init::{Init, init_network},
@@ -24,7 +24,7 @@ use serde_json::json;
 use crate::{
     exit::{DIVERGED, INTERRUPTED, coded, usage},
     interrupt::Interrupt,
-    loading::load_data,
+    loading::{Split, data_option, load_data, warn_of_missing_classes},
     output::Output,
 };
 
@@ -46,15 +46,15 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 0)]
     first_seed: u32,
     /// mnist, fashion-mnist, digits, or a folder
-    #[arg(long, value_name = "NAME|DIR", default_value = "mnist")]
+    #[arg(long, value_name = "NAME|DIR", default_value = "mnist", value_parser = data_option())]
     data: Data,
     /// Where the files of the data are
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Use only the first N training images
+    /// Use only N training images, each class keeping its share
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     train_limit: Option<u32>,
-    /// Use only the first N test images
+    /// Use only N test images, each class keeping its share
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     test_limit: Option<u32>,
     /// Another recipe than the built-in one, xtask/src/commands/speedrun.toml
@@ -119,11 +119,13 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
     let recipe = Recipe::parse(&text).map_err(|error| usage(format!("{name}: {error:#}")))?;
     let start = Instant::now();
     let limits = [options.train_limit, options.test_limit].map(|limit| limit.map(|n| n as usize));
-    let loaded = load_data(&options.data, options.data_dir.as_deref(), limits.into(), output)?;
+    let loaded =
+        load_data(&options.data, options.data_dir.as_deref(), Reading::default(), limits.into(), output)?;
     let reading = start.elapsed().as_secs_f64();
     let data = loaded.source.to_string();
-    let train = loaded.train.take(limits[0].unwrap_or(usize::MAX));
-    let test = loaded.test.take(limits[1].unwrap_or(usize::MAX));
+    let train = Split::Stratified.limited(loaded.train, limits[0], 0)?;
+    let test = Split::Stratified.limited(loaded.test, limits[1], 0)?;
+    warn_of_missing_classes(&[("training", &train), ("testing", &test)], output);
 
     let (mut accuracies, mut seconds, mut threads) = (Vec::new(), Vec::new(), 0);
     for seed in (u64::from(options.first_seed)..).take(options.seeds as usize) {

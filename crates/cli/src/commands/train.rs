@@ -9,7 +9,9 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use byhand_datasets::{Augment, Data, Dataset, Normalize, batches::LastBatch};
+use byhand_datasets::{
+    Augment, Data, Dataset, Normalize, Reading, Source, batches::LastBatch, source::path_text,
+};
 use byhand_layers::{Network, Shape, init::init_network};
 use byhand_models::{Model, Preprocessing, Spec, registry::default_of, weights_sha256};
 use byhand_trainer::{Checkpoint, Event, Fit, FitConfig, FitError, Observer, Preprocess, Progress, Sampling};
@@ -20,7 +22,7 @@ use serde_json::{Value, json};
 use crate::{
     exit::{self, DIVERGED, INTERRUPTED, coded, usage},
     interrupt::Interrupt,
-    loading::{load_data, prepare},
+    loading::{load_data, prepare, warn_of_missing_classes},
     output::Output,
     run_folder::{History, RunFolder},
     settings::{Normalization, Recipe, Settings},
@@ -116,8 +118,13 @@ pub fn run(command: &str, options: &Options, output: &Output) -> Result<()> {
             ("seed", recipe.seed.to_string()),
             ("loss", recipe.loss.to_string()),
         ]
+        .into_iter()
+        .chain([("data_sha256", data.source.sha256.clone())])
+        .chain(data.source.folder.as_deref().map(|folder| ("data_folder", path_text(folder))))
+        .chain(recipe.first_label.map(|label| ("first_label", label.to_string())))
+        .chain(recipe.transpose.then(|| ("transpose", "true".to_string())))
         .map(|(key, value)| (key.to_string(), value))
-        .into(),
+        .collect(),
         theta: fit.theta().to_vec(),
     };
     model.save(&folder.model())?;
@@ -135,6 +142,7 @@ pub fn run(command: &str, options: &Options, output: &Output) -> Result<()> {
         "model": recipe.name(),
         "layers": recipe.layers.to_string(),
         "data": data.name,
+        "data_sha256": data.source.sha256,
         "seed": recipe.seed,
         "threads": watcher.threads,
         "epochs": fit.epoch(),
@@ -290,7 +298,10 @@ impl Watcher {
 
 /// The data of a run, cut and split as the recipe says.
 pub struct Prepared {
+    /// What results call the data.
     pub name: String,
+    /// Where the data were, and the hash of what was read.
+    pub source: Source,
     pub train: Dataset,
     pub validation: Option<Dataset>,
     pub test: Dataset,
@@ -304,23 +315,19 @@ pub fn prepared_data(recipe: &mut Recipe, output: &Output) -> Result<Prepared> {
     let test_limit = recipe.test_limit.map(NonZeroUsize::get);
     // How many digits must be drawn to keep so many of some classes is not known before.
     let drawn = if recipe.classes.is_none() { (limit, test_limit) } else { (None, None) };
-    let loaded = load_data(&recipe.data, recipe.data_dir.as_deref(), drawn, output)?;
-    let name = loaded.source.to_string();
-    recipe.data = loaded.source.data.clone();
+    let reading = Reading { first_label: recipe.first_label, transpose: recipe.transpose };
+    let loaded = load_data(&recipe.data, recipe.data_dir.as_deref(), reading, drawn, output)?;
+    let source = loaded.source;
+    recipe.data = source.data.clone();
     let cut = |mut dataset: Dataset| -> Result<Dataset> {
         if let Some(classes) = &recipe.classes {
             dataset = dataset.keep_classes(classes).map_err(usage)?;
         }
         prepare(dataset, &Preprocessing { halve: recipe.halve, ..Preprocessing::unit() })
     };
-    let mut train = cut(loaded.train)?;
-    let mut test = cut(loaded.test)?;
-    if let Some(limit) = limit {
-        train = train.take(limit);
-    }
-    if let Some(limit) = test_limit {
-        test = test.take(limit);
-    }
+    let (split, seed) = (recipe.split, recipe.split_seed);
+    let mut train = split.limited(cut(loaded.train)?, limit, seed)?;
+    let test = split.limited(cut(loaded.test)?, test_limit, seed)?;
     let validation = match recipe.validation {
         0 => None,
         n if n >= train.len() => {
@@ -330,11 +337,14 @@ pub fn prepared_data(recipe: &mut Recipe, output: &Output) -> Result<Prepared> {
             )));
         }
         n => {
-            let (kept, validation) = train.split_at(train.len() - n)?;
+            let (kept, validation) = split.held_out(&train, n, seed)?;
             train = kept;
             Some(validation)
         }
     };
+    let mut parts = vec![("training", &train), ("testing", &test)];
+    parts.extend(validation.as_ref().map(|validation| ("validation", validation)));
+    warn_of_missing_classes(&parts, output);
     let Normalize { scale, shift } = match recipe.normalize {
         Normalization::Unit => Normalize::unit(),
         Normalization::Centered => Normalize::centered(),
@@ -342,7 +352,15 @@ pub fn prepared_data(recipe: &mut Recipe, output: &Output) -> Result<Prepared> {
     };
     let (h, w) = train.image_size();
     let preprocessing = Preprocessing { scale, shift, halve: recipe.halve, crop: None };
-    Ok(Prepared { name, train, validation, test, input: Shape::new(1, h, w), preprocessing })
+    Ok(Prepared {
+        name: source.to_string(),
+        source,
+        train,
+        validation,
+        test,
+        input: Shape::new(1, h, w),
+        preprocessing,
+    })
 }
 
 /// Image size and classes of data that is known before it is loaded.

@@ -159,13 +159,17 @@ impl fmt::Display for FileReport {
 
 /// What training says of each data set in a folder.
 fn data_sets(folder: &Path, reading: Reading) -> Result<Vec<Result<Loaded, Error>>, Error> {
-    match locate_in(folder, true) {
-        Ok(None) => {}
-        Ok(Some(_)) => return Ok(vec![load_own(folder, idx::DEFAULT_LIMIT, reading)]),
-        Err(error) => return Ok(vec![Err(error)]),
+    let mut loaded = match locate_in(folder, true) {
+        Ok(None) => vec![],
+        Ok(Some(_)) => vec![load_own(folder, idx::DEFAULT_LIMIT, reading)],
+        Err(error) => vec![Err(error)],
+    };
+    if !matches!(locate_in(folder, false), Ok(None)) {
+        // What lies here is taken for every data set, and nothing in the folders below is read.
+        return Ok(loaded);
     }
     let inner = list(folder).map_err(|e| Error::io(folder.display().to_string(), "list", e))?;
-    let loaded = inner.into_iter().filter(|(_, path)| path.is_dir()).filter_map(|(name, path)| {
+    loaded.extend(inner.into_iter().filter(|(_, path)| path.is_dir()).filter_map(|(name, path)| {
         let set = SETS.into_iter().find(|set| set.id == name);
         match locate_in(&path, set.is_none()) {
             Ok(None) => return None,
@@ -178,8 +182,8 @@ fn data_sets(folder: &Path, reading: Reading) -> Result<Vec<Result<Loaded, Error
             }
             None => load_own(&path, idx::DEFAULT_LIMIT, reading),
         })
-    });
-    Ok(loaded.collect())
+    }));
+    Ok(loaded)
 }
 
 /// Files that are IDX by name, in the folder and one folder down, sorted.

@@ -286,18 +286,19 @@ fn assemble(
                 .into(),
         );
     }
-    for (k, idx) in [(1, &four[1]), (3, &four[3])] {
-        let images = &four[k - 1].dims;
-        if idx.dims[0] != images[0] {
-            let expected = format!("{} labels, one an image of {}", images[0], paths[k - 1].display());
-            let file = paths[k].display().to_string();
-            let found = idx.dims[0].to_string();
+    let [train_images, train_labels, test_images, test_labels] = four;
+    let part = |k: usize, images: Idx, labels: &Idx| {
+        let images = idx::images(images, &paths[k].display().to_string())?;
+        if labels.data.len() != images.dim().0 {
+            let expected = format!("{} labels, one an image of {}", images.dim().0, paths[k].display());
+            let file = paths[k + 1].display().to_string();
+            let found = labels.data.len().to_string();
             return Err(idx::format_error(&file, 4, FormatProblem::Dimensions, expected, found));
         }
-    }
-    let [train_images, train_labels, test_images, test_labels] = four;
-    let train_images = idx::images(train_images, &paths[0].display().to_string())?;
-    let test_images = idx::images(test_images, &paths[2].display().to_string())?;
+        Ok(images)
+    };
+    let train_images = part(0, train_images, &train_labels)?;
+    let test_images = part(2, test_images, &test_labels)?;
     let ((_, h, w), (_, test_h, test_w)) = (train_images.dim(), test_images.dim());
     if (h, w) != (test_h, test_w) {
         let expected = format!("images of {h}x{w} like those for training");

@@ -20,7 +20,7 @@ use super::{
     bundle::{BUNDLE, Bundle, PYTORCH, SCRIPT, Setup},
     script::script,
 };
-use crate::{exit::usage, output::Output, program, settings::Settings};
+use crate::{exit::usage, loading::data_option, output::Output, program, settings::Settings};
 
 /// Options of `parity export`.
 #[derive(Args)]
@@ -52,12 +52,12 @@ pub struct Options {
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     seed: u64,
     /// mnist, fashion-mnist, digits, or a folder that holds the four IDX files
-    #[arg(long, default_value = "mnist")]
+    #[arg(long, default_value = "mnist", value_parser = data_option())]
     data: Data,
     /// Where the data's files are: a folder that holds them, or one that holds mnist/ and fashion-mnist/
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Take the first N training images only
+    /// Take N training images only, each class keeping its share
     #[arg(long, value_name = "N")]
     train_limit: Option<NonZeroUsize>,
 }

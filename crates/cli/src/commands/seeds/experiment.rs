@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, ops::ControlFlow, path::Path, time::Instant};
 
 use anyhow::Result;
 use byhand_datasets::{
-    Data, Dataset, Normalize,
+    Data, Dataset, Normalize, Reading,
     batches::{epoch_order_into, with_replacement_into},
     dataset::numbered_classes,
 };
@@ -121,7 +121,7 @@ pub fn prepare(presets: &[Preset], data_dir: Option<&Path>, output: &Output) -> 
                 // The built-in digits are drawn, so no more of them than are asked for.
                 let drawn = |n: Option<usize>| n.filter(|_| set == "digits");
                 let limits = (drawn(preset.data.train), drawn(preset.data.test));
-                let found = load_data(&data, data_dir, limits, output)?;
+                let found = load_data(&data, data_dir, Reading::default(), limits, output)?;
                 loaded.insert(set.clone(), (found.source.to_string(), found));
             }
             let (name, found) = &loaded[set];
