@@ -220,6 +220,31 @@ fn throughput_prints_what_the_comparison_reads() {
 fn summary_of_a_spec() {
     let events = events(&mut xtask(&["summary", "--layers", "conv(8,3) pool(2) dense(10)", "--json"]));
     assert_eq!(events.last().unwrap()["parameters"], 8 * 9 + 8 + 1352 * 10 + 10);
+    assert!(events.last().unwrap().get("plan").is_none());
+}
+
+#[test]
+fn summary_says_the_plan_of_a_step() {
+    let layers = ["summary", "--layers", "dense(512) relu dense(512) relu dense(10)"];
+    let plan = |batch_size: &str| {
+        let options = ["--plan", "--batch-size", batch_size, "--json"];
+        let events = events(&mut xtask(&[&layers[..], &options].concat()));
+        events.last().unwrap()["plan"].as_str().unwrap().to_owned()
+    };
+    assert!(
+        plan("32").starts_with("tensor parallel 784-512-512 on 2 ranks; tail 1 shard of 32 "),
+        "{}",
+        plan("32")
+    );
+    assert!(plan("1000").starts_with("4 shards of up to 256 "), "{}", plan("1000"));
+    // A plan is that of a network and a minibatch.
+    for wrong in [
+        &["summary", "--plan"][..],
+        &["summary", "mlp", "--batch-size", "8"],
+        &["summary", "mlp", "--plan", "--batch-size", "0"],
+    ] {
+        assert_eq!(xtask(wrong).output().unwrap().status.code(), Some(2), "{wrong:?}");
+    }
 }
 
 #[test]

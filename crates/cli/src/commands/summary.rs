@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use byhand_layers::{Network, Shape};
 use byhand_models::{MODELS, Spec, find};
+use byhand_trainer::Plan;
 use clap::Args;
 use serde_json::json;
 
@@ -15,6 +16,7 @@ use crate::{exit::usage, loading::load_model, output::Output};
 #[command(after_help = "Examples:
   byhand summary                                       the named models
   byhand summary lenet
+  byhand summary mlp --plan --batch-size 32            what a training step does with 32 images
   byhand summary runs/cnn-mnist-seed0
   byhand summary --layers \"conv(8,3) pool(2) dense(10)\" --input 1x28x28")]
 pub struct Options {
@@ -26,11 +28,20 @@ pub struct Options {
     /// What --layers reads: channels x height x width
     #[arg(long, value_name = "CxHxW", default_value = "1x28x28")]
     input: Shape,
+    /// Also say what a training step does with a minibatch
+    #[arg(long)]
+    plan: bool,
+    /// Images of that minibatch
+    #[arg(long, value_name = "N", default_value_t = 32, requires = "plan", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    batch_size: u32,
 }
 
 /// Prints the summary.
 pub fn run(options: &Options, output: &Output) -> Result<()> {
-    let network = match (&options.model, &options.layers) {
+    let network: Network<f32> = match (&options.model, &options.layers) {
+        (None, None) if options.plan => {
+            return Err(usage("--plan is that of a network: name a model, or give --layers SPEC"));
+        }
         (None, None) => return list(output),
         (_, Some(spec)) => spec.build(options.input).map_err(usage)?,
         (Some(model), None) if Path::new(model).exists() => load_model(Path::new(model))?.network()?,
@@ -38,11 +49,12 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
             .map_err(|unknown| usage(format!("{unknown}; '{model}' is no run folder or model file either")))?
             .network(),
     };
-    print(&network, output);
+    let plan = options.plan.then(|| Plan::new(&network, options.batch_size as usize));
+    print(&network, plan.as_ref(), output);
     Ok(())
 }
 
-fn print(network: &Network<f32>, output: &Output) {
+fn print(network: &Network<f32>, plan: Option<&Plan>, output: &Output) {
     let summary = network.summary();
     output.print(&summary);
     for row in &summary.rows {
@@ -52,8 +64,14 @@ fn print(network: &Network<f32>, output: &Output) {
                 "flops": row.flops}),
         );
     }
-    output.result(json!({"input": summary.input.to_string(), "classes": network.classes(),
-        "parameters": summary.params, "flops_per_step_and_image": summary.flops}));
+    let mut result = json!({"input": summary.input.to_string(), "classes": network.classes(),
+        "parameters": summary.params, "flops_per_step_and_image": summary.flops});
+    if let Some(plan) = plan {
+        output.print(format!("a step of {}: {plan}", plan.batch_size()));
+        result["batch_size"] = plan.batch_size().into();
+        result["plan"] = plan.to_string().into();
+    }
+    output.result(result);
 }
 
 fn list(output: &Output) -> Result<()> {
