@@ -239,8 +239,8 @@ fn a_gradient_too_large_is_found_before_anything_moves() {
 
 #[test]
 fn a_gradient_too_large_behind_small_ones_is_found_before_anything_moves() {
-    // Inputs, activations and the gradients of the layers behind are small; weights of 1e30 in the second layer make a gradient of the first one's
-    // sums whose product with the input is not finite. Of the first network both layers lie on two ranks, of the other the first alone.
+    // Inputs, activations and the gradients of the layers behind are small; weights of 1e30 in the second layer make a gradient of the first
+    // one's sums whose product with the input is not finite. Of the first network both layers lie on two ranks, of the other the first alone.
     for (network, tensor) in [(wide(), "1.weight (dense)"), (mlp3(), "0.weight (dense)")] {
         let [first, bias, second] = [0, 1, 2].map(|tensor| network.params()[tensor].range.clone());
         let (inputs, mut weights) = (second.len() / bias.len(), theta(&network));

@@ -10,8 +10,8 @@ use std::any::Any;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// What a network runs: its layers but for the identities, chains of convolution, ReLU and pooling as one, dense layers as
-/// [products](Product). Like a network it holds no parameters and no state.
+/// What a network runs: its layers but for the identities, chains of convolution, ReLU and pooling as one, dense
+/// layers as [products](Product). Like a network it holds no parameters and no state.
 #[derive(Clone, Debug)]
 pub struct Lowered<T: Scalar = f32> {
     pub(super) input: Shape,
@@ -37,7 +37,8 @@ pub(super) enum Op<T: Scalar> {
     Layer(Arc<dyn Layer<T>>),
 }
 
-/// Saves the operands of a product, or says that it does not: given are its place among the products, itself, its `x` and its `dy`.
+/// Saves the operands of a product, or says that it does not: given are its place among the products, itself, its `x`
+/// and its `dy`.
 pub type Save<'a, T> = dyn FnMut(usize, &Product, Input<'_, T>, &[T]) -> bool + 'a;
 
 /// What a backward pass over a part of a minibatch takes and gives, beside the gradient of the output.
@@ -96,8 +97,8 @@ impl<T: Scalar> Lowered<T> {
         layers.all(|layer| layer.input().is_flat() && layer.output().is_flat())
     }
 
-    /// Floating-point operations of a training step for one sample: forward, and backward for parameters and inputs, but for the chain's
-    /// own input. Matrix products and convolutions only; a multiply-add counts 2.
+    /// Floating-point operations of a training step for one sample: forward, and backward for parameters and inputs,
+    /// but for the chain's own input. Matrix products and convolutions only; a multiply-add counts 2.
     pub fn flops(&self) -> u64 {
         let first = self.first_trained(0);
         let layers = self.nodes.iter().map(|node| node.op.layer()).enumerate();
@@ -119,8 +120,8 @@ impl<T: Scalar> Lowered<T> {
     /// [`Workspace::input_mut`], and leaves the result in [`Workspace::output`].
     ///
     /// # Panics
-    /// If `theta` has not [`param_len`](Self::param_len) numbers, the workspace was built for another chain, its block is not the pass's,
-    /// or there are rows that the chain does not take.
+    /// If `theta` has not [`param_len`](Self::param_len) numbers, the workspace was built for another chain, its
+    /// block is not the pass's, or there are rows that the chain does not take.
     #[track_caller]
     pub fn forward(&self, pass: &Pass, theta: &[T], rows: Option<RowView<'_, T>>, ws: &mut Workspace<T>) {
         self.assert_fits(pass, theta, ws);

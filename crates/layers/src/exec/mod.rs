@@ -1,5 +1,5 @@
-//! What a network runs: its layers lowered to the few kinds of operation that a training step can divide. Whoever adds a layer reads
-//! [`contract`](crate::contract), and nothing here.
+//! What a network runs: its layers lowered to the few kinds of operation that a training step can divide. Whoever
+//! adds a layer reads [`contract`](crate::contract), and nothing here.
 //!
 //! * [`Lowered`] is a chain of operations: forward, and backward with [what else a step asks for](Backward).
 //! * [`Product`] is a dense layer that takes samples as rows, and whose parameter gradient can wait for a whole minibatch.

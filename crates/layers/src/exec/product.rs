@@ -6,9 +6,9 @@ use crate::{Dense, LayerError};
 use byhand_tensor::{Block, Input, Kept, Scalar, Tiles};
 use std::ops::Range;
 
-/// A dense layer. Its parameter gradient is a product of its `x` and its `dy` over the samples, and better made once for a whole minibatch
-/// than block by block: long sums are fast sums, threads share its rows instead of adding up gradients of their own, and for plain
-/// gradient descent it is never stored at all.
+/// A dense layer. Its parameter gradient is a product of its `x` and its `dy` over the samples, and better made once
+/// for a whole minibatch than block by block: long sums are fast sums, threads share its rows instead of adding up
+/// gradients of their own, and for plain gradient descent it is never stored at all.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Product(Dense);
 
@@ -45,8 +45,8 @@ impl Product {
         Describe::flops(&self.0)
     }
 
-    /// The product of some outputs alone, with only those terms of its sums that are of `inputs`. The products of all parts of the inputs
-    /// add up to the whole; the bias goes with the first input.
+    /// The product of some outputs alone, with only those terms of its sums that are of `inputs`. The products of all
+    /// parts of the inputs add up to the whole; the bias goes with the first input.
     pub(super) fn slice(&self, outputs: Range<usize>, inputs: Range<usize>) -> Result<Self, LayerError> {
         let bias = self.0.has_bias() && inputs.start == 0;
         Ok(Self(Dense::new(inputs.len(), outputs.len(), bias)?))
@@ -102,8 +102,8 @@ impl Product {
         self.0.kernel().keep(block, x, dy, first, kept);
     }
 
-    /// Applies the gradient of all kept samples to rows `rows`, which are all that `params` holds. The gradient has the bits of one
-    /// block of these samples.
+    /// Applies the gradient of all kept samples to rows `rows`, which are all that `params` holds. The gradient has
+    /// the bits of one block of these samples.
     pub fn apply_rows<T: Scalar>(
         &self,
         rows: Range<usize>,

@@ -5,16 +5,16 @@ use crate::Shape;
 use byhand_tensor::{LANES, Scalar};
 use std::ops::Range;
 
-/// The first layers of a network on two ranks, whose outputs add up to theirs, each with half of the parameters; and all other layers,
-/// maybe none.
+/// The first layers of a network on two ranks, whose outputs add up to theirs, each with half of the parameters; and
+/// all other layers, maybe none.
 ///
 /// # Formula
 /// With halves `a` and `b` of the features between two dense layers, and `f` that works feature by feature,
 /// ```text
 /// w2 f(w1 x) = w2[:, a] f(w1[a, :] x) + w2[:, b] f(w1[b, :] x)          column-row parallel
 /// ```
-/// and with halves of the input of one, `w x = w[:, a] x[a] + w[:, b] x[b]`, row parallel. Either rank goes forward from `x`, and backward
-/// from the gradient of the sum, without the other.
+/// and with halves of the input of one, `w x = w[:, a] x[a] + w[:, b] x[b]`, row parallel. Either rank goes forward
+/// from `x`, and backward from the gradient of the sum, without the other.
 ///
 /// # Reference
 /// Shoeybi and others, "Megatron-LM: training multi-billion parameter language models using model parallelism", 2019.

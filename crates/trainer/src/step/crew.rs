@@ -3,8 +3,9 @@
 //!
 //! rayon's threads fall asleep between two steps, and waking one costs more than a small step. So the pool is entered
 //! once, for a whole run ([`Crew::enter`]), and while it lasts every other thread of the pool stays in [`stand_by`]:
-//! it looks for work for some tens of microseconds, then sleeps until [`Crew::call`]. Calls that bring no help, because
-//! the machine is busy, are made more and more rarely: a thread woken onto the caller's own core would only cost it time.
+//! it looks for work for some tens of microseconds, then sleeps until [`Crew::call`]. Calls that bring no help,
+//! because the machine is busy, are made more and more rarely: a thread woken onto the caller's own core would only
+//! cost it time.
 //!
 //! What runs where has no influence on results: see [`Plan`](super::Plan).
 
@@ -32,8 +33,8 @@ mod parallel {
     /// then sleeps: some 50 microseconds.
     const WAITS: u32 = 10_000;
 
-    /// Equal halves done alone after one was late: some steps, and at most some hundred. Twice as many each time, and fewer by a sixteenth
-    /// with each that was in time: one that is late now and then says little about the next.
+    /// Equal halves done alone after one was late: some steps, and at most some hundred. Twice as many each time, and
+    /// fewer by a sixteenth with each that was in time: one that is late now and then says little about the next.
     const LEAST_ALONE: u32 = 16;
     const MOST_ALONE: u32 = 4096;
 
@@ -142,8 +143,8 @@ mod parallel {
             self.pool.get().is_some_and(|pool| pool.current_thread_index().is_some())
         }
 
-        /// Wakes up to `helpers` threads for joins that are about to come, if help is to be hoped for: after calls without
-        /// help, up to `most_left_out` calls do nothing.
+        /// Wakes up to `helpers` threads for joins that are about to come, if help is to be hoped for: after calls
+        /// without help, up to `most_left_out` calls do nothing.
         pub(crate) fn call(&self, helpers: usize, most_left_out: u32) {
             if helpers == 0 || !self.entered.load(Ordering::Relaxed) {
                 return;
@@ -167,16 +168,17 @@ mod parallel {
             }
         }
 
-        /// The same in the middle of a step of so many shards, for `threads`: who had finished with the shards first may have fallen asleep.
+        /// The same in the middle of a step of so many shards, for `threads`: who had finished with the shards first
+        /// may have fallen asleep.
         pub(crate) fn call_for(&self, shards: usize, threads: usize) {
             if shards > 1 || !self.is_alone() {
                 self.call(threads - 1, 0);
             }
         }
 
-        /// Begins a step. If it `stays_awake`, more joins are about to come, with pauses between them in which one of those standing by had
-        /// better not fall asleep, until the guard is dropped. If all are asleep it waits for one who was called, for as long as waking up
-        /// takes: halves that are begun before would be late.
+        /// Begins a step. If it `stays_awake`, more joins are about to come, with pauses between them in which one of
+        /// those standing by had better not fall asleep, until the guard is dropped. If all are asleep it waits for
+        /// one who was called, for as long as waking up takes: halves that are begun before would be late.
         pub(crate) fn begin(&self, stays_awake: bool) -> Awake<'_> {
             self.busy.store(stays_awake, Ordering::Relaxed);
             let mut waits = 0;
@@ -225,9 +227,9 @@ mod parallel {
             );
         }
 
-        /// [`join`](Crew::join) for halves of equal work that come one after the other, as the layers of a small step do. Where
-        /// another job has the processor that the other thread is on, waiting for its half would take longer than doing it: after
-        /// that has happened, halves are done alone for a while, ever longer.
+        /// [`join`](Crew::join) for halves of equal work that come one after the other, as the layers of a small step
+        /// do. Where another job has the processor that the other thread is on, waiting for its half would take
+        /// longer than doing it: after that has happened, halves are done alone for a while, ever longer.
         pub(crate) fn join_equal(&self, a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
             let alone = self.alone.load(Ordering::Relaxed);
             if alone > 0 {
@@ -256,8 +258,8 @@ mod parallel {
             self.alone.store(if is_late { next } else { 0 }, Ordering::Relaxed);
         }
 
-        /// The one or the other, after a part of the step with so many shards: if they were several the other thread is there, or has been
-        /// called, and halves are long.
+        /// The one or the other, after a part of the step with so many shards: if they were several the other thread
+        /// is there, or has been called, and halves are long.
         pub(crate) fn join_after(&self, shards: usize, a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
             match shards {
                 1 => self.join_equal(a, b),

@@ -1,6 +1,8 @@
-//! The first layers of a dense network on two [ranks](byhand_layers::exec::Split): of two threads each computes one, for all samples.
+//! The first layers of a dense network on two [ranks](byhand_layers::exec::Split): of two threads each computes one,
+//! for all samples.
 //!
-//! Its parameters stay in a core's caches from step to step. What the cores exchange is less: the sums of both, and their gradient.
+//! Its parameters stay in a core's caches from step to step. What the cores exchange is less: the sums of both, and
+//! their gradient.
 
 use std::iter::once;
 use std::ops::Range;
@@ -25,7 +27,7 @@ const FILLED: usize = 16;
 /// Both ranks.
 #[derive(Debug)]
 pub(super) struct Front {
-    ranks: [Own; 2],
+    ranks: [Ranked; 2],
     features: usize,
     /// The samples of a minibatch that does not lie in memory, as rows.
     images: Buffer<f32>,
@@ -33,12 +35,10 @@ pub(super) struct Front {
 
 /// What belongs to a rank.
 #[derive(Debug)]
-struct Own {
+struct Ranked {
     rank: Rank<f32>,
     segment: Segment,
     workspace: Workspace<f32>,
-    /// Samples come one after the other.
-    is_single: bool,
     /// It went backward in this step, and saved the operands of its gradient.
     is_saved: bool,
     /// What was looked at last is as small as it must be.
@@ -50,7 +50,7 @@ impl Front {
     pub(super) fn new(ranks: &[Rank<f32>; 2], plan: &Plan, optimizer: &Optimizer, theta: &[f32]) -> Front {
         let features = plan.input_features();
         Front {
-            ranks: ranks.each_ref().map(|rank| Own::new(rank, plan, optimizer, theta)),
+            ranks: ranks.each_ref().map(|rank| Ranked::new(rank, plan, optimizer, theta)),
             features,
             images: Buffer::zeros(plan.batch_size() * features),
         }
@@ -58,30 +58,30 @@ impl Front {
 
     /// The first `frozen` parameters of the network are constants.
     pub(super) fn freeze(&mut self, frozen: usize) {
-        self.ranks.iter_mut().for_each(|own| own.segment.freeze(own.rank.frozen(frozen)));
+        self.ranks.iter_mut().for_each(|ranked| ranked.segment.freeze(ranked.rank.frozen(frozen)));
     }
 
     pub(super) fn is_trained(&self) -> bool {
-        self.ranks.iter().any(|own| own.segment.is_trained())
+        self.ranks.iter().any(|ranked| ranked.segment.is_trained())
     }
 
     /// Leaves the gradients at zero, as a step begins.
     pub(super) fn clear(&mut self) {
-        self.ranks.iter_mut().for_each(|own| own.segment.clear());
+        self.ranks.iter_mut().for_each(|ranked| ranked.segment.clear());
     }
 
     /// Numbers of both ranks, and those of the tail, in the network's order.
     pub(super) fn gather(&self, tail: &[f32], numbers: impl Fn(&Segment) -> &[f32]) -> Vec<f32> {
-        let front: usize = self.ranks.iter().map(|own| own.segment.theta().len()).sum();
+        let front: usize = self.ranks.iter().map(|ranked| ranked.segment.theta().len()).sum();
         let mut all = vec![0.0; front + tail.len()];
-        self.ranks.iter().for_each(|own| own.rank.gather(numbers(&own.segment), &mut all));
+        self.ranks.iter().for_each(|ranked| ranked.rank.gather(numbers(&ranked.segment), &mut all));
         all[front..].copy_from_slice(tail);
         all
     }
 
     /// Makes the parameters, and the slots of what the optimiser remembers, those of `all` parameters of the network.
     pub(super) fn restore<'a>(&mut self, all: impl Fn(Option<usize>) -> &'a [f32]) {
-        for Own { rank, segment, .. } in &mut self.ranks {
+        for Ranked { rank, segment, .. } in &mut self.ranks {
             segment.restore(|slot, own| rank.scatter(all(slot), own));
         }
     }
@@ -97,7 +97,7 @@ impl Front {
         if batch.rows.is_none() {
             self.fill(crew, batch, shards, workers);
         }
-        self.both(crew, batch, shards, || (), |own, rows| own.forward(rows));
+        self.both(crew, batch, shards, || (), |ranked, rows| ranked.forward(rows));
     }
 
     /// Has the samples of a minibatch written as rows: by halves of their features, or else some samples at a time.
@@ -127,20 +127,21 @@ impl Front {
 
     /// Writes the sums of samples from `first` on, the first of a tile, as a block.
     pub(super) fn sums(&self, first: usize, x: &mut [f32]) {
-        let sums = self.ranks.each_ref().map(|own| {
-            let features = own.rank.chain().output().features();
-            &own.workspace.output()[first * features..][..x.len()]
+        let sums = self.ranks.each_ref().map(|ranked| {
+            let features = ranked.rank.chain().output().features();
+            &ranked.workspace.output()[first * features..][..x.len()]
         });
         vectorised(AddUp { sums, x });
     }
 
-    /// Whether gradients lie between layers of a rank, of which nobody knows how large they are before they went backward.
+    /// Whether gradients lie between layers of a rank, of which nobody knows how large they are before they went
+    /// backward.
     pub(super) fn is_deep(&self) -> bool {
         self.ranks[0].rank.chain().products().count() > 1
     }
 
-    /// Goes backward from the gradient of the sums and saves the operands of the parameters' gradient. Whether all those that nobody has
-    /// looked at before are smaller than `limit`.
+    /// Goes backward from the gradient of the sums and saves the operands of the parameters' gradient. Whether all
+    /// those that nobody has looked at before are smaller than `limit`.
     pub(super) fn backward(
         &mut self,
         crew: &Crew,
@@ -148,12 +149,12 @@ impl Front {
         found: &[Found],
         limit: f32,
     ) -> bool {
-        self.both(crew, batch, found.len(), || (), |own, rows| own.backward(found, rows, Some(limit)));
+        self.both(crew, batch, found.len(), || (), |ranked, rows| ranked.backward(found, rows, Some(limit)));
         self.is_below()
     }
 
-    /// Goes backward, if it has not yet, and applies the gradient of the parameters; whoever does the first rank does what is left to do, `then`.
-    /// Whether all of a gradient that was accumulated is small enough.
+    /// Goes backward, if it has not yet, and applies the gradient of the parameters; whoever does the first rank does
+    /// what is left to do, `then`. Whether all of a gradient that was accumulated is small enough.
     pub(super) fn apply(
         &mut self,
         crew: &Crew,
@@ -162,24 +163,24 @@ impl Front {
         apply: Apply<f32>,
         then: impl FnOnce() + Send,
     ) -> bool {
-        self.both(crew, batch, found.len(), then, |own, rows| {
-            own.backward(found, rows, None);
-            let rows = rows.features(own.rank.inputs());
-            own.segment.apply(apply, Some(rows), crew, crew.threads() / 2);
-            own.is_below = apply != Apply::Accumulate || own.segment.is_below(cost::LARGEST_GRADIENT);
+        self.both(crew, batch, found.len(), then, |ranked, rows| {
+            ranked.backward(found, rows, None);
+            let rows = rows.features(ranked.rank.inputs());
+            ranked.segment.apply(apply, Some(rows), crew, crew.threads() / 2);
+            ranked.is_below = apply != Apply::Accumulate || ranked.segment.is_below(cost::LARGEST_GRADIENT);
         });
         self.is_below()
     }
 
     /// Moves the parameters along the gradient that was accumulated, and leaves that at zero; then, `then`.
     pub(super) fn update(&mut self, crew: &Crew, shards: usize, update: Update, then: impl FnOnce() + Send) {
-        join(&mut self.ranks, crew, shards, then, |own| {
-            own.segment.update(update, true, crew, crew.threads() / 2)
+        join(&mut self.ranks, crew, shards, then, |ranked| {
+            ranked.segment.update(update, true, crew, crew.threads() / 2)
         });
     }
 
     fn is_below(&self) -> bool {
-        self.ranks.iter().all(|own| own.is_below)
+        self.ranks.iter().all(|ranked| ranked.is_below)
     }
 
     /// [`join`]s the `work` of both ranks on the samples of a minibatch.
@@ -189,23 +190,22 @@ impl Front {
         batch: &Minibatch<'_>,
         shards: usize,
         then: impl FnOnce() + Send,
-        work: impl Fn(&mut Own, RowView<'_, f32>) + Sync,
+        work: impl Fn(&mut Ranked, RowView<'_, f32>) + Sync,
     ) {
         let rows = rows_of(batch, self.features, &self.images);
-        join(&mut self.ranks, crew, shards, then, |own| work(own, rows));
+        join(&mut self.ranks, crew, shards, then, |ranked| work(ranked, rows));
     }
 }
 
-impl Own {
-    fn new(rank: &Rank<f32>, plan: &Plan, optimizer: &Optimizer, theta: &[f32]) -> Own {
+impl Ranked {
+    fn new(rank: &Rank<f32>, plan: &Plan, optimizer: &Optimizer, theta: &[f32]) -> Ranked {
         let (chain, largest) = (rank.chain(), plan.block(plan.batch_size()));
         let mut own = vec![0.0; chain.param_len()];
         rank.scatter(theta, &mut own);
         let deferred = chain.products().map(|_| true).collect();
-        Own {
+        Ranked {
             segment: Segment::new(chain, deferred, 1, largest, true, optimizer, &own),
             workspace: Workspace::of(chain, largest),
-            is_single: largest.lanes() == 1,
             is_saved: false,
             is_below: true,
             rank: rank.clone(),
@@ -214,7 +214,8 @@ impl Own {
 
     /// Nothing in a rank is random.
     fn pass(&self, samples: usize) -> Pass {
-        let block = if self.is_single { Block::single(samples) } else { Block::tiled(samples) };
+        let is_single = self.workspace.block().lanes() == 1;
+        let block = if is_single { Block::single(samples) } else { Block::tiled(samples) };
         Pass::train(block, 0, 0, 0)
     }
 
@@ -228,14 +229,14 @@ impl Own {
         self.rank.chain().forward(&pass, self.segment.theta(), Some(rows), &mut self.workspace);
     }
 
-    /// Goes backward, once a step, from the gradient of the sums, and saves what the gradient of the parameters is made of. With a limit it
-    /// looks whether that is smaller, but for rows and the gradient of the sums.
+    /// Goes backward, once a step, from the gradient of the sums, and saves what the gradient of the parameters is
+    /// made of. With a limit it looks whether that is smaller, but for rows and the gradient of the sums.
     fn backward(&mut self, found: &[Found], rows: RowView<'_, f32>, limit: Option<f32>) {
         if std::mem::replace(&mut self.is_saved, true) {
             return;
         }
         let pass = self.pass(rows.len());
-        let Own { rank, segment, workspace, is_below, .. } = self;
+        let Ranked { rank, segment, workspace, is_below, .. } = self;
         let mut dsums = workspace.output_grad_mut();
         for found in found {
             let (own, rest) = dsums.split_at_mut(found.dx().len());
@@ -269,13 +270,14 @@ fn rows_of<'a>(batch: &Minibatch<'a>, features: usize, images: &'a [f32]) -> Row
     batch.rows.unwrap_or_else(|| RowView::new(features, &images[..batch.len * features]))
 }
 
-/// Has each of two threads do the `work` of one rank, after a part of the step with so many shards; who does the first does `then` after it.
+/// Has each of two threads do the `work` of one rank, after a part of the step with so many shards; who does the
+/// first does `then` after it.
 fn join(
-    [a, b]: &mut [Own; 2],
+    [a, b]: &mut [Ranked; 2],
     crew: &Crew,
     shards: usize,
     then: impl FnOnce() + Send,
-    work: impl Fn(&mut Own) + Sync,
+    work: impl Fn(&mut Ranked) + Sync,
 ) {
     let first = || {
         work(a);

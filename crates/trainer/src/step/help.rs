@@ -14,7 +14,8 @@ pub(super) struct Help {
     pub(super) replicates: bool,
     /// A range of the parameters is so large that threads share its update.
     shares_update: bool,
-    /// Two ranks are all that there is to share in forward and backward passes: another thread stays awake between them.
+    /// Two ranks are all that there is to share in forward and backward passes: another thread stays awake between
+    /// them.
     is_ranks_alone: bool,
 }
 

@@ -1,12 +1,14 @@
 //! The training step: forward, loss, backward and update of one minibatch, on any number of threads, with equal bits.
 //!
-//! A [`Plan`] decides which sums are formed, by the network and the batch size alone; `Help` who computes them. The network is a few
-//! *segments*, each with its weights and gradients: its *front*, first layers on two ranks, if the plan has such, and its *tail*, which is
-//! computed shard by shard. Each shard accumulates its samples in order into a gradient of its own; the gradients are added pairwise in a
-//! fixed binary tree, (0+1)+(2+3)+..., in the same pass over memory in which the optimiser moves the parameters. Layers with large
-//! weights save their operands instead, and have one gradient, made of all shards at the end.
+//! A [`Plan`] decides which sums are formed, by the network and the batch size alone; `Help` who computes them. The
+//! network is a few *segments*, each with its weights and gradients: its *front*, first layers on two ranks, if the
+//! plan has such, and its *tail*, which is computed shard by shard. Each shard accumulates its samples in order into
+//! a gradient of its own; the gradients are added pairwise in a fixed binary tree, (0+1)+(2+3)+..., in the same pass
+//! over memory in which the optimiser moves the parameters. Layers with large weights save their operands instead,
+//! and have one gradient, made of all shards at the end.
 //!
-//! Read [`Trainer::step`]'s body first, then `plan.rs` (what is decided), `tail.rs` (the passes), `segment.rs` (what moves), `cost.rs` (why).
+//! Read [`Trainer::step`]'s body first, then `plan.rs` (what is decided), `tail.rs` (the passes), `segment.rs` (what
+//! moves), `cost.rs` (why).
 
 mod cost;
 pub(crate) mod crew;
@@ -178,8 +180,9 @@ impl Trainer {
     /// were before the step, and the step is not counted.
     ///
     /// # Panics
-    /// When the minibatch is empty or larger than the batch size of the configuration, or a label is no class. Whatever panics in a step,
-    /// in the source of its minibatch too, does so before anything moves: the trainer is then what it was before the step.
+    /// When the minibatch is empty or larger than the batch size of the configuration, or a label is no class.
+    /// Whatever panics in a step, in the source of its minibatch too, does so before anything moves: the trainer is
+    /// then what it was before the step.
     #[track_caller]
     pub fn step(&mut self, learning_rate: f64, batch: &impl BatchSource) -> Result<StepStats, Diverged> {
         let (samples, most) = (batch.len(), self.config.batch_size);
@@ -205,7 +208,8 @@ impl Trainer {
         }
         let Outcome { stats, is_sound, is_bounded } = tail.run(crew, workers, &step, front.as_deref());
 
-        // Nothing has moved before this line. What descends is never stored, so nobody can look at it: its operands must be small.
+        // Nothing has moved before this line. What descends is never stored, so nobody can look at it: its operands
+        // must be small.
         let mut moving = Moving::new(&step.batch, front.as_deref_mut(), tail, crew, help.threads);
         let descends = is_sound && is_bounded && moving.are_operands_below(limit);
         let apply = if descends { Apply::Descend(learning_rate as f32) } else { Apply::Accumulate };
@@ -218,8 +222,8 @@ impl Trainer {
         Ok(StepStats { loss: stats.loss / samples as f64, correct: stats.correct, samples })
     }
 
-    /// Leaves behind what the last step left, if it did not come to its end, and makes room for so many bytes of scratch: now, and not when
-    /// a thread is first needed, which may be many steps later.
+    /// Leaves behind what the last step left, if it did not come to its end, and makes room for so many bytes of
+    /// scratch: now, and not when a thread is first needed, which may be many steps later.
     fn begin(&mut self, scratch_len: usize) {
         self.gathered.take();
         if std::mem::replace(&mut self.is_begun, true) {
@@ -228,12 +232,14 @@ impl Trainer {
                 front.clear();
             }
         }
-        self.workers.iter().for_each(|worker| lock(worker).reader.reserve(scratch_len));
+        if scratch_len > 0 {
+            self.workers.iter().for_each(|worker| lock(worker).reader.reserve(scratch_len));
+        }
     }
 
-    /// From the next step on the layers before layer `layers` keep their parameters as they are, and nothing is computed that
-    /// only their gradients need: a step then costs less. The other layers move as if nothing were frozen. 0 trains all layers
-    /// again.
+    /// From the next step on the layers before layer `layers` keep their parameters as they are, and nothing is
+    /// computed that only their gradients need: a step then costs less. The other layers move as if nothing were
+    /// frozen. 0 trains all layers again.
     ///
     /// Reference: Brock and others, "FreezeOut: accelerate training by progressively freezing layers", 2017.
     pub fn freeze(&mut self, layers: usize) {
@@ -271,9 +277,9 @@ impl Trainer {
         state
     }
 
-    /// Of each sample of the last step, in order: how much more its loss wanted of the output of its class, which is minus
-    /// the gradient of the sample's loss by that output. For softmax cross-entropy without smoothing it is 1 - p, with
-    /// the probability p that the network gave to the class; the larger, the harder the sample.
+    /// Of each sample of the last step, in order: how much more its loss wanted of the output of its class, which is
+    /// minus the gradient of the sample's loss by that output. For softmax cross-entropy without smoothing it is 1 -
+    /// p, with the probability p that the network gave to the class; the larger, the harder the sample.
     pub fn residuals(&self) -> impl Iterator<Item = f32> {
         self.tail.residuals()
     }

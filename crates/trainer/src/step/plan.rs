@@ -1,4 +1,5 @@
-//! What a step does with a minibatch: a function of the network and the batch size alone, and so are the sums that it forms, and their bits.
+//! What a step does with a minibatch: a function of the network and the batch size alone, and so are the sums that it
+//! forms, and their bits.
 
 use std::fmt;
 use std::ops::Range;
@@ -9,7 +10,8 @@ use byhand_layers::{Block, Network, Workspace};
 use super::cost;
 use super::shards::Shards;
 
-/// How a minibatch is trained on. It never sees the number of threads: who computes what is settled elsewhere, and changes no bit.
+/// How a minibatch is trained on. It never sees the number of threads: who computes what is settled elsewhere, and
+/// changes no bit.
 ///
 /// - The *first layers* of a dense network may lie on two ranks, each with half of their weights, which work on all samples at once.
 /// - The *tail*, all other layers, is computed shard by shard, each with a gradient of its own.
@@ -125,7 +127,8 @@ impl Plan {
         self.input_features
     }
 
-    /// Lengths of the tail's ranges of parameters that are updated in one go, and whether the gradient of each is deferred.
+    /// Lengths of the tail's ranges of parameters that are updated in one go, and whether the gradient of each is
+    /// deferred.
     pub(super) fn ranges(&self) -> impl Iterator<Item = (usize, bool)> {
         let deferred = self.tail.products().zip(&self.deferred).filter(|(_, deferred)| **deferred);
         let deferred = deferred.map(|((_, range, _), _)| (range.len(), true));
@@ -171,8 +174,8 @@ impl fmt::Display for Plan {
     }
 }
 
-/// The cuts of a chain for minibatches of up to `batch_size`, if a sample's work is so many FLOPs and each shard has a gradient of
-/// `merged` parameters.
+/// The cuts of a chain for minibatches of up to `batch_size`, if a sample's work is so many FLOPs and each shard has
+/// a gradient of `merged` parameters.
 pub(crate) fn shards_of(chain: &Lowered<f32>, flops: u64, batch_size: usize, merged: usize) -> Shards {
     Shards::new(batch_size, flops, chain.param_len(), merged, sample_bytes(chain), chain.is_flat())
 }

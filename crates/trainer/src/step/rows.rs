@@ -44,8 +44,8 @@ impl<'a> ApplyRows<'a> {
         (half.min(rows - half) >= self.least).then_some(half)
     }
 
-    /// All rows, by so many threads. Any may take any. Who takes some reads all that was saved, so there are no more parts than even out what
-    /// threads are late by.
+    /// All rows, by so many threads. Any may take any. Who takes some reads all that was saved, so there are no more
+    /// parts than even out what threads are late by.
     pub(super) fn run(self, crew: &Crew, threads: usize, params: ParamsMut<'_, f32>) {
         let parts = if threads > 1 { PARTS_PER_THREAD * threads } else { 1 };
         self.share(crew, parts, 0..self.product.outputs(), params);
@@ -65,9 +65,9 @@ impl<'a> ApplyRows<'a> {
     }
 }
 
-/// How many of so many rows are in the first of two halves: of many a multiple of the rows of every register tile, of few one of the rows
-/// that are computed at once, or what such a multiple leaves if that is more. Whoever shares begins with the first, and the other thread
-/// later; 0 if there are too few.
+/// How many of so many rows are in the first of two halves: of many a multiple of the rows of every register tile, of
+/// few one of the rows that are computed at once, or what such a multiple leaves if that is more. Whoever shares
+/// begins with the first, and the other thread later; 0 if there are too few.
 fn first_half(rows: usize) -> usize {
     let multiple = if rows < 48 { 4 } else { 24 };
     match (rows + multiple) / 2 / multiple * multiple {

@@ -36,8 +36,8 @@ pub(super) struct Segment {
 #[derive(Debug)]
 pub(super) struct Weights {
     theta: Buffer<f32>,
-    /// Those of the second shard, if it has its own. Where gradients are deferred both are moved, to the same bits, so that neither leaves its
-    /// core; the rest is copied when a step begins.
+    /// Those of the second shard, if it has its own. Where gradients are deferred both are moved, to the same bits,
+    /// so that neither leaves its core; the rest is copied when a step begins.
     replica: Option<Buffer<f32>>,
     state: OptimizerState<f32>,
     /// Parameters, from the first on, that are constants.
@@ -166,7 +166,8 @@ impl Segment {
         products.all(|(_, range, _)| all_below(&self.gradients[0][range], limit))
     }
 
-    /// Applies the deferred gradients of a minibatch, whose `rows` are given if they lie in memory. So many threads share the work.
+    /// Applies the deferred gradients of a minibatch, whose `rows` are given if they lie in memory. So many threads
+    /// share the work.
     pub(super) fn apply(
         &mut self,
         apply: Apply<f32>,
@@ -200,8 +201,8 @@ impl Segment {
         }
     }
 
-    /// Moves the parameters along the gradients that are stored, also those that were deferred if they were `accumulated`; leaves them at
-    /// zero.
+    /// Moves the parameters along the gradients that are stored, also those that were deferred if they were
+    /// `accumulated`; leaves them at zero.
     pub(super) fn update(&mut self, update: Update, accumulated: bool, crew: &Crew, threads: usize) {
         let Segment { chain, weights, gradients, active, deferred, stored, .. } = self;
         // Each range, and how many shards have a gradient of it.
@@ -255,7 +256,8 @@ impl Segment {
         &self.weights.state
     }
 
-    /// Writes other parameters, and what the optimiser remembers of them: `write` is given the slot, or none for the parameters.
+    /// Writes other parameters, and what the optimiser remembers of them: `write` is given the slot, or none for the
+    /// parameters.
     pub(super) fn restore(&mut self, write: impl Fn(Option<usize>, &mut [f32])) {
         let Weights { theta, state, .. } = &mut self.weights;
         write(None, theta);
@@ -276,7 +278,8 @@ impl Saved {
     }
 }
 
-/// The products whose gradient is deferred, but for frozen ones: the place of each among all products, its parameters, itself.
+/// The products whose gradient is deferred, but for frozen ones: the place of each among all products, its
+/// parameters, itself.
 fn products<'a>(
     chain: &'a Lowered<f32>,
     deferred: &'a [bool],

@@ -9,18 +9,19 @@ use super::cost;
 /// The most shards a minibatch is cut into.
 pub const MAX_SHARDS: usize = 16;
 
-/// The most tiles a block has, and the fewest, if there are so many: the products of dense layers take four vectors of samples at once. Of
-/// single samples some more, that weights are read again from a near cache.
+/// The most tiles a block has, and the fewest, if there are so many: the products of dense layers take four vectors
+/// of samples at once. Of single samples some more, that weights are read again from a near cache.
 const MAX_BLOCK_TILES: usize = 16;
 const LEAST_BLOCK_TILES: usize = 4;
 const LEAST_BLOCK_SAMPLES: usize = 8;
 
 /// How a minibatch is cut into shards, and a shard into blocks.
 ///
-/// A *shard* is a run of samples with a gradient of its own; shards may be computed at the same time. A *block* is the
-/// run of tiles that layers are handed at once; the blocks of a shard are computed one after the other. Borders of both
-/// lie on borders of tiles (16 samples, or one where samples come one after the other, or half of eight). Everything here is a function of the batch size and the network alone, so the
-/// sums, and with them the bits, are the same for any number of threads.
+/// A *shard* is a run of samples with a gradient of its own; shards may be computed at the same time. A *block* is
+/// the run of tiles that layers are handed at once; the blocks of a shard are computed one after the other. Borders
+/// of both lie on borders of tiles (16 samples, or one where samples come one after the other, or half of eight).
+/// Everything here is a function of the batch size and the network alone, so the sums, and with them the bits, are
+/// the same for any number of threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Shards {
     lanes: usize,
@@ -39,8 +40,8 @@ impl Shards {
     /// - `sample_bytes`: activations and gradients of one sample, in bytes.
     /// - `is_flat`: whether all layers are [lists of numbers](byhand_layers::exec::Lowered::is_flat).
     ///
-    /// The number of shards is a power of two, at most the number of tiles and [`MAX_SHARDS`], but for five to eight samples, which may be
-    /// two.
+    /// The number of shards is a power of two, at most the number of tiles and [`MAX_SHARDS`], but for five to eight
+    /// samples, which may be two.
     pub(crate) fn new(
         batch_size: usize,
         flops_per_sample: u64,

@@ -32,25 +32,25 @@ pub trait BatchSource: Sync {
     /// Writes the features of samples `samples` of the minibatch into `x`, laid out as `block` says (dead lanes repeat
     /// the last sample).
     ///
-    /// `block.samples()` equals `samples.len()`; `x.len()` is `block.len(features)` for the network's
-    /// input. `scratch` has at least [`scratch_len`](BatchSource::scratch_len) bytes of any value. Must not allocate where
+    /// `block.samples()` equals `samples.len()`; `x.len()` is `block.len(features)` for the network's input.
+    /// `scratch` has at least [`scratch_len`](BatchSource::scratch_len) bytes of any value. Must not allocate where
     /// training must not.
     fn fill(&self, samples: Range<usize>, block: Block, x: &mut [f32], scratch: &mut [u8]);
 
-    /// Writes the features `features` of samples `samples`, a sample a tile of `x`, if that is less work than all of them; else it writes
-    /// nothing and returns false.
+    /// Writes the features `features` of samples `samples`, a sample a tile of `x`, if that is less work than all of
+    /// them; else it writes nothing and returns false.
     fn fill_part(&self, _samples: Range<usize>, _features: Range<usize>, _x: Tiles<'_, f32>) -> bool {
         false
     }
 
-    /// The features of all samples of the minibatch, if they lie in memory one sample after the other: what `fill` would write for all of
-    /// them, laid out one by one. A step asks once, and reads them instead of calling `fill`.
+    /// The features of all samples of the minibatch, if they lie in memory one sample after the other: what `fill`
+    /// would write for all of them, laid out one by one. A step asks once, and reads them instead of calling `fill`.
     fn rows(&self) -> Option<&[f32]> {
         None
     }
 
-    /// A number that no feature exceeds in size, if one is known: then a step need not look for features that are not finite. Infinity
-    /// or NaN if not.
+    /// A number that no feature exceeds in size, if one is known: then a step need not look for features that are not
+    /// finite. Infinity or NaN if not.
     fn largest(&self) -> f32 {
         f32::INFINITY
     }
