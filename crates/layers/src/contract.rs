@@ -1,5 +1,52 @@
 //! The contract of a layer: what it says of itself, and its two pure functions, forward and backward.
 //!
+//! A layer of one's own is a struct, what it says of itself, and the two functions:
+//!
+//! ```
+//! # #[cfg(feature = "proofs")] {
+//! use byhand_layers::check::{Options, check_layer};
+//! use byhand_layers::{Describe, Kind, Layer, Pass, Saved, Scalar, Shape};
+//!
+//! /// `y = x^2`, number by number; `dx = 2 x dy`.
+//! #[derive(Debug)]
+//! struct Square(Shape);
+//!
+//! impl Describe for Square {
+//!     fn name(&self) -> &'static str {
+//!         "square"
+//!     }
+//!     fn spec(&self) -> String {
+//!         "square".to_owned()
+//!     }
+//!     fn kind(&self) -> Kind {
+//!         Kind::Smooth
+//!     }
+//!     fn input(&self) -> Shape {
+//!         self.0
+//!     }
+//!     fn output(&self) -> Shape {
+//!         self.0
+//!     }
+//! }
+//!
+//! impl<T: Scalar> Layer<T> for Square {
+//!     fn forward(&self, _: &Pass, _: &[T], x: &[T], y: &mut [T], _: &mut [T], _: &mut [T]) {
+//!         y.iter_mut().zip(x).for_each(|(y, &x)| *y = x * x);
+//!     }
+//!
+//!     fn backward(
+//!         &self, _: &Pass, _: &[T], saved: Saved<'_, T>, dy: &[T], dx: Option<&mut [T]>, _: &mut [T], _: &mut [T],
+//!     ) {
+//!         let dx = dx.into_iter().flatten();
+//!         dx.zip(dy).zip(saved.x).for_each(|((dx, &dy), &x)| *dx = (x + x) * dy);
+//!     }
+//! }
+//!
+//! // Every clause, on every instruction set; its gradient by three proofs.
+//! check_layer(&Square(Shape::new(2, 3, 5)), &Options::quick()).assert();
+//! # }
+//! ```
+//!
 //! The clauses, each of which [`check_layer`](crate::check::check_layer) tests:
 //!
 //! 1. A layer holds geometry and hyper-parameters, nothing else. Parameters come in as one flat slice `theta`, ordered as
