@@ -390,10 +390,6 @@ mod sequential {
             b();
         }
 
-        pub(crate) fn join_equal(&self, a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
-            self.join(a, b);
-        }
-
         pub(crate) fn join_after(&self, _shards: usize, a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
             self.join(a, b);
         }
