@@ -32,7 +32,8 @@ fn convolutions(criterion: &mut Criterion<FlopRate>, networks: &[Network<f32>]) 
     };
     let shapes = shapes(networks, "conv", conv_of).into_iter().flat_map(twins).flatten();
     for (twin, Shape { kernel: conv, needs_dx }) in shapes {
-        let Conv2d { c_in, h_in, w_in, c_out, kernel: [kh, kw], pad, .. } = conv;
+        let (c_in, h_in, w_in, c_out) = (conv.c_in(), conv.h_in(), conv.w_in(), conv.c_out());
+        let ([kh, kw], pad) = (conv.kernel(), conv.pad());
         let padded = if pad == [0, 0] { String::new() } else { format!("p{}x{}", pad[0], pad[1]) };
         let subject = format!("{c_in}x{h_in}x{w_in}-{c_out}x{kh}x{kw}{padded}{twin}");
         let blocks = BATCHES.map(Block::for_samples);
@@ -55,7 +56,7 @@ fn convolutions(criterion: &mut Criterion<FlopRate>, networks: &[Network<f32>]) 
             });
             if needs_dx {
                 kernel(criterion, "conv/input-gradient", &subject, block, flops, setup, |o| {
-                    conv.backward_input(0..conv.c_in, block, &o.w, &o.y, &mut o.x, &mut o.scratch);
+                    conv.backward_input(0..conv.c_in(), block, &o.w, &o.y, &mut o.x, &mut o.scratch);
                 });
             }
         }
@@ -66,7 +67,8 @@ fn convolutions(criterion: &mut Criterion<FlopRate>, networks: &[Network<f32>]) 
 fn chains(criterion: &mut Criterion<FlopRate>, networks: &[Network<f32>]) {
     for Shape { kernel: conv, needs_dx } in shapes(networks, "conv", conv_of) {
         let pooled = ConvPool2d::new(conv, [2, 2], true).expect("every output here holds a window");
-        let Conv2d { c_in, h_in, w_in, c_out, kernel: [kh, kw], pad, .. } = conv;
+        let (c_in, h_in, w_in, c_out) = (conv.c_in(), conv.h_in(), conv.w_in(), conv.c_out());
+        let ([kh, kw], pad) = (conv.kernel(), conv.pad());
         let padded = if pad == [0, 0] { String::new() } else { format!("p{}x{}", pad[0], pad[1]) };
         let subject = format!("{c_in}x{h_in}x{w_in}-{c_out}x{kh}x{kw}{padded}-pool2");
         for block in BATCHES.map(Block::for_samples) {
@@ -110,7 +112,7 @@ fn chains(criterion: &mut Criterion<FlopRate>, networks: &[Network<f32>]) {
                 flops,
                 setup,
                 |(dw, dx, o, tape)| {
-                    let dx = needs_dx.then_some((0..conv.c_in, &mut dx[..]));
+                    let dx = needs_dx.then_some((0..conv.c_in(), &mut dx[..]));
                     let (dw, db) = (Some(&mut dw[..]), Some(&mut o.b[..]));
                     pooled.backward(block, &o.w, &o.x, tape, &o.y, dx, dw, db, &mut o.scratch);
                 },
@@ -121,7 +123,7 @@ fn chains(criterion: &mut Criterion<FlopRate>, networks: &[Network<f32>]) {
 
 fn denses(criterion: &mut Criterion<FlopRate>, networks: &[Network<f32>]) {
     for Shape { kernel: dense, needs_dx } in shapes(networks, "dense", dense_of) {
-        let Dense { inputs, outputs } = dense;
+        let (inputs, outputs) = (dense.inputs(), dense.outputs());
         let subject = format!("{inputs}-{outputs}");
         for block in BATCHES.map(Block::for_samples) {
             let flops = Work::Flops((2 * inputs * outputs * block.samples()) as u64);
@@ -175,7 +177,7 @@ fn denses(criterion: &mut Criterion<FlopRate>, networks: &[Network<f32>]) {
 /// No network here averages: average pooling is measured at the shapes of max pooling.
 fn pools(criterion: &mut Criterion<FlopRate>, networks: &[Network<f32>]) {
     for Shape { kernel: pool, .. } in shapes(networks, "pool", pool_of) {
-        let Pool2d { c, h_in, w_in, window, .. } = pool;
+        let (c, h_in, w_in, window) = (pool.c(), pool.h_in(), pool.w_in(), pool.window());
         let subject = format!("{c}x{h_in}x{w_in}-{}x{}", window[0], window[1]);
         for block in BATCHES.map(Block::for_samples) {
             let (inputs, outputs) = (block.len(pool.inputs()), block.len(pool.outputs()));

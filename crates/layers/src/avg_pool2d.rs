@@ -80,7 +80,7 @@ impl Describe for AvgPool2d {
     }
 
     fn kind(&self) -> Kind {
-        let [k0, k1] = self.kernel.window;
+        let [k0, k1] = self.kernel.window();
         Kind::Bilinear { exact: (k0 * k1).is_power_of_two() }
     }
 

@@ -57,9 +57,14 @@
 //! 4. `backward` **adds** to `dtheta` and **overwrites** `dx`; asked for no `dx` it adds the same bits to `dtheta`.
 //! 5. Sample `i` of `y` and of `dx` depends on sample `i` of `x` and `dy` alone.
 //! 6. Lanes without a sample change nothing in what belongs to a sample, nor in `dtheta`. In a vector that also holds a sample they
-//!    hold finite numbers in `x` and zero in `dy`; in vectors without one they may hold anything, since kernels leave them out. A
-//!    layer that sums over samples sums over live lanes ([`Block::live`]) and may leave anything in the others.
-//! 7. NaN travels: an output that depends on an input that is NaN is NaN.
+//!    hold finite numbers in `x` ([`pack`](byhand_tensor::pack)) and zero in `dy` ([`pack_gradient`](byhand_tensor::pack_gradient)); in
+//!    vectors without one they may hold anything, since kernels leave them out. A layer that sums over samples sums over live lanes
+//!    ([`Block::live`]) and may leave anything in the others.
+//! 7. NaN travels: an output that depends on a number of `x` or `theta` that is NaN is NaN, and a NaN in the `dy` of an output that
+//!    depends on parameters reaches `dtheta`. All else that these clauses say of gradients holds where `x`, `theta` and `dy` are finite.
+//!    Where they are not, a gradient may be infinite by one way of computing it and NaN by another (with or without `dx`, in one pass with
+//!    its neighbours or by itself, in one layout or another): one multiplies a gradient of zero by an infinite number, which makes a NaN,
+//!    where the other leaves the product out.
 
 use crate::Shape;
 use byhand_tensor::{Block, Scalar};

@@ -41,7 +41,7 @@ impl ConvPool2d {
     pub(crate) fn beginning<T: Scalar>(layers: &[Arc<dyn Layer<T>>]) -> Option<(Self, usize)> {
         Self::chain(layers).filter(|(chain, _)| {
             let conv = chain.conv.kernel();
-            conv.pad == [0, 0] || conv.is_winograd()
+            conv.pad() == [0, 0] || conv.is_winograd()
         })
     }
 
@@ -56,11 +56,11 @@ impl ConvPool2d {
         let pool: &MaxPool2d = is(layers.get(place))?;
         let relu_last = is::<Relu, T>(layers.get(place + 1)).is_some();
         let count = place + 1 + usize::from(relu_last);
-        if pool.kernel().window != pool.kernel().stride {
+        let window = pool.kernel().window();
+        if window != pool.kernel().stride() {
             return None;
         }
-        let kernel =
-            tensor::ConvPool2d::new(*conv.kernel(), pool.kernel().window, relu_first || relu_last).ok()?;
+        let kernel = tensor::ConvPool2d::new(*conv.kernel(), window, relu_first || relu_last).ok()?;
         let spec = layers[..count].iter().map(|layer| layer.spec()).collect::<Vec<_>>().join(" ");
         Some((Self { conv: conv.clone(), kernel, output: pool.output(), spec }, count))
     }
@@ -137,6 +137,13 @@ mod tests {
 
     /// Bits of output and gradients of a network, for one block.
     fn bits(network: &Network, block: Block) -> Vec<u32> {
+        let [y, dtheta] = run(network, block, None);
+        // `+ 0.0` turns -0 into 0: the plain chain adds zeros that the fused one leaves out.
+        y.iter().chain(&dtheta).map(|value| (value + 0.0).to_bits()).collect()
+    }
+
+    /// Output and parameter gradient of a network on random numbers, one of which is put into x by hand.
+    fn run(network: &Network, block: Block, spoilt: Option<(usize, f32)>) -> [Vec<f32>; 2] {
         let mut state = 7u32;
         let mut random = |len: usize| -> Vec<f32> {
             let mut next = || {
@@ -146,7 +153,10 @@ mod tests {
             (0..len).map(|_| next()).collect()
         };
         let theta = random(network.param_len());
-        let x = random(block.samples() * network.input().features());
+        let mut x = random(block.samples() * network.input().features());
+        if let Some((place, value)) = spoilt {
+            x[place] = value;
+        }
         let dy = random(block.samples() * network.classes());
         let mut ws = Workspace::new(network, block);
         let x = ndarray::ArrayView2::from_shape((block.samples(), x.len() / block.samples()), &x).unwrap();
@@ -154,15 +164,11 @@ mod tests {
         let pass = Pass::train(block, 1, 0, 0);
         network.forward(&pass, &theta, &mut ws);
         let y = crate::unpack(block, network.classes(), ws.output());
-        ws.output_grad_mut().fill(0.0);
-        for (i, &d) in dy.iter().enumerate() {
-            let (sample, feature) = (i / network.classes(), i % network.classes());
-            ws.output_grad_mut()[block.index(network.classes(), sample, feature)] = d;
-        }
+        let dy = ndarray::ArrayView2::from_shape((block.samples(), network.classes()), &dy).unwrap();
+        crate::pack_gradient(dy, block, ws.output_grad_mut());
         let mut dtheta = vec![0.0; theta.len()];
         network.backward(&pass, &theta, &mut dtheta, &mut ws);
-        // `+ 0.0` turns -0 into 0: the plain chain adds zeros that the fused one leaves out.
-        y.iter().chain(&dtheta).map(|value| (value + 0.0).to_bits()).collect()
+        [y.into_raw_vec_and_offset().0, dtheta]
     }
 
     /// `conv`, `relu` or not and `pool`, one by one, if they fit.
@@ -254,6 +260,34 @@ mod tests {
         ];
         for (input, first, window, relu) in chains {
             assert!(assert_same_bits(input, input.c.max(9), first, window, relu));
+        }
+    }
+
+    /// What the contract says of numbers that are not finite: in x they reach the same outputs in one pass as in three, and a NaN reaches
+    /// the parameter gradient.
+    #[test]
+    fn what_is_not_finite_reaches_the_same_outputs() {
+        for (input, pad) in [(Shape::new(1, 12, 14), [0, 0]), (Shape::new(2, 10, 12), [1, 1])] {
+            let options = ConvOptions { pad, ..ConvOptions::square(3) };
+            let layers = plain(input, 5, options, [2, 2], true).unwrap();
+            let one: Network = Network::new(vec![Box::new(fused(&layers))]).unwrap();
+            let three = Network::of(layers).unwrap().unfused();
+            let blocks = [Block::tiled(1), Block::tiled(5), Block::tiled(17), Block::single(2)];
+            for (isa, block) in Isa::available().into_iter().flat_map(|isa| blocks.map(|block| (isa, block)))
+            {
+                for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                    // A pixel in the middle of the first sample.
+                    let spoilt = Some((5 * input.w + 6, value));
+                    let [one, three] = isa.with(|| [&one, &three].map(|network| run(network, block, spoilt)));
+                    let differs =
+                        one[0].iter().zip(&three[0]).position(|(a, b)| a != b && !(a.is_nan() && b.is_nan()));
+                    assert_eq!(differs, None, "y of {input}, {block:?} on {isa}, {value} in x");
+                    assert!(one[0].iter().any(|y| !y.is_finite()), "{value} reaches y");
+                    for [_, dtheta] in [one, three] {
+                        assert!(!value.is_nan() || dtheta.iter().any(|d| d.is_nan()), "a NaN reaches dtheta");
+                    }
+                }
+            }
         }
     }
 

@@ -73,11 +73,11 @@ impl Dense {
     }
 
     fn weight_len(&self) -> usize {
-        self.kernel.inputs * self.kernel.outputs
+        self.kernel.inputs() * self.kernel.outputs()
     }
 
     fn bias_len(&self) -> Option<usize> {
-        self.bias.then_some(self.kernel.outputs)
+        self.bias.then_some(self.kernel.outputs())
     }
 }
 
@@ -99,10 +99,10 @@ impl<T: Scalar> Layer<T> for Dense {
     ) {
         let ParamsMut { weight: dw, bias: db } = self.split_mut(dtheta);
         let (block, x) = (pass.block, Input::Block(saved.x));
-        self.kernel.backward_params(0..self.kernel.outputs, block, x, dy, dw, db, scratch);
+        self.kernel.backward_params(0..self.kernel.outputs(), block, x, dy, dw, db, scratch);
         if let Some(dx) = dx {
             let (w, dx) = (self.split(theta).weight, Tiles::new(block, dx));
-            self.kernel.backward_input(0..self.kernel.inputs, block, w, dy, dx, scratch);
+            self.kernel.backward_input(0..self.kernel.inputs(), block, w, dy, dx, scratch);
         }
     }
 }
@@ -114,7 +114,7 @@ impl Describe for Dense {
 
     fn spec(&self) -> String {
         let bias = if self.bias { "" } else { ",bias=false" };
-        format!("dense({}{bias})", self.kernel.outputs)
+        format!("dense({}{bias})", self.kernel.outputs())
     }
 
     fn kind(&self) -> Kind {
@@ -122,15 +122,15 @@ impl Describe for Dense {
     }
 
     fn input(&self) -> Shape {
-        Shape::flat(self.kernel.inputs)
+        Shape::flat(self.kernel.inputs())
     }
 
     fn output(&self) -> Shape {
-        Shape::flat(self.kernel.outputs)
+        Shape::flat(self.kernel.outputs())
     }
 
     fn params(&self) -> Vec<ParamSpec> {
-        let (fan_in, fan_out) = (self.kernel.inputs, self.kernel.outputs);
+        let (fan_in, fan_out) = (self.kernel.inputs(), self.kernel.outputs());
         let weight = ParamSpec { name: "weight", shape: vec![fan_out, fan_in], fan_in, fan_out };
         let bias = ParamSpec { name: "bias", shape: vec![fan_out], fan_in, fan_out };
         if self.bias { vec![weight, bias] } else { vec![weight] }

@@ -105,11 +105,11 @@ impl Describe for MaxPool2d {
 
 /// `pool(2)`, or `pool(3,stride=2)` where the stride is not the window.
 pub(crate) fn pool_spec(name: &str, pool: &Pool2d) -> String {
-    let window = per_axis(pool.window);
-    if pool.stride == pool.window {
+    let window = per_axis(pool.window());
+    if pool.stride() == pool.window() {
         format!("{name}({window})")
     } else {
-        format!("{name}({window},stride={})", per_axis(pool.stride))
+        format!("{name}({window},stride={})", per_axis(pool.stride()))
     }
 }
 

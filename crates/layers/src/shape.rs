@@ -35,9 +35,9 @@ impl Shape {
         Self { c: features, h: 1, w: 1 }
     }
 
-    /// Numbers in one sample: `c * h * w`.
+    /// Numbers in one sample: `c * h * w`; where that is too large a number the largest, which no memory holds.
     pub const fn features(self) -> usize {
-        self.c * self.h * self.w
+        self.c.saturating_mul(self.h).saturating_mul(self.w)
     }
 
     /// Whether at most one side is longer than 1, so that it can only be read as a vector.

@@ -92,7 +92,8 @@ impl<T: Scalar> Workspace<T> {
         self.activation(self.activations.len() - 1)
     }
 
-    /// The gradient of the loss with respect to the output, to be written before a backward pass.
+    /// The gradient of the loss with respect to the output, to be written before a backward pass: by a loss, or by
+    /// [`pack_gradient`](byhand_tensor::pack_gradient) (dead lanes hold zeros).
     pub fn output_grad_mut(&mut self) -> &mut [T] {
         self.output_and_grad_mut().1
     }

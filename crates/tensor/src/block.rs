@@ -14,7 +14,8 @@ pub const LANES: usize = 16;
 /// block has one lane: each sample is a tile of its own and its features are contiguous.
 ///
 /// When the last tile is not full its dead lanes repeat the last live sample (so that they can overflow only where a
-/// live lane does), and losses write a gradient of zero there.
+/// live lane does): [`pack`] fills them so. Of a gradient they hold zeros, since parameters' gradients sum over lanes: losses write
+/// zeros there, and [`pack_gradient`] does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Block {
     samples: usize,
@@ -56,8 +57,16 @@ impl Block {
     }
 
     /// Length of a slice that holds `features` numbers for each lane of each tile.
+    ///
+    /// # Panics
+    /// If memory cannot hold so many. Kernels rely on it: what has this length was not made by a product that wrapped.
+    #[track_caller]
     pub fn len(self, features: usize) -> usize {
-        self.tiles() * features * self.lanes
+        let len = self.tiles().checked_mul(self.lanes).and_then(|places| places.checked_mul(features));
+        let Some(len) = len.filter(|&len| len <= isize::MAX as usize) else {
+            panic!("{} samples of {features} features are more numbers than memory can hold", self.samples)
+        };
+        len
     }
 
     /// Whether there is no sample at all.
@@ -65,9 +74,9 @@ impl Block {
         self.samples == 0
     }
 
-    /// Live lanes of a tile.
+    /// Live lanes of a tile: those that belong to a sample.
     pub fn live(self, tile: usize) -> usize {
-        self.lanes.min(self.samples - tile * self.lanes)
+        self.samples.saturating_sub(tile.saturating_mul(self.lanes)).min(self.lanes)
     }
 
     /// Where feature `feature` of sample `sample` lies in a slice of [`Block::len`]`(features)`.
@@ -136,10 +145,11 @@ impl<'a, T> RowView<'a, T> {
     /// Samples of so many features.
     ///
     /// # Panics
-    /// If the numbers are not those of whole samples.
+    /// If the numbers are not those of whole samples, or samples have no feature.
     #[track_caller]
     pub fn new(features: usize, numbers: &'a [T]) -> Self {
-        assert!(numbers.len().is_multiple_of(features), "{} numbers for rows of {features}", numbers.len());
+        let whole = features > 0 && numbers.len().is_multiple_of(features);
+        assert!(whole, "{} numbers are no whole rows of {features} features", numbers.len());
         Self { numbers, width: features, apart: features }
     }
 
@@ -196,7 +206,8 @@ impl<'a, T> RowView<'a, T> {
     }
 }
 
-/// Lays the rows of `x` (`[samples, features]`) out as `block` says. Dead lanes repeat the last sample.
+/// Lays the rows of `x` (`[samples, features]`) out as `block` says. Dead lanes repeat the last sample: that is for what a network is
+/// fed. For gradients there is [`pack_gradient`].
 ///
 /// # Panics
 /// If `x` has not `block.samples()` rows or `out` not `block.len(features)` numbers.
@@ -205,8 +216,33 @@ pub fn pack<T: Scalar>(x: ArrayView2<'_, T>, block: Block, out: &mut [T]) {
     let (samples, features) = x.dim();
     assert_eq!(samples, block.samples(), "pack: rows of x against samples of the block");
     assert_eq!(out.len(), block.len(features), "pack: length of out for {features} features");
+    if out.is_empty() {
+        return;
+    }
     let x = x.as_standard_layout();
     T::pack(Pack { rows: x.as_slice().expect("standard layout"), features, block, out });
+}
+
+/// Lays a gradient (`[samples, features]`) out as `block` says. Dead lanes get zeros: a sample that is not there has no gradient. (If they
+/// repeated the last sample as those of [`pack`] do, the gradients of parameters would count it several times.)
+///
+/// ```
+/// use byhand_tensor::{Block, pack_gradient};
+/// let mut dy = [f32::NAN; 16];
+/// pack_gradient(ndarray::array![[1.0], [2.0]].view(), Block::tiled(2), &mut dy);
+/// assert_eq!((&dy[..2], &dy[2..]), (&[1.0, 2.0][..], &[0.0; 14][..]));
+/// ```
+///
+/// # Panics
+/// If `dy` has not `block.samples()` rows or `out` not `block.len(features)` numbers.
+#[track_caller]
+pub fn pack_gradient<T: Scalar>(dy: ArrayView2<'_, T>, block: Block, out: &mut [T]) {
+    pack(dy, block, out);
+    let last = block.tiles().saturating_sub(1);
+    let live = block.live(last);
+    for row in out[block.index(dy.ncols(), last * block.lanes(), 0)..].chunks_exact_mut(block.lanes()) {
+        row[live..].fill(T::ZERO);
+    }
 }
 
 /// Features from the one that is read to the one that is asked for.

@@ -23,7 +23,7 @@ impl<T: Scalar> Buffer<T> {
 
     /// `len` zeros.
     pub fn zeros(len: usize) -> Self {
-        let numbers = vec![T::ZERO; len + Self::ALIGN / size_of::<T>()];
+        let numbers = vec![T::ZERO; len.saturating_add(Self::ALIGN / size_of::<T>())];
         // usize::MAX means that the border cannot be found: slower, never wrong.
         let start =
             Some(numbers.as_ptr().align_offset(Self::ALIGN)).filter(|&start| start + len <= numbers.len());

@@ -56,18 +56,25 @@ pub enum GeometryError {
     },
 }
 
-/// No operand of one sample, and no weight, may hold more numbers than this (1 GiB of f32).
-pub(crate) const MAX_ELEMENTS: usize = 1 << 28;
+/// No operand of one sample, and no weight, may hold more numbers than this: 1 GiB of f32, or less where an address has 32 bits, so that
+/// no length of scratch wraps.
+pub(crate) const MAX_ELEMENTS: usize = if usize::BITS < 64 { 1 << 24 } else { 1 << 28 };
 
-/// The product of `sizes`, or an error that names `what`.
-pub(crate) fn checked_product(
+/// No operand of one sample may take more room than this once kernels have laid it out with padding. Beyond it places in a plane would
+/// not fit into 32 bits, with which kernels divide.
+pub(crate) const MAX_PADDED: usize = if usize::BITS < 64 { 1 << 24 } else { 1 << 31 };
+
+/// Checks that the product of `sizes` is no more than `limit`; else an error that names `what`.
+pub(crate) fn check_product(
     kernel: &'static str,
     what: &'static str,
     sizes: &[usize],
-) -> Result<usize, GeometryError> {
+    limit: usize,
+) -> Result<(), GeometryError> {
     sizes
         .iter()
         .try_fold(1usize, |product, &size| product.checked_mul(size))
-        .filter(|&product| product <= MAX_ELEMENTS)
-        .ok_or(GeometryError::TooLarge { kernel, what, limit: MAX_ELEMENTS })
+        .filter(|&product| product <= limit)
+        .map(|_| ())
+        .ok_or(GeometryError::TooLarge { kernel, what, limit })
 }

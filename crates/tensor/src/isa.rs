@@ -83,7 +83,7 @@ impl Isa {
             #[cfg(all(target_arch = "x86_64", feature = "proofs"))]
             Isa::Wide => Isa::Avx2.is_available(),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("fma"),
+            Isa::Avx512 => is_x86_feature_detected!("avx512f") && Isa::Avx2.is_available(),
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => std::arch::is_aarch64_feature_detected!("neon"),
             #[cfg(all(target_arch = "aarch64", feature = "proofs"))]

@@ -36,7 +36,7 @@ mod tiles;
 mod vectorised;
 mod winograd;
 
-pub use block::{Block, Input, LANES, RowView, pack, unpack};
+pub use block::{Block, Input, LANES, RowView, pack, pack_gradient, unpack};
 pub use buffer::Buffer;
 pub use conv::Conv2d;
 pub use conv_pool::ConvPool2d;

@@ -1,6 +1,6 @@
 //! Max and average pooling over any window and stride, overlapping too.
 
-use crate::error::checked_product;
+use crate::error::{MAX_ELEMENTS, check_product};
 use crate::geometry::{check_input, check_window, windows};
 use crate::simd::{Kernel, Vector};
 use crate::{Block, GeometryError, LANES, Scalar};
@@ -8,16 +8,12 @@ use crate::{Block, GeometryError, LANES, Scalar};
 /// The geometry of 2-D pooling (no padding; what no window covers is left out) and its kernels.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Pool2d {
-    /// Channels.
-    pub c: usize,
-    /// Input rows.
-    pub h_in: usize,
-    /// Input columns.
-    pub w_in: usize,
-    /// Window rows and columns.
-    pub window: [usize; 2],
-    /// Stride along rows and columns.
-    pub stride: [usize; 2],
+    // Kernels rely on what `new` checked: nobody outside can change it.
+    pub(crate) c: usize,
+    pub(crate) h_in: usize,
+    pub(crate) w_in: usize,
+    pub(crate) window: [usize; 2],
+    pub(crate) stride: [usize; 2],
 }
 
 impl Pool2d {
@@ -29,9 +25,34 @@ impl Pool2d {
         const NAME: &str = "pool";
         check_input(NAME, input)?;
         let [c, h_in, w_in] = input;
-        checked_product(NAME, "the input", &input)?;
+        check_product(NAME, "the input", &input, MAX_ELEMENTS)?;
         check_window(NAME, [h_in, w_in], window, stride, [0, 0])?;
         Ok(Self { c, h_in, w_in, window, stride })
+    }
+
+    /// Channels.
+    pub fn c(&self) -> usize {
+        self.c
+    }
+
+    /// Input rows.
+    pub fn h_in(&self) -> usize {
+        self.h_in
+    }
+
+    /// Input columns.
+    pub fn w_in(&self) -> usize {
+        self.w_in
+    }
+
+    /// Window rows and columns.
+    pub fn window(&self) -> [usize; 2] {
+        self.window
+    }
+
+    /// Stride along rows and columns.
+    pub fn stride(&self) -> [usize; 2] {
+        self.stride
     }
 
     /// Output rows.

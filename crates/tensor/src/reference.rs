@@ -6,6 +6,7 @@ use crate::{Conv2d, Dense, Pool2d, Scalar};
 
 /// `y = conv(x, w) + b`. See [`Conv2d::forward`].
 pub fn conv2d<T: Scalar>(conv: &Conv2d, w: &[T], b: Option<&[T]>, x: &[T], y: &mut [T]) {
+    check_params(w.len(), conv.weight_len(), b.map(<[T]>::len), conv.c_out);
     for (x, y) in samples(x, conv.inputs(), y, conv.outputs()) {
         for o in 0..conv.c_out {
             let plane = conv.h_out() * conv.w_out();
@@ -17,6 +18,7 @@ pub fn conv2d<T: Scalar>(conv: &Conv2d, w: &[T], b: Option<&[T]>, x: &[T], y: &m
 
 /// `dx` of a convolution, overwritten. See [`Conv2d::backward_input`].
 pub fn conv2d_backward_input<T: Scalar>(conv: &Conv2d, w: &[T], dy: &[T], dx: &mut [T]) {
+    check_params(w.len(), conv.weight_len(), None, conv.c_out);
     dx.fill(T::ZERO);
     for (dy, dx) in samples(dy, conv.outputs(), dx, conv.inputs()) {
         each_product(conv, |iw, ix, iy| dx[ix] += w[iw] * dy[iy]);
@@ -31,6 +33,8 @@ pub fn conv2d_backward_params<T: Scalar>(
     dw: &mut [T],
     db: Option<&mut [T]>,
 ) {
+    check_params(dw.len(), conv.weight_len(), db.as_ref().map(|db| db.len()), conv.c_out);
+    check_samples([(x.len(), conv.inputs()), (dy.len(), conv.outputs())]);
     for (x, dy) in x.chunks_exact(conv.inputs()).zip(dy.chunks_exact(conv.outputs())) {
         each_product(conv, |iw, ix, iy| dw[iw] += dy[iy] * x[ix]);
     }
@@ -66,6 +70,7 @@ fn each_product(conv: &Conv2d, mut visit: impl FnMut(usize, usize, usize)) {
 
 /// Max pooling; `tape` receives the place of the first maximum in its window. See [`Pool2d::max_forward`].
 pub fn max_pool2d<T: Scalar>(pool: &Pool2d, x: &[T], y: &mut [T], tape: &mut [T]) {
+    check_samples([(tape.len(), pool.outputs()), (y.len(), pool.outputs())]);
     let tapes = tape.chunks_exact_mut(pool.outputs());
     for ((x, y), tape) in samples(x, pool.inputs(), y, pool.outputs()).zip(tapes) {
         each_window(pool, |output, window| {
@@ -84,6 +89,7 @@ pub fn max_pool2d<T: Scalar>(pool: &Pool2d, x: &[T], y: &mut [T], tape: &mut [T]
 
 /// `dx` of max pooling, overwritten. See [`Pool2d::max_backward`].
 pub fn max_pool2d_backward<T: Scalar>(pool: &Pool2d, dy: &[T], tape: &[T], dx: &mut [T]) {
+    check_samples([(tape.len(), pool.outputs()), (dy.len(), pool.outputs())]);
     dx.fill(T::ZERO);
     let tapes = tape.chunks_exact(pool.outputs());
     for ((dy, dx), tape) in samples(dy, pool.outputs(), dx, pool.inputs()).zip(tapes) {
@@ -127,6 +133,7 @@ fn each_window(pool: &Pool2d, mut visit: impl FnMut(usize, &[usize])) {
 
 /// `y = W x + b`. See [`Dense::forward`].
 pub fn dense<T: Scalar>(dense: &Dense, w: &[T], b: Option<&[T]>, x: &[T], y: &mut [T]) {
+    check_params(w.len(), dense.inputs * dense.outputs, b.map(<[T]>::len), dense.outputs);
     for (x, y) in samples(x, dense.inputs, y, dense.outputs) {
         for o in 0..dense.outputs {
             y[o] = b.map_or(T::ZERO, |b| b[o]);
@@ -139,6 +146,7 @@ pub fn dense<T: Scalar>(dense: &Dense, w: &[T], b: Option<&[T]>, x: &[T], y: &mu
 
 /// `dx = W^T dy`, overwritten. See [`Dense::backward_input`].
 pub fn dense_backward_input<T: Scalar>(dense: &Dense, w: &[T], dy: &[T], dx: &mut [T]) {
+    check_params(w.len(), dense.inputs * dense.outputs, None, dense.outputs);
     dx.fill(T::ZERO);
     for (dy, dx) in samples(dy, dense.outputs, dx, dense.inputs) {
         for (o, i) in grid(dense.outputs, dense.inputs) {
@@ -155,6 +163,8 @@ pub fn dense_backward_params<T: Scalar>(
     dw: &mut [T],
     mut db: Option<&mut [T]>,
 ) {
+    check_params(dw.len(), dense.inputs * dense.outputs, db.as_ref().map(|db| db.len()), dense.outputs);
+    check_samples([(x.len(), dense.inputs), (dy.len(), dense.outputs)]);
     for (x, dy) in x.chunks_exact(dense.inputs).zip(dy.chunks_exact(dense.outputs)) {
         for (o, i) in grid(dense.outputs, dense.inputs) {
             dw[o * dense.inputs + i] += dy[o] * x[i];
@@ -193,13 +203,29 @@ pub fn softmax<T: Scalar>(x: &[T]) -> Vec<T> {
     x.iter().map(|&x| (x - lse).exp()).collect()
 }
 
+/// Panics unless weight and bias have the lengths of their layer.
+#[track_caller]
+fn check_params(w: usize, weight_len: usize, b: Option<usize>, outputs: usize) {
+    assert_eq!(w, weight_len, "reference: length of the weight");
+    assert!(b.is_none_or(|b| b == outputs), "reference: bias must hold {outputs} numbers");
+}
+
+/// Panics unless both operands, of so many numbers and features, have equally many whole samples.
+#[track_caller]
+fn check_samples([(x, x_features), (y, y_features)]: [(usize, usize); 2]) {
+    let whole = x % x_features == 0 && y % y_features == 0 && x / x_features == y / y_features;
+    assert!(whole, "reference: samples of {x_features} features in {x} numbers, of {y_features} in {y}");
+}
+
 /// The samples of an operand beside those of a result.
+#[track_caller]
 fn samples<'a, T>(
     x: &'a [T],
     x_features: usize,
     y: &'a mut [T],
     y_features: usize,
 ) -> impl Iterator<Item = (&'a [T], &'a mut [T])> {
+    check_samples([(x.len(), x_features), (y.len(), y_features)]);
     x.chunks_exact(x_features).zip(y.chunks_exact_mut(y_features))
 }
 

@@ -3,15 +3,15 @@
 //! Operands are small integers, so `f32` sums are exact in any order and results must be equal, not close.
 
 use byhand_tensor::{
-    Block, Conv2d, Dense, Input, Isa, LANES, Pool2d, RowView, Scalar, Tiles, activation, pack, reference,
-    softmax, unpack,
+    Block, Conv2d, ConvPool2d, Dense, Input, Isa, LANES, Pool2d, RowView, Scalar, Tiles, activation, pack,
+    pack_gradient, reference, softmax, unpack,
 };
 use ndarray::{Array2, ArrayView2};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 const BLOCKS: [fn(usize) -> Block; 2] = [Block::tiled, Block::single];
-const SAMPLES: [usize; 6] = [1, 2, 5, 9, 16, 33];
+const SAMPLES: [usize; 9] = [0, 1, 2, 5, 8, 9, 16, 17, 33];
 
 fn integers(rng: &mut impl Rng, len: usize) -> Vec<f32> {
     (0..len).map(|_| rng.random_range(-3..=3) as f32).collect()
@@ -23,14 +23,9 @@ fn packed(block: Block, features: usize, rows: &[f32]) -> Vec<f32> {
     out
 }
 
-/// Packs a gradient: dead lanes are zero, as losses leave them.
 fn packed_gradient(block: Block, features: usize, rows: &[f32]) -> Vec<f32> {
-    let mut out = vec![0.0; block.len(features)];
-    for s in 0..block.samples() {
-        for f in 0..features {
-            out[block.index(features, s, f)] = rows[s * features + f];
-        }
-    }
+    let mut out = vec![f32::NAN; block.len(features)];
+    pack_gradient(ArrayView2::from_shape((block.samples(), features), rows).unwrap(), block, &mut out);
     out
 }
 
@@ -42,7 +37,7 @@ fn rows(block: Block, features: usize, x: &[f32]) -> Vec<f32> {
 /// Lanes without a sample have a gradient of zero, of four lanes or eight if samples are so few: more are not read.
 fn assert_dead(block: Block, features: usize, dx: &[f32], at: &str) {
     let read = [4, 8].into_iter().find(|lanes| block.samples() <= *lanes).unwrap_or(0);
-    for s in block.samples()..if block.lanes() == 1 { 0 } else { read } {
+    for s in block.samples()..if block.lanes() == 1 || block.is_empty() { 0 } else { read } {
         let dead = (0..features).filter(|f| dx[f * 16 + s] != 0.0);
         assert_eq!(dead.count(), 0, "lane {s} of dx of {at}");
     }
@@ -71,6 +66,9 @@ fn convolution() {
         ([5, 6, 6], 1, [6, 6], [1, 1], [0, 0]),
         ([1, 8, 8], 2, [2, 2], [3, 3], [0, 0]),
         ([4, 14, 14], 6, [3, 3], [1, 1], [1, 1]),
+        // Strides that reach beyond the image, and so far that their multiples wrap.
+        ([2, 5, 6], 3, [3, 2], [7, 1 << 20], [1, 0]),
+        ([1, 5, 6], 2, [2, 3], [1 << 60, usize::MAX], [0, 1]),
         ([1, 3, 40], 4, [3, 7], [1, 1], [2, 6]),
         // Borders of two and of four columns, for groups that are no multiple of those computed at once.
         ([6, 9, 11], 5, [5, 5], [1, 1], [0, 0]),
@@ -102,7 +100,7 @@ fn convolution() {
             let (mut y, mut dx) = (vec![f32::NAN; dy.len()], vec![f32::NAN; x.len()]);
             conv.forward(block, &w, Some(&b), &x, &mut y, &mut scratch);
             scratch.fill(f32::NAN);
-            conv.backward_input(0..conv.c_in, block, &w, &dy, &mut dx, &mut scratch);
+            conv.backward_input(0..conv.c_in(), block, &w, &dy, &mut dx, &mut scratch);
             assert_dead(block, conv.inputs(), &dx, &at);
             scratch.fill(f32::NAN);
             conv.backward_params(block, &x, &dy, &mut dw, Some(&mut db), &mut scratch);
@@ -177,6 +175,7 @@ fn pooling() {
         ([1, 5, 6], [2, 3], [3, 2]),
         ([3, 4, 4], [4, 4], [4, 4]),
         ([2, 5, 8], [1, 1], [2, 3]),
+        ([2, 5, 8], [2, 2], [1 << 60, usize::MAX]),
     ];
     for (input, window, stride) in shapes {
         let pool = Pool2d::new(input, window, stride).unwrap();
@@ -278,48 +277,59 @@ fn instruction_sets_with_fused_multiply_add_give_equal_bits() {
     let direct = Conv2d::new([3, 11, 13], 6, [3, 5], [1, 1], [1, 2]).unwrap();
     let winograd = Conv2d::new([17, 11, 13], 20, [3, 3], [1, 1], [1, 2]).unwrap();
     let dense = Dense::new(83, 21).unwrap();
-    let blocks = [Block::tiled(37), Block::tiled(7), Block::single(2)];
-    for (conv, block) in [direct, winograd].into_iter().flat_map(|conv| blocks.map(|block| (conv, block))) {
+    let blocks = [37, 8, 7, 0].map(Block::tiled).into_iter().chain([Block::single(2)]);
+    let convs = [direct, winograd].into_iter();
+    for (conv, block) in convs.flat_map(|conv| blocks.clone().map(move |block| (conv, block))) {
         let bits = |isa: Isa| {
             isa.with(|| {
                 let rng = &mut ChaCha8Rng::seed_from_u64(3);
                 let mut random = |len| (0..len).map(|_| rng.random_range(-1.0f32..1.0)).collect::<Vec<_>>();
-                let (w, b) = (random(conv.weight_len()), random(conv.c_out));
-                let (v, c) = (random(dense.inputs * dense.outputs), random(dense.outputs));
+                let (w, b) = (random(conv.weight_len()), random(conv.c_out()));
+                let (v, c) = (random(dense.inputs() * dense.outputs()), random(dense.outputs()));
                 let x = random(block.samples() * conv.inputs());
                 let dy = random(block.samples() * conv.outputs());
-                let p = random(block.samples() * dense.inputs);
-                let dq = random(block.samples() * dense.outputs);
-                let (x, p) = (packed(block, conv.inputs(), &x), packed(block, dense.inputs, &p));
-                let (dy, dq) =
-                    (packed_gradient(block, conv.outputs(), &dy), packed_gradient(block, dense.outputs, &dq));
+                let p = random(block.samples() * dense.inputs());
+                let dq = random(block.samples() * dense.outputs());
+                let (x, p) = (packed(block, conv.inputs(), &x), packed(block, dense.inputs(), &p));
+                let (dy, dq) = (
+                    packed_gradient(block, conv.outputs(), &dy),
+                    packed_gradient(block, dense.outputs(), &dq),
+                );
                 let mut all: Vec<f32> = Vec::new();
                 let mut scratch = vec![0.0; conv.scratch_len(block).max(dense.scratch_len(block))];
                 let mut y = vec![0.0; dy.len()];
                 conv.forward(block, &w, Some(&b), &x, &mut y, &mut scratch);
                 all.extend(rows(block, conv.outputs(), &y));
                 let mut dx = vec![0.0; x.len()];
-                conv.backward_input(0..conv.c_in, block, &w, &dy, &mut dx, &mut scratch);
+                conv.backward_input(0..conv.c_in(), block, &w, &dy, &mut dx, &mut scratch);
                 all.extend(rows(block, conv.inputs(), &dx));
                 let (mut dw, mut db) = (vec![0.0; w.len()], vec![0.0; b.len()]);
                 conv.backward_params(block, &x, &dy, &mut dw, Some(&mut db), &mut scratch);
                 all.extend(dw.iter().chain(&db));
                 let mut q = vec![0.0; dq.len()];
                 dense.forward(block, &v, Some(&c), Input::Block(&p), Tiles::new(block, &mut q), &mut scratch);
-                all.extend(rows(block, dense.outputs, &q));
+                all.extend(rows(block, dense.outputs(), &q));
                 let mut dp = vec![0.0; p.len()];
                 dense.backward_input(
-                    0..dense.inputs,
+                    0..dense.inputs(),
                     block,
                     &v,
                     &dq,
                     Tiles::new(block, &mut dp),
                     &mut scratch,
                 );
-                all.extend(rows(block, dense.inputs, &dp));
+                all.extend(rows(block, dense.inputs(), &dp));
                 let (mut dv, mut dc) = (vec![0.0; v.len()], vec![0.0; c.len()]);
                 let p = Input::Block(&p);
-                dense.backward_params(0..dense.outputs, block, p, &dq, &mut dv, Some(&mut dc), &mut scratch);
+                dense.backward_params(
+                    0..dense.outputs(),
+                    block,
+                    p,
+                    &dq,
+                    &mut dv,
+                    Some(&mut dc),
+                    &mut scratch,
+                );
                 all.extend(dv.iter().chain(&dc));
                 all.into_iter().map(f32::to_bits).collect::<Vec<_>>()
             })
@@ -337,14 +347,14 @@ fn passes<T: Scalar>(conv: &Conv2d, block: Block, seed: u64) -> [Vec<f64>; 4] {
     let mut random = |len| -> Vec<T> {
         (0..len).map(|_| T::from_f64(f64::from(rng.random_range(-1.0f32..1.0)))).collect()
     };
-    let (w, b) = (random(conv.weight_len()), random(conv.c_out));
+    let (w, b) = (random(conv.weight_len()), random(conv.c_out()));
     let (x, dy) = (random(block.len(conv.inputs())), random(block.len(conv.outputs())));
     let nan = |len| vec![T::from_f64(f64::NAN); len];
     let mut scratch = nan(conv.scratch_len(block));
     let (mut y, mut dx) = (nan(dy.len()), nan(x.len()));
     let (mut dw, mut db) = (vec![T::ZERO; w.len()], vec![T::ZERO; b.len()]);
     conv.forward(block, &w, Some(&b), &x, &mut y, &mut scratch);
-    conv.backward_input(0..conv.c_in, block, &w, &dy, &mut dx, &mut scratch);
+    conv.backward_input(0..conv.c_in(), block, &w, &dy, &mut dx, &mut scratch);
     conv.backward_params(block, &x, &dy, &mut dw, Some(&mut db), &mut scratch);
     [y, dx, dw, db].map(|values| values.into_iter().map(Scalar::to_f64).collect())
 }
@@ -382,6 +392,55 @@ fn winograd_is_the_direct_convolution() {
                 assert!(error < 2e-6, "{what} of {conv:?} on {isa}: {error:e}");
             }
         }
+    }
+}
+
+/// Also of NaN, in lanes that nobody wrote to.
+fn same_bits(a: &[f32], b: &[f32]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
+}
+
+/// Some channels alone, in the scratch of all: what threads do who share a layer. By Winograd's filtering fewer channels have bands of
+/// more tiles; of these sizes the bands of sixteen channels alone take more room than those of 32.
+#[test]
+fn channels_alone_have_the_bits_of_all_in_the_same_scratch() {
+    for (input, c_out, kernel, pad) in [([32, 24, 24], 32, [3, 3], [1, 1]), ([4, 9, 8], 6, [3, 2], [1, 0])] {
+        let conv = Conv2d::new(input, c_out, kernel, [1, 1], pad).unwrap();
+        for block in [Block::single(1), Block::tiled(5)] {
+            let rng = &mut ChaCha8Rng::seed_from_u64(5);
+            let (w, x) = (integers(rng, conv.weight_len()), integers(rng, block.len(conv.inputs())));
+            let dy = integers(rng, block.len(conv.outputs()));
+            let mut scratch = vec![f32::NAN; conv.scratch_len(block)];
+            let (mut y, mut dx) = (vec![f32::NAN; dy.len()], vec![f32::NAN; x.len()]);
+            conv.forward(block, &w, None, &x, &mut y, &mut scratch);
+            conv.backward_input(0..conv.c_in(), block, &w, &dy, &mut dx, &mut scratch);
+            for parts in 1..=conv.c_in().min(c_out) / 2 {
+                let (outputs, inputs) = (parts..parts + c_out / 2, parts..parts + conv.c_in() / 2);
+                let part = conv.with_outputs(outputs.len()).unwrap();
+                let of = |len: usize, of: usize, range: &std::ops::Range<usize>| {
+                    len / of * range.start..len / of * range.end
+                };
+                let mut y_part = vec![f32::NAN; block.len(part.outputs())];
+                part.forward(block, &w[of(w.len(), c_out, &outputs)], None, &x, &mut y_part, &mut scratch);
+                let whole = &y[of(y.len(), c_out, &outputs)];
+                assert!(same_bits(&y_part, whole), "outputs {outputs:?} of {conv:?}, {block:?}");
+                let mut dx_part = vec![f32::NAN; dx.len() / conv.c_in() * inputs.len()];
+                conv.backward_input(inputs.clone(), block, &w, &dy, &mut dx_part, &mut scratch);
+                let whole = &dx[of(dx.len(), conv.c_in(), &inputs)];
+                assert!(same_bits(&dx_part, whole), "inputs {inputs:?} of {conv:?}, {block:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn scratch_does_not_grow_with_a_stride() {
+    let conv = |stride| Conv2d::new([1, 5, 5], 1, [3, 3], [stride, stride], [0, 0]).unwrap();
+    for block in [Block::tiled(1), Block::single(1)] {
+        let lens = [5, 6, 1 << 20, usize::MAX].map(|stride| conv(stride).scratch_len(block));
+        assert_eq!(lens, [lens[0]; 4]);
+        let chain = [5, usize::MAX].map(|stride| ConvPool2d::new(conv(stride), [1, 1], true).unwrap());
+        assert_eq!(chain[0].scratch_len(block), chain[1].scratch_len(block));
     }
 }
 

@@ -32,12 +32,12 @@ impl Product {
 
     /// Inputs of a sample.
     pub fn inputs(&self) -> usize {
-        self.0.kernel().inputs
+        self.0.kernel().inputs()
     }
 
     /// Outputs of a sample: rows of the weight, each of which can be computed and moved by itself.
     pub fn outputs(&self) -> usize {
-        self.0.kernel().outputs
+        self.0.kernel().outputs()
     }
 
     /// Floating-point operations of the forward pass of a sample.
@@ -132,7 +132,7 @@ impl Product {
 mod tests {
     use super::*;
     use crate::contract::{Layer, Pass, Saved};
-    use byhand_tensor::{Isa, RowView, pack};
+    use byhand_tensor::{Isa, RowView, pack, pack_gradient};
     use ndarray::ArrayView2;
     use rand::{RngExt, SeedableRng};
 
@@ -157,7 +157,7 @@ mod tests {
 
     impl Expected {
         fn of(dense: &Dense, block: Block) -> Self {
-            let (inputs, outputs) = (dense.kernel().inputs, dense.kernel().outputs);
+            let (inputs, outputs) = (dense.kernel().inputs(), dense.kernel().outputs());
             let rows = random(1, block.samples() * inputs);
             let laid = |rows: &[f32], features: usize| {
                 let mut out = vec![0.0; block.len(features)];
@@ -166,11 +166,10 @@ mod tests {
                 out
             };
             let x = laid(&rows, inputs);
-            // Lanes without a sample have no gradient.
-            let mut dy = vec![0.0; block.len(outputs)];
-            for (i, d) in random(2, block.samples() * outputs).into_iter().enumerate() {
-                dy[block.index(outputs, i / outputs, i % outputs)] = d;
-            }
+            let (dy_rows, mut dy) =
+                (random(2, block.samples() * outputs), vec![f32::NAN; block.len(outputs)]);
+            let dy_rows = ArrayView2::from_shape((block.samples(), outputs), &dy_rows).unwrap();
+            pack_gradient(dy_rows, block, &mut dy);
             let theta = random(3, dense.params().iter().map(|param| param.len()).sum());
             let (mut y, mut dx) = (vec![0.0; dy.len()], vec![0.0; x.len()]);
             let mut dtheta = vec![0.0; theta.len()];

@@ -198,7 +198,7 @@ mod tests {
     use super::*;
     use crate::exec::Backward;
     use crate::{Dense, Layer, Network, Pass, Relu, Sigmoid, Tanh, Workspace};
-    use byhand_tensor::{Block, Isa, RowView, pack, unpack};
+    use byhand_tensor::{Block, Isa, RowView, pack, pack_gradient, unpack};
     use ndarray::Array2;
     use rand::{RngExt, SeedableRng};
     use std::sync::Arc;
@@ -232,7 +232,7 @@ mod tests {
         pack(x.view(), block, ws.input_mut());
         network.forward(&pass, &theta, &mut ws);
         let wanted_y = unpack(block, classes, ws.output());
-        pack(dy.view(), block, ws.output_grad_mut());
+        pack_gradient(dy.view(), block, ws.output_grad_mut());
         let mut wanted = vec![0.0; theta.len()];
         network.backward(&pass, &theta, &mut wanted, &mut ws);
 
@@ -258,7 +258,7 @@ mod tests {
         });
         rest.forward(&pass, &theta[front_len..], None, &mut rest_ws);
         assert_eq!(unpack(block, classes, rest_ws.output()), wanted_y);
-        pack(dy.view(), block, rest_ws.output_grad_mut());
+        pack_gradient(dy.view(), block, rest_ws.output_grad_mut());
         let mut found = vec![0.0; theta.len()];
         let mut dsums = vec![f32::NAN; block.len(sums)];
         let backward = Backward {

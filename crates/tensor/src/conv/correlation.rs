@@ -274,10 +274,10 @@ impl<'a> Rows<'a> {
 }
 
 /// Where a tap finds its source and its weight, in numbers from those of target column 0 of the row, and of the group.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) struct Tap {
-    pub(super) x: i32,
-    pub(super) w: i32,
+    pub(super) x: isize,
+    pub(super) w: isize,
 }
 
 /// The largest kernel, in taps.
@@ -337,7 +337,7 @@ impl Correlation {
             for v in vs.0..vs.1 {
                 let x = x(u, v);
                 let w = self.w_start + u as isize * self.w_tap[0] + v as isize * self.w_tap[1];
-                storage[len].write(Tap { x: x as i32, w: w as i32 });
+                storage[len].write(Tap { x, w });
                 len += 1;
             }
         }
@@ -376,12 +376,12 @@ impl<T: Scalar> Tile<T> for CorrelationRow<'_, T> {
             let mut channel = 0;
             for _ in 0..plan.channels {
                 for tap in taps {
-                    let x = x.wrapping_offset(tap.x as isize);
+                    let x = x.wrapping_offset(tap.x);
                     let mut sources = [x; C];
                     for p in 0..C {
                         sources[p] = x.wrapping_add(p * pixel);
                     }
-                    let at = [channel + tap.w as isize, 0];
+                    let at = [channel + tap.w, 0];
                     add_product::<V, R, C, false>(&mut acc, weights, sources, at);
                 }
                 channel += plan.w_channel;
@@ -395,5 +395,22 @@ impl<T: Scalar> Tile<T> for CorrelationRow<'_, T> {
                 y = y.wrapping_add(to.plane);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Conv2d;
+
+    /// Rows of 2^20 pixels of sixteen lanes: the last tap reads more than 2^31 numbers behind the first.
+    #[test]
+    fn offsets_of_far_taps_are_whole() {
+        let conv = Conv2d::new([1, 129, 1 << 20], 1, [129, 1], [1, 1 << 18], [0, 0]).unwrap();
+        let (plan, pitch) = (conv.forward_plan(), 16 << 20);
+        let mut storage = [const { MaybeUninit::uninit() }; MAX_TAPS];
+        let taps = plan.row_taps(Lay::tiled(plan.source), 0, (0, 129), (0, 1), &mut storage);
+        let wanted: Vec<Tap> = (0..129).map(|u| Tap { x: u * pitch, w: u }).collect();
+        assert_eq!(taps, wanted);
     }
 }

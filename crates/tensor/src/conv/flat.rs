@@ -227,6 +227,7 @@ impl<T: Scalar> Tile<T> for Targets<'_, T> {
         let first = (j * V::LANES).min(count.saturating_sub(C * V::LANES));
         let last = (first + C * V::LANES).min(count) - 1;
         // Taps that meet the source for none of the tile's rows are left out; the others may meet zeros.
+        // No padded plane has 2^32 numbers, and 32 bits are divided faster.
         let row = |target: usize| (target as u32 / *pitch as u32) as usize;
         let (from, to) = (plan.live(0, row(last)).0, plan.live(0, row(first)).1);
         let taps = &taps[from * plan.taps[1]..to.max(from) * plan.taps[1]];
@@ -241,12 +242,7 @@ impl<T: Scalar> Tile<T> for Targets<'_, T> {
                     sources[c] = x.wrapping_add(c * V::LANES);
                 }
                 for tap in taps {
-                    add_product::<V, R, C, false>(
-                        &mut acc,
-                        held_weights,
-                        sources,
-                        [tap.w as isize, tap.x as isize],
-                    );
+                    add_product::<V, R, C, false>(&mut acc, held_weights, sources, [tap.w, tap.x]);
                 }
                 for r in 0..R {
                     weights[r] = weights[r].wrapping_offset(plan.w_channel);

@@ -13,7 +13,7 @@ pub(crate) mod gradient;
 pub(crate) mod side_by_side;
 pub(crate) mod squares;
 
-use crate::error::checked_product;
+use crate::error::{MAX_ELEMENTS, MAX_PADDED, check_product};
 use crate::geometry::{check_input, check_window, windows};
 use crate::winograd::{self, Operands};
 use crate::{Block, GeometryError, LANES, Scalar};
@@ -22,25 +22,22 @@ use flat::Flat;
 use gradient::{BiasGradient, WeightGradient};
 use std::ops::Range;
 
+/// The name in errors.
+const NAME: &str = "conv";
+
 /// The geometry of a 2-D convolution (cross-correlation, as in every framework) and its kernels.
 ///
 /// `y[o, i, j] = b[o] + sum_{c, u, v} w[o, c, u, v] * x[c, i * stride + u - pad, j * stride + v - pad]`, zero outside `x`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Conv2d {
-    /// Input channels.
-    pub c_in: usize,
-    /// Input rows.
-    pub h_in: usize,
-    /// Input columns.
-    pub w_in: usize,
-    /// Output channels.
-    pub c_out: usize,
-    /// Kernel rows and columns.
-    pub kernel: [usize; 2],
-    /// Stride along rows and columns.
-    pub stride: [usize; 2],
-    /// Zeros added on each side, along rows and columns.
-    pub pad: [usize; 2],
+    // Kernels rely on what `new` checked: nobody outside can change it.
+    pub(crate) c_in: usize,
+    pub(crate) h_in: usize,
+    pub(crate) w_in: usize,
+    pub(crate) c_out: usize,
+    pub(crate) kernel: [usize; 2],
+    pub(crate) stride: [usize; 2],
+    pub(crate) pad: [usize; 2],
     /// Whether single samples are convolved by Winograd's filtering; else every pass multiplies each pixel by each tap, as the
     /// formula reads.
     winograd: bool,
@@ -51,7 +48,7 @@ impl Conv2d {
     ///
     /// # Errors
     /// A zero size, a kernel larger than its padded input, padding as large as the kernel, a kernel of more than
-    /// 1024 taps, or more than 2^28 numbers.
+    /// 1024 taps, or more than 2^28 numbers (2^24 where an address has 32 bits).
     pub fn new(
         input: [usize; 3],
         c_out: usize,
@@ -59,21 +56,69 @@ impl Conv2d {
         stride: [usize; 2],
         pad: [usize; 2],
     ) -> Result<Self, GeometryError> {
-        const NAME: &str = "conv";
         check_input(NAME, input)?;
+        let [c_in, h_in, w_in] = input;
+        check_product(NAME, "the input", &input, MAX_ELEMENTS)?;
+        let conv = Self { c_in, h_in, w_in, c_out, kernel, stride, pad, winograd: false };
+        conv.check_weight()?;
+        check_window(NAME, [h_in, w_in], kernel, stride, pad)?;
+        check_product(NAME, "a kernel", &kernel, MAX_TAPS)?;
+        // A longer stride has the same one output, and would only make numbers large.
+        let [sh, sw] = stride;
+        let conv = Self { stride: [sh.min(h_in + 2 * pad[0]), sw.min(w_in + 2 * pad[1])], ..conv };
+        conv.check_output()?;
+        Ok(Self { winograd: winograd::suits(&conv), ..conv })
+    }
+
+    fn check_weight(&self) -> Result<(), GeometryError> {
+        let Self { c_in, c_out, kernel: [kh, kw], .. } = *self;
         if c_out == 0 {
             return Err(GeometryError::Zero { kernel: NAME, what: "output channels" });
         }
-        let [c_in, h_in, w_in] = input;
-        checked_product(NAME, "the input", &input)?;
-        checked_product(NAME, "the weight", &[c_out, c_in, kernel[0], kernel[1]])?;
-        check_window(NAME, [h_in, w_in], kernel, stride, pad)?;
-        if kernel[0] * kernel[1] > MAX_TAPS {
-            return Err(GeometryError::TooLarge { kernel: NAME, what: "a kernel", limit: MAX_TAPS });
-        }
-        let conv = Self { c_in, h_in, w_in, c_out, kernel, stride, pad, winograd: false };
-        checked_product(NAME, "the output", &[c_out, conv.h_out(), conv.w_out()])?;
-        Ok(Self { winograd: winograd::suits(&conv), ..conv })
+        check_product(NAME, "the weight", &[c_out, c_in, kh, kw], MAX_ELEMENTS)
+    }
+
+    fn check_output(&self) -> Result<(), GeometryError> {
+        let Self { c_in, h_in, w_in, c_out, kernel: [kh, kw], pad: [ph, pw], .. } = *self;
+        check_product(NAME, "the output", &[c_out, self.h_out(), self.w_out()], MAX_ELEMENTS)?;
+        // No kernel lays out more: an image with its padding and the reach of the taps.
+        let padded = [c_in.max(c_out), h_in + 2 * ph + kh, w_in + 2 * pw + kw];
+        check_product(NAME, "the padded image", &padded, MAX_PADDED)
+    }
+
+    /// Input channels.
+    pub fn c_in(&self) -> usize {
+        self.c_in
+    }
+
+    /// Input rows.
+    pub fn h_in(&self) -> usize {
+        self.h_in
+    }
+
+    /// Input columns.
+    pub fn w_in(&self) -> usize {
+        self.w_in
+    }
+
+    /// Output channels.
+    pub fn c_out(&self) -> usize {
+        self.c_out
+    }
+
+    /// Kernel rows and columns.
+    pub fn kernel(&self) -> [usize; 2] {
+        self.kernel
+    }
+
+    /// Stride along rows and columns: no more than the rows and columns of the padded input, whatever was asked for.
+    pub fn stride(&self) -> [usize; 2] {
+        self.stride
+    }
+
+    /// Zeros added on each side, along rows and columns.
+    pub fn pad(&self) -> [usize; 2] {
+        self.pad
     }
 
     /// The same convolution by its direct kernels, never by Winograd's: to compare with.
@@ -83,9 +128,14 @@ impl Conv2d {
     }
 
     /// The same convolution into some of its output channels alone, by the same kernels: each channel's numbers have the same bits.
-    #[must_use]
-    pub fn with_outputs(self, c_out: usize) -> Self {
-        Self { c_out, ..self }
+    ///
+    /// # Errors
+    /// No channel, or so many that there are too many numbers: as [`Conv2d::new`].
+    pub fn with_outputs(self, c_out: usize) -> Result<Self, GeometryError> {
+        let conv = Self { c_out, ..self };
+        conv.check_weight()?;
+        conv.check_output()?;
+        Ok(conv)
     }
 
     /// Whether blocks of single samples are convolved by Winograd's minimal filtering: kernels of 3x3, stride 1, many channels.
@@ -149,6 +199,9 @@ impl Conv2d {
     ) {
         self.check(block, w.len(), x.len(), y.len(), scratch.len(), "y");
         assert!(b.is_none_or(|b| b.len() == self.c_out), "conv: bias must hold {} numbers", self.c_out);
+        if block.is_empty() {
+            return;
+        }
         if self.takes_winograd(block) {
             return self.winograd(Operands::Forward { w, b, x, y }, scratch);
         }
@@ -175,6 +228,9 @@ impl Conv2d {
     ) {
         self.check_dx("conv", &inputs, block, dx.len());
         self.check(block, w.len(), block.len(self.inputs()), dy.len(), scratch.len(), "dy");
+        if dx.is_empty() {
+            return;
+        }
         if self.takes_winograd(block) {
             return self.winograd(Operands::BackwardInput { inputs, w, dy, dx }, scratch);
         }
@@ -204,6 +260,9 @@ impl Conv2d {
             "conv: bias gradient must hold {} numbers",
             self.c_out
         );
+        if block.is_empty() {
+            return;
+        }
         if self.takes_winograd(block) {
             self.winograd(Operands::BackwardWeight { x, dy, dw }, scratch);
             if let Some(db) = db {

@@ -8,7 +8,7 @@ pub(crate) mod backward;
 pub(crate) mod forward;
 mod samples;
 
-use crate::error::checked_product;
+use crate::error::{MAX_ELEMENTS, check_product};
 use crate::{Block, Conv2d, GeometryError, LANES, Pool2d, Scalar};
 use backward::{Backward, spread_plane};
 use forward::{Forward, OVERHANG};
@@ -29,14 +29,17 @@ impl ConvPool2d {
     /// As [`Pool2d::new`].
     pub fn new(conv: Conv2d, window: [usize; 2], relu: bool) -> Result<Self, GeometryError> {
         let pool = Pool2d::new([conv.c_out, conv.h_out(), conv.w_out()], window, window)?;
-        checked_product("conv and pool", "a window", &window)?;
+        check_product("conv and pool", "a window", &window, MAX_ELEMENTS)?;
         Ok(Self { conv, pool, relu })
     }
 
     /// The same chain for some of its output channels alone: each channel's numbers have the same bits.
-    #[must_use]
-    pub fn with_outputs(self, c_out: usize) -> Self {
-        Self { conv: self.conv.with_outputs(c_out), pool: Pool2d { c: c_out, ..self.pool }, ..self }
+    ///
+    /// # Errors
+    /// As [`Conv2d::with_outputs`].
+    pub fn with_outputs(self, c_out: usize) -> Result<Self, GeometryError> {
+        let conv = self.conv.with_outputs(c_out)?;
+        Ok(Self { conv, pool: Pool2d { c: c_out, ..self.pool }, ..self })
     }
 
     /// The convolution.
@@ -84,13 +87,17 @@ impl ConvPool2d {
     ) {
         self.check(block, w.len(), x.len(), y.len(), tape.len(), scratch.len());
         assert!(b.is_none_or(|b| b.len() == self.conv.c_out), "conv and pool: length of the bias");
+        if block.is_empty() {
+            return;
+        }
         T::conv_pool_forward(Forward { chain: *self, block, w, b, x, y, tape, scratch });
     }
 
-    /// Backward. Adds to `dw` and `db` and overwrites `dx`, that of the input channels that are named with it, where they are wanted.
+    /// Backward. Adds to `dw` and `db` and overwrites `dx`, that of the input channels that are named with it, where they are wanted; `db`
+    /// is made with `dw` alone.
     ///
     /// # Panics
-    /// If there are not such channels, or a slice has not the length its shape says.
+    /// If there are not such channels, a slice has not the length its shape says, or `db` is wanted without `dw`.
     #[track_caller]
     pub fn backward<T: Scalar>(
         &self,
@@ -110,6 +117,10 @@ impl ConvPool2d {
             self.conv.check_dx("conv and pool", inputs, block, dx.len());
         }
         assert!(db.as_ref().is_none_or(|db| db.len() == self.conv.c_out), "conv and pool: length of db");
+        assert!(dw.is_some() || db.is_none(), "conv and pool: db is made with dw, and not without");
+        if block.is_empty() {
+            return;
+        }
         T::conv_pool_backward(Backward { chain: *self, block, w, x, tape, dy, dx, dw, db, scratch });
     }
 

@@ -22,7 +22,7 @@ pub(super) fn suits(dense: &Dense, block: Block) -> bool {
 
 /// Scratch of [`Forward::rows`].
 pub(super) fn rows_len(dense: &Dense, samples: usize) -> usize {
-    if samples > 1 { samples * dense.outputs.min(MOST_SUMS) * LANES } else { 0 }
+    if samples > 1 { Block::single(samples).len(dense.outputs.min(MOST_SUMS) * LANES) } else { 0 }
 }
 
 /// Scratch of [`Forward::few`] and [`BackwardInput::few`].

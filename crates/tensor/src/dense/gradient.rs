@@ -22,8 +22,12 @@ pub struct Kept<'a, T> {
 
 impl<'a, T> Kept<'a, T> {
     /// The samples of `block` in a buffer with the [length](Dense::kept_len) for `largest`.
+    ///
+    /// # Panics
+    /// If `largest` has more samples than memory can hold.
+    #[track_caller]
     pub fn new(block: Block, largest: Block, numbers: &'a [T]) -> Self {
-        Self { block, room: largest.tiles() * largest.lanes(), numbers, rows: None }
+        Self { block, room: largest.len(1), numbers, rows: None }
     }
 
     /// The same with x as rows, where only dy was kept.
@@ -153,7 +157,7 @@ impl<T: Scalar> Kernel<T> for MoveRows<'_, T> {
     fn run<V: Vector<Elem = T>>(self) {
         let Self { dense, rows, kept, rate, w, b } = self;
         let (inputs, first) = (dense.inputs, rows.start);
-        let samples: usize = kept.iter().map(|kept| kept.block.samples()).sum();
+        let samples = kept.iter().fold(0usize, |sum, kept| sum.saturating_add(kept.block.samples()));
         if samples == 1
             && let [kept] = kept
             && kept.room == 1
@@ -217,11 +221,13 @@ impl Dense {
     ) -> [V::Elem; LANES] {
         let mut all = [V::Elem::ZERO; LANES];
         let columns = |kept: &Kept<'a, V::Elem>| {
+            // Where nothing was kept there may be no room, and columns of no length.
             let (room, samples) = (kept.room, kept.block.samples());
-            let columns = kept.dy(self.inputs)[first * room..].chunks_exact(room).take(count);
+            let columns = kept.dy(self.inputs)[first * room..].chunks_exact(room.max(1)).take(count);
             columns.map(move |column| &column[..samples]).enumerate()
         };
-        if kept.first().is_some_and(|kept| kept.block.lanes() == 1) {
+        let first_kept = kept.iter().find(|kept| !kept.block.is_empty());
+        if first_kept.is_some_and(|kept| kept.block.lanes() == 1) {
             for (o, column) in kept.iter().flat_map(columns) {
                 all[o] = column.iter().fold(all[o], |sum, &d| sum + d);
             }
@@ -488,7 +494,7 @@ impl<T: Scalar> Tile<T> for OuterProducts<'_, T> {
                 let mut b = [x; C];
                 for c in 0..C {
                     let i = i + c * V::LANES;
-                    b[c] = x.add(i / LANES * sixteen + i % LANES);
+                    b[c] = x.wrapping_add(i / LANES * sixteen + i % LANES);
                 }
                 let (dy, room, k) = (kept.dy(inputs).as_ptr(), kept.room, kept.block.samples());
                 if far {

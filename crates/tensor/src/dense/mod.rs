@@ -4,7 +4,7 @@ mod few;
 pub(crate) mod gradient;
 
 use crate::block::{pack_features, vector_parts};
-use crate::error::checked_product;
+use crate::error::{MAX_ELEMENTS, check_product};
 use crate::micro::{Tile, best_shape, cost, cover, product};
 use crate::simd::{Kernel, Vector};
 use crate::{Block, GeometryError, Input, LANES, Scalar, Tiles};
@@ -18,17 +18,16 @@ const PANEL: usize = 24;
 /// The sizes of a dense layer and its kernels: `y = W x + b`, `W` is `[outputs, inputs]`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Dense {
-    /// Features in.
-    pub inputs: usize,
-    /// Features out.
-    pub outputs: usize,
+    // Kernels rely on what `new` checked: nobody outside can change it.
+    pub(crate) inputs: usize,
+    pub(crate) outputs: usize,
 }
 
 impl Dense {
     /// Checks the sizes.
     ///
     /// # Errors
-    /// A zero size, or more than 2^28 weights.
+    /// A zero size, or more than 2^28 weights (2^24 where an address has 32 bits).
     pub fn new(inputs: usize, outputs: usize) -> Result<Self, GeometryError> {
         const NAME: &str = "dense";
         for (what, size) in [("inputs", inputs), ("outputs", outputs)] {
@@ -36,8 +35,26 @@ impl Dense {
                 return Err(GeometryError::Zero { kernel: NAME, what });
             }
         }
-        checked_product(NAME, "the weight", &[outputs, inputs])?;
+        check_product(NAME, "the weight", &[outputs, inputs], MAX_ELEMENTS)?;
         Ok(Self { inputs, outputs })
+    }
+
+    /// The same layer with some of its outputs alone.
+    ///
+    /// # Errors
+    /// No output, or so many that there are too many weights: as [`Dense::new`].
+    pub fn with_outputs(self, outputs: usize) -> Result<Self, GeometryError> {
+        Self::new(self.inputs, outputs)
+    }
+
+    /// Features in.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// Features out.
+    pub fn outputs(&self) -> usize {
+        self.outputs
     }
 
     /// Whether [rows](Input::Rows) may be taken that lie so many numbers apart. They are laid out as tiles some inputs at a time, in the
@@ -80,11 +97,14 @@ impl Dense {
         self.check_weight(w.len());
         self.check_input(block, x);
         if let Input::Rows(_) = x {
-            Self::check_scratch(row_chunk(self.inputs, block.tiles()) * block.len(1), scratch.len());
+            Self::check_scratch(block.len(row_chunk(self.inputs, block.tiles())), scratch.len());
         }
         Self::check_scratch(self.sums_len(block), scratch.len());
         assert!(b.is_none_or(|b| b.len() == self.outputs), "dense: bias must hold {} numbers", self.outputs);
         let y_features = y.features_apart(block, self.outputs);
+        if block.is_empty() {
+            return;
+        }
         T::dense_forward(Forward { dense: *self, block, w, b, x, y, y_features, scratch });
     }
 
@@ -108,6 +128,9 @@ impl Dense {
         self.check_weight(w.len());
         Self::check_scratch(self.panel_len(block), scratch.len());
         let dx_features = dx.features_apart(block, inputs.len());
+        if block.is_empty() || inputs.is_empty() {
+            return;
+        }
         T::dense_backward_input(BackwardInput {
             dense: *self,
             inputs,
@@ -150,7 +173,7 @@ impl Dense {
 
     /// Numbers that [`keep`](Self::keep) fills for a block, or for several that make up such a one, if its x are rows or not.
     pub fn kept_len(&self, block: Block, of_rows: bool) -> usize {
-        block.tiles() * block.lanes() * self.kept_features(of_rows)
+        block.len(self.kept_features(of_rows))
     }
 
     /// Keeps the operands of the parameter gradient of a block, for [`move_rows`](Self::move_rows): they become the samples
@@ -165,8 +188,14 @@ impl Dense {
     pub fn keep<T: Scalar>(&self, block: Block, x: Input<'_, T>, dy: &[T], first: usize, kept: &mut [T]) {
         self.check_input(block, x);
         assert_eq!(dy.len(), block.len(self.outputs), "dense: length of dy for {block:?}");
-        let room = kept.len() / self.kept_features(matches!(x, Input::Rows(_)));
-        assert!(first + block.tiles() * block.lanes() <= room, "dense: {block:?} from {first} on of {room}");
+        let features = self.kept_features(matches!(x, Input::Rows(_)));
+        let room = kept.len() / features;
+        assert_eq!(kept.len(), room * features, "dense: {features} numbers are kept of each sample");
+        let end = first.checked_add(block.len(1));
+        assert!(end.is_some_and(|end| end <= room), "dense: {block:?} from {first} on of {room}");
+        if block.is_empty() {
+            return;
+        }
         T::dense_keep(Keep { dense: *self, block, x, dy, first, room, kept });
     }
 
@@ -191,10 +220,13 @@ impl Dense {
         for Kept { block, room, numbers, rows } in kept {
             assert!(block.samples() <= *room, "dense: {block:?} in a buffer for {room}");
             let features = self.kept_features(rows.is_some());
-            assert_eq!(numbers.len(), room * features, "dense: length of what was kept");
+            assert_eq!(Some(numbers.len()), room.checked_mul(features), "dense: length of what was kept");
             if let Some(rows) = rows {
                 self.check_input(*block, Input::Rows(*rows));
             }
+        }
+        if kept.iter().all(|kept| kept.block.is_empty()) {
+            return;
         }
         T::dense_move_rows(MoveRows { dense: *self, rows, kept, rate, w, b });
     }

@@ -54,6 +54,9 @@ const CENTRE: usize = 5;
 /// Channels from which on the transforms are paid for.
 const CHANNELS: usize = 16;
 
+/// The tiles of a band are a multiple of this.
+const SIXES: usize = 6;
+
 /// Numbers of a band, `V` and `M` together: about the second cache.
 const BAND: usize = 128 << 10;
 
@@ -65,8 +68,8 @@ pub(crate) fn suits(conv: &Conv2d) -> bool {
 /// Scratch that each of the three passes may use.
 pub(crate) fn scratch_len(conv: &Conv2d) -> usize {
     let (x, y) = images(conv);
-    let forward = Bands::new(y, x, y).len();
-    let backward = Bands::new(x, x, y).len();
+    let forward = Bands::most_len(y, x, y);
+    let backward = Bands::most_len(x, x, y);
     let weights = TAPS * x.pitch() * y.pitch();
     let kernels = PLACES * (x.pitch() * y.pitch() + LANES);
     x.len() + y.len() + kernels + forward.max(backward).max(2 * weights)
@@ -339,7 +342,7 @@ impl Bands {
         let tiles = tiled.rows.div_ceil(2) * per_row;
         let channels = x.pitch() + y.pitch();
         let bands = tiles.div_ceil((BAND / (PLACES * channels)).max(1));
-        let most = tiles.div_ceil(bands).next_multiple_of(6);
+        let most = tiles.div_ceil(bands).next_multiple_of(SIXES);
         let (x_pitch, v_place) = (x.pitch(), most * x.pitch() + LANES);
         Self { tiles, per_row, most, x_pitch, v_place, m_place: most * y.pitch() + LANES }
     }
@@ -348,8 +351,11 @@ impl Bands {
         PLACES * self.v_place
     }
 
-    fn len(&self) -> usize {
-        self.v_len() + PLACES * self.m_place
+    /// Numbers that the bands of these images take at most, and of images with fewer channels, whose bands have more tiles.
+    fn most_len(tiled: Image, x: Image, y: Image) -> usize {
+        let (all, channels) = (Self::new(tiled, x, y).tiles, x.pitch() + y.pitch());
+        let band = (BAND / PLACES + SIXES * channels).min(all.next_multiple_of(SIXES) * channels);
+        PLACES * (band + 2 * LANES)
     }
 
     /// The first tile of each band, and their number.
