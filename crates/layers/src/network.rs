@@ -5,7 +5,7 @@ use crate::exec::{Backward, Lowered};
 use crate::workspace::Workspace;
 use crate::{LayerError, Shape};
 use byhand_tensor::{Block, Scalar, pack, unpack};
-use ndarray::{Array2, ArrayView2, Axis, s};
+use ndarray::{Array2, ArrayView2, Axis};
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -60,8 +60,9 @@ impl NamedParam {
 }
 
 impl<T: Scalar> Network<T> {
-    /// Samples that [`predict`](Self::predict) computes at a time.
-    const PREDICT_AT_ONCE: usize = 64;
+    /// Bytes of activations that a block of evaluated samples may have in any case, and the samples it has at most.
+    const EVAL_BYTES: usize = 512 << 10;
+    const EVAL_SAMPLES: usize = 16;
 
     /// A network of these layers, first to last.
     ///
@@ -185,7 +186,20 @@ impl<T: Scalar> Network<T> {
         self.lowered.backward(pass, theta, backward, ws);
     }
 
-    /// The outputs `[samples, classes]` for inputs `[samples, features]`, in evaluation mode. A convenience: it allocates.
+    /// The samples that are evaluated or predicted at a time, of however many there are: always one after the other, never as tiles.
+    ///
+    /// Whatever the neighbours, each number is then summed in one order, and what a network says about a sample has the same bits alone
+    /// and among any others. (Of tiles dense layers sum in another order, and of few samples in yet another.) A block's activations stay
+    /// in a core's cache, or take no more room than the weights, which are read once a block.
+    pub fn eval_block(&self) -> Block {
+        let (activations, ..) = self.lowered.memory(Block::single(1));
+        let sample: usize = activations.iter().sum();
+        let room = (Self::EVAL_BYTES / size_of::<T>()).max(self.param_len());
+        Block::single((room / sample).clamp(1, Self::EVAL_SAMPLES))
+    }
+
+    /// The outputs `[samples, classes]` for inputs `[samples, features]`, in evaluation mode. A sample's outputs have the same bits alone
+    /// and among any others: see [`eval_block`](Self::eval_block). A convenience: it allocates.
     ///
     /// # Panics
     /// If `x` has not the network's features, or `theta` not its length.
@@ -198,15 +212,14 @@ impl<T: Scalar> Network<T> {
         if samples == 0 {
             return y;
         }
-        let mut ws = Workspace::new(self, Block::for_samples(samples.min(Self::PREDICT_AT_ONCE)));
-        for (index, x) in x.axis_chunks_iter(Axis(0), Self::PREDICT_AT_ONCE).enumerate() {
-            let first = index * Self::PREDICT_AT_ONCE;
-            let block =
-                if ws.block().lanes() == 1 { Block::single(x.nrows()) } else { Block::tiled(x.nrows()) };
+        let at_once = self.eval_block().samples().min(samples);
+        let mut ws = Workspace::new(self, Block::single(at_once));
+        for (x, mut y) in x.axis_chunks_iter(Axis(0), at_once).zip(y.axis_chunks_iter_mut(Axis(0), at_once)) {
+            let block = Block::single(x.nrows());
             ws.set_block(block);
             pack(x, block, ws.input_mut());
             self.forward(&Pass::eval(block), theta, &mut ws);
-            y.slice_mut(s![first..first + x.nrows(), ..]).assign(&unpack(block, self.classes(), ws.output()));
+            y.assign(&unpack(block, self.classes(), ws.output()));
         }
         y
     }

@@ -1,9 +1,9 @@
 //! The named networks: their sizes, and that each runs.
 
-use byhand_layers::Network;
-use byhand_layers::init::init_network;
-use byhand_models::{MODELS, NamedModel, find, registry};
-use ndarray::Array2;
+use byhand_layers::init::{Init, init_network};
+use byhand_layers::{Isa, Network, Shape};
+use byhand_models::{MODELS, NamedModel, Spec, find, registry};
+use ndarray::{Array2, s};
 
 #[test]
 fn the_tables_of_the_documentation_are_those_of_the_networks() {
@@ -42,6 +42,33 @@ fn every_model_runs_for_any_number_of_classes() {
             assert_eq!(logits.dim(), (3, classes), "{}", model.name);
             assert!(logits.iter().all(|z| z.is_finite()), "{}", model.name);
             assert_ne!(logits.row(0), logits.row(1), "{}: two images, one answer", model.name);
+        }
+    }
+}
+
+/// Large images are convolved by Winograd's filtering, small ones directly; dense layers have kernels of their own for one sample, for
+/// few and for many.
+#[test]
+fn what_a_network_says_about_an_image_does_not_depend_on_the_others() {
+    let large: Spec =
+        "conv(32,3,pad=1) relu pool(2) conv(64,3,pad=1) relu pool(2) conv(64,3,pad=1) relu pool(2) dense(10)"
+            .parse()
+            .unwrap();
+    let named = ["lenet", "cnn", "cnn-3x3", "mlp", "dnn"].map(|name| find(name).unwrap().network::<f32>());
+    for network in named.into_iter().chain([large.build(Shape::new(3, 64, 64)).unwrap()]) {
+        let theta = init_network(&network, Init::HeNormal, 7);
+        let features = network.input().features();
+        let x = Array2::from_shape_fn((33, features), |(i, j)| ((i * 131 + j * 71) % 97) as f32 / 96.0);
+        for isa in Isa::available() {
+            isa.with(|| {
+                let all = network.predict(&theta, x.view());
+                for samples in [1, 2, 3, 4, 5, 16, 17] {
+                    let some = network.predict(&theta, x.slice(s![..samples, ..]));
+                    assert_eq!(some, all.slice(s![..samples, ..]), "{samples} images on {isa}");
+                }
+                let reversed = network.predict(&theta, x.slice(s![..;-1, ..]));
+                assert_eq!(reversed.slice(s![..;-1, ..]), all, "in reverse on {isa}");
+            });
         }
     }
 }

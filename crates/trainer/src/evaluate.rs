@@ -4,14 +4,14 @@ use std::sync::Mutex;
 
 use byhand_datasets::Dataset;
 use byhand_layers::loss::{Labels, Loss};
-use byhand_layers::{Network, Pass, Shape};
+use byhand_layers::{Block, Network, Pass, Shape};
 
 use crate::error::TrainerError;
 use crate::metrics::{Confusion, argmax};
 use crate::objective::Objective;
 use crate::step::crew::Crew;
 use crate::step::worker::{Worker, lock};
-use crate::step::{ImageBatch, Preprocess, Shards, shards_of};
+use crate::step::{ImageBatch, Preprocess};
 
 /// How good a network is on a data set.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,22 +59,22 @@ pub fn evaluate(
 #[derive(Debug)]
 pub(crate) struct Evaluator {
     loss: Box<dyn Loss<f32>>,
-    plan: Shards,
+    /// Samples that a thread takes at a time.
     chunk: usize,
     workers: Vec<Mutex<EvaluationWorker>>,
 }
 
 impl Evaluator {
     pub(crate) fn new(network: &Network<f32>, objective: Objective, threads: usize) -> Evaluator {
-        let plan = shards_of(network.lowered(), network.flops(), CHUNK, 0);
-        let chunk = plan.largest_block().samples().min(CHUNK);
+        let block = network.eval_block();
         let worker = || {
             Mutex::new(EvaluationWorker {
-                worker: Worker::new(network.lowered(), plan.block(chunk)),
+                worker: Worker::new(network.lowered(), block),
                 confusion: Confusion::new(network.classes()),
             })
         };
-        Evaluator { loss: objective.loss(), plan, chunk, workers: (0..threads).map(|_| worker()).collect() }
+        let workers = (0..threads).map(|_| worker()).collect();
+        Evaluator { loss: objective.loss(), chunk: block.samples(), workers }
     }
 
     /// Evaluates inside the crew.
@@ -94,27 +94,18 @@ impl Evaluator {
         let evaluate = |chunk: usize, loss: &mut f64| {
             let start = chunk * self.chunk;
             let samples = start..(start + self.chunk).min(dataset.len());
-            let block = self.plan.block(samples.len());
+            let block = Block::single(samples.len());
             let batch = ImageBatch::new(dataset, &order, *preprocess);
             let mut guard = lock(&self.workers[crew.thread() % self.workers.len()]);
-            let EvaluationWorker { worker: Worker { workspace, reader, room }, confusion } = &mut *guard;
-            let (chain, features, classes) =
-                (network.lowered(), network.input().features(), network.classes());
+            let EvaluationWorker { worker: Worker { workspace, reader, .. }, confusion } = &mut *guard;
             workspace.set_block(block);
-            let mut rows = None;
-            if chain.takes_rows(features) {
-                rows = Some(reader.rows(&batch, samples.clone(), features, room));
-            } else {
-                reader.fill(&batch, samples.clone(), block, workspace.input_mut());
-            }
-            chain.forward(&Pass::eval(block), theta, rows, workspace);
-            let labels = reader.labels(&batch, samples.clone());
+            reader.fill(&batch, samples.clone(), block, workspace.input_mut());
+            network.forward(&Pass::eval(block), theta, workspace);
+            let labels = reader.labels(&batch, samples);
             let (logits, dlogits) = workspace.output_and_grad_mut();
             *loss = self.loss.value_and_gradient(block, logits, Labels(labels).into(), 1.0, dlogits).loss;
-            for sample in 0..samples.len() {
-                let first = block.index(classes, sample, 0);
-                let row = logits[first..].iter().step_by(block.lanes()).take(classes);
-                confusion.count(usize::from(labels[sample]), argmax(row));
+            for (logits, &label) in logits.chunks_exact(network.classes()).zip(labels) {
+                confusion.count(usize::from(label), argmax(logits));
             }
         };
         crew.call(self.workers.len() - 1, 0);
@@ -150,9 +141,6 @@ pub(crate) fn check_data(
     }
     Ok(())
 }
-
-/// Samples of a chunk, at most.
-const CHUNK: usize = 64;
 
 #[derive(Debug)]
 struct EvaluationWorker {

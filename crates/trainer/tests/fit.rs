@@ -166,27 +166,27 @@ fn observers_are_told_in_order_and_stop() {
 
 #[test]
 fn evaluation_equals_a_naive_one() {
-    let network = cnn();
-    let theta = theta(&network);
     let preprocess = Preprocess { normalize: Normalize::centered(), crop: None };
     let objective = FitConfig::default().objective;
-    let found = evaluate(&network, &theta, test(), &preprocess, objective, 2).unwrap();
-
     let images = test().images();
     let x = Array2::from_shape_fn((test().len(), 784), |(i, f)| {
         f32::from(images[[i, f / 28, f % 28]]) * (1.0 / 255.0) - 0.5
     });
-    let logits = network.predict(&theta, x.view());
-    let (mut loss, mut counts) = (0.0, Array2::<u64>::zeros((10, 10)));
-    for (row, &label) in logits.rows().into_iter().zip(test().labels()) {
-        let sum: f64 = row.iter().map(|&z| f64::from(z).exp()).sum();
-        loss += sum.ln() - f64::from(row[usize::from(label)]);
-        counts[[usize::from(label), argmax(row.iter())]] += 1;
+    for network in [cnn(), mlp()] {
+        let theta = theta(&network);
+        let found = evaluate(&network, &theta, test(), &preprocess, objective, 2).unwrap();
+        let logits = network.predict(&theta, x.view());
+        let (mut loss, mut counts) = (0.0, Array2::<u64>::zeros((10, 10)));
+        for (row, &label) in logits.rows().into_iter().zip(test().labels()) {
+            let sum: f64 = row.iter().map(|&z| f64::from(z).exp()).sum();
+            loss += sum.ln() - f64::from(row[usize::from(label)]);
+            counts[[usize::from(label), argmax(row.iter())]] += 1;
+        }
+        loss /= test().len() as f64;
+        assert_eq!(found.samples, 500);
+        assert_eq!(found.confusion.counts(), counts);
+        assert!((found.loss - loss).abs() < 1e-5 * loss, "{} and {loss}", found.loss);
     }
-    loss /= test().len() as f64;
-    assert_eq!(found.samples, 500);
-    assert_eq!(found.confusion.counts(), counts);
-    assert!((found.loss - loss).abs() < 1e-5 * loss, "{} and {loss}", found.loss);
 }
 
 #[test]

@@ -176,7 +176,7 @@ impl fmt::Display for Plan {
 
 /// The cuts of a chain for minibatches of up to `batch_size`, if a sample's work is so many FLOPs and each shard has
 /// a gradient of `merged` parameters.
-pub(crate) fn shards_of(chain: &Lowered<f32>, flops: u64, batch_size: usize, merged: usize) -> Shards {
+fn shards_of(chain: &Lowered<f32>, flops: u64, batch_size: usize, merged: usize) -> Shards {
     Shards::new(batch_size, flops, chain.param_len(), merged, sample_bytes(chain), chain.is_flat())
 }
 
