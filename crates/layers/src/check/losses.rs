@@ -44,7 +44,7 @@ const SCALE: f64 = 1.0 / 64.0;
 struct Case {
     logits: Vec<f64>,
     labels: Vec<u8>,
-    /// One-hot rows for even samples, distributions for odd ones.
+    /// One-hot rows for even samples, weights of any sum for odd ones.
     soft: Vec<f64>,
 }
 
@@ -54,9 +54,7 @@ impl Case {
         let labels: Vec<u8> = (0..samples).map(|_| (rng.next_u32() as usize % classes) as u8).collect();
         let mut soft = one_hot(&labels, classes);
         for row in soft.chunks_mut(classes).skip(1).step_by(2) {
-            let weights: Vec<f64> = uniform(classes, rng).iter().map(|weight| weight.abs()).collect();
-            let sum: f64 = weights.iter().sum();
-            row.iter_mut().zip(&weights).for_each(|(row, weight)| *row = weight / sum);
+            row.iter_mut().zip(uniform(classes, rng)).for_each(|(row, weight)| *row = weight.abs());
         }
         Self { logits, labels, soft }
     }

@@ -14,7 +14,8 @@ use std::ops::{AddAssign, Range};
 #[derive(Clone, Copy, Debug)]
 pub struct Labels<'a>(pub &'a [u8]);
 
-/// One row `[classes]` for each live sample of a block, each row non-negative with sum 1: one-hot, or a distribution.
+/// One row `[classes]` of weights for each live sample of a block: one-hot, or a distribution. Losses keep to their formula whatever
+/// the rows' sums.
 #[derive(Clone, Copy, Debug)]
 pub struct OneHot<'a, T>(pub &'a [T]);
 
@@ -114,6 +115,16 @@ impl<T: Scalar> Target<'_, T> {
             Self::Labels(Labels(labels)) if usize::from(labels[sample]) == class => T::ONE,
             Self::Labels(_) => T::ZERO,
             Self::OneHot(OneHot(rows)) => rows[sample * classes + class],
+        }
+    }
+
+    /// The sum of the row of `sample`.
+    fn total(&self, sample: usize, classes: usize) -> f64 {
+        match self {
+            Self::Labels(_) => 1.0,
+            Self::OneHot(OneHot(rows)) => {
+                rows[sample * classes..][..classes].iter().fold(0.0, |sum, q| sum + q.to_f64())
+            }
         }
     }
 

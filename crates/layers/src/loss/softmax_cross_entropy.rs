@@ -9,8 +9,8 @@ use byhand_tensor::{Block, Scalar, softmax};
 /// `p_j = e^z_j / sum over k of e^z_k`, `loss = - sum over j of q_j * ln(p_j)`, where `q` is the target's row; with label
 /// smoothing `s` the row is `(1 - s) * q + s / C` for `C` classes.
 ///
-/// It is computed as `loss = sum over j of q_j * (m - z_j) - ln(p_max)`, with `m = max z` and `p_max`, the probability at the
-/// maximum, at least `1/C`: nothing overflows, and no logarithm is taken of a probability that rounded to zero. The
+/// It is computed as `loss = sum over j of q_j * (m - z_j) - Q * ln(p_max)`, with `Q` the sum of the `q_j`, `m = max z` and `p_max`, the
+/// probability at the maximum, at least `1/C`: nothing overflows, and no logarithm is taken of a probability that rounded to zero. The
 /// differences `m - z_j` are taken in f64, so the loss is finite for all finite f32 logits.
 ///
 /// # Shapes
@@ -18,7 +18,7 @@ use byhand_tensor::{Block, Scalar, softmax};
 ///
 /// # Backward
 /// ```text
-/// dz_j = scale * (p_j - q_j)
+/// dz_j = scale * (Q * p_j - q_j)        Q = sum over j of q_j, 1 for a label or a distribution
 /// ```
 ///
 /// # Memory
@@ -63,7 +63,13 @@ impl<T: Scalar> Loss<T> for SoftmaxCrossEntropy {
                 let sample = tile * block.lanes() + lane;
                 let at = |class| block.index(classes, sample, class);
                 let m = logits[at(best)].to_f64();
-                let mut loss = -dlogits[at(best)].ln().to_f64();
+                // Exactly 1 where the row sums to 1.
+                let total =
+                    (1.0 - self.label_smoothing) * target.total(sample, classes) + self.label_smoothing;
+                let mut loss = -total * dlogits[at(best)].ln().to_f64();
+                if total != 1.0 {
+                    (0..classes).for_each(|class| dlogits[at(class)] *= T::from_f64(total));
+                }
                 let smooth = spread != T::ZERO;
                 for class in if smooth { 0..classes } else { target.support(sample, classes) } {
                     let q = keep * target.at(sample, class, classes) + spread;
@@ -122,6 +128,25 @@ mod tests {
         assert_eq!(loss([3e38, -3e38], 0), 0.0);
         assert_eq!(loss([1000.0, 0.0], 1), 1000.0);
         assert!(loss([f32::NAN, 0.0], 1).is_nan() && loss([0.0, f32::NAN], 0).is_nan());
+    }
+
+    #[test]
+    fn rows_of_any_sum_have_the_loss_of_the_formula() {
+        let (z, q) = ([0.5f64, -1.0, 2.0], [2.0, 0.5, 0.0]);
+        let sum: f64 = z.iter().map(|z| z.exp()).sum();
+        let p = z.map(|z| z.exp() / sum);
+        for (label_smoothing, q) in [(0.0, q), (0.1, q.map(|q| 0.9 * q + 0.1 / 3.0))] {
+            let (mut dz, loss) = ([0.0; 3], SoftmaxCrossEntropy { label_smoothing });
+            let target = OneHot(&[2.0, 0.5, 0.0]).into();
+            let stats = loss.value_and_gradient(Block::single(1), &z, target, 0.25, &mut dz);
+            let total: f64 = q.iter().sum();
+            let expected: f64 = q.iter().zip(p).map(|(q, p)| -q * p.ln()).sum();
+            assert!((stats.loss - expected).abs() < 1e-14, "{} against {expected}", stats.loss);
+            for ((dz, q), p) in dz.iter().zip(q).zip(p) {
+                let expected = 0.25 * (total * p - q);
+                assert!((dz - expected).abs() < 1e-15, "{dz} against {expected}");
+            }
+        }
     }
 
     #[test]
