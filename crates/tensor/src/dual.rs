@@ -85,6 +85,7 @@ impl MulAssign for Dual {
 impl Scalar for Dual {
     const ZERO: Self = Self { value: 0.0, slope: 0.0 };
     const ONE: Self = Self { value: 1.0, slope: 0.0 };
+    const UNIT: f64 = f64::UNIT;
 
     fn from_f64(value: f64) -> Self {
         Self { value, slope: 0.0 }

@@ -34,6 +34,8 @@ pub trait Scalar:
     const ZERO: Self;
     /// 1.
     const ONE: Self;
+    /// Unit roundoff: the largest relative error of a rounding.
+    const UNIT: f64;
 
     /// The nearest number of this type.
     fn from_f64(value: f64) -> Self;
@@ -118,6 +120,7 @@ kernels! {
 impl Scalar for f32 {
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
+    const UNIT: f64 = f32::EPSILON as f64 / 2.0;
 
     #[inline(always)]
     fn from_f64(value: f64) -> Self {
@@ -163,6 +166,7 @@ impl Scalar for f32 {
 impl Scalar for f64 {
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
+    const UNIT: f64 = f64::EPSILON / 2.0;
 
     #[inline(always)]
     fn from_f64(value: f64) -> Self {

@@ -444,6 +444,59 @@ fn scratch_does_not_grow_with_a_stride() {
     }
 }
 
+/// A gradient that is a sum of zeros alone is 0, not a rounding error: of channels without a pixel, of outputs without a gradient, and of
+/// taps whose pixels and outputs are never both there.
+#[test]
+fn gradients_of_nothing_are_zero() {
+    let shapes = [
+        // By Winograd's filtering, where samples are single: tiles that stick out, every padding, more tiles than a band has.
+        ([17, 5, 7], 18, [3, 3], [1, 1], [1, 1]),
+        ([16, 8, 8], 16, [3, 3], [1, 1], [0, 0]),
+        ([20, 6, 3], 17, [3, 3], [1, 1], [2, 1]),
+        ([16, 1, 1], 16, [3, 3], [1, 1], [2, 2]),
+        ([32, 28, 28], 32, [3, 3], [1, 1], [1, 1]),
+        // Directly: a first layer, strides, a kernel of one.
+        ([1, 12, 17], 5, [5, 5], [1, 1], [0, 0]),
+        ([3, 9, 13], 4, [2, 3], [3, 2], [1, 0]),
+        ([17, 2, 3], 18, [1, 1], [1, 1], [0, 0]),
+    ];
+    for (input, c_out, kernel, stride, pad) in shapes {
+        let conv = Conv2d::new(input, c_out, kernel, stride, pad).unwrap();
+        for block in [1, 3].map(Block::single).into_iter().chain([3, 7, 17].map(Block::tiled)) {
+            let rng = &mut ChaCha8Rng::seed_from_u64(11);
+            let (pixels, places) = (input[1] * input[2], conv.outputs() / c_out);
+            // Channel 0 has nothing, channel 1 one place in one sample, the others some of very different sizes.
+            let mut sparse = |channels: usize, plane: usize| -> Vec<f32> {
+                let mut all = vec![0.0; block.samples() * channels * plane];
+                for (i, value) in all.iter_mut().enumerate() {
+                    let (channel, some) =
+                        (i / plane % channels, rng.random_range(0..8 * block.samples()) == 0);
+                    if i == plane + plane / 2 || (some && (channel > 1 || channels == 1)) {
+                        *value = rng.random_range(-1.0f32..1.0) * 10.0f32.powi(rng.random_range(-3..3));
+                    }
+                }
+                all
+            };
+            let (x, dy) = (sparse(input[0], pixels), sparse(c_out, places));
+            let exact = |values: &[f32]| -> Vec<f64> { values.iter().copied().map(f64::from).collect() };
+            let mut want = vec![0.0; conv.weight_len()];
+            reference::conv2d_backward_params(&conv, &exact(&x), &exact(&dy), &mut want, None);
+            let zeros = want.iter().filter(|dw| **dw == 0.0).count();
+            assert!(zeros > 0 && zeros < want.len(), "{conv:?}: {zeros} of {} are zero", want.len());
+            let (x, dy) = (packed(block, conv.inputs(), &x), packed_gradient(block, conv.outputs(), &dy));
+            for isa in Isa::available() {
+                let mut dw = vec![0.0; want.len()];
+                let mut scratch = vec![f32::NAN; conv.scratch_len(block)];
+                isa.with(|| conv.backward_params(block, &x, &dy, &mut dw, None, &mut scratch));
+                for (i, (dw, want)) in dw.iter().zip(&want).enumerate().filter(|(_, (_, want))| **want == 0.0)
+                {
+                    assert_eq!(f64::from(*dw), *want, "dw[{i}] of {conv:?}, {block:?}, {isa}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn winograd_lets_nan_travel() {
     let conv = Conv2d::new([16, 5, 7], 16, [3, 3], [1, 1], [1, 1]).unwrap();

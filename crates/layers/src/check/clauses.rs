@@ -8,12 +8,13 @@ use super::run::{
 use super::{Checked, Options, gradients};
 use crate::contract::{Describe, Kind, Layer, Mode, Pass};
 use byhand_tensor::{Block, Isa, Scalar};
+use rand::Rng;
 
 /// One clause's check.
 type Check<L> = fn(&L, &Options, &mut Report);
 
 /// Every clause of a layer with its check.
-pub(super) fn all<L: Checked + ?Sized>() -> [(Clause, Check<L>); 15] {
+pub(super) fn all<L: Checked + ?Sized>() -> [(Clause, Check<L>); 16] {
     [
         (Clause::Lengths, lengths),
         (Clause::Overwrite, overwrite),
@@ -27,6 +28,7 @@ pub(super) fn all<L: Checked + ?Sized>() -> [(Clause, Check<L>); 15] {
         (Clause::FourPointDifference, gradients::four_point_difference),
         (Clause::DualNumbers, gradients::dual_numbers),
         (Clause::Oracle, gradients::oracle),
+        (Clause::Zeros, zeros),
         (Clause::Convention, convention),
         (Clause::NanTravels, nan_travels),
         (Clause::EqualBits, equal_bits),
@@ -341,6 +343,34 @@ fn same_in_all_layouts<T: Scalar, L: Layer<T> + ?Sized>(
             }
         }
     }
+}
+
+/// With few pixels and few gradients, so that many products have a factor of 0 and some sums no other.
+fn zeros<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report) {
+    let (inputs, clause) = (layer.input().features(), Clause::Zeros);
+    each(options, |isa, block| {
+        let rng = &mut rng(options.seed + 15);
+        let mut data = reals(layer, block.samples(), rng);
+        for (values, one_in) in [(&mut data.x, 4), (&mut data.dy, 8 * block.samples())] {
+            values
+                .iter_mut()
+                .filter(|_| !(rng.next_u32() as usize).is_multiple_of(one_in))
+                .for_each(|value| *value = 0.0);
+        }
+        let tiled = Block::tiled(block.samples());
+        let exact: Run<f64> = run(layer, train(tiled), &data);
+        let found: Run<f32> = run(layer, train(block), &data);
+        for (what, exact, found) in [
+            ("dx", rows(tiled, inputs, &exact.dx), rows(block, inputs, &found.dx)),
+            ("dtheta", exact.dtheta, numbers_of(&found.dtheta)),
+        ] {
+            let lost = (0..exact.len()).find(|&i| exact[i] == 0.0 && found[i] != 0.0);
+            report.record(clause, Some(isa), f64::from(u8::from(lost.is_some())), 0.0, || {
+                let i = lost.unwrap_or(0);
+                format!("{what}, {}: expected 0, found {:e} at index {i}", show(block), found[i])
+            });
+        }
+    });
 }
 
 fn convention<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report) {

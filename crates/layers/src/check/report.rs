@@ -32,6 +32,8 @@ pub enum Clause {
     DualNumbers,
     /// f32 against f64, within the a-priori rounding bound.
     Oracle,
+    /// What is exactly 0 in `dx` and `dtheta` in f64 is exactly 0 in f32.
+    Zeros,
     /// At a kink: the derivative of ReLU at 0 is 0; the first of equal maxima gets the gradient.
     Convention,
     /// Among equal maxima no gradient is lost or made: the sum of `dx` is the sum of `dy` on a flat image.
@@ -48,7 +50,7 @@ pub enum Clause {
 
 impl Clause {
     /// The clauses of layers, in the order in which they are checked.
-    pub const OF_LAYERS: [Self; 16] = [
+    pub const OF_LAYERS: [Self; 17] = [
         Self::Lengths,
         Self::Overwrite,
         Self::Accumulate,
@@ -61,6 +63,7 @@ impl Clause {
         Self::FourPointDifference,
         Self::DualNumbers,
         Self::Oracle,
+        Self::Zeros,
         Self::Convention,
         Self::TieSum,
         Self::NanTravels,
@@ -82,6 +85,7 @@ impl Clause {
             Self::FourPointDifference => "four-point difference",
             Self::DualNumbers => "dual numbers",
             Self::Oracle => "oracle",
+            Self::Zeros => "zeros",
             Self::Convention => "convention",
             Self::TieSum => "tie sum",
             Self::NanTravels => "NaN travels",
