@@ -15,6 +15,7 @@ use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::json;
 
 use super::bundle::{BUNDLE, Bundle, PYTORCH, SCRIPT};
+use super::rounding::Allowance;
 use crate::{
     exit::{DIVERGED, coded, must_exist},
     output::Output,
@@ -25,7 +26,7 @@ use crate::{
 pub struct Options {
     /// The folder of the bundle
     dir: PathBuf,
-    /// The largest relative difference of a weight or a loss that counts as agreement
+    /// The largest relative difference of a weight, beyond what rounding explains, or of a loss that counts as agreement
     #[arg(long, value_name = "NUMBER", default_value_t = 1e-3, value_parser = tolerance)]
     tolerance: f64,
     /// Threads, 0 for all cores; the bits are the same for any number
@@ -68,7 +69,8 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
         "{:>6}  {:>12}  {:>12}  {:>18}  in",
         "step", "loss, byhand", "PyTorch", "weight difference"
     ));
-    let mut worst = Worst::default();
+    let mut allowance = Allowance::new(&bundle.network, bundle.optimizer, batch);
+    let (mut raw, mut beyond, mut loss) = (Largest::default(), Largest::default(), Largest::default());
     let mut first_beyond = None;
     for (step, rows) in bundle.order.rows().into_iter().enumerate() {
         let rows = rows.to_vec();
@@ -77,29 +79,33 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
         let stats = trainer
             .step(bundle.setup.lr, &Rows::new(x.view(), &labels))
             .map_err(|diverged| coded(DIVERGED, diverged))?;
-        let (weights, tensor) = theirs.difference(&bundle.network, trainer.theta(), step);
-        let (loss, pytorch) = (stats.loss, theirs.losses[step]);
-        let losses = relative(loss, pytorch, 0.0);
-        worst.add(step + 1, losses, weights, tensor);
-        if !(weights <= options.tolerance && losses <= options.tolerance) {
+        allowance.step(bundle.setup.lr, trainer.optimizer_state().values());
+        let difference = |allowed| theirs.difference(&bundle.network, trainer.theta(), step, allowed);
+        let (weights, tensor) = difference(None);
+        let (unexplained, its_tensor) = difference(Some(allowance.limits()));
+        let (ours, pytorch) = (stats.loss, theirs.losses[step]);
+        let losses = relative((ours - pytorch).abs(), pytorch, 0.0);
+        raw.add(step + 1, weights, tensor);
+        beyond.add(step + 1, unexplained, its_tensor);
+        loss.add(step + 1, losses, "");
+        if !(unexplained <= options.tolerance && losses <= options.tolerance) {
             first_beyond.get_or_insert(step + 1);
         }
         if (step + 1) % every == 0 || step == 0 || step + 1 == steps {
             output
-                .print(format!("{:>6}  {loss:>12.6}  {pytorch:>12.6}  {weights:>18.1e}  {tensor}", step + 1));
+                .print(format!("{:>6}  {ours:>12.6}  {pytorch:>12.6}  {weights:>18.1e}  {tensor}", step + 1));
         }
         output.event(
             "step",
-            json!({"step": step + 1, "loss": loss, "pytorch_loss": pytorch, "weight_difference": weights,
-                "tensor": tensor}),
+            json!({"step": step + 1, "loss": ours, "pytorch_loss": pytorch, "weight_difference": weights,
+                "weight_difference_beyond_rounding": unexplained, "tensor": tensor}),
         );
     }
 
-    let Worst { weights, weights_step, tensor, loss, loss_step } = &worst;
     output.print(format!(
-        "largest relative difference in {steps} steps: of a weight {weights:.1e} ({tensor}, after step {weights_step}), \
-         of a loss {loss:.1e} (step {loss_step}); PyTorch {}, {}",
-        theirs.version, theirs.dtype
+        "largest relative difference in {steps} steps: of a weight {:.1e} ({}, after step {}), {:.1e} beyond what rounding explains, \
+         of a loss {:.1e} (step {}); PyTorch {}, {}",
+        raw.value, raw.tensor, raw.step, beyond.value, loss.value, loss.step, theirs.version, theirs.dtype
     ));
     output.result(json!({
         "model": bundle.setup.model,
@@ -110,11 +116,12 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
         "seed": bundle.setup.seed,
         "steps": steps,
         "batch_size": batch,
-        "largest_weight_difference": weights,
-        "largest_weight_difference_step": weights_step,
-        "largest_weight_difference_tensor": tensor,
-        "largest_loss_difference": loss,
-        "largest_loss_difference_step": loss_step,
+        "largest_weight_difference": raw.value,
+        "largest_weight_difference_step": raw.step,
+        "largest_weight_difference_tensor": raw.tensor,
+        "largest_weight_difference_beyond_rounding": beyond.value,
+        "largest_loss_difference": loss.value,
+        "largest_loss_difference_step": loss.step,
         "tolerance": options.tolerance,
         "first_step_beyond_tolerance": first_beyond,
         "agrees": first_beyond.is_none(),
@@ -124,9 +131,14 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
     }));
     if let Some(step) = first_beyond {
         bail!(
-            "byhand and PyTorch differ: expected at most {:e}, found more from step {step} on, up to {weights:.1e} of a \
-             weight ({tensor}, after step {weights_step}) and {loss:.1e} of a loss (step {loss_step})",
-            options.tolerance
+            "byhand and PyTorch differ: expected at most {:e}, found more from step {step} on, up to {:.1e} of a weight beyond what \
+             rounding explains ({}, after step {}) and {:.1e} of a loss (step {})",
+            options.tolerance,
+            beyond.value,
+            beyond.tensor,
+            beyond.step,
+            loss.value,
+            loss.step
         );
     }
     Ok(())
@@ -143,24 +155,19 @@ fn read(file: &Path, dir: &Path) -> Result<Vec<u8>> {
     })
 }
 
-/// The largest differences of all steps.
+/// The largest difference of all steps.
 #[derive(Default)]
-struct Worst {
-    weights: f64,
-    weights_step: usize,
+struct Largest {
+    value: f64,
+    step: usize,
     tensor: String,
-    loss: f64,
-    loss_step: usize,
 }
 
-impl Worst {
+impl Largest {
     /// Adds a step. NaN is the largest of all.
-    fn add(&mut self, step: usize, loss: f64, weights: f64, tensor: &str) {
-        if step == 1 || larger(weights, self.weights) {
-            (self.weights, self.weights_step, self.tensor) = (weights, step, tensor.to_string());
-        }
-        if step == 1 || larger(loss, self.loss) {
-            (self.loss, self.loss_step) = (loss, step);
+    fn add(&mut self, step: usize, value: f64, tensor: &str) {
+        if step == 1 || larger(value, self.value) {
+            *self = Self { value, step, tensor: tensor.to_string() };
         }
     }
 }
@@ -169,9 +176,9 @@ fn larger(a: f64, b: f64) -> bool {
     a > b || (a.is_nan() && !b.is_nan())
 }
 
-/// |a - b| / max(|b|, typical); 0 for equal numbers, whatever they are.
-fn relative(a: f64, b: f64, typical: f64) -> f64 {
-    if a == b { 0.0 } else { (a - b).abs() / b.abs().max(typical) }
+/// difference / max(|b|, typical); 0 for none, whatever `b` is.
+fn relative(difference: f64, b: f64, typical: f64) -> f64 {
+    if difference == 0.0 { 0.0 } else { difference / b.abs().max(typical) }
 }
 
 /// What PyTorch wrote.
@@ -213,15 +220,23 @@ impl<'a> Theirs<'a> {
         })
     }
 
-    /// The largest relative difference of `theta` from their weights after a step, and in which tensor.
-    fn difference<'n>(&self, network: &'n Network<f32>, theta: &[f32], step: usize) -> (f64, &'n str) {
+    /// The largest relative difference of `theta` from their weights after a step, beyond what is `allowed` each, and in which tensor.
+    fn difference<'n>(
+        &self,
+        network: &'n Network<f32>,
+        theta: &[f32],
+        step: usize,
+        allowed: Option<&[f64]>,
+    ) -> (f64, &'n str) {
         let mut largest = (0.0, "");
         for (param, tensor) in network.params().iter().zip(&self.tensors) {
             let n = param.range.len();
             let theirs = numbers(tensor, step * n..(step + 1) * n);
             let typical = (theirs.iter().map(|value| value * value).sum::<f64>() / n as f64).sqrt();
-            for (&ours, &theirs) in theta[param.range.clone()].iter().zip(&theirs) {
-                let difference = relative(f64::from(ours), theirs, typical);
+            for (i, &theirs) in param.range.clone().zip(&theirs) {
+                let apart = (f64::from(theta[i]) - theirs).abs();
+                let beyond = apart - allowed.map_or(0.0, |allowed| allowed[i]);
+                let difference = relative(if beyond < 0.0 { 0.0 } else { beyond }, theirs, typical);
                 if largest.1.is_empty() || larger(difference, largest.0) {
                     largest = (difference, param.name.as_str());
                 }

@@ -6,6 +6,7 @@
 mod bundle;
 mod compare;
 mod export;
+mod rounding;
 mod script;
 
 use anyhow::Result;
@@ -49,6 +50,8 @@ const EXAMPLES: &str = "Examples:
   byhand parity compare /tmp/adam --tolerance 1e-2 --json
 
 The weight difference of a step is the largest, over all weights, of |ours - theirs| / max(|theirs|, root mean square of \
-their tensor). Code 1 means that it, or the relative difference of a loss, was beyond --tolerance.
+their tensor). Code 1 means that it, or the relative difference of a loss, was beyond --tolerance. Adam divides gradients by \
+their size: where they are no larger than their rounding errors it moves a weight by the learning rate in any direction. \
+What rounding explains is not counted.
 Equal gradients give about 1e-6 in single precision. A sudden jump after many such steps is a kink: two places of a \
 max-pool, or a ReLU and its zero, as near to each other as the difference. A wrong gradient shows from step 1 on.";
