@@ -235,8 +235,12 @@ fn check_source(file: &str, text: &str, findings: &mut Vec<Finding>) {
     if !first.starts_with("//!") && !first.starts_with("#![doc") {
         report(1, OPENING, first);
     }
-    // Tests and benchmarks may count allocations, write files, start threads and print.
-    if file.contains("/tests/") || file.contains("/benches/") || file.starts_with("benches/") {
+    // Tests, examples and benchmarks may count allocations, write files, start threads and print.
+    if file.contains("/tests/")
+        || file.contains("/examples/")
+        || file.contains("/benches/")
+        || file.starts_with("benches/")
+    {
         return;
     }
     let code = blank_tests(&blank_comments_and_strings(text));

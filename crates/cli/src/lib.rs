@@ -18,7 +18,9 @@ use anyhow::Result;
 use byhand_tensor::Isa;
 use clap::{Parser, Subcommand};
 
-use commands::{data, evaluate, gradcheck, parity, predict, seeds, speedrun, summary, throughput, train};
+use commands::{
+    data, evaluate, exercise, gradcheck, parity, predict, seeds, speedrun, summary, throughput, train,
+};
 use output::Output;
 
 /// Trains small-image networks whose every backward pass is written by hand.
@@ -60,6 +62,8 @@ pub enum Command {
     Summary(summary::Options),
     /// Prove every layer's gradients, on every instruction set of this machine
     Gradcheck(gradcheck::Options),
+    /// The exercises of docs/backprop.md: show one, check an answer
+    Exercise(exercise::Options),
     /// Time the training step: images per second, GFLOP/s, percent of the machine's peak
     Throughput(throughput::Options),
     /// The same training in PyTorch, held against ours step by step
@@ -75,7 +79,8 @@ pub enum Command {
 impl Command {
     /// Whether it needs the feature `proofs`, and this build is without it.
     pub fn lacks_proofs(&self) -> bool {
-        !cfg!(feature = "proofs") && matches!(self, Command::Gradcheck(_) | Command::Seeds(_))
+        !cfg!(feature = "proofs")
+            && matches!(self, Command::Exercise(_) | Command::Gradcheck(_) | Command::Seeds(_))
     }
 }
 
@@ -99,6 +104,8 @@ pub fn run(command: &Command, output: &Output) -> Result<()> {
         Command::Predict(options) => predict::run(options, output),
         Command::Summary(options) => summary::run(options, output),
         #[cfg(feature = "proofs")]
+        Command::Exercise(options) => exercise::run(options, output),
+        #[cfg(feature = "proofs")]
         Command::Gradcheck(options) => gradcheck::run(options, output),
         Command::Throughput(options) => throughput::run(options, output),
         Command::Parity(options) => parity::run(options, output),
@@ -107,7 +114,7 @@ pub fn run(command: &Command, output: &Output) -> Result<()> {
         #[cfg(feature = "proofs")]
         Command::Seeds(options) => seeds::run(options, output),
         #[cfg(not(feature = "proofs"))]
-        Command::Gradcheck(_) | Command::Seeds(_) => Err(exit::usage(
+        Command::Exercise(_) | Command::Gradcheck(_) | Command::Seeds(_) => Err(exit::usage(
             "this program was built without the proofs; expected one from `cargo install --path crates/cli --features proofs`",
         )),
     }

@@ -43,7 +43,7 @@ pub fn main<P: CommandFactory + FromArgMatches>(
 }
 
 /// The same command line, whose examples call the program `name`.
-fn called(mut command: clap::Command, name: &str) -> clap::Command {
+pub(crate) fn called(mut command: clap::Command, name: &str) -> clap::Command {
     let renamed = |text: &clap::builder::StyledStr| text.to_string().replace(WRITTEN, &format!("{name} "));
     if let Some(text) = command.get_after_help().map(renamed) {
         command = command.after_help(text);

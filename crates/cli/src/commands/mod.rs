@@ -2,6 +2,7 @@
 
 pub mod data;
 pub mod evaluate;
+pub mod exercise;
 pub mod gradcheck;
 pub mod parity;
 pub mod predict;
