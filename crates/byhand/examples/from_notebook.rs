@@ -3,6 +3,9 @@
 //! `cargo run --release -p byhand --example from_notebook` trains on digits that the program draws; with `mnist` as an argument
 //! on MNIST.
 
+// An example may print.
+#![allow(clippy::print_stdout)]
+
 use std::error::Error;
 use std::path::Path;
 

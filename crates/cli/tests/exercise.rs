@@ -55,7 +55,7 @@ fn result(arguments: &[&str]) -> Value {
     let output = exercise(&[&["--json"], arguments].concat());
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     let lines = String::from_utf8(output.stdout).unwrap();
-    lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).last().unwrap()
+    lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).next_back().unwrap()
 }
 
 fn stderr(output: &Output) -> String {

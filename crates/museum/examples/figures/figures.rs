@@ -189,8 +189,8 @@ pub fn stride_phases() -> String {
         "Seven pixels, three outputs, three taps, stride 2. Even pixels are joined to outputs by taps 0 and 2, odd pixels by tap 1 \
          alone.",
     );
-    let colour = |pixel: usize| if pixel % STRIDE == 0 { BLUE } else { RED };
-    let soft = |pixel: usize| if pixel % STRIDE == 0 { SOFT_BLUE } else { SOFT_RED };
+    let colour = |pixel: usize| if pixel.is_multiple_of(STRIDE) { BLUE } else { RED };
+    let soft = |pixel: usize| if pixel.is_multiple_of(STRIDE) { SOFT_BLUE } else { SOFT_RED };
     let (x_at, y_at) = ([70.0, 182.0], [70.0 + SIDE, 40.0]);
     let output_middle = |j: usize| [y_at[0] + (STRIDE * j) as f64 * SIDE + SIDE / 2.0, y_at[1] + SIDE / 2.0];
     for j in 0..outputs {

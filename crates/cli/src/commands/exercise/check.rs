@@ -144,7 +144,12 @@ fn check_numbers(
         format!("this is what the museum's {} computes: {}", piece.name, piece.wrong_line)
     });
     let (verb, noun) = if wrong.len() == 1 { ("is", "number") } else { ("are", "numbers") };
-    bail!("{} of {} {verb} not right ({noun} {}); hint: {hint}", wrong.len(), expected.len(), wrong.join(", "))
+    bail!(
+        "{} of {} {verb} not right ({noun} {}); hint: {hint}",
+        wrong.len(),
+        expected.len(),
+        wrong.join(", ")
+    )
 }
 
 fn check_line(
