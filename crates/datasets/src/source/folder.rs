@@ -41,7 +41,7 @@ pub(super) fn locate_in(folder: &Path, prefixed: bool) -> Result<Option<Paths>, 
         }
         Err(e) => return Err(Error::io(folder.display().to_string(), "list", e)),
     };
-    let mut sets: BTreeMap<&str, [Vec<(bool, Role<'_>, PathBuf)>; 4]> = BTreeMap::new();
+    let mut sets: BTreeMap<&str, [Vec<Found<'_>>; 4]> = BTreeMap::new();
     for (name, path) in &names {
         if let Some(role) = role(name).filter(|role| prefixed || role.prefix.is_empty()) {
             let files = &mut sets.entry(role.prefix).or_default()[role.file];
@@ -90,6 +90,9 @@ pub(super) fn locate_in(folder: &Path, prefixed: bool) -> Result<Option<Paths>, 
     }
     Ok(Some(found.map(|mut files| files.swap_remove(0).2)))
 }
+
+/// A file by its role, after whether it is a folder: sorted, the best comes first.
+type Found<'a> = (bool, Role<'a>, PathBuf);
 
 /// What a file is by its name. Of several with the same prefix and place the least is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
