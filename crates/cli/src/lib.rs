@@ -10,6 +10,7 @@ pub mod exit;
 mod interrupt;
 mod loading;
 pub mod output;
+mod pictures;
 pub mod program;
 mod run_folder;
 mod settings;
@@ -56,7 +57,7 @@ pub enum Command {
     Train(train::Options),
     /// Loss, accuracy and confusion matrix of a trained model
     Evaluate(evaluate::Options),
-    /// What a trained model says about images in PNG or IDX files
+    /// What a trained model says about pictures (PNG) and images in IDX files
     Predict(predict::Options),
     /// Layers, shapes, parameters and floating-point operations of a network
     Summary(summary::Options),

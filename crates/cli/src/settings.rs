@@ -108,7 +108,8 @@ pub struct Settings {
     pub seed: Option<u64>,
 }
 
-fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
+/// Reads a number of things that cannot be none.
+pub fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
     text.parse().map_err(|_| format!("expected a whole number of at least 1, found {text}"))
 }
 

@@ -4,7 +4,6 @@
 use std::{
     fs::{self, File},
     io::Write,
-    path::{Path, PathBuf},
 };
 
 use assert_cmd::Command;
@@ -275,39 +274,6 @@ fn errors_are_events_under_json() {
     let output = xtask().args(["train-cnn", "--batch-size", "0", "--json"]).output().unwrap();
     let event: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((event["event"].as_str(), event["code"].as_u64()), (Some("error"), Some(2)));
-}
-
-#[test]
-fn picture_of_the_wrong_size() {
-    let folder = Folder::good();
-    assert!(folder.train().output().unwrap().status.success());
-    let picture = png(folder.0.path(), 20, 30);
-    let run = folder.0.path().join("run");
-    fails(xtask().arg("predict").arg(run).arg(picture), 1, &["picture.png", "28x28", "30x20"]);
-}
-
-#[test]
-fn picture_that_is_none() {
-    let folder = Folder::good();
-    assert!(folder.train().output().unwrap().status.success());
-    let run = folder.0.path().join("run");
-    let picture = folder.0.path().join("picture.png");
-    for (bytes, words) in [
-        (&b"\x89PNG\r\n\x1a\nrubbish"[..], ["picture.png", "whole PNG file"]),
-        (b"rubbish of another kind", ["picture.png", "file of images"]),
-    ] {
-        fs::write(&picture, bytes).unwrap();
-        fails(xtask().arg("predict").arg(&run).arg(&picture), 1, &words);
-    }
-    fails(xtask().arg("predict").arg(&run).arg("nowhere.png"), 2, &["nowhere.png", "PNG or IDX"]);
-}
-
-fn png(folder: &Path, width: u32, height: u32) -> PathBuf {
-    let path = folder.join("picture.png");
-    let mut encoder = png::Encoder::new(File::create(&path).unwrap(), width, height);
-    encoder.set_color(png::ColorType::Rgb);
-    encoder.write_header().unwrap().write_image_data(&vec![9; (width * height * 3) as usize]).unwrap();
-    path
 }
 
 #[test]

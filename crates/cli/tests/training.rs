@@ -190,10 +190,11 @@ fn evaluation_is_by_the_loss_that_was_trained_for() {
 fn predictions_are_probabilities() {
     let folder = TempDir::new().unwrap();
     result(folder.path(), &["--epochs", "1"]);
-    let image = folder.path().join("grey.png");
+    let image = folder.path().join("bar.png");
     let mut encoder = png::Encoder::new(fs::File::create(&image).unwrap(), 28, 28);
     encoder.set_color(png::ColorType::Grayscale);
-    encoder.write_header().unwrap().write_image_data(&[77; 784]).unwrap();
+    let pixels: Vec<u8> = (0..784).map(|i| if (12..16).contains(&(i % 28)) { 200 } else { 0 }).collect();
+    encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
     let told = events(xtask(&["predict", "--json"]).arg(folder.path()).arg(&image));
     let probabilities: Vec<f64> =
         told[0]["probabilities"].as_array().unwrap().iter().map(|p| p.as_f64().unwrap()).collect();

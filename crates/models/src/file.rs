@@ -65,9 +65,10 @@ impl Model {
     /// Builds its network.
     ///
     /// # Errors
-    /// When the layers do not fit, or `theta` or the class names are not as many as the network needs.
+    /// When the layers or the preprocessing do not fit, or `theta` or the class names are not as many as the network needs.
     pub fn network(&self) -> Result<Network<f32>, ModelError> {
         let network = self.spec.build::<f32>(self.input).map_err(ModelError::Spec)?;
+        self.preprocessing.check(self.input).map_err(ModelError::Preprocessing)?;
         let counts = [
             ("parameters", self.theta.len(), network.param_len()),
             ("class names", self.class_names.len(), network.classes()),
@@ -119,14 +120,10 @@ impl Model {
     /// The bytes of a model file.
     ///
     /// # Errors
-    /// As [`network`](Self::network); when the preprocessing is not finite, or names and notes are longer than
+    /// As [`network`](Self::network); when names and notes are longer than
     /// [`MAX_HEADER`].
     pub fn to_bytes(&self) -> Result<Vec<u8>, ModelError> {
         let network = self.network()?;
-        let Preprocessing { scale, shift, .. } = self.preprocessing;
-        if !(scale.is_finite() && shift.is_finite()) {
-            return Err(ModelError::Preprocessing { scale, shift });
-        }
         let data: Vec<u8> = self.theta.iter().flat_map(|value| value.to_le_bytes()).collect();
         let tensors = || {
             network
@@ -255,14 +252,9 @@ pub enum ModelError {
         /// How many the network needs.
         expected: usize,
     },
-    /// Preprocessing that is not finite.
-    #[error("preprocessing: scale {scale} and shift {shift}, expected finite numbers")]
-    Preprocessing {
-        /// The scale.
-        scale: f32,
-        /// The shift.
-        shift: f32,
-    },
+    /// Preprocessing that is not finite, or makes no inputs of the network: which, and what was expected.
+    #[error("preprocessing: {0}")]
+    Preprocessing(String),
     /// Class names and notes that would make a header that is not read again.
     #[error("the model file's header has {found} bytes, expected at most {MAX_HEADER}; shorten the notes")]
     HeaderTooLong {

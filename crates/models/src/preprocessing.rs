@@ -1,5 +1,6 @@
 //! What is done to an image before a network sees it; kept beside the weights, for a model is worth little without it.
 
+use byhand_layers::Shape;
 use serde::{Deserialize, Serialize};
 
 /// From the bytes of an image to the numbers of a network, in this order: [`halve`](Self::halve),
@@ -46,4 +47,28 @@ impl Preprocessing {
     pub const fn halved(self) -> Self {
         Self { halve: true, ..self }
     }
+
+    /// What does not fit when it makes inputs of this shape: what was expected, and what was found.
+    pub(crate) fn check(&self, input: Shape) -> Result<(), String> {
+        let Self { scale, shift, crop, .. } = *self;
+        if !(scale.is_finite() && shift.is_finite()) {
+            return Err(format!("scale {scale} and shift {shift}, expected finite numbers"));
+        }
+        let Some(Crop { y, x, h, w }) = crop else { return Ok(()) };
+        let fits = if input.is_flat() {
+            h.checked_mul(w) == Some(input.features())
+        } else {
+            (h, w) == (input.h, input.w)
+        };
+        if !fits {
+            return Err(format!("a crop of {h} rows and {w} columns, expected those of the input {input}"));
+        }
+        if y.unsigned_abs().max(x.unsigned_abs()) > MOST_CROPPED {
+            return Err(format!("a crop from row {y} and column {x}, expected {MOST_CROPPED} at most"));
+        }
+        Ok(())
+    }
 }
+
+/// Farther from the picture's corner no crop begins.
+const MOST_CROPPED: u32 = 1 << 20;

@@ -49,7 +49,7 @@ fn awkward_descriptions_come_back() {
         scale: 0.1,
         shift: -1.0e-7,
         halve: true,
-        crop: Some(Crop { y: -2, x: 1, h: 4, w: 4 }),
+        crop: Some(Crop { y: -2, x: 1, h: 2, w: 3 }),
     };
     model.class_names = vec!["T-shirt/\"top\"\n".into(), "été".into()];
     model.notes.insert("byhand".into(), "{\"sha256\":\"\\".into());
@@ -70,6 +70,14 @@ fn a_model_that_does_not_add_up_is_not_written() {
     refused(
         |model| model.preprocessing.scale = f32::NAN,
         "preprocessing: scale NaN and shift 0, expected finite numbers",
+    );
+    refused(
+        |model| model.preprocessing.crop = Some(Crop { y: 0, x: 0, h: usize::MAX, w: 6 }),
+        "preprocessing: a crop of 18446744073709551615 rows and 6 columns, expected those of the input 6",
+    );
+    refused(
+        |model| model.preprocessing.crop = Some(Crop { y: i32::MIN, x: 0, h: 1, w: 6 }),
+        "preprocessing: a crop from row -2147483648 and column 0, expected 1048576 at most",
     );
     let mut wordy = small();
     wordy.notes.insert("long".into(), "-".repeat(5 << 20));

@@ -120,7 +120,10 @@ impl Evaluator {
 }
 
 /// Whether `dataset` can be shown to `network`.
-pub(crate) fn check_data(
+///
+/// # Errors
+/// When the images do not fit its input, the data has more classes than it has outputs, or no sample.
+pub fn check_data(
     network: &Network<f32>,
     dataset: &Dataset,
     preprocess: &Preprocess,

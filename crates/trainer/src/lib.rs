@@ -34,7 +34,7 @@ mod step;
 
 pub use checkpoint::{Checkpoint, CheckpointError, weights_sha256};
 pub use error::{Diverged, DivergenceCause, FitError, SpecError, TrainerError};
-pub use evaluate::{Evaluation, evaluate};
+pub use evaluate::{Evaluation, check_data, evaluate};
 pub use event::{Event, Observer, Silent};
 pub use fit::{Fit, FitConfig, Progress, Sampling};
 pub use hardest::Hardest;

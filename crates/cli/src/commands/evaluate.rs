@@ -2,15 +2,16 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
-use byhand_datasets::{Data, Normalize};
-use byhand_trainer::{Objective, Preprocess, evaluate};
+use anyhow::{Result, ensure};
+use byhand_datasets::{Data, Loaded, source::path_of};
+use byhand_models::Model;
+use byhand_trainer::{Objective, evaluate};
 use clap::Args;
 use serde_json::json;
 
 use crate::{
     exit::usage,
-    loading::{ReadingOptions, data_option, load_data, load_model, prepare},
+    loading::{ReadingOptions, data_option, load_data, load_model, numbers, prepare},
     output::Output,
 };
 
@@ -25,7 +26,7 @@ pub struct Options {
     /// mnist, fashion-mnist, digits, or a folder; without it, what the model was trained on
     #[arg(long, value_parser = data_option())]
     data: Option<Data>,
-    /// Where the data's files are
+    /// Where the data's files are, if not where the model was trained
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     #[command(flatten)]
@@ -42,11 +43,7 @@ pub struct Options {
 pub fn run(options: &Options, output: &Output) -> Result<()> {
     let model = load_model(&options.model)?;
     let network = model.network()?;
-    let data = match (&options.data, model.notes.get("data")) {
-        (Some(data), _) => data.clone(),
-        (None, Some(name)) => name.parse().map_err(usage)?,
-        (None, None) => return Err(usage("the model does not say what it was trained on; expected --data")),
-    };
+    let (data, folder) = wanted(&model, options)?;
     let mut reading = options.reading.reading();
     if options.data.is_none() {
         // The data of the run, read as the run read them.
@@ -54,25 +51,21 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
         reading.first_label = reading.first_label.or(first_label);
         reading.transpose |= model.notes.contains_key("transpose");
     }
-    let loaded = load_data(&data, options.data_dir.as_deref(), reading, (None, None), output)?;
+    let loaded = load_data(&data, folder.as_deref(), reading, (None, None), output)?;
+    let sha256 = loaded.source.sha256.clone();
     let name = loaded.source.to_string();
-    let mut dataset = if options.train { loaded.train } else { loaded.test };
-    let known: Vec<u8> = (0..dataset.classes() as u8)
-        .filter(|&class| model.class_names.contains(&dataset.class_names()[usize::from(class)]))
-        .collect();
-    if known.len() != model.class_names.len() {
-        return Err(usage(format!(
-            "{name} has the classes {}; expected those of the model: {}",
-            dataset.class_names().join(", "),
-            model.class_names.join(", ")
-        )));
-    }
-    if known.len() < dataset.classes() {
-        dataset = dataset.keep_classes(&known)?;
+    let other = other_data(&model, &data, &loaded, options)?;
+    let dataset = if options.train { loaded.train } else { loaded.test };
+    let all = dataset.len();
+    let dataset = dataset
+        .match_classes(&model.class_names)
+        .map_err(|error| usage(format!("{error}; the model has {}", model.class_names.join(", "))))?;
+    other.iter().for_each(|told| output.warn(told));
+    if dataset.len() < all {
+        output.note(format!("{} of {all} images are of the model's classes", dataset.len()));
     }
     let dataset = prepare(dataset, &model.preprocessing)?;
-    let normalize = Normalize { scale: model.preprocessing.scale, shift: model.preprocessing.shift };
-    let preprocess = Preprocess { normalize, crop: None };
+    let preprocess = numbers(&model.preprocessing);
     // Whoever wrote the model without us may not have said it.
     let objective =
         model.notes.get("loss").map_or(Ok(Objective::default()), |loss| loss.parse()).map_err(usage)?;
@@ -84,11 +77,12 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
         evaluation.loss,
         evaluation.samples
     ));
-    output.print(&evaluation.confusion);
+    output.print(evaluation.confusion.table(&model.class_names));
     let counts: Vec<Vec<u64>> =
         evaluation.confusion.counts().rows().into_iter().map(|row| row.to_vec()).collect();
     output.result(json!({
         "data": name,
+        "data_sha256": sha256,
         "samples": evaluation.samples,
         "loss": evaluation.loss,
         "objective": objective.to_string(),
@@ -99,4 +93,53 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
         "weights_sha256": model.weights_sha256(),
     }));
     Ok(())
+}
+
+/// The data asked for, else those of the run, where it found them; and the folder of a published set.
+fn wanted(model: &Model, options: &Options) -> Result<(Data, Option<PathBuf>)> {
+    if let Some(data) = &options.data {
+        return Ok((data.clone(), options.data_dir.clone()));
+    }
+    let Some(name) = model.notes.get("data") else {
+        return Err(usage("the model does not say what it was trained on; expected --data"));
+    };
+    let remembered = || model.notes.get("data_folder").map(|text| path_of(text));
+    let Some(folder) = options.data_dir.clone().or_else(remembered) else {
+        return Ok((name.parse().map_err(usage)?, None));
+    };
+    if options.data_dir.is_none() && !folder.is_dir() {
+        return Err(usage(format!(
+            "the model was trained on the data in {}, where no folder is now; expected its new place with --data-dir, or other \
+             data with --data",
+            folder.display()
+        )));
+    }
+    Ok(match name.parse() {
+        Ok(published @ (Data::Mnist | Data::FashionMnist | Data::Digits)) => (published, Some(folder)),
+        _ => (Data::Folder(folder), None),
+    })
+}
+
+/// That these are other data than those that the model was trained on: to be told when somebody asked for them, else an error.
+fn other_data(model: &Model, data: &Data, loaded: &Loaded, options: &Options) -> Result<Option<String>> {
+    let found = &loaded.source;
+    let asked = options.data.is_some() || options.data_dir.is_some();
+    if !asked && found.data != *data {
+        return Err(usage(format!(
+            "the model was trained on {data}; expected its folder with --data-dir, or other data with --data"
+        )));
+    }
+    match model.notes.get("data_sha256") {
+        Some(expected) if *expected != found.sha256 => {
+            let place =
+                found.folder.as_ref().map_or(found.to_string(), |folder| folder.display().to_string());
+            let told = format!(
+                "{place}: not the data that the model was trained on (expected SHA-256 {expected}, found {})",
+                found.sha256
+            );
+            ensure!(asked, "{told}; name the data with --data to evaluate on them all the same");
+            Ok(Some(told))
+        }
+        _ => Ok(None),
+    }
 }

@@ -14,7 +14,7 @@ use byhand_datasets::{
 };
 use byhand_layers::{Network, Shape, init::init_network};
 use byhand_models::{Model, Preprocessing, Spec, registry::default_of, weights_sha256};
-use byhand_trainer::{Checkpoint, Event, Fit, FitConfig, FitError, Observer, Preprocess, Progress, Sampling};
+use byhand_trainer::{Checkpoint, Event, Fit, FitConfig, FitError, Observer, Progress, Sampling};
 use clap::Args;
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
@@ -22,8 +22,9 @@ use serde_json::{Value, json};
 use crate::{
     exit::{self, DIVERGED, INTERRUPTED, coded, usage},
     interrupt::Interrupt,
-    loading::{load_data, prepare, warn_of_missing_classes},
+    loading::{load_data, numbers, prepare, warn_of_missing_classes},
     output::Output,
+    pictures::Manner,
     run_folder::{History, RunFolder},
     settings::{Normalization, Recipe, Settings},
 };
@@ -117,6 +118,7 @@ pub fn run(command: &str, options: &Options, output: &Output) -> Result<()> {
             ("data", recipe.data.to_string()),
             ("seed", recipe.seed.to_string()),
             ("loss", recipe.loss.to_string()),
+            data.manner.note(),
         ]
         .into_iter()
         .chain([("data_sha256", data.source.sha256.clone())])
@@ -307,6 +309,8 @@ pub struct Prepared {
     pub test: Dataset,
     pub input: Shape,
     pub preprocessing: Preprocessing,
+    /// What the training pictures have in common.
+    pub manner: Manner,
 }
 
 /// Loads and cuts the data. When the built-in digits stand in for what was asked, the recipe says so from here on.
@@ -325,6 +329,7 @@ pub fn prepared_data(recipe: &mut Recipe, output: &Output) -> Result<Prepared> {
         }
         prepare(dataset, &Preprocessing { halve: recipe.halve, ..Preprocessing::unit() })
     };
+    let manner = Manner::of(&loaded.train);
     let (split, seed) = (recipe.split, recipe.split_seed);
     let mut train = split.limited(cut(loaded.train)?, limit, seed)?;
     let test = split.limited(cut(loaded.test)?, test_limit, seed)?;
@@ -360,6 +365,7 @@ pub fn prepared_data(recipe: &mut Recipe, output: &Output) -> Result<Prepared> {
         test,
         input: Shape::new(1, h, w),
         preprocessing,
+        manner,
     })
 }
 
@@ -392,7 +398,6 @@ pub fn network_for(recipe: &Recipe, input: Shape, classes: usize) -> Result<(Spe
 }
 
 fn fit_config(recipe: &Recipe, data: &Prepared, threads: u16) -> FitConfig {
-    let Preprocessing { scale, shift, .. } = data.preprocessing;
     FitConfig {
         epochs: recipe.epochs.get() as u64,
         batch_size: recipe.batch_size.get(),
@@ -402,7 +407,7 @@ fn fit_config(recipe: &Recipe, data: &Prepared, threads: u16) -> FitConfig {
         learning_rate: recipe.lr,
         schedule: recipe.schedule,
         objective: recipe.loss,
-        preprocess: Preprocess { normalize: Normalize { scale, shift }, crop: None },
+        preprocess: numbers(&data.preprocessing),
         augment: Augment { shift: recipe.shift, ..Augment::default() },
         seed: recipe.seed,
         threads: threads.into(),
