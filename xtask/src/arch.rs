@@ -103,7 +103,7 @@ const LIBRARIES: [Library; 3] = [
         rule: "the network is reached from crates/datasets, behind its feature `download`",
     },
     Library {
-        names: &["anyhow", "clap", "criterion", "ctrlc", "indicatif", "plotters"],
+        names: &["anyhow", "clap", "criterion", "indicatif", "plotters", "signal-hook"],
         allowed: &["crates/cli", "xtask", "benches"],
         optional: false,
         rule: "command-line, plotting and benchmark libraries belong to cli, xtask and benches",

@@ -8,13 +8,12 @@ use anyhow::Result;
 pub const USAGE: u8 = 2;
 /// The loss or a gradient stopped being finite.
 pub const DIVERGED: u8 = 3;
-/// Ctrl-C; what was learnt so far is saved.
-pub const INTERRUPTED: u8 = 130;
 /// Everything else that fails.
 pub const FAILED: u8 = 1;
 
 /// Told at the end of every `--help`.
-pub const HELP: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 training diverged, 130 interrupted (what was learnt is saved)";
+pub const HELP: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 training diverged; \
+    130, 143, 129 interrupted by Ctrl-C, SIGTERM, SIGHUP (what was learnt is saved)";
 
 /// An error that carries its exit code.
 #[derive(Debug)]
@@ -47,6 +46,11 @@ pub fn must_exist(path: &Path, expected: &str) -> Result<()> {
 /// An error that ends the command with `code`.
 pub fn coded(code: u8, message: impl Display) -> anyhow::Error {
     anyhow::Error::new(Coded { code, message: message.to_string() })
+}
+
+/// An error that tells of a signal: [`Interrupt::code`](crate::interrupt::Interrupt::code) is its exit code.
+pub fn is_interruption(code: u8) -> bool {
+    code > 128
 }
 
 /// The exit code an error asks for.

@@ -9,11 +9,14 @@ mod commands;
 pub mod exit;
 mod interrupt;
 mod loading;
+mod memory;
 pub mod output;
 mod pictures;
 pub mod program;
 mod run_folder;
 mod settings;
+mod start;
+mod watcher;
 
 use anyhow::Result;
 use byhand_tensor::Isa;
@@ -133,4 +136,43 @@ fn instruction_set() -> Result<()> {
     Err(exit::usage(format!(
         "BYHAND_ISA is '{asked}'; this machine has {names}; unset it for the best of them"
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// Every help text of a command and of those below it.
+    fn helps(command: &clap::Command) -> Vec<String> {
+        let own = [command.get_after_help(), command.get_after_long_help()].into_iter().flatten();
+        let own: Vec<String> = own.map(ToString::to_string).collect();
+        command.get_subcommands().flat_map(helps).chain(own).collect()
+    }
+
+    /// As a shell cuts a line, up to a pipe or a redirection.
+    fn words(line: &str) -> Vec<String> {
+        let line = line.split(['|', '>']).next().unwrap_or_default();
+        let parts = line.split('"').enumerate();
+        parts
+            .flat_map(|(part, text)| match part % 2 {
+                0 => text.split_whitespace().map(String::from).collect(),
+                _ => vec![text.to_string()],
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_example_can_be_pasted() {
+        let helps = helps(&Cli::command());
+        let examples = helps.iter().flat_map(|help| help.lines().map(str::trim));
+        let examples: Vec<&str> = examples.filter(|line| line.starts_with("byhand ")).collect();
+        assert!(examples.len() > 20, "{examples:?}");
+        for example in examples {
+            if let Err(error) = Cli::try_parse_from(words(example)) {
+                panic!("{example}: {error}");
+            }
+        }
+    }
 }

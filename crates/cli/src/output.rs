@@ -1,12 +1,21 @@
 //! Where words go: results to stdout, talk to stderr, events as JSON Lines to stdout under `--json`.
 
-use std::{fmt::Display, io, io::Write, process};
+use std::{
+    fmt::Display,
+    io,
+    io::Write,
+    process,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use crate::exit::INTERRUPTED;
+use crate::exit::is_interruption;
+
+/// Whether the result was told.
+static IS_TOLD: AtomicBool = AtomicBool::new(false);
 
 /// How a command speaks; shared by all of them.
 #[derive(Args, Clone, Copy, Debug)]
@@ -57,16 +66,18 @@ impl Output {
 
     /// The last event of a command.
     pub fn result(&self, fields: Value) {
+        IS_TOLD.store(true, Ordering::Relaxed);
         self.event("result", fields);
     }
 
-    /// The error a command ends with: one line on stderr and, under `--json`, an event. An interrupted run has told its
-    /// result, which stays the last event.
+    /// The error a command ends with: one line on stderr and, under `--json`, an event. The result of an interrupted run
+    /// stays the last event.
     pub fn error(&self, error: &anyhow::Error, code: u8) {
-        if code != INTERRUPTED {
-            self.event("error", json!({"message": format!("{error:#}"), "code": code}));
+        let message = one_line(&format!("{error:#}"));
+        if !(is_interruption(code) && IS_TOLD.load(Ordering::Relaxed)) {
+            self.event("error", json!({"message": message, "code": code}));
         }
-        stderr_line(&format!("error: {error:#}"));
+        stderr_line(&format!("error: {message}"));
     }
 
     /// A bar on stderr counting to `length`; draws nothing when stderr is no terminal or under `--quiet`.
@@ -77,6 +88,11 @@ impl Output {
         let style = ProgressStyle::with_template(template).expect("a bar's template is a constant");
         ProgressBar::new(length).with_style(style)
     }
+}
+
+/// Whatever an error quotes, it stays on one line.
+fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 /// A reader that went away (`| head`) is no failure of ours; any other trouble is.

@@ -4,6 +4,7 @@
 //! is done: everything settled, and written into the run folder so that `train --config` repeats it bit for bit.
 
 use std::{
+    collections::BTreeSet,
     fs,
     num::NonZeroUsize,
     path::{self, Path, PathBuf},
@@ -13,7 +14,7 @@ use anyhow::Result;
 use byhand_datasets::Data;
 use byhand_layers::init::Init;
 use byhand_models::{MODELS, NamedModel, Preprocessing, Spec, find, registry::default_of};
-use byhand_trainer::{Objective, Optimizer, Schedule};
+use byhand_trainer::{Objective, Optimizer, Schedule, StepConfig};
 use clap::{
     Args, ValueEnum,
     builder::{PathBufValueParser, TypedValueParser},
@@ -39,7 +40,7 @@ pub struct Settings {
     pub layers: Option<Spec>,
     /// mnist, fashion-mnist, digits (drawn by the program), or a folder that holds the four IDX files
     #[arg(long, value_parser = data_option())]
-    #[serde(default, with = "text")]
+    #[serde(default, with = "data")]
     pub data: Option<Data>,
     /// Where the data's files are: a folder that holds them, or one that holds mnist/ and fashion-mnist/
     #[arg(long, value_name = "DIR", value_parser = PathBufValueParser::new().try_map(path::absolute))]
@@ -58,7 +59,7 @@ pub struct Settings {
     #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true)]
     pub test_limit: Option<NonZeroUsize>,
     /// Keep N of the training images (after --train-limit), chosen as --split says, for validation after each epoch
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_zero)]
     pub validation: Option<usize>,
     /// How limits and the validation set choose: stratified (the default) or range
     #[arg(long, value_enum)]
@@ -106,11 +107,27 @@ pub struct Settings {
     /// Seed of everything random: equal seeds give equal bits
     #[arg(long, allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     pub seed: Option<u64>,
+    /// Start from the weights of a run, a model file, or a file of weights alone (then with --layers): a new run. A run brings its
+    /// settings along, a model file its layers; other options override them
+    #[arg(long, value_name = "RUN|FILE", conflicts_with = "init")]
+    #[serde(default, with = "folder")]
+    pub from: Option<PathBuf>,
+    /// Of the weights in `from`.
+    #[arg(skip)]
+    pub from_sha256: Option<String>,
+    /// Of the data that were read.
+    #[arg(skip)]
+    pub data_sha256: Option<String>,
 }
 
-/// Reads a number of things that cannot be none.
+/// Reads a number of things that cannot be none. TOML's whole numbers end where `i64` does.
 pub fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
-    text.parse().map_err(|_| format!("expected a whole number of at least 1, found {text}"))
+    let number = text.parse().ok().filter(|&n| i64::try_from(n).is_ok()).and_then(NonZeroUsize::new);
+    number.ok_or_else(|| format!("expected a whole number of at least 1, found {text}"))
+}
+
+fn at_least_zero(text: &str) -> Result<usize, String> {
+    if text == "0" { Ok(0) } else { at_least_one(text).map(NonZeroUsize::get) }
 }
 
 /// How bytes become numbers.
@@ -133,7 +150,7 @@ pub struct Recipe {
     pub preset: Option<String>,
     #[serde(with = "text::required")]
     pub layers: Spec,
-    #[serde(with = "text::required")]
+    #[serde(with = "data::required")]
     pub data: Data,
     #[serde(default, with = "folder")]
     pub data_dir: Option<PathBuf>,
@@ -160,6 +177,11 @@ pub struct Recipe {
     #[serde(with = "text::required")]
     pub loss: Objective,
     pub seed: u64,
+    /// Whose weights the run begins with, where `init` is not asked.
+    #[serde(default, with = "folder")]
+    pub from: Option<PathBuf>,
+    pub from_sha256: Option<String>,
+    pub data_sha256: Option<String>,
 }
 
 impl Settings {
@@ -174,11 +196,47 @@ impl Settings {
         })
     }
 
-    /// These settings, and where they are silent, those of `base`. Another model is asked for as a whole: naming one
-    /// drops the layers of `base`, and giving layers drops its name.
+    /// The name of a setting, as its option has it.
+    pub fn name(text: &str) -> Result<String, String> {
+        let options = Self::augment_args(clap::Command::new(""));
+        let names: Vec<&str> = options.get_arguments().filter_map(clap::Arg::get_long).collect();
+        if names.contains(&text) {
+            Ok(text.to_string())
+        } else {
+            Err(format!("expected one of {}", names.join(", ")))
+        }
+    }
+
+    /// These settings without those of these names.
+    pub fn without(self, names: &[String]) -> Result<Self> {
+        let mut table = Table::try_from(self)?;
+        table.retain(|key, _| !names.iter().any(|name| name == key));
+        Ok(table.try_into()?)
+    }
+
+    /// The same with paths that hold in every working folder.
+    pub fn absolute(mut self) -> Result<Self> {
+        let folder = match &mut self.data {
+            Some(Data::Folder(folder)) => Some(folder),
+            _ => None,
+        };
+        for path in [folder, self.data_dir.as_mut(), self.from.as_mut()].into_iter().flatten() {
+            *path = path::absolute(&*path)?;
+        }
+        Ok(self)
+    }
+
+    /// These settings, and where they are silent, those of `base`. Some go together, and of these none is kept beside one that
+    /// is asked for: a model's name and its layers, data and its folder, weights and their digest.
     pub fn over(self, mut base: Self) -> Result<Self> {
         if self.preset.is_some() || self.layers.is_some() {
             (base.preset, base.layers) = (None, None);
+        }
+        if self.data.is_some() {
+            (base.data_dir, base.data_sha256) = (None, None);
+        }
+        if self.from.is_some() {
+            base.from_sha256 = None;
         }
         let mut table = Table::try_from(base)?;
         table.extend(Table::try_from(self)?);
@@ -203,7 +261,7 @@ impl Settings {
                 ))
             })?),
         };
-        let mut table = Table::try_from(defaults(model, self.layers.as_ref()))?;
+        let mut table = Table::try_from(defaults(model, &self))?;
         table.extend(Table::try_from(self)?);
         let recipe: Recipe = table.try_into()?;
         recipe.validate()?;
@@ -217,7 +275,38 @@ impl Recipe {
         self.preset.as_deref().unwrap_or("custom")
     }
 
+    /// The settings in which this recipe differs from another: name, value here, value there.
+    pub fn differences(&self, other: &Self) -> Result<Vec<[String; 3]>> {
+        let (here, there) = (Table::try_from(self)?, Table::try_from(other)?);
+        let keys: BTreeSet<&String> = here.keys().chain(there.keys()).collect();
+        let shown = |value: &toml::Value| match value {
+            toml::Value::String(text) => text.clone(),
+            value => value.to_string(),
+        };
+        let shown = |value: Option<&toml::Value>| match value {
+            None => "none".to_string(),
+            Some(toml::Value::Array(values)) => values.iter().map(shown).collect::<Vec<_>>().join(","),
+            Some(value) => shown(value),
+        };
+        let differ = keys.into_iter().filter(|key| here.get(*key) != there.get(*key));
+        Ok(differ.map(|key| [key.clone(), shown(here.get(key)), shown(there.get(key))]).collect())
+    }
+
     fn validate(&self) -> Result<()> {
+        let count = |n: NonZeroUsize| n.get() as u64;
+        let images = u64::from(u32::MAX);
+        for (option, number, most) in [
+            ("epochs", count(self.epochs), 1_000_000_000),
+            ("batch-size", count(self.batch_size), StepConfig::MAX_BATCH as u64),
+            ("train-limit", self.train_limit.map_or(0, count), images),
+            ("test-limit", self.test_limit.map_or(0, count), images),
+            ("validation", self.validation as u64, images),
+            ("seed", self.seed, i64::MAX as u64),
+        ] {
+            if number > most {
+                return Err(usage(format!("--{option}: expected at most {most}, found {number}")));
+            }
+        }
         if !(self.lr > 0.0 && self.lr.is_finite()) {
             return Err(usage(format!("--lr: expected a number above 0, found {}", self.lr)));
         }
@@ -233,9 +322,13 @@ impl Recipe {
 }
 
 /// What a training command does when nothing is asked: a few epochs of Adam under a one-cycle schedule.
-fn defaults(model: Option<&NamedModel>, layers: Option<&Spec>) -> Recipe {
+fn defaults(model: Option<&NamedModel>, asked: &Settings) -> Recipe {
+    let layers = asked.layers.as_ref();
     let preprocessing = model.map_or(Preprocessing::unit(), |model| model.preprocessing);
-    let small = model.is_some_and(|model| model.classes() < 10);
+    // A network for some of the ten digits takes those; somebody's own classes are all wanted, and a configuration that
+    // brings its layers says which it keeps.
+    let is_own = layers.is_some() || matches!(asked.data, Some(Data::Folder(_)));
+    let small = model.is_some_and(|model| model.classes() < 10 && !is_own);
     Recipe {
         preset: model.map(|model| model.name.to_string()),
         layers: layers
@@ -263,6 +356,9 @@ fn defaults(model: Option<&NamedModel>, layers: Option<&Spec>) -> Recipe {
         schedule: "one-cycle".parse().expect("a constant"),
         loss: Objective::default(),
         seed: 0,
+        from: None,
+        from_sha256: None,
+        data_sha256: None,
     }
 }
 
@@ -283,6 +379,29 @@ mod folder {
 
     pub(super) fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<Option<PathBuf>, D::Error> {
         Ok(Option::<String>::deserialize(from)?.map(|text| path_of(&text)))
+    }
+}
+
+/// Data as [`text`], but the folder of a configuration need not be there: another one may be asked for.
+mod data {
+    use byhand_datasets::source::path_of;
+    use serde::{Deserialize, Deserializer};
+
+    use super::Data;
+    pub(super) use super::text::serialize;
+
+    pub(super) fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<Option<Data>, D::Error> {
+        required::deserialize(from).map(Some)
+    }
+
+    pub(super) mod required {
+        use super::*;
+        pub(in super::super) use crate::settings::text::required::serialize;
+
+        pub(in super::super) fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<Data, D::Error> {
+            let text = String::deserialize(from)?;
+            Ok(text.parse().unwrap_or_else(|_| Data::Folder(path_of(&text))))
+        }
     }
 }
 

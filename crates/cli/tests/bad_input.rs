@@ -237,7 +237,7 @@ fn resume_with_another_setting() {
     let config = fs::read(run.join("config.toml")).unwrap();
     let mut resume = xtask();
     resume.args(["train", "--lr", "0.5", "--quiet", "--resume"]).arg(&run);
-    fails(&mut resume, 2, &["cannot resume", "learning rate", "0.5"]);
+    fails(&mut resume, 2, &["cannot resume", "--lr 0.5", "0.003"]);
     assert_eq!(fs::read(run.join("config.toml")).unwrap(), config);
 }
 

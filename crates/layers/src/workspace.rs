@@ -69,6 +69,14 @@ impl<T: Scalar> Workspace<T> {
         self.block = block;
     }
 
+    /// The bytes that [`of`](Self::of) takes, without taking them.
+    pub fn bytes_for(chain: &Lowered<T>, block: Block) -> usize {
+        let (features, tapes, scratch) = chain.memory(block);
+        let widest = features.iter().copied().max().unwrap_or(0);
+        let activations: usize = features.iter().map(|&features| block.len(features)).sum();
+        (activations + tapes.iter().sum::<usize>() + scratch + 2 * block.len(widest)) * size_of::<T>()
+    }
+
     /// Bytes of memory held.
     pub fn bytes(&self) -> usize {
         let buffers = self.activations.iter().chain(&self.tapes).chain(&self.gradients);

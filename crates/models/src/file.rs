@@ -105,15 +105,7 @@ impl Model {
     /// When the file cannot be read, is not a model file, is damaged (the message names the place or the tensor), or was
     /// written by a later version.
     pub fn load(path: &Path) -> Result<Self, ModelError> {
-        let open = || {
-            let file = File::open(path)?;
-            let metadata = file.metadata()?;
-            if metadata.is_dir() {
-                return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder"));
-            }
-            Ok((file, metadata.len()))
-        };
-        let (file, len) = open().map_err(|cause| ModelError::io(path, "read", cause))?;
+        let (file, len) = open(path)?;
         read(file, len, &path.display().to_string())
     }
 
@@ -208,6 +200,15 @@ pub enum ModelError {
         expected: String,
         /// What is.
         found: String,
+    },
+    /// Weights without a description of their network.
+    #[error(
+        "{file}: at byte {LENGTH}: expected a description of the network under the metadata key \"{KEY}\", found none; weights alone \
+         do not say what network they belong to"
+    )]
+    WeightsAlone {
+        /// The file.
+        file: String,
     },
     /// Bytes that are not the ones that were written.
     #[error("{file}: at byte {offset}: {what} damaged: expected SHA-256 {expected}, found {found}")]
@@ -308,109 +309,153 @@ struct Version {
 
 /// Reads a model file of `len` bytes; `file` is its name in errors.
 fn read(mut reader: impl Read, len: u64, file: &str) -> Result<Model, ModelError> {
-    let format = |offset: u64, expected: &str, found: String| ModelError::Format {
-        file: file.to_owned(),
-        offset,
-        expected: expected.to_owned(),
-        found,
-    };
-    let mut fill = |bytes: &mut [u8]| {
-        let failed = |cause| ModelError::io(Path::new(file), "read", cause);
-        reader.read_exact(bytes).map_err(failed)
-    };
-
-    if len < LENGTH as u64 {
-        return Err(format(0, "the 8 bytes of a header's length", format!("a file of {len} bytes")));
-    }
-    let mut prefix = [0; LENGTH];
-    fill(&mut prefix)?;
-    let header_len = u64::from_le_bytes(prefix);
-    let most = MAX_HEADER.min(len - LENGTH as u64);
-    if header_len > most {
-        let expected = format!("a header's length of at most {most}");
-        return Err(format(0, &expected, format!("{header_len}; not a model file, or a truncated one")));
-    }
-    let mut header = vec![0; header_len as usize];
-    fill(&mut header)?;
-
-    let start = LENGTH as u64;
-    let metadata: Metadata = serde_json::from_slice(&header)
-        .map_err(|error| format(start + error.column() as u64, "a safetensors header", error.to_string()))?;
-    let Some(text) = metadata.metadata().as_ref().and_then(|map| map.get(KEY)) else {
-        let found = "none; weights alone do not say what network they belong to".to_owned();
-        return Err(format(start, "a description of the network under the metadata key \"byhand\"", found));
+    let header = Header::read(&mut reader, len, file)?;
+    let Some(text) = header.metadata.metadata().as_ref().and_then(|map| map.get(KEY)) else {
+        return Err(ModelError::WeightsAlone { file: file.to_owned() });
     };
     let (spec, description) = describe(text, file)?;
-    let mut model = Model {
+    let input = description.input.parse().map_err(|error: byhand_layers::ShapeError| {
+        wrong(file, LENGTH as u64, "the shape of a sample", error.to_string())
+    })?;
+    let contradiction = |cause| ModelError::Contradiction { file: file.to_owned(), cause: Box::new(cause) };
+    let network = spec.build::<f32>(input).map_err(|cause| contradiction(ModelError::Spec(cause)))?;
+    let theta = header.tensors(&mut reader, &network, &|name, offset, bytes| {
+        let (what, stated) = (|| format!("tensor {name} is"), description.tensors.get(name));
+        check_digest(file, offset, what, stated, &sha256(bytes))
+    })?;
+    let model = Model {
         spec,
-        input: description.input.parse().map_err(|error: byhand_layers::ShapeError| {
-            format(start, "the shape of a sample", error.to_string())
-        })?,
+        input,
         class_names: description.classes,
         preprocessing: description.preprocessing,
         notes: description.notes,
-        theta: Vec::new(),
+        theta,
     };
-
-    let contradiction = |cause| ModelError::Contradiction { file: file.to_owned(), cause: Box::new(cause) };
-    let network =
-        model.spec.build::<f32>(model.input).map_err(|cause| contradiction(ModelError::Spec(cause)))?;
-    let stored = metadata.tensors();
-    for tensor in network.params() {
-        let expected = format!("tensor {} of F32 and shape {}", tensor.name, dimensions(&tensor.shape));
-        let Some(info) = stored.get(&tensor.name) else {
-            return Err(format(start, &expected, "no tensor of this name".to_owned()));
-        };
-        if info.dtype != Dtype::F32 || info.shape != tensor.shape {
-            return Err(format(
-                start,
-                &expected,
-                format!("{} and shape {}", info.dtype, dimensions(&info.shape)),
-            ));
-        }
-    }
-    if let Some(name) = stored.keys().find(|name| network.params().iter().all(|tensor| tensor.name != **name))
-    {
-        let found = format!("tensor {}", name.escape_debug());
-        return Err(format(start, "no tensors but those of the layers", found));
-    }
-    let data_start = start + header_len;
-    let expected_len = data_start + metadata.data_len() as u64;
-    if len != expected_len {
-        let expected = format!("the end of the file, as its header says (it has {} tensors)", stored.len());
-        return Err(format(
-            expected_len.min(len),
-            &expected,
-            format!("a file of {len} bytes, not {expected_len}"),
-        ));
-    }
-
-    let mut data = vec![0; metadata.data_len()];
-    fill(&mut data)?;
-    model.theta = vec![0.0; network.param_len()];
-    for tensor in network.params() {
-        let (from, to) = stored[&tensor.name].data_offsets;
-        let bytes = &data[from..to];
-        check_digest(
-            file,
-            data_start + from as u64,
-            || format!("tensor {} is", tensor.name),
-            description.tensors.get(&tensor.name),
-            &sha256(bytes),
-        )?;
-        for (value, bytes) in model.theta[tensor.range.clone()].iter_mut().zip(bytes.chunks_exact(4)) {
-            *value = f32::from_le_bytes(bytes.try_into().expect("chunks of 4"));
-        }
-    }
     check_digest(
         file,
-        data_start,
+        header.data_start,
         || "the weights as a whole are".to_owned(),
         Some(&description.weights_sha256),
         &model.weights_sha256(),
     )?;
     model.network().map_err(contradiction)?;
     Ok(model)
+}
+
+/// Reads the weights of `network` from a safetensors file whose tensors have the names and shapes of PyTorch's
+/// `nn.Sequential`, as those of a [`Model`] have: what `safetensors.torch.save_file(net.state_dict(), ...)` writes.
+///
+/// # Errors
+/// When the file cannot be read or is damaged, or its tensors are not exactly those of the network: the message names the first
+/// that differs, on both sides.
+pub fn load_weights(path: &Path, network: &Network<f32>) -> Result<Vec<f32>, ModelError> {
+    let (mut file, len) = open(path)?;
+    let name = path.display().to_string();
+    let header = Header::read(&mut file, len, &name)?;
+    header.tensors(&mut file, network, &|_, _, _| Ok(()))
+}
+
+/// A file to read, and its length.
+fn open(path: &Path) -> Result<(File, u64), ModelError> {
+    let open = || {
+        let file = File::open(path)?;
+        let metadata = file.metadata()?;
+        if metadata.is_dir() {
+            return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder"));
+        }
+        Ok((file, metadata.len()))
+    };
+    open().map_err(|cause| ModelError::io(path, "read", cause))
+}
+
+/// What stands before the numbers of a safetensors file.
+struct Header<'a> {
+    /// The file's name in errors.
+    file: &'a str,
+    /// Its bytes.
+    len: u64,
+    /// Where the numbers begin.
+    data_start: u64,
+    metadata: Metadata,
+}
+
+impl<'a> Header<'a> {
+    fn read(reader: &mut impl Read, len: u64, file: &'a str) -> Result<Self, ModelError> {
+        if len < LENGTH as u64 {
+            let found = format!("a file of {len} bytes");
+            return Err(wrong(file, 0, "the 8 bytes of a header's length", found));
+        }
+        let mut prefix = [0; LENGTH];
+        fill(reader, &mut prefix, file)?;
+        let header_len = u64::from_le_bytes(prefix);
+        let most = MAX_HEADER.min(len - LENGTH as u64);
+        if header_len > most {
+            let expected = format!("a header's length of at most {most}");
+            let found = format!("{header_len}; not a model file, or a truncated one");
+            return Err(wrong(file, 0, &expected, found));
+        }
+        let mut text = vec![0; header_len as usize];
+        fill(reader, &mut text, file)?;
+        let start = LENGTH as u64;
+        let metadata = serde_json::from_slice(&text).map_err(|error| {
+            wrong(file, start + error.column() as u64, "a safetensors header", error.to_string())
+        })?;
+        Ok(Self { file, len, data_start: start + header_len, metadata })
+    }
+
+    /// The numbers of exactly the tensors of `network`, in its order. `check` is given the name of each, where it begins, and its
+    /// bytes. Memory is taken only when the header, the network and the size of the file agree on how much.
+    fn tensors(
+        &self,
+        reader: &mut impl Read,
+        network: &Network<f32>,
+        check: &dyn Fn(&str, u64, &[u8]) -> Result<(), ModelError>,
+    ) -> Result<Vec<f32>, ModelError> {
+        let (start, stored) = (LENGTH as u64, self.metadata.tensors());
+        for tensor in network.params() {
+            let expected = format!("tensor {} of F32 and shape {}", tensor.name, dimensions(&tensor.shape));
+            let Some(info) = stored.get(&tensor.name) else {
+                return Err(wrong(self.file, start, &expected, "no tensor of this name".to_owned()));
+            };
+            if info.dtype != Dtype::F32 || info.shape != tensor.shape {
+                let found = format!("{} and shape {}", info.dtype, dimensions(&info.shape));
+                return Err(wrong(self.file, start, &expected, found));
+            }
+        }
+        let is_known = |name: &str| network.params().iter().any(|tensor| tensor.name == name);
+        if let Some(name) = stored.keys().find(|name| !is_known(name)) {
+            let found = format!("tensor {}", name.escape_debug());
+            return Err(wrong(self.file, start, "no tensors but those of the layers", found));
+        }
+        let expected_len = self.data_start + self.metadata.data_len() as u64;
+        if self.len != expected_len {
+            let expected =
+                format!("the end of the file, as its header says (it has {} tensors)", stored.len());
+            let found = format!("a file of {} bytes, not {expected_len}", self.len);
+            return Err(wrong(self.file, expected_len.min(self.len), &expected, found));
+        }
+
+        let mut data = vec![0; self.metadata.data_len()];
+        fill(reader, &mut data, self.file)?;
+        let mut theta = vec![0.0; network.param_len()];
+        for tensor in network.params() {
+            let (from, to) = stored[&tensor.name].data_offsets;
+            let bytes = &data[from..to];
+            check(&tensor.name, self.data_start + from as u64, bytes)?;
+            for (value, bytes) in theta[tensor.range.clone()].iter_mut().zip(bytes.chunks_exact(4)) {
+                *value = f32::from_le_bytes(bytes.try_into().expect("chunks of 4"));
+            }
+        }
+        Ok(theta)
+    }
+}
+
+fn fill(reader: &mut impl Read, bytes: &mut [u8], file: &str) -> Result<(), ModelError> {
+    reader.read_exact(bytes).map_err(|cause| ModelError::io(Path::new(file), "read", cause))
+}
+
+fn wrong(file: &str, offset: u64, expected: &str, found: String) -> ModelError {
+    ModelError::Format { file: file.to_owned(), offset, expected: expected.to_owned(), found }
 }
 
 /// Reads the text under [`KEY`], and the layer spec in it.

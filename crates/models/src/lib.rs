@@ -18,7 +18,7 @@ pub mod preprocessing;
 pub mod registry;
 pub mod spec;
 
-pub use file::{Model, ModelError, weights_sha256};
+pub use file::{Model, ModelError, load_weights, weights_sha256};
 pub use kinds::LayerKind;
 pub use preprocessing::{Crop, Preprocessing};
 pub use registry::{MODELS, NamedModel, UnknownModel, find};

@@ -46,14 +46,19 @@ impl Checkpoint {
         &self.settings
     }
 
-    /// Writes the checkpoint to `path`, replacing what is there only when all is written.
+    /// Writes the checkpoint to `path`, replacing what is there only when all is written. Who may read it is the umask's to say,
+    /// as of any new file.
     ///
     /// # Errors
     /// When the folder cannot be written to.
     pub fn save(&self, path: &Path) -> Result<(), CheckpointError> {
         let io_error = |cause| CheckpointError::io(path, "write", cause);
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(io_error)?;
+        let mut builder = tempfile::Builder::new();
+        // The library's own choice is the owner alone.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let mut file = builder.tempfile_in(folder).map_err(io_error)?;
         file.write_all(&self.to_bytes()).map_err(io_error)?;
         file.as_file().sync_all().map_err(io_error)?;
         file.persist(path).map_err(|error| io_error(error.error))?;
@@ -65,7 +70,16 @@ impl Checkpoint {
     /// # Errors
     /// When it cannot be read, is no checkpoint, or a bit of it has changed.
     pub fn load(path: &Path) -> Result<Checkpoint, CheckpointError> {
-        let bytes = std::fs::read(path).map_err(|cause| CheckpointError::io(path, "read", cause))?;
+        let io_error = |cause| CheckpointError::io(path, "read", cause);
+        let found = std::fs::metadata(path).map_err(io_error)?.len();
+        if found > MAX_BYTES {
+            return Err(CheckpointError::Format {
+                path: path.display().to_string(),
+                expected: format!("a checkpoint of at most {MAX_BYTES} bytes"),
+                found: format!("a file of {found}"),
+            });
+        }
+        let bytes = std::fs::read(path).map_err(io_error)?;
         Checkpoint::from_bytes(&bytes).map_err(|(expected, found)| CheckpointError::Format {
             path: path.display().to_string(),
             expected,
@@ -152,7 +166,7 @@ impl Checkpoint {
     }
 }
 
-/// A checkpoint that cannot be written or read.
+/// A checkpoint that cannot be written or read. The message already contains its cause.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
     /// The system refused.
@@ -163,7 +177,6 @@ pub enum CheckpointError {
         /// What was tried.
         action: &'static str,
         /// Why not.
-        #[source]
         cause: io::Error,
     },
     /// The file is no checkpoint, or a damaged one.
@@ -193,6 +206,9 @@ pub fn weights_sha256(theta: &[f32]) -> String {
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+/// A file that is larger is none of ours, and is not read: a network of 2^28 parameters with two numbers of state each.
+const MAX_BYTES: u64 = 3 * 4 * (1 << 28) + (1 << 20);
 
 const FORMAT: &str = "byhand-checkpoint-1";
 const SHA256: &str = "sha256";
@@ -237,6 +253,15 @@ mod tests {
         checkpoint().save(&path).unwrap();
         checkpoint().save(&path).unwrap();
         assert_eq!(Checkpoint::load(&path).unwrap(), checkpoint());
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let plain = folder.path().join("plain");
+            std::fs::write(&plain, "").unwrap();
+            let mode = |path| std::fs::metadata(path).unwrap().permissions().mode();
+            assert_eq!(mode(&path), mode(&plain), "read by whom any other new file is");
+            std::fs::remove_file(plain).unwrap();
+        }
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
     }
 
@@ -265,6 +290,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("c");
         assert!(Checkpoint::load(&path).unwrap_err().to_string().contains("cannot read checkpoint"));
+        let huge = std::fs::File::create(&path).unwrap();
+        huge.set_len(MAX_BYTES + 1).unwrap();
+        assert!(Checkpoint::load(&path).unwrap_err().to_string().contains("at most"));
         std::fs::write(&path, "rubbish").unwrap();
         assert!(Checkpoint::load(&path).unwrap_err().to_string().contains("expected a safetensors file"));
         let error = checkpoint().save(&path.join("below a file")).unwrap_err().to_string();

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use byhand_layers::Shape;
+use byhand_layers::{LayerError, Shape};
 
 /// Text that is no optimiser, schedule or objective.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +31,9 @@ pub enum TrainerError {
         /// What it is.
         found: String,
     },
+    /// The loss refused its settings.
+    #[error(transparent)]
+    Layer(#[from] LayerError),
     /// There are not as many weights as the network has.
     #[error("expected {expected} weights for this network, found {found}")]
     Weights {
@@ -65,6 +68,9 @@ pub enum TrainerError {
         /// The data set.
         name: String,
     },
+    /// Somebody said stop before an evaluation was done.
+    #[error("stopped before the evaluation was done")]
+    Stopped,
     /// The operating system refused the threads.
     #[error("cannot start {threads} threads: {reason}")]
     Threads {
@@ -139,6 +145,14 @@ pub enum FitError {
     /// It diverged; the weights are those before the step.
     #[error(transparent)]
     Diverged(#[from] Diverged),
+    /// The run is to end before the step that was reached.
+    #[error("cannot resume: the checkpoint was taken after {done} steps, found a run of {asked} in all")]
+    Beyond {
+        /// Steps done.
+        done: u64,
+        /// Steps of the whole run, as it is asked for now.
+        asked: u64,
+    },
     /// The checkpoint is of a different fit.
     #[error("cannot resume: the checkpoint's {setting} is {expected}, found {found}")]
     Mismatch {

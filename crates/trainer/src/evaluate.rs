@@ -1,6 +1,7 @@
 //! Loss and confusion of a network on a data set: parallel over fixed chunks, summed in a fixed order.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use byhand_datasets::Dataset;
 use byhand_layers::loss::{Labels, Loss};
@@ -45,6 +46,19 @@ pub fn evaluate(
     objective: Objective,
     threads: usize,
 ) -> Result<Evaluation, TrainerError> {
+    evaluate_until(network, theta, dataset, preprocess, objective, threads, &AtomicBool::new(false))
+}
+
+/// The same, unless `stop` becomes true.
+pub(crate) fn evaluate_until(
+    network: &Network<f32>,
+    theta: &[f32],
+    dataset: &Dataset,
+    preprocess: &Preprocess,
+    objective: Objective,
+    threads: usize,
+    stop: &AtomicBool,
+) -> Result<Evaluation, TrainerError> {
     if theta.len() != network.param_len() {
         return Err(TrainerError::Weights { expected: network.param_len(), found: theta.len() });
     }
@@ -52,7 +66,8 @@ pub fn evaluate(
     let crew = Crew::new(threads);
     crew.start()?;
     let evaluator = Evaluator::new(network, objective, crew.threads());
-    Ok(crew.enter(|| evaluator.run(network, theta, dataset, preprocess, &crew)))
+    let evaluation = crew.enter(|| evaluator.run(network, theta, dataset, preprocess, &crew, stop));
+    evaluation.ok_or(TrainerError::Stopped)
 }
 
 /// The memory of evaluations, to be used again and again.
@@ -77,7 +92,7 @@ impl Evaluator {
         Evaluator { loss: objective.loss(), chunk: block.samples(), workers }
     }
 
-    /// Evaluates inside the crew.
+    /// Evaluates inside the crew; `None` when `stop` became true before the end.
     pub(crate) fn run(
         &self,
         network: &Network<f32>,
@@ -85,13 +100,17 @@ impl Evaluator {
         dataset: &Dataset,
         preprocess: &Preprocess,
         crew: &Crew,
-    ) -> Evaluation {
+        stop: &AtomicBool,
+    ) -> Option<Evaluation> {
         let order: Vec<u32> = (0..dataset.len() as u32).collect();
         let mut losses = vec![0.0; dataset.len().div_ceil(self.chunk)];
         for worker in &self.workers {
             lock(worker).confusion = Confusion::new(network.classes());
         }
         let evaluate = |chunk: usize, loss: &mut f64| {
+            if stop.load(Ordering::Relaxed) {
+                return;
+            }
             let start = chunk * self.chunk;
             let samples = start..(start + self.chunk).min(dataset.len());
             let block = Block::single(samples.len());
@@ -110,12 +129,15 @@ impl Evaluator {
         };
         crew.call(self.workers.len() - 1, 0);
         for_each(crew, 0, &mut losses, &evaluate);
+        if stop.load(Ordering::Relaxed) {
+            return None;
+        }
         let mut confusion = Confusion::new(network.classes());
         for worker in &self.workers {
             confusion.add(&lock(worker).confusion);
         }
         let loss = losses.iter().fold(0.0, |sum, loss| sum + loss) / dataset.len() as f64;
-        Evaluation { samples: dataset.len(), loss, confusion }
+        Some(Evaluation { samples: dataset.len(), loss, confusion })
     }
 }
 

@@ -4,6 +4,8 @@
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use byhand_datasets::batches::{LastBatch, epoch_order_into, sequence_into, with_replacement_into};
@@ -13,11 +15,12 @@ use sha2::{Digest, Sha256};
 
 use crate::checkpoint::{Checkpoint, hex};
 use crate::error::{FitError, TrainerError};
-use crate::evaluate::{Evaluation, Evaluator, check_data};
+use crate::evaluate::{Evaluation, Evaluator, check_data, evaluate_until};
 use crate::event::{Event, Observer};
 use crate::objective::Objective;
 use crate::optimizer::{Optimizer, OptimizerState, Sgd};
 use crate::schedule::Schedule;
+use crate::spec::{check, check_share, check_weight};
 use crate::step::{ImageBatch, Preprocess, StepConfig, StepStats, Trainer};
 
 /// Settings of a [`Fit`]. All but `threads` and `evaluate_every` decide the weights that come out.
@@ -144,6 +147,7 @@ pub struct Fit<'a> {
     images: u64,
     announced: bool,
     data_sha256: OnceCell<String>,
+    stop: Arc<AtomicBool>,
 }
 
 impl<'a> Fit<'a> {
@@ -165,6 +169,7 @@ impl<'a> Fit<'a> {
             threads: config.threads,
             seed: config.seed,
         };
+        config.schedule.validate()?;
         let trainer = Trainer::new(network, theta, step_config)?;
         check_data(network, train, &config.preprocess)?;
         if let Some(test) = test {
@@ -181,9 +186,18 @@ impl<'a> Fit<'a> {
                 return Err(TrainerError::setting(setting, "at least 1", "0"));
             }
         }
-        if !(config.learning_rate >= 0.0 && config.learning_rate.is_finite()) {
-            let found = config.learning_rate.to_string();
-            return Err(TrainerError::setting("learning rate", "a number of at least 0", found));
+        check_weight("learning rate", config.learning_rate)?;
+        let Augment { rotate, scale, shear, .. } = config.augment;
+        check(
+            "rotate",
+            rotate.into(),
+            |v| (0.0..=f64::from(std::f32::consts::PI)).contains(&v),
+            "between 0 and pi",
+        )?;
+        check_share("scale", scale.into())?;
+        check_weight("shear", shear.into())?;
+        for number in [config.preprocess.normalize.scale, config.preprocess.normalize.shift] {
+            check("normalising", number.into(), f64::is_finite, "a finite number")?;
         }
         let full_batches = train.len() / config.batch_size;
         let (order_len, steps_per_epoch) = match (config.sampling, config.last_batch) {
@@ -220,12 +234,20 @@ impl<'a> Fit<'a> {
             images: 0,
             announced: false,
             data_sha256: OnceCell::new(),
+            stop: Arc::default(),
         })
+    }
+
+    /// Stops when `stop` becomes true, at the latest after the step or the few samples of an evaluation that are in hand. An
+    /// observer stops only when it is told something; this may be set from anywhere, as by the handler of a signal.
+    pub fn stop_on(&mut self, stop: Arc<AtomicBool>) {
+        self.stop = stop;
     }
 
     /// Continues where `checkpoint` was taken: from there on, everything has the bits of a fit that never stopped.
     ///
-    /// `epochs` and `max_steps` may differ when the schedule does not depend on the length of the run.
+    /// `epochs` and `max_steps` may differ when the schedule does not depend on the length of the run, and leave room for the
+    /// steps that are done.
     ///
     /// # Errors
     /// As [`Fit::new`]; also when the checkpoint is of another network, other data or other settings: the error names
@@ -249,6 +271,9 @@ impl<'a> Fit<'a> {
             if expected != found {
                 return Err(FitError::Mismatch { setting, expected, found });
             }
+        }
+        if checkpoint.step > fit.total_steps {
+            return Err(FitError::Beyond { done: checkpoint.step, asked: fit.total_steps });
         }
         let Checkpoint { theta, state, step, epoch_sums, window_sums, .. } = checkpoint;
         let lengths = [theta.len(), state.len()];
@@ -292,17 +317,10 @@ impl<'a> Fit<'a> {
     /// Evaluates the weights as they are, on any data of the right kind.
     ///
     /// # Errors
-    /// When the data does not fit the network.
+    /// When the data does not fit the network; [`TrainerError::Stopped`] when it is [told to stop](Fit::stop_on).
     pub fn evaluate(&self, dataset: &Dataset) -> Result<Evaluation, TrainerError> {
-        let (preprocess, threads) = (&self.config.preprocess, self.config.threads);
-        crate::evaluate::evaluate(
-            &self.network,
-            self.theta(),
-            dataset,
-            preprocess,
-            self.config.objective,
-            threads,
-        )
+        let FitConfig { preprocess, threads, objective, .. } = self.config;
+        evaluate_until(&self.network, self.theta(), dataset, &preprocess, objective, threads, &self.stop)
     }
 
     /// The weights.
@@ -354,7 +372,7 @@ impl<'a> Fit<'a> {
     }
 
     fn run_inside(&mut self, end: u64, observer: &mut dyn Observer) -> Result<Progress, FitError> {
-        let mut stopped = false;
+        let mut stopped = self.is_stopped();
         if !self.announced {
             self.announced = true;
             stopped |= observer.on(&self.started()).is_break();
@@ -380,6 +398,7 @@ impl<'a> Fit<'a> {
             self.images += samples as u64;
             stopped |=
                 observer.on(&Event::Step { step, epoch, samples, loss, correct, learning_rate }).is_break();
+            stopped |= self.is_stopped();
             if self.config.log_every.is_some_and(|n| step % n == 0) {
                 let Sums { samples, .. } = self.window_sums;
                 let (loss, accuracy) = std::mem::take(&mut self.window_sums).means();
@@ -443,9 +462,15 @@ impl<'a> Fit<'a> {
         Ok((stats, learning_rate))
     }
 
+    /// `None` without a test set, or when somebody said stop before the evaluation was done.
     fn evaluate_test(&self) -> Option<Evaluation> {
         let (test, evaluator) = (self.test?, self.evaluator.as_ref()?);
-        Some(evaluator.run(&self.network, self.theta(), test, &self.config.preprocess, self.trainer.crew()))
+        let (preprocess, crew) = (&self.config.preprocess, self.trainer.crew());
+        evaluator.run(&self.network, self.theta(), test, preprocess, crew, &self.stop)
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
     }
 
     fn tell_evaluated(

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use byhand_layers::loss::{Loss, SoftmaxCrossEntropy, SquaredError};
 
-use crate::error::SpecError;
+use crate::error::{SpecError, TrainerError};
 use crate::spec::{Call, write_call};
 
 /// A loss of `byhand_layers::loss`, as text: `softmax-cross-entropy`, `softmax-cross-entropy(label_smoothing=0.1)`,
@@ -22,6 +22,19 @@ pub enum Objective {
 }
 
 impl Objective {
+    /// That its numbers are in their ranges.
+    ///
+    /// # Errors
+    /// Names the first that is not.
+    pub fn validate(&self) -> Result<(), TrainerError> {
+        match *self {
+            Objective::SoftmaxCrossEntropy { label_smoothing } => {
+                Ok(SoftmaxCrossEntropy { label_smoothing }.validate()?)
+            }
+            Objective::SquaredError => Ok(()),
+        }
+    }
+
     pub(crate) fn loss(self) -> Box<dyn Loss<f32>> {
         match self {
             Objective::SoftmaxCrossEntropy { label_smoothing } => {
@@ -45,18 +58,13 @@ impl FromStr for Objective {
     fn from_str(text: &str) -> Result<Objective, SpecError> {
         let mut call = Call::parse(text)?;
         let objective = match call.name() {
-            "softmax-cross-entropy" => Objective::SoftmaxCrossEntropy {
-                label_smoothing: call.number(
-                    "label_smoothing",
-                    0.0,
-                    |v| (0.0..1.0).contains(&v),
-                    "at least 0 and below 1",
-                )?,
-            },
+            "softmax-cross-entropy" => {
+                Objective::SoftmaxCrossEntropy { label_smoothing: call.number("label_smoothing", 0.0)? }
+            }
             "squared-error" => Objective::SquaredError,
             _ => return Err(call.unknown_name("softmax-cross-entropy, squared-error")),
         };
-        call.finish()?;
+        call.finish(objective.validate())?;
         Ok(objective)
     }
 }
@@ -84,5 +92,11 @@ mod tests {
         }
         let error = "squared-error(x=1)".parse::<Objective>().unwrap_err().to_string();
         assert!(error.contains("takes no argument, found `x`"), "{error}");
+        for (text, value) in [("1", 1.0), ("-0.1", -0.1), ("nan", f64::NAN)] {
+            let told =
+                format!("softmax-cross-entropy(label_smoothing={text})").parse::<Objective>().unwrap_err();
+            let value = Objective::SoftmaxCrossEntropy { label_smoothing: value }.validate().unwrap_err();
+            assert!(told.to_string().ends_with(&value.to_string()), "{told}, {value}");
+        }
     }
 }

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::error::SpecError;
-use crate::spec::{Call, write_call};
+use crate::error::{SpecError, TrainerError};
+use crate::spec::{Call, check, write_call};
 
 /// How the learning rate moves over a run, with linear warm-up. Written `constant`, `cosine(warmup=100)`,
 /// `step(parts=3, factor=0.1)`, `linear`, `one-cycle(rise=0.3)`, ...
@@ -81,6 +81,37 @@ impl Schedule {
         self.shape_rate(lr, (step - self.warmup).min(n.saturating_sub(1)), n)
     }
 
+    /// That its numbers are in their ranges.
+    ///
+    /// # Errors
+    /// Names the first that is not.
+    pub fn validate(&self) -> Result<(), TrainerError> {
+        let floor = |v| check("floor", v, |v| (0.0..=1.0).contains(&v), "between 0 and 1");
+        let divisor = |key, v| check(key, v, |v| v >= 1.0 && v.is_finite(), "a number of at least 1");
+        let count = |key, n: u64, least| match n {
+            n if (least..=MOST).contains(&n) => Ok(()),
+            n => Err(TrainerError::setting(
+                key,
+                format!("a whole number from {least} to {MOST}"),
+                n.to_string(),
+            )),
+        };
+        match self.shape {
+            ScheduleShape::Constant => {}
+            ScheduleShape::Step { parts, factor } => {
+                count("parts", parts, 1)?;
+                check("factor", factor, |v| v > 0.0 && v.is_finite(), "a number above 0")?;
+            }
+            ScheduleShape::Cosine { floor: v } | ScheduleShape::Linear { floor: v } => floor(v)?,
+            ScheduleShape::OneCycle { rise, start, end } => {
+                check("rise", rise, |v| v > 0.0 && v < 1.0, "above 0 and below 1")?;
+                divisor("start", start)?;
+                divisor("end", end)?;
+            }
+        }
+        count("warmup", self.warmup, 0)
+    }
+
     /// Whether the rate of a step depends on the length of the run.
     pub fn depends_on_total(&self) -> bool {
         self.shape != ScheduleShape::Constant
@@ -123,31 +154,24 @@ impl FromStr for Schedule {
 
     fn from_str(text: &str) -> Result<Schedule, SpecError> {
         let mut call = Call::parse(text)?;
-        let share = |v: f64| (0.0..=1.0).contains(&v);
-        let inside = |v: f64| v > 0.0 && v < 1.0;
-        let divisor = |v: f64| v >= 1.0 && v.is_finite();
         let shape = match call.name() {
             "constant" => ScheduleShape::Constant,
-            "step" => {
-                let parts = call.count("parts", STEP_PARTS, 1)?;
-                let positive = |v: f64| v > 0.0 && v.is_finite();
-                ScheduleShape::Step {
-                    parts,
-                    factor: call.number("factor", STEP_FACTOR, positive, "a number above 0")?,
-                }
-            }
-            "cosine" => ScheduleShape::Cosine { floor: call.number("floor", 0.0, share, "between 0 and 1")? },
-            "linear" => ScheduleShape::Linear { floor: call.number("floor", 0.0, share, "between 0 and 1")? },
+            "step" => ScheduleShape::Step {
+                parts: call.number("parts", STEP_PARTS)?,
+                factor: call.number("factor", STEP_FACTOR)?,
+            },
+            "cosine" => ScheduleShape::Cosine { floor: call.number("floor", 0.0)? },
+            "linear" => ScheduleShape::Linear { floor: call.number("floor", 0.0)? },
             "one-cycle" => ScheduleShape::OneCycle {
-                rise: call.number("rise", RISE, inside, "above 0 and below 1")?,
-                start: call.number("start", START, divisor, "a number of at least 1")?,
-                end: call.number("end", END, divisor, "a number of at least 1")?,
+                rise: call.number("rise", RISE)?,
+                start: call.number("start", START)?,
+                end: call.number("end", END)?,
             },
             _ => return Err(call.unknown_name("constant, step, cosine, linear, one-cycle")),
         };
-        let warmup = call.count("warmup", 0, 0)?;
-        call.finish()?;
-        Ok(Schedule { shape, warmup })
+        let schedule = Schedule { shape, warmup: call.number("warmup", 0)? };
+        call.finish(schedule.validate())?;
+        Ok(schedule)
     }
 }
 
@@ -174,6 +198,9 @@ impl fmt::Display for Schedule {
         write_call(f, name, &arguments)
     }
 }
+
+/// The most steps of a warm-up and parts of a run: far more than a run has, and so few that a rate is found at once.
+const MOST: u64 = 1_000_000;
 
 const STEP_PARTS: u64 = 3;
 const STEP_FACTOR: f64 = 0.1;

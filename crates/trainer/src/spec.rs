@@ -1,8 +1,9 @@
 //! `name(key=value, ...)`: how optimisers and schedules are written on a command line and in a configuration.
 
 use std::fmt;
+use std::str::FromStr;
 
-use crate::error::SpecError;
+use crate::error::{SpecError, TrainerError};
 
 /// A parsed `name(key=value, ...)`. The keys taken out by [`Call::number`] and the like are known; what is left at
 /// [`Call::finish`] is an error.
@@ -11,6 +12,19 @@ pub(crate) struct Call<'a> {
     name: &'a str,
     arguments: Vec<(&'a str, Option<&'a str>)>,
     known: Vec<&'static str>,
+}
+
+/// What may be written for a key.
+pub(crate) trait Number: FromStr {
+    const KIND: &'static str;
+}
+
+impl Number for f64 {
+    const KIND: &'static str = "a number";
+}
+
+impl Number for u64 {
+    const KIND: &'static str = "a whole number of at least 0";
 }
 
 impl<'a> Call<'a> {
@@ -41,40 +55,11 @@ impl<'a> Call<'a> {
         self.name
     }
 
-    /// The number given for `key`, or `default`; it must satisfy `valid`, described by `expected`.
-    pub(crate) fn number(
-        &mut self,
-        key: &'static str,
-        default: f64,
-        valid: impl Fn(f64) -> bool,
-        expected: &str,
-    ) -> Result<f64, SpecError> {
-        match self.take(key) {
-            None => Ok(default),
-            Some(value) => {
-                let value = value.unwrap_or("nothing");
-                match value.parse::<f64>() {
-                    Ok(number) if valid(number) => Ok(number),
-                    _ => Err(self.error(format!("expected `{key}` to be {expected}, found {value}"))),
-                }
-            }
-        }
-    }
-
-    /// The whole number given for `key`, or `default`; at least `least`.
-    pub(crate) fn count(&mut self, key: &'static str, default: u64, least: u64) -> Result<u64, SpecError> {
-        match self.take(key) {
-            None => Ok(default),
-            Some(value) => {
-                let value = value.unwrap_or("nothing");
-                match value.parse::<u64>() {
-                    Ok(number) if number >= least => Ok(number),
-                    _ => Err(self.error(format!(
-                        "expected `{key}` to be a whole number of at least {least}, found {value}"
-                    ))),
-                }
-            }
-        }
+    /// The number given for `key`, or `default`. Its range is for [`Call::finish`] to check.
+    pub(crate) fn number<N: Number>(&mut self, key: &'static str, default: N) -> Result<N, SpecError> {
+        let Some(value) = self.take(key) else { return Ok(default) };
+        let value = value.unwrap_or("nothing");
+        value.parse().map_err(|_| self.error(format!("expected `{key}` to be {}, found {value}", N::KIND)))
     }
 
     /// Whether `key` is set: `key`, `key=true` or `key=false`; absent means false.
@@ -88,10 +73,15 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Ends the parse: no argument may be left.
-    pub(crate) fn finish(self) -> Result<(), SpecError> {
+    /// Ends the parse: no argument may be left, and what was made of them must be `valid`.
+    pub(crate) fn finish(self, valid: Result<(), TrainerError>) -> Result<(), SpecError> {
         match self.arguments.first() {
-            None => Ok(()),
+            None => valid.map_err(|error| match error {
+                TrainerError::Setting { setting, expected, found } => {
+                    self.error(format!("expected `{setting}` to be {expected}, found {found}"))
+                }
+                other => self.error(other.to_string()),
+            }),
             Some((key, _)) if self.known.is_empty() => {
                 Err(self.error(format!("`{}` takes no argument, found `{key}`", self.name)))
             }
@@ -114,6 +104,26 @@ impl<'a> Call<'a> {
         let at = self.arguments.iter().position(|&(k, _)| k == key)?;
         Some(self.arguments.remove(at).1)
     }
+}
+
+/// That `number` is in its range, which is `expected` in words.
+pub(crate) fn check(
+    setting: &'static str,
+    number: f64,
+    valid: impl FnOnce(f64) -> bool,
+    expected: &str,
+) -> Result<(), TrainerError> {
+    if valid(number) { Ok(()) } else { Err(TrainerError::setting(setting, expected, number.to_string())) }
+}
+
+/// The same of a share that may not be the whole.
+pub(crate) fn check_share(setting: &'static str, number: f64) -> Result<(), TrainerError> {
+    check(setting, number, |v| (0.0..1.0).contains(&v), "at least 0 and below 1")
+}
+
+/// The same of a number that may not be below 0.
+pub(crate) fn check_weight(setting: &'static str, number: f64) -> Result<(), TrainerError> {
+    check(setting, number, |v| v >= 0.0 && v.is_finite(), "a number of at least 0")
 }
 
 /// Writes `name` or `name(a,b,...)`.

@@ -3,15 +3,18 @@
 mod common;
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use byhand_datasets::batches::LastBatch;
 use byhand_datasets::digits::{self, Part};
-use byhand_datasets::{Crop, Normalize};
+use byhand_datasets::{Augment, Crop, Normalize};
 use byhand_layers::{Dense, Network};
 use byhand_trainer::metrics::argmax;
 use byhand_trainer::{
-    DivergenceCause, Event, Fit, FitConfig, FitError, Preprocess, Progress, Sampling, Silent, TrainerError,
-    evaluate,
+    Adam, AdamW, DivergenceCause, Event, Fit, FitConfig, FitError, Objective, Optimizer, Preprocess,
+    Progress, Sampling, Schedule, ScheduleShape, Sgd, Silent, StepConfig, TrainerError, evaluate,
+    training_bytes,
 };
 use common::{cnn, mlp, test, theta, train};
 use ndarray::Array2;
@@ -219,7 +222,11 @@ fn impossible_settings_are_refused_by_name() {
     };
     let standard = FitConfig::default;
     for (found, expected) in [
-        (new(FitConfig { batch_size: 0, ..standard() }), "batch size: expected at least 1, found 0"),
+        (new(FitConfig { batch_size: 0, ..standard() }), "batch size: expected 1 to 1048576, found 0"),
+        (
+            new(FitConfig { batch_size: 1_000_000_000_000, ..standard() }),
+            "batch size: expected 1 to 1048576, found 1000000000000",
+        ),
         (new(FitConfig { epochs: 0, ..standard() }), "epochs: expected at least 1, found 0"),
         (new(FitConfig { max_steps: Some(0), ..standard() }), "max_steps: expected at least 1, found 0"),
         (new(FitConfig { log_every: Some(0), ..standard() }), "log_every: expected at least 1, found 0"),
@@ -247,4 +254,126 @@ fn impossible_settings_are_refused_by_name() {
     let five = Network::new(vec![Box::new(Dense::new(784, 5, true).unwrap())]).unwrap();
     let error = Fit::new(&five, theta(&five), train(), None, standard()).unwrap_err().to_string();
     assert!(error.contains("expected at most 5 classes (the network's outputs), found 10"), "{error}");
+}
+
+/// What text is refused for is refused of a value too, in the same words.
+#[test]
+fn values_are_checked_as_their_texts_are() {
+    let network = mlp();
+    let refused = |config: FitConfig| {
+        Fit::new(&network, theta(&network), train(), None, config).unwrap_err().to_string()
+    };
+    let (sgd, adam) = (Sgd::default(), Adam::default());
+    let optimizers = [
+        (Optimizer::Sgd(Sgd { momentum: 1.5, ..sgd }), "sgd(momentum=1.5)"),
+        (Optimizer::Sgd(Sgd { momentum: f64::NAN, ..sgd }), "sgd(momentum=nan)"),
+        (Optimizer::Sgd(Sgd { nesterov: true, ..sgd }), "sgd(nesterov)"),
+        (Optimizer::Sgd(Sgd { weight_decay: -0.1, ..sgd }), "sgd(weight_decay=-0.1)"),
+        (Optimizer::Adam(Adam { beta1: -0.5, ..adam }), "adam(beta1=-0.5)"),
+        (Optimizer::Adam(Adam { beta2: 2.0, ..adam }), "adam(beta2=2)"),
+        (Optimizer::AdamW(AdamW(Adam { eps: 0.0, ..adam })), "adamw(eps=0)"),
+        (Optimizer::AdamW(AdamW(Adam { weight_decay: f64::INFINITY, ..adam })), "adamw(weight_decay=inf)"),
+    ];
+    for (optimizer, text) in optimizers {
+        same(
+            refused(FitConfig { optimizer, ..FitConfig::default() }),
+            text.parse::<Optimizer>().unwrap_err(),
+        );
+    }
+    let smoothed = |label_smoothing| Objective::SoftmaxCrossEntropy { label_smoothing };
+    for (objective, text) in [
+        (smoothed(5.0), "softmax-cross-entropy(label_smoothing=5)"),
+        (smoothed(f64::NAN), "softmax-cross-entropy(label_smoothing=nan)"),
+    ] {
+        same(
+            refused(FitConfig { objective, ..FitConfig::default() }),
+            text.parse::<Objective>().unwrap_err(),
+        );
+    }
+    let shaped = |shape| Schedule { shape, warmup: 0 };
+    for (schedule, text) in [
+        (shaped(ScheduleShape::Step { parts: 0, factor: 0.1 }), "step(parts=0)"),
+        (shaped(ScheduleShape::Step { parts: 3, factor: -1.0 }), "step(factor=-1)"),
+        (shaped(ScheduleShape::Cosine { floor: 1.5 }), "cosine(floor=1.5)"),
+        (shaped(ScheduleShape::OneCycle { rise: 1.0, start: 25.0, end: 1e4 }), "one-cycle(rise=1)"),
+        (shaped(ScheduleShape::OneCycle { rise: 0.3, start: 0.5, end: 1e4 }), "one-cycle(start=0.5)"),
+        (Schedule { warmup: u64::MAX, ..Schedule::CONSTANT }, "constant(warmup=18446744073709551615)"),
+    ] {
+        same(refused(FitConfig { schedule, ..FitConfig::default() }), text.parse::<Schedule>().unwrap_err());
+    }
+    for augment in [
+        Augment { rotate: f32::NAN, ..Augment::default() },
+        Augment { scale: 1.0, ..Augment::default() },
+        Augment { shear: -1.0, ..Augment::default() },
+    ] {
+        assert!(refused(FitConfig { augment, ..FitConfig::default() }).contains("expected"));
+    }
+}
+
+/// Both name the setting, its range and the value.
+#[track_caller]
+fn same(value: String, text: impl std::fmt::Display) {
+    let text = text.to_string();
+    let plain = text.split_once("`: ").unwrap().1.replace('`', "");
+    let plain = plain
+        .strip_prefix("expected ")
+        .map_or(plain.clone(), |rest| rest.replacen(" to be ", ": expected ", 1));
+    assert_eq!(value, plain, "{text}");
+}
+
+/// Set from another thread, the flag stops a fit after the step in hand and an evaluation after some samples; what was learnt
+/// stays, and the fit goes on where it stopped.
+#[test]
+fn a_flag_stops_a_fit_and_an_evaluation() {
+    let network = mlp();
+    let config = FitConfig { epochs: 2, threads: 2, ..FitConfig::default() };
+    let mut whole = Fit::new(&network, theta(&network), train(), Some(test()), config.clone()).unwrap();
+    whole.run(&mut Silent).unwrap();
+    let mut fit = Fit::new(&network, theta(&network), train(), Some(test()), config).unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    fit.stop_on(Arc::clone(&stop));
+    let mut stop_at_ten = |event: &Event| {
+        if matches!(event, Event::Step { step: 10, .. }) {
+            stop.store(true, Ordering::Relaxed);
+        }
+        ControlFlow::Continue(())
+    };
+    assert_eq!(fit.run(&mut stop_at_ten).unwrap(), Progress::Stopped);
+    assert_eq!(fit.step(), 10);
+    assert_eq!(fit.evaluate(test()), Err(TrainerError::Stopped));
+    assert_eq!(fit.run(&mut Silent).unwrap(), Progress::Stopped);
+    assert_eq!(fit.step(), 10);
+    stop.store(false, Ordering::Relaxed);
+    assert_eq!(fit.run(&mut Silent).unwrap(), Progress::Done);
+    assert_eq!(fit.theta(), whole.theta());
+    assert!(fit.evaluate(test()).is_ok());
+}
+
+#[test]
+fn a_checkpoint_beyond_the_end_is_refused() {
+    let network = mlp();
+    let config = |epochs| FitConfig { epochs, ..FitConfig::default() };
+    let mut fit = Fit::new(&network, theta(&network), train(), None, config(2)).unwrap();
+    fit.run(&mut Silent).unwrap();
+    let resumed =
+        |epochs| Fit::resume(&network, fit.checkpoint(), train(), None, config(epochs)).map(|fit| fit.step());
+    assert!(matches!(resumed(1), Err(FitError::Beyond { .. })));
+    assert_eq!(resumed(2).unwrap(), fit.step());
+    assert_eq!(resumed(3).unwrap(), fit.step());
+}
+
+/// What is foretold is at least what weights, gradient and the optimiser's state take, and grows with each of them.
+#[test]
+fn memory_is_foretold() {
+    let (small, large) = (mlp(), common::cnn());
+    let config = StepConfig { threads: 1, ..StepConfig::default() };
+    let adam = StepConfig { optimizer: Optimizer::Adam(Adam::default()), ..config };
+    for network in [&small, &large] {
+        let parameters = 4 * network.param_len() as u64;
+        let plain = training_bytes(network, &config);
+        assert!(plain > 3 * parameters);
+        assert_eq!(training_bytes(network, &adam), plain + 2 * parameters);
+        assert!(training_bytes(network, &StepConfig { threads: 5, ..config }) > plain);
+        assert!(training_bytes(network, &StepConfig { batch_size: 1 << 20, ..config }) > plain + (784 << 20));
+    }
 }

@@ -22,9 +22,10 @@ use serde::{Deserialize, Deserializer, de::Error};
 use serde_json::json;
 
 use crate::{
-    exit::{DIVERGED, INTERRUPTED, coded, usage},
+    exit::{DIVERGED, coded, usage},
     interrupt::Interrupt,
     loading::{Split, data_option, load_data, warn_of_missing_classes},
+    memory,
     output::Output,
 };
 
@@ -127,13 +128,16 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
     let test = Split::Stratified.limited(loaded.test, limits[1], 0)?;
     warn_of_missing_classes(&[("training", &train), ("testing", &test)], output);
 
+    let Recipe { optimizer, batch_size, .. } = recipe;
+    let step = StepConfig { optimizer, batch_size, threads: options.threads.into(), ..StepConfig::default() };
+    memory::check_training(&recipe.network()?, &step, |_| 0, "recipe's batch_size")?;
+
     let (mut accuracies, mut seconds, mut threads) = (Vec::new(), Vec::new(), 0);
     for seed in (u64::from(options.first_seed)..).take(options.seeds as usize) {
-        if interrupt.asked() {
-            return Err(coded(INTERRUPTED, format!("interrupted before seed {seed}")));
-        }
         let start = Instant::now();
-        let trained = recipe.train(&train, seed, options.threads.into())?;
+        let Some(trained) = recipe.train(&train, seed, options.threads.into(), &interrupt)? else {
+            return Err(coded(interrupt.code(), format!("interrupted in seed {seed}")));
+        };
         let time = start.elapsed().as_secs_f64();
         let Trained { network, theta, preprocess, objective, threads: used } = trained;
         threads = used;
@@ -222,7 +226,10 @@ impl Recipe {
             *learning_rate >= 0.0 && learning_rate.is_finite(),
             "expected a learning_rate of at least 0, found {learning_rate}"
         );
-        ensure!((1..=1 << 20).contains(batch_size), "expected a batch_size of 1 to 2^20, found {batch_size}");
+        ensure!(
+            (1..=StepConfig::MAX_BATCH).contains(batch_size),
+            "expected a batch_size of 1 to 2^20, found {batch_size}"
+        );
         ensure!(
             epochs.first() == Some(&1.0) && epochs.iter().all(|share| (0.0..=1.0).contains(share)),
             "expected epochs = [1.0, ...], then shares from 0 to 1"
@@ -240,8 +247,14 @@ impl Recipe {
         Ok(self.layers.parse::<Spec>()?.build::<f32>(Shape::new(1, self.crop, self.crop))?)
     }
 
-    /// One run of the recipe.
-    fn train(&self, images: &Dataset, seed: u64, threads: usize) -> Result<Trained> {
+    /// One run of the recipe; nothing if it is interrupted.
+    fn train(
+        &self,
+        images: &Dataset,
+        seed: u64,
+        threads: usize,
+        interrupt: &Interrupt,
+    ) -> Result<Option<Trained>> {
         let crop = Some(Crop::center(images.image_size(), self.crop, self.crop));
         let preprocess = Preprocess { normalize: Normalize::unit(), crop };
         let network = self.network()?;
@@ -253,12 +266,15 @@ impl Recipe {
         let mut hardest = Hardest::new(seed, images.len());
         let steps = |&share: &f64| hardest.count(share).div_ceil(batch_size) as u64;
         let total: u64 = self.epochs.iter().map(steps).sum();
-        let train = |trainer: &mut Trainer| -> Result<(), Diverged> {
+        let train = |trainer: &mut Trainer| -> Result<bool, Diverged> {
             let mut order = Vec::with_capacity(images.len());
             for (epoch, &share) in (0..).zip(&self.epochs) {
                 order.clear();
                 order.extend_from_slice(hardest.epoch(epoch, share));
                 for samples in order.chunks(batch_size) {
+                    if interrupt.asked() {
+                        return Ok(false);
+                    }
                     let batch = ImageBatch::new(images, samples, preprocess);
                     let rate = schedule.rate(self.learning_rate, trainer.steps(), total);
                     if let Some(Freeze { layers, from }) = self.freeze
@@ -270,11 +286,12 @@ impl Recipe {
                     hardest.record(samples, trainer.residuals());
                 }
             }
-            Ok(())
+            Ok(true)
         };
-        trainer.session(train).map_err(|diverged| coded(DIVERGED, diverged))?;
+        let is_whole = trainer.session(train).map_err(|diverged| coded(DIVERGED, diverged))?;
         let threads = trainer.threads();
-        Ok(Trained { network, theta: trainer.into_theta(), preprocess, objective, threads })
+        let theta = trainer.into_theta();
+        Ok(is_whole.then_some(Trained { network, theta, preprocess, objective, threads }))
     }
 }
 

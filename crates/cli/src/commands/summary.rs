@@ -14,9 +14,11 @@ use crate::{exit::usage, loading::load_model, output::Output};
 /// Options of `summary`.
 #[derive(Args)]
 #[command(after_help = "Examples:
-  byhand summary                                       the named models
+  # the named models
+  byhand summary
   byhand summary lenet
-  byhand summary mlp --plan --batch-size 32            what a training step does with 32 images
+  # what a training step does with 32 images
+  byhand summary mlp --plan --batch-size 32
   byhand summary runs/cnn-mnist-seed0
   byhand summary --layers \"conv(8,3) pool(2) dense(10)\" --input 1x28x28")]
 pub struct Options {

@@ -23,6 +23,7 @@ use serde_json::json;
 
 use crate::{
     exit::{DIVERGED, coded, usage},
+    memory,
     output::Output,
 };
 
@@ -45,7 +46,7 @@ pub struct Options {
     #[arg(long, value_name = "CxHxW", default_value = "1x28x28", conflicts_with = "preset")]
     input: Shape,
     /// Images in a step
-    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=StepConfig::MAX_BATCH as i64))]
     batch: u32,
     /// Threads, 0 for all cores
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=1024))]
@@ -83,8 +84,9 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
     let network = spec.build::<f32>(input).map_err(usage)?;
     let batch = options.batch as usize;
     let features = network.input().features();
-    let (x, labels) = random_batch(batch, features, network.classes());
     let config = StepConfig { batch_size: batch, threads: options.threads.into(), ..StepConfig::default() };
+    memory::check_training(&network, &config, |batch| 4 * batch as u64 * features as u64, "batch")?;
+    let (x, labels) = random_batch(batch, features, network.classes());
     let theta = init_network::<f32>(&network, Init::ScaledUniform, 0);
     let mut trainer = Trainer::new(&network, theta, config)?;
     let threads = trainer.threads();

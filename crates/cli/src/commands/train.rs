@@ -1,32 +1,34 @@
 //! `byhand train`, `train-cnn`, `train-dnn`, `train-mlp`: train, evaluate, write a run folder.
 
 use std::{
-    fs,
     num::NonZeroUsize,
-    ops::ControlFlow,
-    path::PathBuf,
-    time::{Duration, Instant},
+    path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use byhand_datasets::{
     Augment, Data, Dataset, Normalize, Reading, Source, batches::LastBatch, source::path_text,
 };
 use byhand_layers::{Network, Shape, init::init_network};
-use byhand_models::{Model, Preprocessing, Spec, registry::default_of, weights_sha256};
-use byhand_trainer::{Checkpoint, Event, Fit, FitConfig, FitError, Observer, Progress, Sampling};
+use byhand_models::{MODELS, Model, NamedModel, Preprocessing, Spec, registry::default_of, weights_sha256};
+use byhand_trainer::{
+    Checkpoint, Evaluation, Fit, FitConfig, FitError, Progress, Sampling, StepConfig, TrainerError,
+};
 use clap::Args;
-use indicatif::ProgressBar;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
-    exit::{self, DIVERGED, INTERRUPTED, coded, usage},
+    exit::{self, DIVERGED, coded, must_exist, usage},
     interrupt::Interrupt,
     loading::{load_data, numbers, prepare, warn_of_missing_classes},
+    memory,
     output::Output,
     pictures::Manner,
-    run_folder::{History, RunFolder},
+    program,
+    run_folder::{RunFolder, checkpoint_in, config_in},
     settings::{Normalization, Recipe, Settings},
+    start,
+    watcher::Watcher,
 };
 
 /// Options of the training commands.
@@ -37,11 +39,14 @@ pub struct Options {
     /// Take the settings of a run's config.toml; other options override them
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The run folder; the files of an earlier run in it are replaced
+    /// Drop these settings of --config or --from, as in --unset classes,train-limit
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = Settings::name)]
+    unset: Vec<String>,
+    /// The run folder; the files of an earlier run in it are set aside, into a folder earlier-1 in it
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Go on with the run in DIR (or in --out) from its checkpoint
-    #[arg(long, value_name = "DIR", num_args = 0..=1, conflicts_with = "config")]
+    /// Go on with the run in DIR from its checkpoint, with the bits of a run that never stopped; with --out in a copy of it
+    #[arg(long, value_name = "DIR", num_args = 0..=1, conflicts_with_all = ["config", "from", "unset"])]
     resume: Option<Option<PathBuf>>,
     /// Threads, 0 for all cores; the result has the same bits for any number
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=1024))]
@@ -51,51 +56,84 @@ pub struct Options {
 /// Trains. `command` names the default model.
 pub fn run(command: &str, options: &Options, output: &Output) -> Result<()> {
     let resumed = resumed_folder(options)?;
-    let base = match (&resumed, &options.config) {
-        (Some(folder), _) => Settings::read(&folder.join("config.toml"))?,
-        (None, Some(file)) => Settings::read(file)?,
-        (None, None) => Settings::default(),
+    let asked = options.settings.clone().absolute()?;
+    let base = match (&resumed, &options.config, &asked.from) {
+        (Some(folder), _, _) => Settings::read(&config_in(folder))?,
+        (None, Some(file), _) => Settings::read(file)?,
+        (None, None, Some(weights)) => start::settings(weights)?,
+        (None, None, None) => Settings::default(),
     };
-    let mut recipe = options.settings.clone().over(base)?.settle(command)?;
+    let base = base.without(&options.unset)?.absolute()?;
+    let kept_classes = asked.classes.is_some() || base.classes.is_some();
+    let mut recipe = asked.over(base.clone())?.settle(command)?;
+    if let Some(folder) = &resumed {
+        recipe.data_sha256 = base.data_sha256.clone();
+        refuse_changes(&recipe, &base.settle(command)?, folder)?;
+    }
+    if let Some(weights) =
+        recipe.from.as_ref().filter(|from| options.out.as_ref().is_some_and(|out| is_same(from, out)))
+    {
+        let problem =
+            "expected another folder than that of --from, whose weights the new run is to be repeated from";
+        return Err(usage(format!("--out {}: {problem}", weights.display())));
+    }
     if let Some((input, classes)) = promised(&recipe) {
         network_for(&recipe, input, classes)?;
     }
-    let named = resumed.as_ref().or(options.out.as_ref()).map(|path| RunFolder::named(path)).transpose()?;
+    let named = options.out.as_ref().or(resumed.as_ref()).map(|path| RunFolder::named(path)).transpose()?;
 
     let data = prepared_data(&mut recipe, output)?;
+    remember_data(&mut recipe, &data.source, resumed.as_deref(), output)?;
     let (spec, network) = network_for(&recipe, data.input, data.train.classes())?;
     recipe.layers = spec;
     let folder = match named {
         Some(folder) => folder,
         None => RunFolder::fresh(&format!("{}-{}-seed{}", recipe.name(), short(&recipe.data), recipe.seed))?,
     };
-    if resumed.is_none() && folder.is_used() {
-        output.warn(format!("{} holds an earlier run: its files are replaced", folder.path().display()));
-    }
 
     let config = fit_config(&recipe, &data, options.threads);
+    let step = StepConfig {
+        optimizer: config.optimizer,
+        batch_size: config.batch_size,
+        threads: config.threads,
+        ..StepConfig::default()
+    };
+    memory::check_training(&network, &step, |_| 0, "batch-size")?;
     let watched = data.validation.as_ref().unwrap_or(&data.test);
-    let mut fit = if resumed.is_some() {
-        let checkpoint = Checkpoint::load(&folder.checkpoint())?;
-        Fit::resume(&network, checkpoint, &data.train, Some(watched), config).map_err(usage)?
+    let mut fit = if let Some(resumed) = &resumed {
+        let checkpoint = Checkpoint::load(&checkpoint_in(resumed))?;
+        Fit::resume(&network, checkpoint, &data.train, Some(watched), config)
+            .map_err(|error| cannot_resume(error, &recipe, resumed))?
     } else {
-        let theta = init_network::<f32>(&network, recipe.init, recipe.seed);
+        let theta = first_weights(&mut recipe, &network, &data)?;
         Fit::new(&network, theta, &data.train, Some(watched), config).map_err(usage)?
     };
-    // Not before the checkpoint took these settings: a refused change must not stay in the folder.
-    write_config(&recipe, &folder)?;
-    let mut watcher = Watcher {
-        output: *output,
-        validation: data.validation.is_some(),
-        interrupt: Interrupt::listen()?,
-        history: folder.history(resumed.is_some())?,
-        epochs: recipe.epochs.get() as u64,
-        bar: output.bar(0, "epoch {prefix} {bar:30} {pos}/{len} images, {per_sec}, {eta} left  {msg}"),
-        redrawn: None,
-        threads: None,
-        train_loss: None,
-        trouble: None,
+    // Not before the checkpoint took these settings: what is refused leaves the folder as it was.
+    let history = match &resumed {
+        Some(resumed) if is_same(resumed, folder.path()) => folder.history_of(resumed, fit.step())?,
+        source => {
+            if let Some(aside) = folder.set_aside()? {
+                let (folder, aside) = (folder.path().display(), aside.display());
+                output.warn(format!("{folder} held an earlier run: its files are in {aside} now"));
+            }
+            match source {
+                Some(resumed) => folder.history_of(resumed, fit.step())?,
+                None => folder.new_history()?,
+            }
+        }
     };
+    if let (Some(classes), false) = (&recipe.classes, kept_classes) {
+        let classes: Vec<String> = classes.iter().map(u8::to_string).collect();
+        output.warn(format!(
+            "{} is made for the classes {} at half size and keeps these alone; --classes keeps others",
+            recipe.name(),
+            classes.join(", ")
+        ));
+    }
+    write_config(&recipe, &folder)?;
+    let interrupt = Interrupt::listen()?;
+    fit.stop_on(interrupt.flag());
+    let mut watcher = Watcher::new(*output, data.validation.is_some(), history, recipe.epochs.get() as u64);
     output.note(format!(
         "training {} ({} parameters) on {}: {} images, {} epochs, into {}",
         recipe.name(),
@@ -105,39 +143,50 @@ pub fn run(command: &str, options: &Options, output: &Output) -> Result<()> {
         recipe.epochs,
         folder.path().display()
     ));
-    let interrupted = train(&mut fit, &mut watcher, &folder)?;
+    if fit.step() == fit.total_steps() {
+        output.warn(format!("all {} epochs are done: there is nothing left to train", recipe.epochs));
+    }
+    train(&mut fit, &mut watcher, &folder)?;
 
-    let evaluation = fit.evaluate(&data.test)?;
+    let manner = data.manner.note();
     let model = Model {
         spec: recipe.layers.clone(),
         input: data.input,
         class_names: data.test.class_names().to_vec(),
         preprocessing: data.preprocessing,
         notes: [
-            ("model", recipe.name().to_string()),
-            ("data", recipe.data.to_string()),
-            ("seed", recipe.seed.to_string()),
-            ("loss", recipe.loss.to_string()),
-            data.manner.note(),
+            ("model", Some(recipe.name().to_string())),
+            ("data", Some(recipe.data.to_string())),
+            ("data_folder", data.source.folder.as_deref().map(path_text)),
+            ("data_sha256", Some(data.source.sha256.clone())),
+            ("seed", Some(recipe.seed.to_string())),
+            ("loss", Some(recipe.loss.to_string())),
+            ("first_label", recipe.first_label.map(|label| label.to_string())),
+            ("transpose", recipe.transpose.then(|| "true".to_string())),
+            (manner.0, Some(manner.1)),
         ]
         .into_iter()
-        .chain([("data_sha256", data.source.sha256.clone())])
-        .chain(data.source.folder.as_deref().map(|folder| ("data_folder", path_text(folder))))
-        .chain(recipe.first_label.map(|label| ("first_label", label.to_string())))
-        .chain(recipe.transpose.then(|| ("transpose", "true".to_string())))
-        .map(|(key, value)| (key.to_string(), value))
+        .filter_map(|(key, value)| Some((key.to_string(), value?)))
         .collect(),
         theta: fit.theta().to_vec(),
     };
     model.save(&folder.model())?;
+    // Somebody who wants the program to end does not wait for an evaluation.
+    let evaluation = match fit.evaluate(&data.test) {
+        Ok(evaluation) => Some(evaluation),
+        Err(TrainerError::Stopped) => None,
+        Err(error) => return Err(error.into()),
+    };
     let sha256 = weights_sha256(&model.theta);
-    output.print(format!(
-        "test accuracy {:.2} %, test loss {:.4} on {} images after {:.2} s of training",
-        100.0 * evaluation.accuracy(),
-        evaluation.loss,
-        evaluation.samples,
-        fit.train_seconds()
-    ));
+    if let Some(evaluation) = &evaluation {
+        output.print(format!(
+            "test accuracy {:.2} %, test loss {:.4} on {} images after {:.2} s of training",
+            100.0 * evaluation.accuracy(),
+            evaluation.loss,
+            evaluation.samples,
+            fit.train_seconds()
+        ));
+    }
     output.print(format!("weights {sha256}"));
     output.print(format!("run {}", folder.path().display()));
     output.result(json!({
@@ -152,28 +201,28 @@ pub fn run(command: &str, options: &Options, output: &Output) -> Result<()> {
         "train_seconds": fit.train_seconds(),
         "train_images": data.train.len(),
         "train_loss": watcher.train_loss,
-        "test_loss": evaluation.loss,
-        "test_accuracy": evaluation.accuracy(),
+        "test_loss": evaluation.as_ref().map(|evaluation| evaluation.loss),
+        "test_accuracy": evaluation.as_ref().map(Evaluation::accuracy),
         "parameters": network.param_len(),
         "weights_sha256": sha256,
-        "interrupted": interrupted,
-        "out": folder.path(),
+        "interrupted": interrupt.asked(),
+        "out": folder.path().to_string_lossy(),
     }));
-    if interrupted {
+    if interrupt.asked() {
         let path = folder.path().display();
+        let (step, program) = (fit.step(), program::name());
         return Err(coded(
-            INTERRUPTED,
+            interrupt.code(),
             format!(
-                "interrupted at step {}; the model so far is in {path}, go on with --resume {path}",
-                fit.step()
+                "interrupted at step {step}; the model so far is in {path}, go on with {program} train --resume {path}"
             ),
         ));
     }
     Ok(())
 }
 
-/// Runs to the end, or to Ctrl-C: then the answer is true. A checkpoint follows every epoch.
-fn train(fit: &mut Fit<'_>, watcher: &mut Watcher, folder: &RunFolder) -> Result<bool> {
+/// Runs to the end, or until it is told to stop. A checkpoint follows every epoch.
+fn train(fit: &mut Fit<'_>, watcher: &mut Watcher, folder: &RunFolder) -> Result<()> {
     let ended = loop {
         let progress = fit.run_epoch(watcher);
         if let Some(trouble) = watcher.trouble.take() {
@@ -182,120 +231,122 @@ fn train(fit: &mut Fit<'_>, watcher: &mut Watcher, folder: &RunFolder) -> Result
         match progress {
             Ok(progress) => {
                 fit.checkpoint().save(&folder.checkpoint())?;
-                match progress {
-                    Progress::More => {}
-                    Progress::Done => break Ok(false),
-                    Progress::Stopped => break Ok(true),
+                if progress != Progress::More {
+                    break Ok(());
                 }
             }
-            Err(FitError::Diverged(diverged)) => break Err(coded(DIVERGED, diverged)),
-            Err(error) => break Err(error.into()),
+            Err(FitError::Diverged(diverged)) => break Err(diverged),
+            Err(error) => return Err(error.into()),
         }
     };
-    watcher.bar.finish_and_clear();
-    ended
-}
-
-/// Shows and records what happens; stops the training on Ctrl-C.
-struct Watcher {
-    output: Output,
-    /// The set evaluated after each epoch is the validation set, not the test set.
-    validation: bool,
-    interrupt: Interrupt,
-    history: History,
-    epochs: u64,
-    bar: ProgressBar,
-    redrawn: Option<Instant>,
-    threads: Option<usize>,
-    train_loss: Option<f64>,
-    /// Why the history could not be written.
-    trouble: Option<anyhow::Error>,
-}
-
-/// How often the bar is redrawn.
-const REDRAW: Duration = Duration::from_millis(100);
-
-impl Observer for Watcher {
-    fn on(&mut self, event: &Event) -> ControlFlow<()> {
-        match event {
-            Event::Started { threads, train_samples, total_steps, steps_done, .. } => {
-                self.threads = Some(*threads);
-                let images = self.epochs * *train_samples as u64;
-                self.bar.set_length(images);
-                self.bar.set_position((images as f64 * *steps_done as f64 / *total_steps as f64) as u64);
-                self.bar.reset_eta();
-                self.tell(event);
+    watcher.finish();
+    ended.map_err(|diverged| {
+        let rate = diverged.learning_rate / 10.0;
+        let (path, program) = (folder.path().display(), program::name());
+        let hint = match folder.checkpoint().exists() {
+            true => {
+                format!("; to go on from the last whole epoch: {program} train --from {path} --lr {rate:e}")
             }
-            Event::Step { epoch, samples, loss, .. } => {
-                self.bar.inc(*samples as u64);
-                if self.redrawn.is_none_or(|last| last.elapsed() >= REDRAW) {
-                    self.redrawn = Some(Instant::now());
-                    self.bar.set_prefix(format!("{epoch}/{}", self.epochs));
-                    self.bar.set_message(format!("loss {loss:.4}"));
-                }
-            }
-            Event::EpochFinished {
-                epoch,
-                train_loss,
-                train_accuracy,
-                test_accuracy,
-                seconds,
-                images_per_second,
-                ..
-            } => {
-                self.train_loss = Some(*train_loss);
-                let evaluated = test_accuracy.map_or(String::new(), |accuracy| {
-                    format!(
-                        "  {} {:.2} %",
-                        if self.validation { "validation" } else { "test" },
-                        100.0 * accuracy
-                    )
-                });
-                let line = format!(
-                    "epoch {epoch}/{}  loss {train_loss:.4}  train {:.2} %{evaluated}  {seconds:.2} s  {images_per_second:.0} images/s",
-                    self.epochs,
-                    100.0 * train_accuracy
-                );
-                let output = self.output;
-                self.bar.suspend(|| output.note(line));
-                let entry = self.tell(event);
-                if let Err(error) = self.history.add(&entry) {
-                    self.trouble = Some(error);
-                    return ControlFlow::Break(());
-                }
-            }
-            Event::Finished { .. } => {}
-            _ => {
-                self.tell(event);
-            }
-        }
-        if self.interrupt.asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    }
-}
-
-impl Watcher {
-    /// The event as a JSON object, which is also printed under `--json`. What was evaluated on the validation set is
-    /// called so.
-    fn tell(&self, event: &Event) -> Value {
-        let Ok(Value::Object(mut fields)) = serde_json::to_value(event) else {
-            unreachable!("an event is an object of numbers and texts")
+            false => String::new(),
         };
-        if self.validation {
-            for (from, to) in [
-                ("test_loss", "validation_loss"),
-                ("test_accuracy", "validation_accuracy"),
-                ("test_samples", "validation_samples"),
-            ] {
-                if let Some(value) = fields.remove(from) {
-                    fields.insert(to.to_string(), value);
-                }
-            }
-        }
-        let name = fields.remove("event").unwrap_or_default();
-        let entry = Value::Object(fields);
-        self.output.event(name.as_str().unwrap_or_default(), entry.clone());
-        entry
+        coded(DIVERGED, format!("{diverged}{hint}"))
+    })
+}
+
+/// The weights a new run begins with. Those of `--from` are recorded by their digest, and a configuration that has one asks for
+/// the same weights.
+fn first_weights(recipe: &mut Recipe, network: &Network<f32>, data: &Prepared) -> Result<Vec<f32>> {
+    let Some(from) = &recipe.from else { return Ok(init_network::<f32>(network, recipe.init, recipe.seed)) };
+    let theta = start::weights(from, network, data.train.class_names())?;
+    let found = weights_sha256(&theta);
+    if let Some(expected) = recipe.from_sha256.as_ref().filter(|expected| **expected != found) {
+        return Err(usage(format!(
+            "{}: the run began with other weights: expected SHA-256 {expected}, found {found}; name them with --from",
+            from.display()
+        )));
     }
+    recipe.from_sha256 = Some(found);
+    Ok(theta)
+}
+
+/// A resumed run has the settings that it began with, or its config.toml would not repeat it. More epochs are an exception where
+/// the schedule does not depend on their number.
+fn refuse_changes(asked: &Recipe, began: &Recipe, folder: &Path) -> Result<()> {
+    let (folder, program) = (folder.display(), program::name());
+    let mut differences = asked.differences(began)?;
+    // A preset is asked for by its name, which brings other layers.
+    differences.sort_by_key(|[key, now, _]| key != "preset" || now == "none");
+    for [key, now, before] in differences {
+        let why = match key.as_str() {
+            // Where the data are now; that they are the same, their digest says.
+            "data-dir" => continue,
+            "data" if matches!((&asked.data, &began.data), (Data::Folder(_), Data::Folder(_))) => continue,
+            "epochs" if !asked.schedule.depends_on_total() => continue,
+            "epochs" => format!("the schedule {} was spread over {before} epochs", asked.schedule),
+            "data" | "layers" | "preset" => {
+                return Err(usage(format!(
+                    "cannot resume with --{key} {now}: the run in {folder} has {before}; leave it out, or begin a new run"
+                )));
+            }
+            _ => format!("the run in {folder} has {before}, and goes on as it began"),
+        };
+        return Err(usage(format!(
+            "cannot resume with --{key} {now}: {why}; leave it out, or begin a new run from these weights: \
+             {program} train --from {folder} --{key} {}",
+            in_shell(&now)
+        )));
+    }
+    Ok(())
+}
+
+/// A value as a shell takes it for one word.
+fn in_shell(value: &str) -> String {
+    let is_plain = value.chars().all(|c| c.is_alphanumeric() || "-._,/".contains(c));
+    if is_plain { value.to_string() } else { format!("\"{value}\"") }
+}
+
+/// Records where the data were and what was read, and compares it with what an earlier run read: a resumed run needs the same.
+fn remember_data(
+    recipe: &mut Recipe,
+    source: &Source,
+    resumed: Option<&Path>,
+    output: &Output,
+) -> Result<()> {
+    if let Some(expected) = recipe.data_sha256.as_ref().filter(|expected| **expected != source.sha256) {
+        let found = &source.sha256;
+        let place =
+            source.folder.as_ref().map_or_else(|| source.to_string(), |folder| folder.display().to_string());
+        let told = format!(
+            "the data in {place} are not those of the run: expected SHA-256 {expected}, found {found}"
+        );
+        if let Some(run) = resumed {
+            let run = run.display();
+            return Err(usage(format!(
+                "cannot resume {run}: {told}; name the folder of the same data with --data-dir or --data"
+            )));
+        }
+        output.warn(format!("{told}; its settings are repeated, its bits are not"));
+    }
+    recipe.data_dir = source.folder.clone().filter(|_| !matches!(source.data, Data::Folder(_)));
+    recipe.data_sha256 = Some(source.sha256.clone());
+    Ok(())
+}
+
+/// Why a checkpoint does not take the settings, in the words of the command line.
+fn cannot_resume(error: FitError, recipe: &Recipe, folder: &Path) -> anyhow::Error {
+    match error {
+        FitError::Beyond { done, asked } => usage(format!(
+            "cannot resume with --epochs {}: the run in {} has done {done} steps, and that is {asked}; expected more epochs",
+            recipe.epochs,
+            folder.display()
+        )),
+        error => usage(error),
+    }
+}
+
+/// Whether two paths lead to one folder or file that is there.
+fn is_same(a: &Path, b: &Path) -> bool {
+    a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b))
 }
 
 /// The data of a run, cut and split as the recipe says.
@@ -315,6 +366,9 @@ pub struct Prepared {
 
 /// Loads and cuts the data. When the built-in digits stand in for what was asked, the recipe says so from here on.
 pub fn prepared_data(recipe: &mut Recipe, output: &Output) -> Result<Prepared> {
+    if let Data::Folder(folder) = &recipe.data {
+        must_exist(folder, "the folder of the data")?;
+    }
     let limit = recipe.train_limit.map(NonZeroUsize::get);
     let test_limit = recipe.test_limit.map(NonZeroUsize::get);
     // How many digits must be drawn to keep so many of some classes is not known before.
@@ -386,7 +440,15 @@ pub fn network_for(recipe: &Recipe, input: Shape, classes: usize) -> Result<(Spe
     } else {
         recipe.layers.clone()
     };
-    let network = spec.build::<f32>(input).map_err(|error| usage(format!("--layers: {error}")))?;
+    let network = spec.build::<f32>(input).map_err(|error| match &recipe.preset {
+        Some(preset) => usage(format!(
+            "--preset {preset} does not fit images of {}x{}: {error}; expected {}",
+            input.w,
+            input.h,
+            fitting(input, classes)
+        )),
+        None => usage(format!("--layers: {error}")),
+    })?;
     if network.classes() != classes {
         return Err(usage(format!(
             "--layers \"{spec}\": expected {classes} outputs, one for each class of {}, found {}; end it in dense({classes})",
@@ -415,6 +477,18 @@ fn fit_config(recipe: &Recipe, data: &Prepared, threads: u16) -> FitConfig {
     }
 }
 
+/// The presets that can be made for such images, or what to do when there is none.
+fn fitting(input: Shape, classes: usize) -> String {
+    let fits =
+        |model: &&NamedModel| model.spec_for(classes).is_ok_and(|spec| spec.build::<f32>(input).is_ok());
+    let names: Vec<&str> = MODELS.iter().filter(fits).map(|model| model.name).collect();
+    if names.is_empty() {
+        "--layers of your own".into()
+    } else {
+        format!("{}, or --layers", names.join(", "))
+    }
+}
+
 fn resumed_folder(options: &Options) -> Result<Option<PathBuf>> {
     let folder = match &options.resume {
         None => return Ok(None),
@@ -422,9 +496,9 @@ fn resumed_folder(options: &Options) -> Result<Option<PathBuf>> {
     };
     let folder = folder
         .ok_or_else(|| usage("--resume: expected the run folder, as in --resume runs/cnn-mnist-seed0"))?;
-    if !folder.join("checkpoint.safetensors").is_file() {
+    if !checkpoint_in(folder).is_file() {
         return Err(usage(format!(
-            "--resume {}: expected a run folder with a checkpoint.safetensors, found none",
+            "--resume {}: expected a run folder with a checkpoint.safetensors, found none; the first epoch writes it",
             folder.display()
         )));
     }
@@ -432,12 +506,11 @@ fn resumed_folder(options: &Options) -> Result<Option<PathBuf>> {
 }
 
 fn write_config(recipe: &Recipe, folder: &RunFolder) -> Result<()> {
-    let text = format!(
-        "# `byhand train --config` on this file repeats the run bit for bit.\n{}",
-        toml::to_string(recipe)?
-    );
-    let path = folder.config();
-    fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    let text = toml::to_string(recipe)?;
+    folder.write_config(&format!(
+        "# `{} train --config` on this file repeats the run bit for bit.\n{text}",
+        program::name()
+    ))
 }
 
 /// The last part of a folder's path, for a run's name.
@@ -457,12 +530,18 @@ pub fn help(command: &str) -> String {
 }
 
 const EXAMPLES: &str = "Examples:
-  byhand train-cnn                                        good defaults, a good result, in seconds
+  # good defaults, a good result, in seconds
+  byhand train-cnn
   byhand train-cnn --preset lenet --data fashion-mnist --epochs 10
   byhand train --layers \"conv(8,5) relu pool(2) dense(10)\" --optimizer \"sgd(momentum=0.9)\" --lr 0.05
-  byhand train --config runs/cnn-mnist-seed0/config.toml  the same run again, bit for bit
-  byhand train --resume runs/cnn-mnist-seed0              go on after Ctrl-C, with the bits of one long run
-  byhand train-mlp --json --quiet | tail -n 1             the result alone
+  # the same run again, bit for bit
+  byhand train --config runs/cnn-mnist-seed0/config.toml
+  # go on after Ctrl-C, with the bits of one long run
+  byhand train --resume runs/cnn-mnist-seed0
+  # a new run from the weights of an earlier one
+  byhand train --from runs/cnn-mnist-seed0 --epochs 2 --lr 3e-4
+  # the result alone
+  byhand train-mlp --json --quiet | tail -n 1
 
 The run folder (--out, or a fresh runs/<model>-<data>-seed<seed>) holds model.safetensors, config.toml, history.jsonl \
 and checkpoint.safetensors. Without MNIST and without a network the built-in digits are used, and a line says so.";

@@ -1,6 +1,7 @@
 //! Softmax and cross-entropy, together, on logits.
 
 use super::{Loss, LossStats, Target, clear_dead_lanes, maxima};
+use crate::error::LayerError;
 use byhand_tensor::{Block, Scalar, softmax};
 
 /// Cross-entropy between a target and the softmax of the network's outputs (its logits `z`).
@@ -39,8 +40,23 @@ use byhand_tensor::{Block, Scalar, softmax};
 /// ```
 #[derive(Clone, Copy, PartialEq, Default, Debug)]
 pub struct SoftmaxCrossEntropy {
-    /// Share of the target that is spread evenly over all classes, from 0 to 1. The default is 0.
+    /// Share of the target that is spread evenly over all classes, at least 0 and below 1. The default is 0.
     pub label_smoothing: f64,
+}
+
+impl SoftmaxCrossEntropy {
+    /// That the label smoothing is in its range.
+    ///
+    /// # Errors
+    /// [`LayerError::Value`] when it is not.
+    pub fn validate(&self) -> Result<(), LayerError> {
+        if (0.0..1.0).contains(&self.label_smoothing) {
+            return Ok(());
+        }
+        let (layer, expected) = ("softmax-cross-entropy", "at least 0 and below 1");
+        let found = self.label_smoothing.to_string();
+        Err(LayerError::Value { layer, what: "label_smoothing", expected, found })
+    }
 }
 
 impl<T: Scalar> Loss<T> for SoftmaxCrossEntropy {

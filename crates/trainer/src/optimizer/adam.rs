@@ -5,8 +5,8 @@ use std::fmt;
 use byhand_layers::Scalar;
 
 use super::{StateMut, flushed};
-use crate::error::SpecError;
-use crate::spec::Call;
+use crate::error::{SpecError, TrainerError};
+use crate::spec::{Call, check, check_share, check_weight};
 
 /// Adam, with t = step + 1.
 ///
@@ -78,18 +78,19 @@ impl Adam {
 
     pub(super) fn from_call(call: &mut Call<'_>, weight_decay: f64) -> Result<Adam, SpecError> {
         let standard = Adam::default();
-        let beta = |v: f64| (0.0..1.0).contains(&v);
         Ok(Adam {
-            beta1: call.number("beta1", standard.beta1, beta, "at least 0 and below 1")?,
-            beta2: call.number("beta2", standard.beta2, beta, "at least 0 and below 1")?,
-            eps: call.number("eps", standard.eps, |v| v > 0.0 && v.is_finite(), "a number above 0")?,
-            weight_decay: call.number(
-                "weight_decay",
-                weight_decay,
-                |v| v >= 0.0 && v.is_finite(),
-                "a number of at least 0",
-            )?,
+            beta1: call.number("beta1", standard.beta1)?,
+            beta2: call.number("beta2", standard.beta2)?,
+            eps: call.number("eps", standard.eps)?,
+            weight_decay: call.number("weight_decay", weight_decay)?,
         })
+    }
+
+    pub(super) fn validate(&self) -> Result<(), TrainerError> {
+        check_share("beta1", self.beta1)?;
+        check_share("beta2", self.beta2)?;
+        check("eps", self.eps, |v| v > 0.0 && v.is_finite(), "a number above 0")?;
+        check_weight("weight_decay", self.weight_decay)
     }
 
     fn write(&self, f: &mut fmt::Formatter<'_>, name: &str, standard: &Adam) -> fmt::Result {

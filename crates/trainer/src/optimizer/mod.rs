@@ -17,7 +17,7 @@ use byhand_layers::{Buffer, Scalar};
 
 pub use self::adam::{Adam, AdamW};
 pub use self::sgd::Sgd;
-use crate::error::SpecError;
+use crate::error::{SpecError, TrainerError};
 use crate::spec::Call;
 
 /// Which optimiser, with its hyper-parameters. Written `sgd`, `sgd(momentum=0.9, nesterov)`, `adam(beta1=0.9)`, ...
@@ -51,6 +51,17 @@ impl Optimizer {
     /// Whether an update is `theta -= lr * gradient` and nothing else.
     pub fn is_plain_descent(&self) -> bool {
         matches!(self, Optimizer::Sgd(Sgd { momentum: 0.0, weight_decay: 0.0, .. }))
+    }
+
+    /// That its numbers are in their ranges.
+    ///
+    /// # Errors
+    /// Names the first that is not.
+    pub fn validate(&self) -> Result<(), TrainerError> {
+        match self {
+            Optimizer::Sgd(sgd) => sgd.validate(),
+            Optimizer::Adam(adam) | Optimizer::AdamW(AdamW(adam)) => adam.validate(),
+        }
     }
 
     /// Moves `theta` once along `gradient`.
@@ -94,7 +105,7 @@ impl FromStr for Optimizer {
             "adamw" => Optimizer::AdamW(AdamW::from_call(&mut call)?),
             _ => return Err(call.unknown_name("sgd, adam, adamw")),
         };
-        call.finish()?;
+        call.finish(optimizer.validate())?;
         Ok(optimizer)
     }
 }
@@ -262,10 +273,13 @@ mod tests {
         for (text, expected) in [
             ("sdg", "expected one of sgd, adam, adamw, found `sdg`"),
             ("sgd(momentum=1)", "expected `momentum` to be at least 0 and below 1, found 1"),
-            ("sgd(nesterov)", "`nesterov` needs a momentum"),
+            ("sgd(nesterov)", "expected `momentum` to be above 0, as nesterov needs it, found 0"),
+            ("sgd(weight_decay=-1)", "expected `weight_decay` to be a number of at least 0, found -1"),
+            ("adam(beta2=2)", "expected `beta2` to be at least 0 and below 1, found 2"),
             ("adam(beta3=0.9)", "expected one of beta1, beta2, eps, weight_decay, found `beta3`"),
             ("adam(eps=0", "closing parenthesis"),
-            ("adam(eps=nan)", "found nan"),
+            ("adam(eps=nan)", "found NaN"),
+            ("adam(eps=small)", "expected `eps` to be a number, found small"),
             ("sgd(momentum=0.9,momentum=0.8)", "given twice"),
         ] {
             let error = text.parse::<Optimizer>().unwrap_err().to_string();

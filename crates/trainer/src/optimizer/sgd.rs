@@ -5,8 +5,8 @@ use std::fmt;
 use byhand_layers::Scalar;
 
 use super::{StateMut, flushed};
-use crate::error::SpecError;
-use crate::spec::Call;
+use crate::error::{SpecError, TrainerError};
+use crate::spec::{Call, check, check_share, check_weight};
 
 /// Stochastic gradient descent.
 ///
@@ -63,14 +63,19 @@ impl Sgd {
     }
 
     pub(super) fn from_call(call: &mut Call<'_>) -> Result<Sgd, SpecError> {
-        let momentum = call.number("momentum", 0.0, |v| (0.0..1.0).contains(&v), "at least 0 and below 1")?;
-        let nesterov = call.flag("nesterov")?;
-        let weight_decay =
-            call.number("weight_decay", 0.0, |v| v >= 0.0 && v.is_finite(), "a number of at least 0")?;
-        if nesterov && momentum == 0.0 {
-            return Err(call.error("`nesterov` needs a momentum, as in sgd(momentum=0.9,nesterov)"));
+        Ok(Sgd {
+            momentum: call.number("momentum", 0.0)?,
+            nesterov: call.flag("nesterov")?,
+            weight_decay: call.number("weight_decay", 0.0)?,
+        })
+    }
+
+    pub(super) fn validate(&self) -> Result<(), TrainerError> {
+        check_share("momentum", self.momentum)?;
+        if self.nesterov {
+            check("momentum", self.momentum, |v| v > 0.0, "above 0, as nesterov needs it")?;
         }
-        Ok(Sgd { momentum, nesterov, weight_decay })
+        check_weight("weight_decay", self.weight_decay)
     }
 }
 

@@ -32,6 +32,7 @@ use self::crew::Crew;
 use self::front::Front;
 use self::help::Help;
 pub use self::plan::Plan;
+pub(crate) use self::plan::shards_of;
 use self::segment::Segment;
 pub use self::shards::MAX_SHARDS;
 use self::source::Minibatch;
@@ -68,6 +69,20 @@ impl Default for StepConfig {
             threads: 0,
             seed: 0,
         }
+    }
+}
+
+impl StepConfig {
+    /// The most samples of a minibatch.
+    pub const MAX_BATCH: usize = 1 << 20;
+
+    fn validate(&self) -> Result<(), TrainerError> {
+        if !(1..=Self::MAX_BATCH).contains(&self.batch_size) {
+            let (expected, found) = (format!("1 to {}", Self::MAX_BATCH), self.batch_size.to_string());
+            return Err(TrainerError::setting("batch size", expected, found));
+        }
+        self.optimizer.validate()?;
+        self.objective.validate()
     }
 }
 
@@ -130,11 +145,9 @@ impl Trainer {
     /// A trainer of `network` (shared, not copied) that starts from the weights `theta`.
     ///
     /// # Errors
-    /// When there are not as many weights as the network has, a batch size of 0, or the threads cannot be started.
+    /// When there are not as many weights as the network has, a setting is out of its range, or the threads cannot be started.
     pub fn new(network: &Network<f32>, theta: Vec<f32>, config: StepConfig) -> Result<Trainer, TrainerError> {
-        if config.batch_size == 0 {
-            return Err(TrainerError::setting("batch size", "at least 1", "0"));
-        }
+        config.validate()?;
         if theta.len() != network.param_len() {
             return Err(TrainerError::Weights { expected: network.param_len(), found: theta.len() });
         }
@@ -178,13 +191,14 @@ impl Trainer {
     /// were before the step, and the step is not counted.
     ///
     /// # Panics
-    /// When the minibatch is empty or larger than the batch size of the configuration, or a label is no class.
-    /// Whatever panics in a step, in the source of its minibatch too, does so before anything moves: the trainer is
-    /// then what it was before the step.
+    /// When the minibatch is empty or larger than the batch size of the configuration, a label is no class, or the learning
+    /// rate is not finite. Whatever panics in a step, in the source of its minibatch too, does so before anything moves: the
+    /// trainer is then what it was before the step.
     #[track_caller]
     pub fn step(&mut self, learning_rate: f64, batch: &impl BatchSource) -> Result<StepStats, Diverged> {
         let (samples, most) = (batch.len(), self.config.batch_size);
         assert!((1..=most).contains(&samples), "a minibatch of {samples} samples, expected 1 to {most}");
+        assert!(learning_rate.is_finite(), "a learning rate of {learning_rate}, expected a finite number");
         if self.help.threads > 1 && !self.crew.is_inside() {
             return self.session(|trainer| trainer.step_inside(learning_rate, batch));
         }

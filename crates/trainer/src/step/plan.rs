@@ -176,14 +176,14 @@ impl fmt::Display for Plan {
 
 /// The cuts of a chain for minibatches of up to `batch_size`, if a sample's work is so many FLOPs and each shard has
 /// a gradient of `merged` parameters.
-fn shards_of(chain: &Lowered<f32>, flops: u64, batch_size: usize, merged: usize) -> Shards {
+pub(crate) fn shards_of(chain: &Lowered<f32>, flops: u64, batch_size: usize, merged: usize) -> Shards {
     Shards::new(batch_size, flops, chain.param_len(), merged, sample_bytes(chain), chain.is_flat())
 }
 
 /// Bytes of activations and gradients of one sample of a tile.
 fn sample_bytes(chain: &Lowered<f32>) -> usize {
     let tile = Block::tiled(1);
-    Workspace::of(chain, tile).bytes() / tile.lanes()
+    Workspace::bytes_for(chain, tile) / tile.lanes()
 }
 
 /// The first layers on two ranks, if that pays.

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     exit::usage,
     loading::{data_option, numbers},
+    memory,
     output::Output,
     program,
     settings::Settings,
@@ -168,6 +169,8 @@ fn samples(dataset: &Dataset, seed: u64, steps: usize, batch: usize) -> Result<V
             dataset.len()
         )));
     }
+    // The order is kept, as numbers of eight and four bytes.
+    memory::check(12 * steps as u64 * batch as u64, &format!("--steps {steps} --batch-size {batch}"))?;
     let mut samples = Vec::with_capacity(steps * batch);
     for epoch in 0.. {
         let order = epoch_order(seed, epoch, dataset.len());

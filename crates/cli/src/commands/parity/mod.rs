@@ -41,12 +41,16 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
 }
 
 const EXAMPLES: &str = "Examples:
-  byhand parity export /tmp/lenet                 lenet, 100 steps of SGD on minibatches of 32 of MNIST
-  python3 /tmp/lenet/train.py                          the same steps in PyTorch (pip install torch safetensors)
-  byhand parity compare /tmp/lenet                a table: step, loss ours, loss theirs, largest weight difference
+  # lenet, 100 steps of SGD on minibatches of 32 of MNIST
+  byhand parity export /tmp/lenet
+  # the same steps in PyTorch (pip install torch safetensors)
+  python3 /tmp/lenet/train.py
+  # a table: step, loss ours, loss theirs, largest weight difference
+  byhand parity compare /tmp/lenet
 
   byhand parity export /tmp/adam --preset mlp --optimizer adam --lr 0.001 --steps 200
-  python3 /tmp/adam/train.py --float64                 PyTorch in double precision: how far is single from it?
+  # PyTorch in double precision: how far is single from it?
+  python3 /tmp/adam/train.py --float64
   byhand parity compare /tmp/adam --tolerance 1e-2 --json
 
 The weight difference of a step is the largest, over all weights, of |ours - theirs| / max(|theirs|, root mean square of \

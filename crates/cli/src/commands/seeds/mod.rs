@@ -23,10 +23,15 @@ use clap::{Args, Subcommand};
 /// Options of `seeds`.
 #[derive(Args)]
 #[command(after_help = "Examples:
-  byhand seeds                                 the list of systems, and of everything that was wrong in them
-  byhand seeds run A                           the first CNN, as written and repaired
-  byhand seeds run all --seeds 5 --report DIR  the whole table, and DIR/index.html with pictures
-  byhand seeds show A > mine.toml              the experiment as data; change it, then: seeds run mine.toml")]
+  # the list of systems, and of everything that was wrong in them
+  byhand seeds
+  # the first CNN, as written and repaired
+  byhand seeds run A
+  # the whole table, and report/index.html with pictures
+  byhand seeds run all --seeds 5 --report report
+  # the experiment as data, to be changed and run
+  byhand seeds show A > mine.toml
+  byhand seeds run mine.toml")]
 pub struct Options {
     #[command(subcommand)]
     command: Option<Command>,

@@ -1,0 +1,102 @@
+//! `--from`: the weights of a run, of a model file, or of a file that holds weights alone, to start a new run from.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use byhand_datasets::Normalize;
+use byhand_layers::Network;
+use byhand_models::{Model, ModelError, Preprocessing, load_weights};
+use byhand_trainer::Checkpoint;
+
+use crate::{
+    exit::{must_exist, usage},
+    loading::MODEL_FILE,
+    run_folder::{checkpoint_in, config_in},
+    settings::{Normalization, Settings},
+};
+
+/// What `path` says of the run to come: a run folder all that the earlier run was set to, a model file its network, weights alone
+/// nothing.
+pub fn settings(path: &Path) -> Result<Settings> {
+    must_exist(path, "a run folder, a model file or a file of weights")?;
+    if path.is_dir() {
+        let config = config_in(path);
+        must_exist(&config, "the config.toml of a run")?;
+        return Ok(Settings { from: None, from_sha256: None, data_sha256: None, ..Settings::read(&config)? });
+    }
+    let Some(model) = model(path)? else { return Ok(Settings::default()) };
+    let Preprocessing { scale, shift, halve, crop } = model.preprocessing;
+    if crop.is_some() {
+        let problem = "its images were cropped; expected a model of whole images, as train reads them";
+        return Err(usage(format!("--from {}: {problem}", path.display())));
+    }
+    let is = |normalize: Normalize| (scale, shift) == (normalize.scale, normalize.shift);
+    Ok(Settings {
+        layers: Some(model.spec),
+        halve: Some(halve),
+        normalize: Some(match () {
+            () if is(Normalize::unit()) => Normalization::Unit,
+            () if is(Normalize::centered()) => Normalization::Centered,
+            () => Normalization::Standard,
+        }),
+        loss: model.notes.get("loss").and_then(|loss| loss.parse().ok()),
+        ..Settings::default()
+    })
+}
+
+/// The weights in `path` for a network whose outputs stand for `classes`.
+pub fn weights(path: &Path, network: &Network<f32>, classes: &[String]) -> Result<Vec<f32>> {
+    must_exist(path, "the weights to start from")?;
+    let refused = |problem: String| usage(format!("--from {}: {problem}", path.display()));
+    let file = if path.is_dir() { path.join(MODEL_FILE) } else { path.to_path_buf() };
+    if !file.exists() {
+        return of_checkpoint(path, network);
+    }
+    let Some(model) = model(&file)? else {
+        return load_weights(&file, network).map_err(|e| refused(e.to_string()));
+    };
+    let theirs = model.network()?;
+    for (index, (there, here)) in theirs.layers().iter().zip(network.layers()).enumerate() {
+        if (there.spec(), there.input()) != (here.spec(), here.input()) {
+            return Err(refused(format!(
+                "its layer {index} is {} on {}, expected {} on {}, as this run has it",
+                there.spec(),
+                there.input(),
+                here.spec(),
+                here.input()
+            )));
+        }
+    }
+    if theirs.layers().len() != network.layers().len() {
+        let (found, expected) = (theirs.layers().len(), network.layers().len());
+        return Err(refused(format!("it has {found} layers, expected the {expected} of this run")));
+    }
+    if model.class_names != classes {
+        let (found, expected) = (model.class_names.join(", "), classes.join(", "));
+        return Err(refused(format!("its classes are {found}; expected those of the data, {expected}")));
+    }
+    Ok(model.theta)
+}
+
+/// A run that ended before it wrote its model, as one that diverged, has the weights of its last epoch.
+fn of_checkpoint(run: &Path, network: &Network<f32>) -> Result<Vec<f32>> {
+    let file: PathBuf = checkpoint_in(run);
+    must_exist(&file, &format!("a {MODEL_FILE} or a checkpoint of this run"))?;
+    let theta = Checkpoint::load(&file)?.theta().to_vec();
+    let (found, expected) = (theta.len(), network.param_len());
+    if found != expected {
+        let problem =
+            format!("its checkpoint has {found} weights, expected {expected} for the layers of this run");
+        return Err(usage(format!("--from {}: {problem}", run.display())));
+    }
+    Ok(theta)
+}
+
+/// The model in a file, or nothing when it holds weights alone.
+fn model(file: &Path) -> Result<Option<Model>> {
+    match Model::load(file) {
+        Ok(model) => Ok(Some(model)),
+        Err(ModelError::WeightsAlone { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
