@@ -32,7 +32,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     #[command(flatten)]
-    Byhand(byhand_cli::Command),
+    Byhand(Box<byhand_cli::Command>),
     /// Run the benchmarks and write their table, with machine and commit, into docs/results.md
     BenchReport(bench_report::Options),
     /// Check the arrows between the crates and the house rules

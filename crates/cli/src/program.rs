@@ -1,6 +1,6 @@
 //! The program around the commands: its name, how its command line is read, how it ends.
 //!
-//! The same commands are `byhand train-cnn` and `byhand train-cnn`. Help texts are written for `byhand`; what a person
+//! The same commands are `byhand train-cnn` and `cargo xtask train-cnn`. Help texts are written for `byhand`; what a person
 //! reads names the program that they called.
 
 use std::{process::ExitCode, sync::OnceLock};

@@ -4,6 +4,7 @@
 //! runs do not write into one folder at once.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File, TryLockError},
     io::{ErrorKind, Write},
     path::{Path, PathBuf},
@@ -72,6 +73,7 @@ impl RunFolder {
         file.set_len(0)
             .and_then(|()| writeln!(file, "{}", process::id()))
             .with_context(|| cannot_write(path))?;
+        remove_unfinished(path);
         Ok(Self { path: path.to_path_buf(), _lock: file })
     }
 
@@ -176,4 +178,16 @@ fn cannot_write(path: &Path) -> String {
         "cannot write {}; expected a folder that may be written (choose another with --out DIR)",
         path.display()
     )
+}
+
+/// Removes what a save left that was killed: a temporary file, which is part of no run. Who holds the lock is the only one who writes.
+/// What cannot be removed does no harm.
+fn remove_unfinished(folder: &Path) {
+    // As `tempfile` calls its files.
+    let is_unfinished = |name: &OsStr| name.as_encoded_bytes().starts_with(b".tmp") && name.len() == 10;
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if is_unfinished(&entry.file_name()) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }

@@ -208,9 +208,8 @@ fn data_sorted_by_class() {
          no image of 0, 1, 2, 3, 4, 5, 8, 9 for validation"
     );
 
-    // A function of the split's seed alone; and the configuration repeats it.
+    // The configuration repeats it. (Another seed of the split takes other images of a class, which here are all alike.)
     let weights = |found: &Value| found["weights_sha256"].clone();
-    assert_ne!(weights(&train("other", &["--split-seed", "1"]).0), weights(&stratified));
     let mut again = byhand(&["train", "--json", "--quiet", "--config"]);
     again.arg(own.out("stratified").join("config.toml")).arg("--out").arg(own.out("again"));
     assert_eq!(weights(&result(&mut again).0), weights(&stratified));

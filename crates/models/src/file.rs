@@ -368,6 +368,9 @@ fn open(path: &Path) -> Result<(File, u64), ModelError> {
     open().map_err(|cause| ModelError::io(path, "read", cause))
 }
 
+/// Looks at a tensor: its name, where it begins, its bytes.
+type Check<'a> = dyn Fn(&str, u64, &[u8]) -> Result<(), ModelError> + 'a;
+
 /// What stands before the numbers of a safetensors file.
 struct Header<'a> {
     /// The file's name in errors.
@@ -409,7 +412,7 @@ impl<'a> Header<'a> {
         &self,
         reader: &mut impl Read,
         network: &Network<f32>,
-        check: &dyn Fn(&str, u64, &[u8]) -> Result<(), ModelError>,
+        check: &Check<'_>,
     ) -> Result<Vec<f32>, ModelError> {
         let (start, stored) = (LENGTH as u64, self.metadata.tensors());
         for tensor in network.params() {

@@ -29,8 +29,8 @@ pub fn training_bytes(network: &Network<f32>, config: &StepConfig) -> u64 {
     let copies = 2 + config.optimizer.slots() + plan.shards(config.batch_size);
     // The rows of a minibatch, and what layers keep of it, which is at most twice as much as they have parameters.
     let kept = batch.saturating_mul(network.input().features() as u64) + 2 * parameters;
-    let rooms = [plan.largest_block(), network.eval_block()]
-        .map(|block| Workspace::bytes_for(chain, block) as u64);
+    let rooms =
+        [plan.largest_block(), network.eval_block()].map(|block| Workspace::bytes_for(chain, block) as u64);
     let numbers = kept.saturating_add(copies as u64 * parameters);
     numbers
         .saturating_mul(4)

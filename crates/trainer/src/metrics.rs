@@ -185,10 +185,10 @@ mod tests {
         }
         let names = ["été".to_string(), "a much longer\nname".to_string()];
         let table = [
-            "true \\ as                 été  a much long…             2  recognised",
-            "été                         1             1             0     50.00 %",
-            "a much longer name          0             1             0    100.00 %",
-            "2                           0             0             0         -",
+            "true \\ as                    été  a much long…             2  recognised",
+            "été                            1             1             0     50.00 %",
+            "a much longer name             0             1             0    100.00 %",
+            "2                              0             0             0         -",
         ];
         assert_eq!(confusion.table(&names).to_string().lines().collect::<Vec<_>>(), table);
     }

@@ -297,7 +297,7 @@ mod tests {
             ("cosin", "expected one of constant, step, cosine, linear, one-cycle, found `cosin`"),
             ("cosine(warmup=-1)", "whole number of at least 0, found -1"),
             ("one-cycle(rise=1)", "above 0 and below 1, found 1"),
-            ("step(parts=0)", "at least 1, found 0"),
+            ("step(parts=0)", "from 1 to 1000000, found 0"),
         ] {
             let error = text.parse::<Schedule>().unwrap_err().to_string();
             assert!(error.contains(expected), "{text}: {error}");

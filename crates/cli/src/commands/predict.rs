@@ -112,6 +112,10 @@ fn images(file: &Path, model: &Model, manner: Manner, options: &Options) -> Resu
         Images::Many(images) => {
             let n = images.len_of(Axis(0)).min(options.limit.get());
             let mut images = images.slice_move(s![..n, .., ..]);
+            // As the data of the run were read.
+            if model.notes.contains_key("transpose") {
+                images.swap_axes(1, 2);
+            }
             if options.invert {
                 images.mapv_inplace(|p| 255 - p);
             }

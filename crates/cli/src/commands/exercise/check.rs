@@ -53,7 +53,7 @@ fn list(output: &Output) {
     for exercise in EXERCISES {
         if exercise.section != section {
             section = exercise.section;
-            output.print(format!("{section}"));
+            output.print(section);
         }
         output.print(format!("  {:18} {}", exercise.name, exercise.title));
         output.event(
