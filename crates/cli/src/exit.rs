@@ -48,7 +48,7 @@ pub fn coded(code: u8, message: impl Display) -> anyhow::Error {
     anyhow::Error::new(Coded { code, message: message.to_string() })
 }
 
-/// An error that tells of a signal: [`Interrupt::code`](crate::interrupt::Interrupt::code) is its exit code.
+/// An error that tells of a signal: `Interrupt::code` is its exit code.
 pub fn is_interruption(code: u8) -> bool {
     code > 128
 }

@@ -287,7 +287,7 @@ fn transposed_files() {
     fs::write(folder.path().join("classes.txt"), "row\ncolumn\n").unwrap();
     let run = folder.path().join("run");
     let mut train = byhand();
-    train.args(["train", "--layers", "dense(2)", "--epochs", "40", "--transpose", "--quiet", "--data"]);
+    train.args(["train", "--layers", "dense(2)", "--epochs", "400", "--transpose", "--quiet", "--data"]);
     assert!(train.arg(folder.path()).arg("--out").arg(&run).output().unwrap().status.success());
     let evaluated = events(byhand().arg("evaluate").arg(&run)).pop().unwrap();
     assert_eq!(evaluated["accuracy"], 1.0);
