@@ -7,7 +7,7 @@
 //! 2. [`Sources::env_dir`], from the environment variable `BYHAND_DATA`;
 //! 3. [`Sources::cache_dir`], where downloads are kept; its files are verified against the catalogue each time;
 //! 4. a download from the catalogue's mirrors into the cache;
-//! 5. the built-in digits, with a [`Loaded::notice`] that says why and how to get the real data.
+//! 5. the built-in digits, with a notice ([`Loaded::notices`]) that says why and how to get the real data.
 //!
 //! A folder holds the four files themselves, gzipped or not, or a folder named after the data set (`mnist/`,
 //! `fashion-mnist/`) that does. A file that is there but damaged is always an error, never a reason to use other data. Files
