@@ -18,6 +18,8 @@ use serde_json::json;
 
 use byhand_cli::output::Output;
 
+use crate::cargo::cargo;
+
 /// Options of `bench-report`.
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -106,7 +108,7 @@ fn measure(options: &Options, output: &Output) -> Result<()> {
         .with_context(|| format!("cannot write {records}"))?;
     let path = options.records.canonicalize().with_context(|| format!("cannot find {records}"))?;
     output.note("==> cargo bench --package byhand-benches");
-    let status = Command::new("cargo")
+    let status = cargo()
         .args(["bench", "--package", "byhand-benches", "--"])
         .args(filter)
         .env("BYHAND_BENCH_RECORDS", path)
