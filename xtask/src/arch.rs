@@ -59,7 +59,7 @@ const CRATES: [(&str, &[&str]); 10] = [
     ("crates/tensor", &[]),
     ("crates/layers", &["byhand-tensor"]),
     ("crates/datasets", &[]),
-    ("crates/models", &["byhand-layers"]),
+    ("crates/models", &["byhand-layers", "byhand-datasets"]),
     ("crates/trainer", &["byhand-layers", "byhand-datasets"]),
     ("crates/museum", &["byhand-layers"]),
     (

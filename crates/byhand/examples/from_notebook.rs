@@ -122,7 +122,7 @@ fn with_fit(train: &Dataset, test: &Dataset, path: &Path) -> Result<f64, Box<dyn
         batch_size: 50,
         optimizer: "adam".parse()?,
         learning_rate: 3e-3,
-        preprocess: Preprocess { normalize: Normalize::centered(), ..Preprocess::default() },
+        preprocessing: Preprocessing::centered(),
         ..FitConfig::default()
     };
     let mut fit = Fit::new(&network, init_network(&network, Init::HeNormal, 0), train, None, config)?;

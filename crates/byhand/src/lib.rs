@@ -10,16 +10,18 @@ pub use byhand_trainer as trainer;
 pub mod prelude {
     //! What a program that trains or runs a network usually names.
 
-    pub use byhand_datasets::{Augment, Data, Dataset, Normalize, Sources, digits, load};
+    pub use byhand_datasets::{
+        Augment, Crop, Data, Dataset, Normalize, Preprocessing, Sources, digits, load,
+    };
     pub use byhand_layers::{
         Block, Describe, Layer, Network, Scalar, Shape, Workspace,
         init::{Init, init_network},
         loss::{Loss, SoftmaxCrossEntropy, SquaredError},
     };
-    pub use byhand_models::{Model, NamedModel, Preprocessing, Spec, find};
+    pub use byhand_models::{Model, NamedModel, Spec, find};
     pub use byhand_trainer::{
-        Adam, AdamW, Checkpoint, Evaluation, Event, Fit, FitConfig, Objective, Observer, Optimizer,
-        Preprocess, Progress, Schedule, Sgd, Silent, evaluate,
+        Adam, AdamW, Checkpoint, Evaluation, Event, Fit, FitConfig, Objective, Observer, Optimizer, Progress,
+        Schedule, Sgd, Silent, evaluate,
     };
 }
 

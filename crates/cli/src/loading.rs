@@ -4,12 +4,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use byhand_datasets::{
-    Crop, Data, Dataset, Loaded, Normalize, Reading, Sources,
+    Data, Dataset, Loaded, Reading, Sources,
     dataset::missing_line,
     source::{self, Progress},
 };
-use byhand_models::{Model, Preprocessing};
-use byhand_trainer::Preprocess;
+use byhand_models::Model;
 use clap::{
     Args, ValueEnum,
     builder::{OsStringValueParser, TypedValueParser},
@@ -140,19 +139,4 @@ pub fn load_model(path: &Path) -> Result<Model> {
         )));
     }
     Ok(Model::load(&file)?)
-}
-
-/// The first part of what a model does to images: halved if it was trained so. [`numbers`] is the rest. Training,
-/// evaluation and prediction do nothing else to them.
-pub fn prepare(dataset: Dataset, preprocessing: &Preprocessing) -> Result<Dataset> {
-    Ok(if preprocessing.halve { dataset.halve()? } else { dataset })
-}
-
-/// What is done to images after [`prepare`], when they become numbers: cropped and normalised.
-pub fn numbers(preprocessing: &Preprocessing) -> Preprocess {
-    let Preprocessing { scale, shift, crop, .. } = *preprocessing;
-    Preprocess {
-        normalize: Normalize { scale, shift },
-        crop: crop.map(|crop| Crop { y: crop.y, x: crop.x, h: crop.h, w: crop.w }),
-    }
 }

@@ -11,9 +11,9 @@ use std::{
 };
 
 use anyhow::Result;
-use byhand_datasets::Data;
+use byhand_datasets::{Data, Normalize, Preprocessing};
 use byhand_layers::init::Init;
-use byhand_models::{MODELS, NamedModel, Preprocessing, Spec, find, registry::default_of};
+use byhand_models::{MODELS, NamedModel, Spec, find, registry::default_of};
 use byhand_trainer::{Objective, Optimizer, Schedule, StepConfig};
 use clap::{
     Args, ValueEnum,
@@ -346,7 +346,11 @@ fn defaults(model: Option<&NamedModel>, asked: &Settings) -> Recipe {
         split_seed: 0,
         classes: small.then(|| (0..model.map_or(0, NamedModel::classes) as u8).collect()),
         halve: preprocessing.halve,
-        normalize: if preprocessing.shift == 0.0 { Normalization::Unit } else { Normalization::Centered },
+        normalize: if preprocessing.normalize == Normalize::unit() {
+            Normalization::Unit
+        } else {
+            Normalization::Centered
+        },
         shift: 0,
         init: model.map_or(Init::HeNormal, |model| model.init),
         epochs: count(5),

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use byhand_datasets::Normalize;
+use byhand_datasets::{Normalize, Preprocessing};
 use byhand_layers::Network;
-use byhand_models::{Model, ModelError, Preprocessing, load_weights};
+use byhand_models::{Model, ModelError, load_weights};
 use byhand_trainer::Checkpoint;
 
 use crate::{
@@ -25,18 +25,17 @@ pub fn settings(path: &Path) -> Result<Settings> {
         return Ok(Settings { from: None, from_sha256: None, data_sha256: None, ..Settings::read(&config)? });
     }
     let Some(model) = model(path)? else { return Ok(Settings::default()) };
-    let Preprocessing { scale, shift, halve, crop } = model.preprocessing;
+    let Preprocessing { normalize, halve, crop } = model.preprocessing;
     if crop.is_some() {
         let problem = "its images were cropped; expected a model of whole images, as train reads them";
         return Err(usage(format!("--from {}: {problem}", path.display())));
     }
-    let is = |normalize: Normalize| (scale, shift) == (normalize.scale, normalize.shift);
     Ok(Settings {
         layers: Some(model.spec),
         halve: Some(halve),
         normalize: Some(match () {
-            () if is(Normalize::unit()) => Normalization::Unit,
-            () if is(Normalize::centered()) => Normalization::Centered,
+            () if normalize == Normalize::unit() => Normalization::Unit,
+            () if normalize == Normalize::centered() => Normalization::Centered,
             () => Normalization::Standard,
         }),
         loss: model.notes.get("loss").and_then(|loss| loss.parse().ok()),

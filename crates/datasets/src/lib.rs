@@ -10,6 +10,7 @@
 //! | [`digits`] | draws handwritten-looking digits, deterministic in a seed |
 //! | [`dataset`] | [`Dataset`]: bytes and labels in memory; splits, subsets, down-sampling |
 //! | [`transform`] | [`Normalize`] (bytes to real numbers) and one-hot labels |
+//! | [`preprocessing`] | [`Preprocessing`]: what is done to an image before a network sees it |
 //! | [`batches`] | in which order the samples are visited, a function of (seed, epoch) |
 //! | [`unpack`] | bytes to tiles of sixteen lanes: normalising, cropping and shifting on the way |
 //! | [`augment`] | random shifts and affine warps, a function of (seed, step, sample) |
@@ -27,6 +28,7 @@ pub mod dataset;
 pub mod digits;
 mod error;
 pub mod idx;
+pub mod preprocessing;
 mod random;
 pub mod source;
 pub mod transform;
@@ -35,6 +37,7 @@ pub mod unpack;
 pub use augment::Augment;
 pub use dataset::Dataset;
 pub use error::{Error, FormatError, FormatProblem};
+pub use preprocessing::Preprocessing;
 pub use source::{Data, Loaded, Origin, Reading, Source, Sources, load};
 pub use transform::Normalize;
 pub use unpack::Crop;

@@ -18,12 +18,12 @@ pub struct Normalize {
 
 impl Normalize {
     /// `p / 255`: values in `[0, 1]`.
-    pub fn unit() -> Normalize {
+    pub const fn unit() -> Normalize {
         Normalize { scale: 1.0 / 255.0, shift: 0.0 }
     }
 
     /// `p / 255 - 1/2`: values in `[-0.5, 0.5]`.
-    pub fn centered() -> Normalize {
+    pub const fn centered() -> Normalize {
         Normalize { scale: 1.0 / 255.0, shift: -0.5 }
     }
 

@@ -28,6 +28,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
+use byhand_datasets::{Crop, Normalize, Preprocessing};
 use byhand_layers::{Network, Shape};
 use safetensors::tensor::{Metadata, TensorView};
 use safetensors::{Dtype, SafeTensorError};
@@ -36,7 +37,6 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use crate::preprocessing::Preprocessing;
 use crate::spec::{Spec, SpecError};
 
 /// The version of the metadata that this program writes and reads.
@@ -68,7 +68,7 @@ impl Model {
     /// When the layers or the preprocessing do not fit, or `theta` or the class names are not as many as the network needs.
     pub fn network(&self) -> Result<Network<f32>, ModelError> {
         let network = self.spec.build::<f32>(self.input).map_err(ModelError::Spec)?;
-        self.preprocessing.check(self.input).map_err(ModelError::Preprocessing)?;
+        check_preprocessing(&self.preprocessing, self.input).map_err(ModelError::Preprocessing)?;
         let counts = [
             ("parameters", self.theta.len(), network.param_len()),
             ("class names", self.class_names.len(), network.classes()),
@@ -128,7 +128,7 @@ impl Model {
             layers: self.spec.to_string(),
             input: self.input.to_string(),
             classes: self.class_names.clone(),
-            preprocessing: self.preprocessing,
+            preprocessing: self.preprocessing.into(),
             notes: self.notes.clone(),
             weights_sha256: self.weights_sha256(),
             tensors: tensors().map(|(tensor, bytes)| (tensor.name.clone(), sha256(bytes))).collect(),
@@ -174,6 +174,30 @@ pub fn weights_sha256(theta: &[f32]) -> String {
     }
     hexadecimal(&digest.finalize())
 }
+
+/// What does not fit when preprocessing makes inputs of this shape: what was expected, and what was found.
+fn check_preprocessing(preprocessing: &Preprocessing, input: Shape) -> Result<(), String> {
+    let Preprocessing { normalize: Normalize { scale, shift }, crop, .. } = *preprocessing;
+    if !(scale.is_finite() && shift.is_finite()) {
+        return Err(format!("scale {scale} and shift {shift}, expected finite numbers"));
+    }
+    let Some(Crop { y, x, h, w }) = crop else { return Ok(()) };
+    let fits = if input.is_flat() {
+        h.checked_mul(w) == Some(input.features())
+    } else {
+        (h, w) == (input.h, input.w)
+    };
+    if !fits {
+        return Err(format!("a crop of {h} rows and {w} columns, expected those of the input {input}"));
+    }
+    if y.unsigned_abs().max(x.unsigned_abs()) > MOST_CROPPED {
+        return Err(format!("a crop from row {y} and column {x}, expected {MOST_CROPPED} at most"));
+    }
+    Ok(())
+}
+
+/// Farther from the picture's corner no crop begins.
+const MOST_CROPPED: u32 = 1 << 20;
 
 /// A model that cannot be written, read or used. The message is one line, and already contains its cause.
 #[derive(Debug, Error)]
@@ -295,10 +319,45 @@ struct Description {
     layers: String,
     input: String,
     classes: Vec<String>,
-    preprocessing: Preprocessing,
+    preprocessing: StoredPreprocessing,
     notes: BTreeMap<String, String>,
     weights_sha256: String,
     tensors: BTreeMap<String, String>,
+}
+
+/// [`Preprocessing`] as it is stored.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredPreprocessing {
+    scale: f32,
+    shift: f32,
+    halve: bool,
+    crop: Option<StoredCrop>,
+}
+
+/// [`Crop`] as it is stored.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredCrop {
+    y: i32,
+    x: i32,
+    h: usize,
+    w: usize,
+}
+
+impl From<Preprocessing> for StoredPreprocessing {
+    fn from(preprocessing: Preprocessing) -> Self {
+        let Preprocessing { normalize: Normalize { scale, shift }, halve, crop } = preprocessing;
+        Self { scale, shift, halve, crop: crop.map(|Crop { y, x, h, w }| StoredCrop { y, x, h, w }) }
+    }
+}
+
+impl From<StoredPreprocessing> for Preprocessing {
+    fn from(stored: StoredPreprocessing) -> Self {
+        let StoredPreprocessing { scale, shift, halve, crop } = stored;
+        let crop = crop.map(|StoredCrop { y, x, h, w }| Crop { y, x, h, w });
+        Self { normalize: Normalize { scale, shift }, halve, crop }
+    }
 }
 
 /// As much of a [`Description`] as any version has.
@@ -327,7 +386,7 @@ fn read(mut reader: impl Read, len: u64, file: &str) -> Result<Model, ModelError
         spec,
         input,
         class_names: description.classes,
-        preprocessing: description.preprocessing,
+        preprocessing: description.preprocessing.into(),
         notes: description.notes,
         theta,
     };

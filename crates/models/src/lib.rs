@@ -9,17 +9,15 @@
 //! | [`registry`] | the named networks, as data |
 //! | [`spec`] | the layer-spec grammar: parse, print, build a network |
 //! | [`kinds`] | the one table of layers the grammar knows |
-//! | [`preprocessing`] | what is done to an image before a network sees it |
 //! | [`mod@file`] | model files: safetensors that PyTorch reads, with digests; the only code here that touches a disk |
 
 pub mod file;
 pub mod kinds;
-pub mod preprocessing;
 pub mod registry;
 pub mod spec;
 
+pub use byhand_datasets::{Crop, Normalize, Preprocessing};
 pub use file::{Model, ModelError, load_weights, weights_sha256};
 pub use kinds::LayerKind;
-pub use preprocessing::{Crop, Preprocessing};
 pub use registry::{MODELS, NamedModel, UnknownModel, find};
 pub use spec::{Spec, SpecError};

@@ -2,11 +2,11 @@
 #![doc = ""]
 #![doc = include_str!("registry.md")]
 
+use byhand_datasets::Preprocessing;
 use byhand_layers::init::Init;
 use byhand_layers::{Network, Scalar, Shape};
 use thiserror::Error;
 
-use crate::preprocessing::Preprocessing;
 use crate::spec::{Spec, SpecError, hint, nearest};
 
 /// A network with a name: what it is made of, and what it is best begun with.

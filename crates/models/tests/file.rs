@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use byhand_layers::init::init_network;
-use byhand_models::{Crop, MODELS, Model, ModelError, NamedModel, Preprocessing, find, weights_sha256};
+use byhand_models::{
+    Crop, MODELS, Model, ModelError, NamedModel, Normalize, Preprocessing, find, weights_sha256,
+};
 use proptest::prelude::*;
 
 #[test]
@@ -46,8 +48,7 @@ fn the_header_is_what_other_programs_expect() {
 fn awkward_descriptions_come_back() {
     let mut model = small();
     model.preprocessing = Preprocessing {
-        scale: 0.1,
-        shift: -1.0e-7,
+        normalize: Normalize { scale: 0.1, shift: -1.0e-7 },
         halve: true,
         crop: Some(Crop { y: -2, x: 1, h: 2, w: 3 }),
     };
@@ -68,7 +69,7 @@ fn a_model_that_does_not_add_up_is_not_written() {
     refused(|model| model.theta.truncate(37), "37 parameters, expected 38 for these layers");
     refused(|model| model.class_names.clear(), "0 class names, expected 2 for these layers");
     refused(
-        |model| model.preprocessing.scale = f32::NAN,
+        |model| model.preprocessing.normalize.scale = f32::NAN,
         "preprocessing: scale NaN and shift 0, expected finite numbers",
     );
     refused(

@@ -3,16 +3,16 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use byhand_datasets::Dataset;
+use byhand_datasets::{Dataset, Preprocessing};
 use byhand_layers::loss::{Labels, Loss};
 use byhand_layers::{Block, Network, Pass, Shape};
 
 use crate::error::TrainerError;
 use crate::metrics::{Confusion, argmax};
 use crate::objective::Objective;
+use crate::step::ImageBatch;
 use crate::step::crew::Crew;
 use crate::step::worker::{Worker, lock};
-use crate::step::{ImageBatch, Preprocess};
 
 /// How good a network is on a data set.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,11 +42,11 @@ pub fn evaluate(
     network: &Network<f32>,
     theta: &[f32],
     dataset: &Dataset,
-    preprocess: &Preprocess,
+    preprocessing: &Preprocessing,
     objective: Objective,
     threads: usize,
 ) -> Result<Evaluation, TrainerError> {
-    evaluate_until(network, theta, dataset, preprocess, objective, threads, &AtomicBool::new(false))
+    evaluate_until(network, theta, dataset, preprocessing, objective, threads, &AtomicBool::new(false))
 }
 
 /// The same, unless `stop` becomes true.
@@ -54,7 +54,7 @@ pub(crate) fn evaluate_until(
     network: &Network<f32>,
     theta: &[f32],
     dataset: &Dataset,
-    preprocess: &Preprocess,
+    preprocessing: &Preprocessing,
     objective: Objective,
     threads: usize,
     stop: &AtomicBool,
@@ -62,11 +62,11 @@ pub(crate) fn evaluate_until(
     if theta.len() != network.param_len() {
         return Err(TrainerError::Weights { expected: network.param_len(), found: theta.len() });
     }
-    check_data(network, dataset, preprocess)?;
+    check_data(network, dataset, preprocessing)?;
     let crew = Crew::new(threads);
     crew.start()?;
     let evaluator = Evaluator::new(network, objective, crew.threads());
-    let evaluation = crew.enter(|| evaluator.run(network, theta, dataset, preprocess, &crew, stop));
+    let evaluation = crew.enter(|| evaluator.run(network, theta, dataset, preprocessing, &crew, stop));
     evaluation.ok_or(TrainerError::Stopped)
 }
 
@@ -98,7 +98,7 @@ impl Evaluator {
         network: &Network<f32>,
         theta: &[f32],
         dataset: &Dataset,
-        preprocess: &Preprocess,
+        preprocessing: &Preprocessing,
         crew: &Crew,
         stop: &AtomicBool,
     ) -> Option<Evaluation> {
@@ -114,7 +114,7 @@ impl Evaluator {
             let start = chunk * self.chunk;
             let samples = start..(start + self.chunk).min(dataset.len());
             let block = Block::single(samples.len());
-            let batch = ImageBatch::new(dataset, &order, *preprocess);
+            let batch = ImageBatch::new(dataset, &order, *preprocessing);
             let mut guard = lock(&self.workers[crew.thread() % self.workers.len()]);
             let EvaluationWorker { worker: Worker { workspace, reader, .. }, confusion } = &mut *guard;
             workspace.set_block(block);
@@ -148,10 +148,10 @@ impl Evaluator {
 pub fn check_data(
     network: &Network<f32>,
     dataset: &Dataset,
-    preprocess: &Preprocess,
+    preprocessing: &Preprocessing,
 ) -> Result<(), TrainerError> {
     let name = || dataset.name().to_string();
-    let crop = preprocess.crop_of(dataset);
+    let crop = preprocessing.crop_of(dataset.image_size());
     let (expected, found) = (network.input(), Shape::new(1, crop.h, crop.w));
     let fits = if expected.is_flat() { expected.features() == found.features() } else { expected == found };
     if !fits {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use byhand_datasets::batches::{LastBatch, epoch_order_into, sequence_into, with_replacement_into};
-use byhand_datasets::{Augment, Dataset};
+use byhand_datasets::{Augment, Dataset, Preprocessing};
 use byhand_layers::Network;
 use sha2::{Digest, Sha256};
 
@@ -21,7 +21,7 @@ use crate::objective::Objective;
 use crate::optimizer::{Optimizer, OptimizerState, Sgd};
 use crate::schedule::Schedule;
 use crate::spec::{check, check_share, check_weight};
-use crate::step::{ImageBatch, Preprocess, StepConfig, StepStats, Trainer};
+use crate::step::{ImageBatch, StepConfig, StepStats, Trainer};
 
 /// Settings of a [`Fit`]. All but `threads` and `evaluate_every` decide the weights that come out.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,7 +45,7 @@ pub struct FitConfig {
     /// The loss.
     pub objective: Objective,
     /// How bytes become the network's input.
-    pub preprocess: Preprocess,
+    pub preprocessing: Preprocessing,
     /// Random changes of training images.
     pub augment: Augment,
     /// Seed of order, augmentation and dropout.
@@ -72,7 +72,7 @@ impl Default for FitConfig {
             learning_rate: 0.1,
             schedule: Schedule::CONSTANT,
             objective: Objective::default(),
-            preprocess: Preprocess::default(),
+            preprocessing: Preprocessing::default(),
             augment: Augment::default(),
             seed: 0,
             threads: 0,
@@ -171,9 +171,9 @@ impl<'a> Fit<'a> {
         };
         config.schedule.validate()?;
         let trainer = Trainer::new(network, theta, step_config)?;
-        check_data(network, train, &config.preprocess)?;
+        check_data(network, train, &config.preprocessing)?;
         if let Some(test) = test {
-            check_data(network, test, &config.preprocess)?;
+            check_data(network, test, &config.preprocessing)?;
             trainer.crew().start()?;
         }
         for (setting, count) in [
@@ -196,7 +196,7 @@ impl<'a> Fit<'a> {
         )?;
         check_share("scale", scale.into())?;
         check_weight("shear", shear.into())?;
-        for number in [config.preprocess.normalize.scale, config.preprocess.normalize.shift] {
+        for number in [config.preprocessing.normalize.scale, config.preprocessing.normalize.shift] {
             check("normalising", number.into(), f64::is_finite, "a finite number")?;
         }
         let full_batches = train.len() / config.batch_size;
@@ -319,8 +319,8 @@ impl<'a> Fit<'a> {
     /// # Errors
     /// When the data does not fit the network; [`TrainerError::Stopped`] when it is [told to stop](Fit::stop_on).
     pub fn evaluate(&self, dataset: &Dataset) -> Result<Evaluation, TrainerError> {
-        let FitConfig { preprocess, threads, objective, .. } = self.config;
-        evaluate_until(&self.network, self.theta(), dataset, &preprocess, objective, threads, &self.stop)
+        let FitConfig { preprocessing, threads, objective, .. } = self.config;
+        evaluate_until(&self.network, self.theta(), dataset, &preprocessing, objective, threads, &self.stop)
     }
 
     /// The weights.
@@ -452,7 +452,7 @@ impl<'a> Fit<'a> {
             _ => (step % self.steps_per_epoch) as usize * batch_size,
         };
         let indices = &self.order[first..(first + batch_size).min(self.order.len())];
-        let batch = ImageBatch::new(self.train, indices, self.config.preprocess);
+        let batch = ImageBatch::new(self.train, indices, self.config.preprocessing);
         let batch = batch.augmented(&self.config.augment, seed, step);
         let learning_rate = self.config.schedule.rate(self.config.learning_rate, step, self.total_steps);
         let stats = self.trainer.step(learning_rate, &batch).map_err(|mut diverged| {
@@ -465,8 +465,8 @@ impl<'a> Fit<'a> {
     /// `None` without a test set, or when somebody said stop before the evaluation was done.
     fn evaluate_test(&self) -> Option<Evaluation> {
         let (test, evaluator) = (self.test?, self.evaluator.as_ref()?);
-        let (preprocess, crew) = (&self.config.preprocess, self.trainer.crew());
-        evaluator.run(&self.network, self.theta(), test, preprocess, crew, &self.stop)
+        let (preprocessing, crew) = (&self.config.preprocessing, self.trainer.crew());
+        evaluator.run(&self.network, self.theta(), test, preprocessing, crew, &self.stop)
     }
 
     fn is_stopped(&self) -> bool {
@@ -538,7 +538,7 @@ impl<'a> Fit<'a> {
         });
         let layers: Vec<String> = self.network.layers().iter().map(|layer| layer.spec()).collect();
         let (h, w) = self.train.image_size();
-        let crop = config.preprocess.crop_of(self.train);
+        let crop = config.preprocessing.crop_of((h, w));
         let Augment { shift, rotate, scale, shear } = config.augment;
         let max_steps = config.max_steps.map_or_else(|| "none".into(), |n| n.to_string());
         let log_every = config.log_every.map_or_else(|| "none".into(), |n| n.to_string());
@@ -551,7 +551,8 @@ impl<'a> Fit<'a> {
             LastBatch::Keep => "keep",
             LastBatch::Drop => "drop",
         };
-        let normalize = config.preprocess.normalize;
+        let Preprocessing { normalize, halve, .. } = config.preprocessing;
+        let halved = if halve { "halved, " } else { "" };
         [
             ("network", format!("{} {}", self.network.input(), layers.join(" "))),
             ("training data", format!("{} images of {h}x{w}, SHA-256 {data_sha256}", self.train.len())),
@@ -564,7 +565,7 @@ impl<'a> Fit<'a> {
             ("learning rate", config.learning_rate.to_string()),
             ("schedule", config.schedule.to_string()),
             ("objective", config.objective.to_string()),
-            ("normalising", format!("times {} plus {}", normalize.scale, normalize.shift)),
+            ("normalising", format!("{halved}times {} plus {}", normalize.scale, normalize.shift)),
             ("crop", format!("{}x{} at row {}, column {}", crop.h, crop.w, crop.y, crop.x)),
             ("augmentation", format!("shift {shift}, rotate {rotate}, scale {scale}, shear {shear}")),
             ("seed", config.seed.to_string()),

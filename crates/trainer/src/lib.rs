@@ -45,4 +45,4 @@ pub use metrics::Confusion;
 pub use objective::Objective;
 pub use optimizer::{Adam, AdamW, Optimizer, OptimizerState, Sgd, StateMut};
 pub use schedule::{Schedule, ScheduleShape};
-pub use step::{BatchSource, ImageBatch, MAX_SHARDS, Plan, Preprocess, Rows, StepConfig, StepStats, Trainer};
+pub use step::{BatchSource, ImageBatch, MAX_SHARDS, Plan, Rows, StepConfig, StepStats, Trainer};

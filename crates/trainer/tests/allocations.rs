@@ -6,9 +6,9 @@ mod common;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use byhand_datasets::Augment;
 use byhand_datasets::batches::epoch_order_into;
-use byhand_trainer::{Hardest, ImageBatch, Preprocess, StepConfig, Trainer};
+use byhand_datasets::{Augment, Preprocessing};
+use byhand_trainer::{Hardest, ImageBatch, StepConfig, Trainer};
 use common::{cnn, mlp, theta, train, wide};
 
 struct Counting;
@@ -57,7 +57,8 @@ fn steps_allocate_nothing() {
                                 epoch_order_into(1, step, &mut order);
                                 // The last minibatch is a smaller one.
                                 let size = if step == 11 { batch_size.div_ceil(2) } else { batch_size };
-                                let batch = ImageBatch::new(train(), &order[..size], Preprocess::default());
+                                let batch =
+                                    ImageBatch::new(train(), &order[..size], Preprocessing::default());
                                 trainer.step(1e-3, &batch.augmented(&augment, 1, step)).unwrap();
                                 hardest.record(&order[..size], trainer.residuals());
                                 assert!(!hardest.epoch(step, 0.5).is_empty());

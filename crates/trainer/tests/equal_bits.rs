@@ -4,11 +4,11 @@ mod common;
 
 use std::ops::ControlFlow;
 
-use byhand_datasets::Augment;
+use byhand_datasets::{Augment, Preprocessing};
 use byhand_layers::Network;
 use byhand_trainer::{
-    Checkpoint, Event, Fit, FitConfig, Hardest, ImageBatch, Preprocess, Progress, Sampling, Silent,
-    StepConfig, Trainer, evaluate, weights_sha256,
+    Checkpoint, Event, Fit, FitConfig, Hardest, ImageBatch, Progress, Sampling, Silent, StepConfig, Trainer,
+    evaluate, weights_sha256,
 };
 use common::{cnn, large_cnn, mlp, test, theta, train, wide};
 
@@ -61,7 +61,7 @@ fn the_hardest_samples_are_the_same_for_any_number_of_threads() {
         for (epoch, share) in [(0, 1.0), (1, 0.3), (2, 0.2)] {
             let order = hardest.epoch(epoch, share).to_vec();
             for samples in order.chunks(96) {
-                let batch = ImageBatch::new(train(), samples, Preprocess::default());
+                let batch = ImageBatch::new(train(), samples, Preprocessing::default());
                 trainer.step(0.05, &batch).unwrap();
                 hardest.record(samples, trainer.residuals());
             }
@@ -130,8 +130,9 @@ fn one_sample_at_a_time() {
 fn evaluation_does_not_depend_on_threads() {
     let (network, config) = (cnn(), config());
     let theta = theta(&network);
-    let on =
-        |threads| evaluate(&network, &theta, test(), &config.preprocess, config.objective, threads).unwrap();
+    let on = |threads| {
+        evaluate(&network, &theta, test(), &config.preprocessing, config.objective, threads).unwrap()
+    };
     let one = on(1);
     for threads in [2, 3, 16] {
         let many = on(threads);

@@ -8,13 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use byhand_datasets::batches::LastBatch;
 use byhand_datasets::digits::{self, Part};
-use byhand_datasets::{Augment, Crop, Normalize};
+use byhand_datasets::{Augment, Crop, Preprocessing};
 use byhand_layers::{Dense, Network};
 use byhand_trainer::metrics::argmax;
 use byhand_trainer::{
-    Adam, AdamW, DivergenceCause, Event, Fit, FitConfig, FitError, Objective, Optimizer, Preprocess,
-    Progress, Sampling, Schedule, ScheduleShape, Sgd, Silent, StepConfig, TrainerError, evaluate,
-    training_bytes,
+    Adam, AdamW, DivergenceCause, Event, Fit, FitConfig, FitError, Objective, Optimizer, Progress, Sampling,
+    Schedule, ScheduleShape, Sgd, Silent, StepConfig, TrainerError, evaluate, training_bytes,
 };
 use common::{cnn, mlp, test, theta, train};
 use ndarray::Array2;
@@ -169,7 +168,7 @@ fn observers_are_told_in_order_and_stop() {
 
 #[test]
 fn evaluation_equals_a_naive_one() {
-    let preprocess = Preprocess { normalize: Normalize::centered(), crop: None };
+    let preprocessing = Preprocessing::centered();
     let objective = FitConfig::default().objective;
     let images = test().images();
     let x = Array2::from_shape_fn((test().len(), 784), |(i, f)| {
@@ -177,7 +176,7 @@ fn evaluation_equals_a_naive_one() {
     });
     for network in [cnn(), mlp()] {
         let theta = theta(&network);
-        let found = evaluate(&network, &theta, test(), &preprocess, objective, 2).unwrap();
+        let found = evaluate(&network, &theta, test(), &preprocessing, objective, 2).unwrap();
         let logits = network.predict(&theta, x.view());
         let (mut loss, mut counts) = (0.0, Array2::<u64>::zeros((10, 10)));
         for (row, &label) in logits.rows().into_iter().zip(test().labels()) {
@@ -195,14 +194,15 @@ fn evaluation_equals_a_naive_one() {
 #[test]
 fn crops_and_sampling_reach_the_network() {
     let network = Network::new(vec![Box::new(Dense::new(20 * 20, 10, true).unwrap())]).unwrap();
-    let preprocess = Preprocess { crop: Some(Crop::center((28, 28), 20, 20)), ..Preprocess::default() };
+    let preprocessing =
+        Preprocessing { crop: Some(Crop::center((28, 28), 20, 20)), ..Preprocessing::default() };
     for sampling in [Sampling::Shuffled, Sampling::WithReplacement, Sampling::InOrder] {
         let config = FitConfig {
             epochs: 4,
             batch_size: 48,
             sampling,
             last_batch: LastBatch::Drop,
-            preprocess,
+            preprocessing,
             ..FitConfig::default()
         };
         let mut fit = Fit::new(&network, theta(&network), train(), Some(test()), config).unwrap();
@@ -210,6 +210,27 @@ fn crops_and_sampling_reach_the_network() {
         fit.run(&mut Silent).unwrap();
         let accuracy = fit.evaluate(test()).unwrap().accuracy();
         assert!(accuracy > 0.6, "{sampling:?}: {accuracy}");
+    }
+}
+
+#[test]
+fn images_halved_on_the_way_give_the_bits_of_a_halved_data_set() {
+    let network = Network::new(vec![Box::new(Dense::new(12 * 10, 10, true).unwrap())]).unwrap();
+    let whole = Preprocessing { crop: Some(Crop { y: 1, x: 2, h: 12, w: 10 }), ..Preprocessing::unit() };
+    for (batch_size, augment) in [
+        (5, Augment { shift: 2, ..Augment::default() }),
+        (40, Augment { rotate: 0.3, ..Augment::default() }),
+        (40, Augment::default()),
+    ] {
+        let config = FitConfig { batch_size, augment, max_steps: Some(9), ..FitConfig::default() };
+        let trained = |train, test, preprocessing| {
+            let config = FitConfig { preprocessing, ..config.clone() };
+            let mut fit = Fit::new(&network, theta(&network), train, Some(test), config).unwrap();
+            fit.run(&mut Silent).unwrap();
+            (fit.theta().to_vec(), fit.evaluate(test).unwrap())
+        };
+        let [half_train, half_test] = [train(), test()].map(|data| data.halve().unwrap());
+        assert_eq!(trained(train(), test(), whole.halved()), trained(&half_train, &half_test, whole));
     }
 }
 

@@ -7,11 +7,11 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use byhand_datasets::{Crop, Normalize};
+use byhand_datasets::{Crop, Preprocessing};
 use byhand_layers::init::{Init, init_network};
 use byhand_layers::{Isa, Network, Shape};
 use byhand_models::{MODELS, Spec};
-use byhand_trainer::{ImageBatch, Preprocess, Rows, StepConfig, Trainer, weights_sha256};
+use byhand_trainer::{ImageBatch, Rows, StepConfig, Trainer, weights_sha256};
 use common::train;
 use ndarray::Array2;
 
@@ -53,7 +53,7 @@ fn digest(network: &Network, crop: Crop, batch_size: usize, optimizer: &str, rat
         seed: 1,
         ..StepConfig::default()
     };
-    let preprocess = Preprocess { normalize: Normalize::unit(), crop: Some(crop) };
+    let preprocessing = Preprocessing { crop: Some(crop), ..Preprocessing::unit() };
     let known: Vec<u32> = (0..train().len() as u32)
         .filter(|&i| usize::from(train().labels()[i as usize]) < network.classes())
         .collect();
@@ -65,12 +65,12 @@ fn digest(network: &Network, crop: Crop, batch_size: usize, optimizer: &str, rat
                 known.iter().cycle().skip(step * batch_size).take(samples).copied().collect();
             trainer.freeze(if step == 2 { network.params()[0].layer + 1 } else { 0 });
             if step % 2 == 1 {
-                trainer.step(rate, &ImageBatch::new(train(), &indices, preprocess)).unwrap();
+                trainer.step(rate, &ImageBatch::new(train(), &indices, preprocessing)).unwrap();
                 continue;
             }
             let x = Array2::from_shape_fn((samples, crop.features()), |(i, f)| {
                 let (y, x) = (crop.y as usize + f / crop.w, crop.x as usize + f % crop.w);
-                preprocess.normalize.apply(train().image(indices[i] as usize)[[y, x]])
+                preprocessing.normalize.apply(train().image(indices[i] as usize)[[y, x]])
             });
             let labels: Vec<u8> = indices.iter().map(|&i| train().labels()[i as usize]).collect();
             trainer.step(rate, &Rows::new(x.view(), &labels)).unwrap();

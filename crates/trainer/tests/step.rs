@@ -7,12 +7,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use byhand_datasets::batches::epoch_order;
-use byhand_datasets::{Augment, Normalize};
+use byhand_datasets::{Augment, Normalize, Preprocessing};
 use byhand_layers::loss::{Labels, Loss, SoftmaxCrossEntropy};
 use byhand_layers::{Block, Dense, Flatten, Layer, Mode, Network, Pass, Shape, Workspace, pack};
 use byhand_trainer::{
-    BatchSource, DivergenceCause, ImageBatch, Optimizer, Plan, Preprocess, Rows, Sgd, StepConfig, Trainer,
-    TrainerError, weights_sha256,
+    BatchSource, DivergenceCause, ImageBatch, Optimizer, Plan, Rows, Sgd, StepConfig, Trainer, TrainerError,
+    weights_sha256,
 };
 use common::{cnn, large_cnn, mlp, mlp3, theta, train, wide};
 use ndarray::Array2;
@@ -280,7 +280,7 @@ fn in_and_out_of_a_session_from_rows_and_from_images() {
         let all = |trainer: &mut Trainer| {
             for indices in batches {
                 let (x, labels) = rows(indices);
-                let image_batch = ImageBatch::new(train(), indices, Preprocess::default());
+                let image_batch = ImageBatch::new(train(), indices, Preprocessing::default());
                 let stats = match from_rows {
                     true => trainer.step(0.1, &Rows::new(x.view(), &labels)),
                     false => trainer.step(0.1, &image_batch),
@@ -338,7 +338,7 @@ fn images_that_change_are_those_that_the_batch_writes() {
         for threads in [1, 2, 3] {
             let [mut from_images, mut from_rows] = [(); 2].map(|()| trainer(&network, n, threads));
             for step in 0..3 {
-                let images = ImageBatch::new(train(), &indices[..n], Preprocess::default());
+                let images = ImageBatch::new(train(), &indices[..n], Preprocessing::default());
                 let images = images.augmented(&augment, 5, step);
                 let (mut x, mut labels) = (Array2::zeros((n, 784)), vec![0; n]);
                 let mut scratch = vec![0; images.scratch_len()];
@@ -385,7 +385,7 @@ fn residuals_are_what_the_softmax_leaves_of_the_class() {
 fn augmentation_is_the_same_in_both_layouts() {
     // Two samples lie one after the other, three side by side; sample i of a step is moved alike in both.
     let augment = Augment { shift: 3, rotate: 0.2, scale: 0.1, shear: 0.1 };
-    let batch = ImageBatch::new(train(), &[4, 5, 6], Preprocess::default()).augmented(&augment, 1, 9);
+    let batch = ImageBatch::new(train(), &[4, 5, 6], Preprocessing::default()).augmented(&augment, 1, 9);
     let (single, tiled) = (Block::single(3), Block::tiled(3));
     let (mut x, mut y) = (vec![0.0; single.len(784)], vec![0.0; tiled.len(784)]);
     let (mut labels, mut scratch) = ([0; 3], vec![0; batch.scratch_len()]);
@@ -398,7 +398,7 @@ fn augmentation_is_the_same_in_both_layouts() {
             assert_eq!(x[a], y[b], "sample {sample}, feature {feature}");
         }
     }
-    let plain = ImageBatch::new(train(), &[4, 5, 6], Preprocess::default());
+    let plain = ImageBatch::new(train(), &[4, 5, 6], Preprocessing::default());
     let moved = x.clone();
     plain.fill(0..3, single, &mut x, &mut scratch);
     assert_ne!(x, moved);
@@ -460,8 +460,9 @@ fn a_panic_of_the_source_reaches_the_caller_and_leaves_a_whole_trainer() {
                 ..StepConfig::default()
             };
             let indices: Vec<u32> = (0..2 * n as u32).collect();
-            let images =
-                |step: usize| ImageBatch::new(train(), &indices[step % 2 * n..][..n], Preprocess::default());
+            let images = |step: usize| {
+                ImageBatch::new(train(), &indices[step % 2 * n..][..n], Preprocessing::default())
+            };
             let [mut trainer, mut other] =
                 [(); 2].map(|()| Trainer::new(&network, theta(&network), config).unwrap());
             for (step, how) in [Breaks::InLabels, Breaks::InFill, Breaks::NoSuchLabel, Breaks::InRows]

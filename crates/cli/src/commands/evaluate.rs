@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::{
     exit::usage,
-    loading::{ReadingOptions, data_option, load_data, load_model, numbers, prepare},
+    loading::{ReadingOptions, data_option, load_data, load_model},
     output::Output,
 };
 
@@ -64,13 +64,11 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
     if dataset.len() < all {
         output.note(format!("{} of {all} images are of the model's classes", dataset.len()));
     }
-    let dataset = prepare(dataset, &model.preprocessing)?;
-    let preprocess = numbers(&model.preprocessing);
     // Whoever wrote the model without us may not have said it.
     let objective =
         model.notes.get("loss").map_or(Ok(Objective::default()), |loss| loss.parse()).map_err(usage)?;
     let evaluation =
-        evaluate(&network, &model.theta, &dataset, &preprocess, objective, options.threads.into())?;
+        evaluate(&network, &model.theta, &dataset, &model.preprocessing, objective, options.threads.into())?;
     output.print(format!(
         "accuracy {:.2} %, loss {:.4} ({objective}) on {} images of {name}",
         100.0 * evaluation.accuracy(),

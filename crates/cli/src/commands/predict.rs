@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use byhand_datasets::{Dataset, dataset::numbered_classes, unpack::unpack_sample};
+use byhand_datasets::{Dataset, dataset::numbered_classes};
 use byhand_layers::{Block, Network};
 use byhand_models::Model;
 use byhand_tensor::softmax;
@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::{
     exit::must_exist,
-    loading::{load_model, numbers, prepare},
+    loading::load_model,
     output::Output,
     pictures::{self, Images, Manner, Wishes},
     settings::at_least_one,
@@ -128,15 +128,8 @@ fn images(file: &Path, model: &Model, manner: Manner, options: &Options) -> Resu
 fn probabilities(model: &Model, network: &Network<f32>, images: Array3<u8>) -> Result<Array2<f32>> {
     let n = images.len_of(Axis(0));
     let unlabelled = Dataset::new("images", images, vec![0; n], numbered_classes(1))?;
-    let dataset = prepare(unlabelled, &model.preprocessing)?;
-    let preprocess = numbers(&model.preprocessing);
-    check_data(network, &dataset, &preprocess)?;
-    let crop = preprocess.crop_of(&dataset);
-    let mut x = vec![0.0; n * crop.features()];
-    for (index, x) in x.chunks_exact_mut(crop.features()).enumerate() {
-        unpack_sample(dataset.images(), index as u32, preprocess.normalize, crop, x);
-    }
-    let x = Array2::from_shape_vec((n, crop.features()), x).expect("a row an image");
+    check_data(network, &unlabelled, &model.preprocessing)?;
+    let x = model.preprocessing.apply(unlabelled.images());
     Ok(softmax_rows(network.predict(&model.theta, x.view())))
 }
 

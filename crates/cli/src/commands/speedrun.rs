@@ -7,7 +7,7 @@
 use std::{fmt::Display, fs, path::PathBuf, str::FromStr, time::Instant};
 
 use anyhow::{Result, anyhow, bail, ensure};
-use byhand_datasets::{Crop, Data, Dataset, Normalize, Reading};
+use byhand_datasets::{Crop, Data, Dataset, Preprocessing, Reading};
 use byhand_layers::{
     Network, Shape,
     init::{Init, init_network},
@@ -15,7 +15,7 @@ use byhand_layers::{
 use byhand_models::{Spec, weights_sha256};
 use byhand_tensor::Isa;
 use byhand_trainer::{
-    Diverged, Hardest, ImageBatch, Objective, Optimizer, Preprocess, Schedule, StepConfig, Trainer, evaluate,
+    Diverged, Hardest, ImageBatch, Objective, Optimizer, Schedule, StepConfig, Trainer, evaluate,
 };
 use clap::Args;
 use serde::{Deserialize, Deserializer, de::Error};
@@ -139,9 +139,9 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
             return Err(coded(interrupt.code(), format!("interrupted in seed {seed}")));
         };
         let time = start.elapsed().as_secs_f64();
-        let Trained { network, theta, preprocess, objective, threads: used } = trained;
+        let Trained { network, theta, preprocessing, objective, threads: used } = trained;
         threads = used;
-        let test = evaluate(&network, &theta, &test, &preprocess, objective, threads)?;
+        let test = evaluate(&network, &theta, &test, &preprocessing, objective, threads)?;
         let accuracy = test.accuracy();
         output.note(format!("seed {seed}: test accuracy {:.2} %, {time:.3} s", 100.0 * accuracy));
         output.event(
@@ -205,7 +205,7 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
 struct Trained {
     network: Network,
     theta: Vec<f32>,
-    preprocess: Preprocess,
+    preprocessing: Preprocessing,
     objective: Objective,
     threads: usize,
 }
@@ -256,7 +256,7 @@ impl Recipe {
         interrupt: &Interrupt,
     ) -> Result<Option<Trained>> {
         let crop = Some(Crop::center(images.image_size(), self.crop, self.crop));
-        let preprocess = Preprocess { normalize: Normalize::unit(), crop };
+        let preprocessing = Preprocessing { crop, ..Preprocessing::unit() };
         let network = self.network()?;
         let theta = init_network(&network, Init::HeNormal, seed);
         let objective = Objective::SoftmaxCrossEntropy { label_smoothing: self.label_smoothing };
@@ -275,7 +275,7 @@ impl Recipe {
                     if interrupt.asked() {
                         return Ok(false);
                     }
-                    let batch = ImageBatch::new(images, samples, preprocess);
+                    let batch = ImageBatch::new(images, samples, preprocessing);
                     let rate = schedule.rate(self.learning_rate, trainer.steps(), total);
                     if let Some(Freeze { layers, from }) = self.freeze
                         && trainer.steps() == (from * total as f64) as u64
@@ -291,7 +291,7 @@ impl Recipe {
         let is_whole = trainer.session(train).map_err(|diverged| coded(DIVERGED, diverged))?;
         let threads = trainer.threads();
         let theta = trainer.into_theta();
-        Ok(is_whole.then_some(Trained { network, theta, preprocess, objective, threads }))
+        Ok(is_whole.then_some(Trained { network, theta, preprocessing, objective, threads }))
     }
 }
 

@@ -7,10 +7,10 @@ use std::{
 
 use anyhow::Result;
 use byhand_datasets::{
-    Augment, Data, Dataset, Normalize, Reading, Source, batches::LastBatch, source::path_text,
+    Augment, Data, Dataset, Normalize, Preprocessing, Reading, Source, batches::LastBatch, source::path_text,
 };
 use byhand_layers::{Network, Shape, init::init_network};
-use byhand_models::{MODELS, Model, NamedModel, Preprocessing, Spec, registry::default_of, weights_sha256};
+use byhand_models::{MODELS, Model, NamedModel, Spec, registry::default_of, weights_sha256};
 use byhand_trainer::{
     Checkpoint, Evaluation, Fit, FitConfig, FitError, Progress, Sampling, StepConfig, TrainerError,
 };
@@ -20,7 +20,7 @@ use serde_json::json;
 use crate::{
     exit::{self, DIVERGED, coded, must_exist, usage},
     interrupt::Interrupt,
-    loading::{load_data, numbers, prepare, warn_of_missing_classes},
+    loading::{load_data, warn_of_missing_classes},
     memory,
     output::Output,
     pictures::Manner,
@@ -381,7 +381,7 @@ pub fn prepared_data(recipe: &mut Recipe, output: &Output) -> Result<Prepared> {
         if let Some(classes) = &recipe.classes {
             dataset = dataset.keep_classes(classes).map_err(usage)?;
         }
-        prepare(dataset, &Preprocessing { halve: recipe.halve, ..Preprocessing::unit() })
+        Ok(if recipe.halve { dataset.halve()? } else { dataset })
     };
     let manner = Manner::of(&loaded.train);
     let (split, seed) = (recipe.split, recipe.split_seed);
@@ -404,13 +404,13 @@ pub fn prepared_data(recipe: &mut Recipe, output: &Output) -> Result<Prepared> {
     let mut parts = vec![("training", &train), ("testing", &test)];
     parts.extend(validation.as_ref().map(|validation| ("validation", validation)));
     warn_of_missing_classes(&parts, output);
-    let Normalize { scale, shift } = match recipe.normalize {
+    let normalize = match recipe.normalize {
         Normalization::Unit => Normalize::unit(),
         Normalization::Centered => Normalize::centered(),
         Normalization::Standard => Normalize::fit(&train),
     };
     let (h, w) = train.image_size();
-    let preprocessing = Preprocessing { scale, shift, halve: recipe.halve, crop: None };
+    let preprocessing = Preprocessing { halve: recipe.halve, ..normalize.into() };
     Ok(Prepared {
         name: source.to_string(),
         source,
@@ -469,7 +469,8 @@ fn fit_config(recipe: &Recipe, data: &Prepared, threads: u16) -> FitConfig {
         learning_rate: recipe.lr,
         schedule: recipe.schedule,
         objective: recipe.loss,
-        preprocess: numbers(&data.preprocessing),
+        // The images are halved once, not in every step.
+        preprocessing: data.preprocessing.normalize.into(),
         augment: Augment { shift: recipe.shift, ..Augment::default() },
         seed: recipe.seed,
         threads: threads.into(),

@@ -36,7 +36,7 @@ pub(crate) use self::plan::shards_of;
 use self::segment::Segment;
 pub use self::shards::MAX_SHARDS;
 use self::source::Minibatch;
-pub use self::source::{BatchSource, ImageBatch, Preprocess, Rows};
+pub use self::source::{BatchSource, ImageBatch, Rows};
 use self::tail::{Found, Outcome, Step, Tail};
 use self::update::{Update, all_below};
 use self::worker::{Worker, lock};

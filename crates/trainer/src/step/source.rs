@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
+use byhand_datasets::preprocessing::halve_into;
 use byhand_datasets::unpack::{unpack_features, unpack_sample, unpack_tile};
-use byhand_datasets::{Augment, Crop, Dataset, Normalize};
+use byhand_datasets::{Augment, Crop, Dataset, Normalize, Preprocessing};
 use byhand_layers::exec::{RowView, Tiles};
 use byhand_layers::{Block, LANES, Loop, pack, vectorised};
 use ndarray::{ArrayView2, ArrayView3, Axis, s};
@@ -125,35 +126,19 @@ impl BatchSource for Rows<'_> {
     }
 }
 
-/// How bytes become the input of a network: which window of the image, and the affine map of a pixel.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Preprocess {
-    /// The map of a pixel.
-    pub normalize: Normalize,
-    /// The window that is seen; the whole image when there is none.
-    pub crop: Option<Crop>,
-}
-
-impl Preprocess {
-    /// The window of an image of `dataset`.
-    pub fn crop_of(&self, dataset: &Dataset) -> Crop {
-        self.crop.unwrap_or_else(|| Crop::full(dataset.image_size()))
-    }
-}
-
-/// A minibatch of images of a data set, normalised, cropped and, for training, augmented on the way.
+/// A minibatch of images of a data set, preprocessed and, for training, augmented on the way (before they are cropped).
 #[derive(Debug, Clone, Copy)]
 pub struct ImageBatch<'a> {
     dataset: &'a Dataset,
     indices: &'a [u32],
-    preprocess: Preprocess,
+    preprocessing: Preprocessing,
     augment: Option<(&'a Augment, u64, u64)>,
 }
 
 impl<'a> ImageBatch<'a> {
     /// The images of `dataset` at `indices`, in that order.
-    pub fn new(dataset: &'a Dataset, indices: &'a [u32], preprocess: Preprocess) -> ImageBatch<'a> {
-        ImageBatch { dataset, indices, preprocess, augment: None }
+    pub fn new(dataset: &'a Dataset, indices: &'a [u32], preprocessing: Preprocessing) -> ImageBatch<'a> {
+        ImageBatch { dataset, indices, preprocessing, augment: None }
     }
 
     /// The same images, each changed as `augment` says for (`seed`, `step`, number in the minibatch).
@@ -169,8 +154,8 @@ impl BatchSource for ImageBatch<'_> {
     }
 
     fn scratch_len(&self) -> usize {
-        let (h, w) = self.dataset.image_size();
-        if self.augment.is_some() { LANES * h * w } else { 0 }
+        let (h, w) = self.preprocessing.size_of(self.dataset.image_size());
+        LANES * h * w * (usize::from(self.preprocessing.halve) + usize::from(self.augment.is_some()))
     }
 
     fn labels(&self, samples: Range<usize>, labels: &mut [u8]) {
@@ -182,30 +167,40 @@ impl BatchSource for ImageBatch<'_> {
 
     fn fill(&self, samples: Range<usize>, block: Block, x: &mut [f32], scratch: &mut [u8]) {
         let indices = &self.indices[samples.clone()];
-        let (images, normalize) = (self.dataset.images(), self.preprocess.normalize);
-        let crop = self.preprocess.crop_of(self.dataset);
-        let lanes = block.lanes();
+        let (images, normalize) = (self.dataset.images(), self.preprocessing.normalize);
+        let (crop, lanes) = (self.preprocessing.crop_of(self.dataset.image_size()), block.lanes());
+        let (h, w) = self.preprocessing.size_of(self.dataset.image_size());
+        let is_halved = self.preprocessing.halve;
+        let (halves, scratch) = scratch.split_at_mut(if is_halved { LANES * h * w } else { 0 });
         for (tile, x) in x.chunks_exact_mut(crop.features() * lanes).enumerate() {
             let indices = &indices[tile * lanes..][..block.live(tile)];
             let (augment, first) = (self.augment, (samples.start + tile * lanes) as u64);
+            let (images, indices) = if is_halved {
+                vectorised(Halve { images, indices, halves });
+                let halves = ArrayView3::from_shape((LANES, h, w), &*halves).expect("a tile of halves");
+                (halves, &IN_ORDER[..indices.len()])
+            } else {
+                (images, indices)
+            };
             vectorised(Unpack { images, indices, augment, first, normalize, crop, lanes, scratch, x });
         }
     }
 
     fn fill_part(&self, samples: Range<usize>, features: Range<usize>, x: Tiles<'_, f32>) -> bool {
         // Who changes an image needs all of it.
-        if self.augment.is_some() {
+        if self.augment.is_some() || self.preprocessing.halve {
             return false;
         }
         let (images, indices) = (self.dataset.images(), &self.indices[samples]);
-        let (normalize, crop) = (self.preprocess.normalize, self.preprocess.crop_of(self.dataset));
+        let Preprocessing { normalize, .. } = self.preprocessing;
+        let crop = self.preprocessing.crop_of(self.dataset.image_size());
         vectorised(UnpackPart { images, indices, normalize, crop, features, x });
         true
     }
 
     fn largest(&self) -> f32 {
         // An affine map of pixels is largest at an end; if either is NaN, that of the most is.
-        let [least, most] = [0, u8::MAX].map(|pixel| self.preprocess.normalize.apply(pixel).abs());
+        let [least, most] = [0, u8::MAX].map(|pixel| self.preprocessing.normalize.apply(pixel).abs());
         if least >= most { least } else { most }
     }
 }
@@ -228,6 +223,29 @@ impl Loop for UnpackPart<'_> {
         let UnpackPart { images, indices, normalize, crop, features, x } = self;
         for (&index, x) in indices.iter().zip(x.slices()) {
             unpack_features(images, index, normalize, crop, features.clone(), x);
+        }
+    }
+}
+
+/// The samples of a tile that was gathered for itself.
+const IN_ORDER: [u32; LANES] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+
+/// The images of one tile at half their size, one after the other.
+struct Halve<'a> {
+    images: ArrayView3<'a, u8>,
+    indices: &'a [u32],
+    halves: &'a mut [u8],
+}
+
+impl Loop for Halve<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let pixels = self.halves.len() / LANES;
+        let halves = self.halves.chunks_exact_mut(pixels);
+        for (half, &index) in halves.zip(self.indices) {
+            halve_into(self.images.index_axis(Axis(0), index as usize), half);
         }
     }
 }

@@ -4,13 +4,13 @@ use std::{collections::HashMap, fs, io::ErrorKind, num::NonZeroUsize, path::Path
 
 use anyhow::{Context, Result};
 use byhand_datasets::{
-    Data, Dataset,
+    Crop, Data, Dataset, Normalize,
     batches::{LastBatch, batches, epoch_order},
     unpack::unpack_sample,
 };
 use byhand_layers::init::init_network;
 use byhand_models::Spec;
-use byhand_trainer::{Objective, Optimizer, Preprocess};
+use byhand_trainer::{Objective, Optimizer};
 use clap::Args;
 use ndarray::Array2;
 use serde_json::json;
@@ -20,14 +20,7 @@ use super::{
     bundle::{BUNDLE, Bundle, PYTORCH, SCRIPT, Setup},
     script::script,
 };
-use crate::{
-    exit::usage,
-    loading::{data_option, numbers},
-    memory,
-    output::Output,
-    program,
-    settings::Settings,
-};
+use crate::{exit::usage, loading::data_option, memory, output::Output, program, settings::Settings};
 
 /// Options of `parity export`.
 #[derive(Args)]
@@ -101,7 +94,7 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
 
     let (steps, batch) = (options.steps.get(), options.batch_size.get());
     let samples = samples(&data.train, options.seed, steps, batch)?;
-    let (x, labels, order) = used(&data.train, &samples, numbers(&data.preprocessing));
+    let (x, labels, order) = used(&data.train, &samples, data.preprocessing.normalize);
     let bundle = Bundle {
         setup: Setup {
             model: recipe.name().to_string(),
@@ -184,10 +177,10 @@ fn samples(dataset: &Dataset, seed: u64, steps: usize, batch: usize) -> Result<V
 }
 
 /// Each image that is used once, with its label, and for every sample its number among them.
-fn used(dataset: &Dataset, samples: &[u32], preprocess: Preprocess) -> (Array2<f32>, Vec<u8>, Vec<usize>) {
+fn used(dataset: &Dataset, samples: &[u32], normalize: Normalize) -> (Array2<f32>, Vec<u8>, Vec<usize>) {
     let mut rows = HashMap::new();
     let (mut x, mut labels) = (Vec::new(), Vec::new());
-    let crop = preprocess.crop_of(dataset);
+    let crop = Crop::full(dataset.image_size());
     let mut order = Vec::with_capacity(samples.len());
     for &sample in samples {
         let next = rows.len();
@@ -195,7 +188,7 @@ fn used(dataset: &Dataset, samples: &[u32], preprocess: Preprocess) -> (Array2<f
         if row == next {
             let start = x.len();
             x.resize(start + crop.features(), 0.0);
-            unpack_sample(dataset.images(), sample, preprocess.normalize, crop, &mut x[start..]);
+            unpack_sample(dataset.images(), sample, normalize, crop, &mut x[start..]);
             labels.push(dataset.labels()[sample as usize]);
         }
         order.push(row);

@@ -2,8 +2,9 @@
 //! its level of chance.
 
 use anyhow::Result;
+use byhand_datasets::Preprocessing;
 use byhand_layers::{Block, Network, Pass, Saved, Shape};
-use byhand_trainer::{Objective, Preprocess, evaluate};
+use byhand_trainer::{Objective, evaluate};
 
 use super::{
     experiment::{Outcome, Part, Point, Prepared, network, normalize},
@@ -157,7 +158,7 @@ fn at_chance(system: &str, row: &Row, part: &Part, outcome: &Outcome, output: &O
             (0..shape.c).map(|c| shades(&pooled[c * shape.h * shape.w..][..shape.h * shape.w], i, shape.w));
         output.print(rows.collect::<Vec<_>>().join(" "));
     }
-    let preprocess = Preprocess { normalize: normalize(row.pixels, &part.train), crop: None };
+    let preprocessing = Preprocessing::from(normalize(row.pixels, &part.train));
     let mut accuracies = Vec::new();
     let mut loss = 0.0;
     let test = part.test.take(row.test.unwrap_or(usize::MAX));
@@ -165,7 +166,7 @@ fn at_chance(system: &str, row: &Row, part: &Part, outcome: &Outcome, output: &O
     for _ in 0..hundreds {
         let (hundred, others) = rest.split_at(100)?;
         let found =
-            evaluate(&outcome.network, &outcome.before, &hundred, &preprocess, Objective::default(), 1)?;
+            evaluate(&outcome.network, &outcome.before, &hundred, &preprocessing, Objective::default(), 1)?;
         accuracies.push(found.accuracy());
         loss += found.loss / hundreds as f64;
         rest = others;

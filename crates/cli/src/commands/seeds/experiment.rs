@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, ops::ControlFlow, path::Path, time::Instant};
 
 use anyhow::Result;
 use byhand_datasets::{
-    Data, Dataset, Normalize, Reading,
+    Data, Dataset, Normalize, Preprocessing, Reading,
     batches::{epoch_order_into, with_replacement_into},
     dataset::numbered_classes,
 };
@@ -15,8 +15,7 @@ use byhand_layers::{
 };
 use byhand_museum::NotebookStep;
 use byhand_trainer::{
-    BatchSource, Event, Fit, FitConfig, FitError, ImageBatch, Objective, Preprocess, Progress, Sampling,
-    evaluate,
+    BatchSource, Event, Fit, FitConfig, FitError, ImageBatch, Objective, Progress, Sampling, evaluate,
 };
 use ndarray::{Array3, ArrayView1, ArrayView2};
 use rand_chacha::{
@@ -142,13 +141,13 @@ pub fn run(preset: &Preset, row: &Row, prepared: &Prepared, seed: u64) -> Result
         () if param.layer_name == "conv" => row.init_conv.unwrap_or(row.init),
         () => row.init,
     });
-    let preprocess = Preprocess { normalize: normalize(row.pixels, &part.train), crop: None };
+    let preprocessing = Preprocessing::from(normalize(row.pixels, &part.train));
     let trained = match (row.steps, &row.loss) {
         (Some(0), _) => Trained { theta: before.clone(), seconds: 0.0, images: 0, curve: Vec::new() },
-        (_, Some(loss)) => as_the_notebook_does(row, loss, &network, &before, &part, preprocess, seed)?,
-        (_, None) => with_fit(row, &network, &before, &part, preprocess, seed)?,
+        (_, Some(loss)) => as_the_notebook_does(row, loss, &network, &before, &part, preprocessing, seed)?,
+        (_, None) => with_fit(row, &network, &before, &part, preprocessing, seed)?,
     };
-    let measured = evaluate(&network, &trained.theta, &part.test, &preprocess, Objective::default(), 1)?;
+    let measured = evaluate(&network, &trained.theta, &part.test, &preprocessing, Objective::default(), 1)?;
     let metric = match row.metric.unwrap_or(preset.metric) {
         Metric::TestAccuracy | Metric::Agreement => measured.accuracy(),
         Metric::TestLoss => measured.loss,
@@ -207,7 +206,7 @@ fn with_fit(
     network: &Network<f32>,
     theta: &[f32],
     part: &Part,
-    preprocess: Preprocess,
+    preprocessing: Preprocessing,
     seed: u64,
 ) -> Result<Trained> {
     let config = FitConfig {
@@ -220,7 +219,7 @@ fn with_fit(
             Order::WithReplacement => Sampling::WithReplacement,
         },
         learning_rate: row.rate,
-        preprocess,
+        preprocessing,
         seed,
         threads: 1,
         log_every: row.window,
@@ -264,7 +263,7 @@ fn as_the_notebook_does(
     network: &Network<f32>,
     theta: &[f32],
     part: &Part,
-    preprocess: Preprocess,
+    preprocessing: Preprocessing,
     seed: u64,
 ) -> Result<Trained> {
     let loss: Box<dyn Loss<f32>> =
@@ -298,7 +297,7 @@ fn as_the_notebook_does(
                 0
             }
         };
-        let images = ImageBatch::new(train, &order[first..first + batch], preprocess);
+        let images = ImageBatch::new(train, &order[first..first + batch], preprocessing);
         images.fill(0..batch, block, notebook.input_mut(), &mut []);
         images.labels(0..batch, &mut labels);
         let stats = notebook.step(network, &*loss, &Pass::train(block, seed, step, 0), &labels);
@@ -310,7 +309,7 @@ fn as_the_notebook_does(
             let samples = window_samples as f64;
             let validation = match &part.validation {
                 Some(set) => Some(
-                    evaluate(network, notebook.theta(), set, &preprocess, Objective::default(), 1)?
+                    evaluate(network, notebook.theta(), set, &preprocessing, Objective::default(), 1)?
                         .accuracy(),
                 ),
                 None => None,

@@ -1,0 +1,99 @@
+//! `Preprocessing`: what is done to an image before a network sees it.
+
+use ndarray::{Array2, ArrayView2, ArrayView3, Axis};
+
+use crate::transform::Normalize;
+use crate::unpack::{Crop, unpack_sample};
+
+/// From the bytes of an image to the numbers of a network, in this order: halved, cropped, normalised.
+///
+/// A model is worth little without it, so it is stored with the weights, and training, evaluation and prediction take the same value.
+///
+/// ```
+/// use byhand_datasets::{Crop, Normalize, Preprocessing};
+/// let centered = Preprocessing::from(Normalize::centered());
+/// let middle = Preprocessing { crop: Some(Crop::center((28, 28), 20, 20)), ..centered };
+/// let x = middle.apply(ndarray::Array3::zeros((3, 28, 28)).view());
+/// assert_eq!((x.dim(), x[[0, 0]]), ((3, 400), -0.5));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Preprocessing {
+    /// The map of a pixel.
+    pub normalize: Normalize,
+    /// Whether each 2 x 2 block of pixels is first replaced by its mean, rounded down: 28 x 28 becomes 14 x 14.
+    pub halve: bool,
+    /// The window that is seen, of the halved image if it is halved; all of it when there is none.
+    pub crop: Option<Crop>,
+}
+
+impl Preprocessing {
+    /// To [0, 1]: `p / 255`.
+    pub const fn unit() -> Preprocessing {
+        Preprocessing { normalize: Normalize::unit(), halve: false, crop: None }
+    }
+
+    /// To [-0.5, 0.5]: `p / 255 - 0.5`.
+    pub const fn centered() -> Preprocessing {
+        Preprocessing { normalize: Normalize::centered(), ..Preprocessing::unit() }
+    }
+
+    /// The same on images of half the height and width.
+    pub const fn halved(self) -> Preprocessing {
+        Preprocessing { halve: true, ..self }
+    }
+
+    /// Rows and columns of images of (rows, columns) before they are cropped: an odd last row or column is dropped when they are
+    /// halved.
+    pub fn size_of(&self, (h, w): (usize, usize)) -> (usize, usize) {
+        if self.halve { (h / 2, w / 2) } else { (h, w) }
+    }
+
+    /// The window that is seen of images of (rows, columns).
+    pub fn crop_of(&self, size: (usize, usize)) -> Crop {
+        self.crop.unwrap_or_else(|| Crop::full(self.size_of(size)))
+    }
+
+    /// Images `[n, h, w]` as the inputs of a network, `[n, features]`. A convenience: it allocates.
+    pub fn apply(&self, images: ArrayView3<'_, u8>) -> Array2<f32> {
+        let (n, h, w) = images.dim();
+        let (crop, size) = (self.crop_of((h, w)), self.size_of((h, w)));
+        let mut x = Array2::zeros((n, crop.features()));
+        let mut image = vec![0; size.0 * size.1];
+        for (from, mut x) in images.axis_iter(Axis(0)).zip(x.rows_mut()) {
+            if self.halve {
+                halve_into(from, &mut image);
+            } else {
+                image.iter_mut().zip(from).for_each(|(to, &from)| *to = from);
+            }
+            let image = ArrayView3::from_shape((1, size.0, size.1), &image).expect("as many pixels");
+            unpack_sample(image, 0, self.normalize, crop, x.as_slice_mut().expect("rows are contiguous"));
+        }
+        x
+    }
+}
+
+impl From<Normalize> for Preprocessing {
+    /// Whole images, with this map of a pixel.
+    fn from(normalize: Normalize) -> Preprocessing {
+        Preprocessing { normalize, ..Preprocessing::unit() }
+    }
+}
+
+/// Writes an image `[h, w]` of half the size, `[h / 2, w / 2]`: each pixel is the integer floor of the mean of a 2x2 block; an odd
+/// last row or column is dropped.
+///
+/// # Panics
+/// When `out` has not as many bytes.
+#[inline(always)]
+#[track_caller]
+pub fn halve_into(image: ArrayView2<'_, u8>, out: &mut [u8]) {
+    let (h, w) = (image.nrows() / 2, image.ncols() / 2);
+    assert!(out.len() == h * w, "{} bytes for a half of {h}x{w}", out.len());
+    for (y, out) in out.chunks_exact_mut(w.max(1)).enumerate() {
+        for (x, out) in out.iter_mut().enumerate() {
+            let block = [(0, 0), (0, 1), (1, 0), (1, 1)];
+            let sum: u16 = block.iter().map(|(dy, dx)| u16::from(image[[2 * y + dy, 2 * x + dx]])).sum();
+            *out = (sum / 4) as u8;
+        }
+    }
+}
