@@ -23,7 +23,8 @@ use byhand_tensor::Isa;
 use clap::{Parser, Subcommand};
 
 use commands::{
-    data, evaluate, exercise, gradcheck, parity, predict, seeds, speedrun, summary, throughput, train,
+    data, evaluate, exercise, gradcheck, museum, notebooks, parity, predict, speedrun, summary, throughput,
+    train,
 };
 use output::Output;
 
@@ -76,15 +77,20 @@ pub enum Command {
     Speedrun(speedrun::Options),
     /// Fetch, examine and show data sets
     Data(data::Options),
+    /// Wrong backward passes beside the right ones: list, show, train
+    Museum(museum::Options),
     /// The notebooks this project comes from, as written and repaired
-    Seeds(seeds::Options),
+    Notebooks(notebooks::Options),
 }
 
 impl Command {
     /// Whether it needs the feature `proofs`, and this build is without it.
     pub fn lacks_proofs(&self) -> bool {
         !cfg!(feature = "proofs")
-            && matches!(self, Command::Exercise(_) | Command::Gradcheck(_) | Command::Seeds(_))
+            && matches!(
+                self,
+                Command::Exercise(_) | Command::Gradcheck(_) | Command::Museum(_) | Command::Notebooks(_)
+            )
     }
 }
 
@@ -116,11 +122,15 @@ pub fn run(command: &Command, output: &Output) -> Result<()> {
         Command::Speedrun(options) => speedrun::run(options, output),
         Command::Data(options) => data::run(options, output),
         #[cfg(feature = "proofs")]
-        Command::Seeds(options) => seeds::run(options, output),
+        Command::Museum(options) => museum::run(options, output),
+        #[cfg(feature = "proofs")]
+        Command::Notebooks(options) => notebooks::run(options, output),
         #[cfg(not(feature = "proofs"))]
-        Command::Exercise(_) | Command::Gradcheck(_) | Command::Seeds(_) => Err(exit::usage(
-            "this program was built without the proofs; expected one from `cargo install --path crates/cli --features proofs`",
-        )),
+        Command::Exercise(_) | Command::Gradcheck(_) | Command::Museum(_) | Command::Notebooks(_) => {
+            Err(exit::usage(
+                "this program was built without the proofs; expected one from `cargo install --path crates/cli`",
+            ))
+        }
     }
 }
 

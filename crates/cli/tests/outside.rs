@@ -191,9 +191,12 @@ fn json_lines_of_every_command() {
         (&["data", "preview", "digits", "--count", "1"], 0),
         (&["data", "doctor", &picture], 1),
         (&["data", "doctor", &nowhere], 2),
-        (&["seeds"], 0),
-        (&["seeds", "show", "A"], 0),
-        (&["seeds", "show", "Z"], 2),
+        (&["museum"], 0),
+        (&["museum", "show", "relu-mask-of-output"], 0),
+        (&["museum", "train", "none"], 2),
+        (&["notebooks"], 0),
+        (&["notebooks", "show", "A"], 0),
+        (&["notebooks", "show", "Z"], 2),
         (&["nonsense"], 2),
     ];
     for (arguments, code) in cases {

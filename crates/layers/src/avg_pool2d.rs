@@ -47,6 +47,16 @@ impl AvgPool2d {
         let output = Shape::new(input.c, kernel.h_out(), kernel.w_out());
         Ok(Self { kernel, input, output })
     }
+
+    /// Rows and columns of a window.
+    pub fn window(&self) -> [usize; 2] {
+        self.kernel.window()
+    }
+
+    /// Rows and columns from one window to the next.
+    pub fn stride(&self) -> [usize; 2] {
+        self.kernel.stride()
+    }
 }
 
 impl<T: Scalar> Layer<T> for AvgPool2d {

@@ -51,6 +51,16 @@ impl MaxPool2d {
         Ok(Self { kernel, input, output })
     }
 
+    /// Rows and columns of a window.
+    pub fn window(&self) -> [usize; 2] {
+        self.kernel.window()
+    }
+
+    /// Rows and columns from one window to the next.
+    pub fn stride(&self) -> [usize; 2] {
+        self.kernel.stride()
+    }
+
     pub(crate) fn kernel(&self) -> &Pool2d {
         &self.kernel
     }

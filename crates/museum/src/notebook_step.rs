@@ -3,8 +3,8 @@
 use byhand_layers::loss::{Labels, Loss, LossStats};
 use byhand_layers::{Network, Pass, Workspace};
 
-/// Forward (twice, where the loss cost the notebook a second pass), loss, backward, `theta -= rate * dtheta`: on one block,
-/// for better or worse, for a loss that is not finite does not stop it.
+/// Forward (twice, where the loss cost the notebook a second pass), loss, backward, `theta -= rate * dtheta`, for better or worse: a
+/// loss that is not finite does not stop it.
 #[derive(Debug)]
 pub struct NotebookStep {
     workspace: Workspace<f32>,
@@ -49,18 +49,39 @@ impl NotebookStep {
         pass: &Pass,
         labels: &[u8],
     ) -> LossStats {
-        let Self { workspace, theta, dtheta, rate, second_forward } = self;
+        let stats = self.add(network, loss, pass, labels, 1.0 / pass.block.samples() as f32);
+        self.update();
+        stats
+    }
+
+    /// Adds the gradient of a part of a minibatch, `scale` being one over the minibatch's samples.
+    ///
+    /// # Panics
+    /// As [`step`](Self::step).
+    #[track_caller]
+    pub fn add(
+        &mut self,
+        network: &Network<f32>,
+        loss: &dyn Loss<f32>,
+        pass: &Pass,
+        labels: &[u8],
+        scale: f32,
+    ) -> LossStats {
+        let Self { workspace, theta, dtheta, second_forward, .. } = self;
         for _ in 0..1 + usize::from(*second_forward) {
             network.forward(pass, theta, workspace);
         }
         let (logits, dlogits) = workspace.output_and_grad_mut();
-        let scale = 1.0 / pass.block.samples() as f32;
         let stats = loss.value_and_gradient(pass.block, logits, Labels(labels).into(), scale, dlogits);
-        dtheta.fill(0.0);
         network.backward(pass, theta, dtheta, workspace);
-        for (theta, dtheta) in theta.iter_mut().zip(dtheta) {
-            *theta -= *rate * *dtheta;
-        }
         stats
+    }
+
+    /// `theta -= rate * dtheta`, and a new gradient begins.
+    pub fn update(&mut self) {
+        for (theta, dtheta) in self.theta.iter_mut().zip(&mut self.dtheta) {
+            *theta -= self.rate * *dtheta;
+            *dtheta = 0.0;
+        }
     }
 }

@@ -1,11 +1,12 @@
-//! What the register says of a piece, and its examination.
+//! What the museum says of a piece, and its examination.
 
 use std::fmt;
 
-use byhand_layers::check::{Checked, Clause, Options, Report, check_layer, check_loss};
-use byhand_layers::loss::{Labels, Loss, OneHot, Target};
-use byhand_layers::{Block, Describe, Layer, LayerError, Scalar};
+use byhand_layers::check::{Clause, Options, Report, check_layer, check_loss};
+use byhand_layers::loss::{Loss, SoftmaxCrossEntropy};
+use byhand_layers::{Describe, Layer, LayerError};
 
+use crate::mistake::{Mistake, Wrong};
 use crate::twin;
 
 /// A wrong layer or loss.
@@ -13,34 +14,70 @@ use crate::twin;
 pub struct Piece {
     /// Its name.
     pub name: &'static str,
-    /// The notebooks it comes from, as `seeds` names them (`A`, `B`, ...), or `classic`.
+    /// The notebooks it comes from (`A`, `B`, ...), or `classic`.
     pub notebook: &'static str,
-    /// The wrong line in words.
-    pub wrong_line: &'static str,
+    /// What is wrong, in words.
+    pub mistake: &'static str,
+    /// The wrong line, as a formula.
+    pub wrong: &'static str,
+    /// The right one.
+    pub right: &'static str,
     /// What one sees while training.
     pub symptom: &'static str,
     /// Checks that reject it, two at least.
     pub caught_by: &'static [Check],
-    pub(crate) examine: fn(&Options) -> Vec<Finding>,
-    pub(crate) stand_in: StandIn,
+    /// A network for images of one channel in which it may be trained.
+    pub example: Example,
+    pub(crate) source: &'static str,
+    pub(crate) make: Make,
+}
+
+/// A network with a place for a wrong layer.
+#[derive(Clone, Copy, Debug)]
+pub struct Example {
+    /// The network, in the layer-spec grammar.
+    pub layers: &'static str,
+    /// Index of the layer that the piece stands in for, flattens counted; nothing for a loss.
+    pub layer: Option<usize>,
+    /// Images in a step.
+    pub batch_size: usize,
+    /// How many parts of it go through the network one after the other.
+    pub parts: usize,
 }
 
 /// A wrong layer for a right one, or why not.
 pub type Replaced = Result<Box<dyn Layer<f32>>, LayerError>;
 
-/// Makes the wrong version, to be trained.
+/// How it is examined, and made to be trained.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum StandIn {
-    /// For a right layer.
-    Layer(fn(&dyn Describe) -> Replaced),
-    /// For softmax cross-entropy.
-    Loss(fn() -> Box<dyn Loss<f32>>),
+pub(crate) enum Make {
+    /// A layer.
+    Layer { examine: fn(&Options) -> (String, Vec<Finding>), in_place_of: fn(&dyn Describe) -> Replaced },
+    /// A loss.
+    Loss { examine: fn(&Options) -> (String, Vec<Finding>), make: fn() -> Box<dyn Loss<f32>> },
+}
+
+impl Make {
+    pub(crate) const fn layer<M: Mistake>() -> Self {
+        Self::Layer { examine: examine_layer::<M>, in_place_of: Wrong::<M>::in_place_of }
+    }
+
+    pub(crate) const fn loss<L: Loss<f32> + Loss<f64> + Default + 'static>() -> Self {
+        Self::Loss { examine: examine_loss::<L>, make: || Box::new(L::default()) }
+    }
 }
 
 impl Piece {
     /// Runs every check on it and tells what they found.
     pub fn examine(&self, options: &Options) -> Vec<Finding> {
-        (self.examine)(options)
+        self.examination(options).1
+    }
+
+    /// The same, and what the checks were given: a layer and its input, or losses.
+    pub fn examination(&self, options: &Options) -> (String, Vec<Finding>) {
+        match self.make {
+            Make::Layer { examine, .. } | Make::Loss { examine, .. } => examine(options),
+        }
     }
 
     /// The wrong layer with the geometry of `right`, to take its place in a network; nothing for a loss.
@@ -48,20 +85,37 @@ impl Piece {
     /// # Errors
     /// `right` is not the kind of layer that this one is a wrong version of, or has a geometry that hides the mistake.
     pub fn in_place_of(&self, right: &dyn Describe) -> Option<Replaced> {
-        match self.stand_in {
-            StandIn::Layer(make) => Some(make(right)),
-            StandIn::Loss(_) => None,
+        match self.make {
+            Make::Layer { in_place_of, .. } => Some(in_place_of(right)),
+            Make::Loss { .. } => None,
         }
     }
 
     /// The wrong loss; nothing for a layer.
     pub fn loss(&self) -> Option<Box<dyn Loss<f32>>> {
-        match self.stand_in {
-            StandIn::Layer(_) => None,
-            StandIn::Loss(make) => Some(make()),
+        match self.make {
+            Make::Layer { .. } => None,
+            Make::Loss { make, .. } => Some(make()),
         }
     }
+
+    /// The mistake in the code of this crate: the lines between its marks, without their common indentation.
+    pub fn code(&self) -> Vec<&'static str> {
+        let lines = self.source.lines().skip_while(|line| line.trim() != MARKS[0]).skip(1);
+        let lines: Vec<&str> = lines.take_while(|line| line.trim() != MARKS[1]).collect();
+        let margin = |line: &&str| line.len() - line.trim_start().len();
+        let indent = lines.iter().filter(|line| !line.trim().is_empty()).map(margin).min().unwrap_or(0);
+        lines.into_iter().map(|line| line.get(indent..).unwrap_or_default()).collect()
+    }
+
+    /// The file that holds that code, as a path in this repository.
+    pub fn file(&self) -> String {
+        format!("crates/museum/src/pieces/{}.rs", self.name.replace('-', "_"))
+    }
 }
+
+/// What stands before and after the mistake in the code of a piece.
+const MARKS: [&str; 2] = ["// <wrong>", "// </wrong>"];
 
 /// A way of finding out that something is wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,60 +145,27 @@ pub struct Finding {
 }
 
 /// The findings about a wrong layer, beside its right version.
-pub(crate) fn examine_layer(
-    wrong: Result<impl Checked, LayerError>,
-    right: Result<impl Layer<f64>, LayerError>,
-    options: &Options,
-) -> Vec<Finding> {
-    let (wrong, right) = match (wrong, right) {
-        (Ok(wrong), Ok(right)) => (wrong, right),
-        (Err(error), _) | (_, Err(error)) => {
-            unreachable!("the geometry a piece is examined with is refused: {error}")
-        }
-    };
+fn examine_layer<M: Mistake>(options: &Options) -> (String, Vec<Finding>) {
+    let right = M::shown();
+    let right = right.unwrap_or_else(|error| unreachable!("the geometry of a piece is refused: {error}"));
+    let wrong = Wrong::<M> { right };
     // One checker for all pieces: compiled for each, it would be most of this crate.
-    let mut findings = of_report(check_layer(&wrong as &dyn Checked, options));
-    let detail = twin::compare_layers(&wrong, &right, options.seed);
+    let mut findings = of_report(check_layer(&wrong as &dyn byhand_layers::check::Checked, options));
+    let detail = twin::compare_layers(&wrong, &wrong.right, options.seed);
     findings.extend(detail.map(|detail| Finding { check: Check::Twin, detail }));
-    findings
+    (format!("{} on {}", wrong.spec(), wrong.input()), findings)
 }
 
-/// The findings about a wrong loss, over 2, 3 and 10 classes, beside its right version.
-pub(crate) fn examine_loss(
-    wrong: &(impl Loss<f32> + Loss<f64>),
-    right: &(impl Loss<f32> + Loss<f64>),
-    options: &Options,
-) -> Vec<Finding> {
+/// The findings about a wrong loss, over 2, 3 and 10 classes, beside softmax cross-entropy.
+fn examine_loss<L: Loss<f32> + Loss<f64> + Default>(options: &Options) -> (String, Vec<Finding>) {
+    let (wrong, right) = (L::default(), SoftmaxCrossEntropy::default());
     let mut findings: Vec<Finding> = Vec::new();
     for classes in [2, 3, 10] {
-        findings.extend(of_report(check_loss(wrong, classes, options)));
-        let detail = twin::compare_losses(wrong, right, classes, options.seed);
+        findings.extend(of_report(check_loss(&wrong, classes, options)));
+        let detail = twin::compare_losses(&wrong, &right, classes, options.seed);
         findings.extend(detail.map(|detail| Finding { check: Check::Twin, detail }));
     }
-    findings
-}
-
-/// Entry `class` of the target's row of `sample`.
-pub(crate) fn target_of<T: Scalar>(target: Target<'_, T>, sample: usize, class: usize, classes: usize) -> T {
-    match target {
-        Target::Labels(Labels(labels)) if usize::from(labels[sample]) == class => T::ONE,
-        Target::Labels(_) => T::ZERO,
-        Target::OneHot(OneHot(rows)) => rows[sample * classes + class],
-    }
-}
-
-/// Whether the first of the largest logits is at the first of the target's largest entries.
-pub(crate) fn is_correct<T: Scalar>(
-    block: Block,
-    logits: &[T],
-    target: Target<'_, T>,
-    sample: usize,
-    classes: usize,
-) -> bool {
-    let first =
-        |at: &dyn Fn(usize) -> T| (1..classes).fold(0, |best, i| if at(i) > at(best) { i } else { best });
-    first(&|class| logits[block.index(classes, sample, class)])
-        == first(&|class| target_of(target, sample, class, classes))
+    ("the loss on 2, 3 and 10 classes".to_string(), findings)
 }
 
 fn of_report(report: Report) -> Vec<Finding> {

@@ -1,5 +1,6 @@
 //! Every piece, and every mutant of every right layer and loss, is rejected by at least two independent checks.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use byhand_layers::check::{Checked, Clause, Options, catalogue, check_layer, check_loss};
@@ -81,10 +82,18 @@ fn pieces_have_names_of_their_own_and_words_for_everything() {
             "{} is there twice",
             piece.name
         );
-        for words in [piece.name, piece.notebook, piece.wrong_line, piece.symptom] {
+        for words in [piece.name, piece.notebook, piece.mistake, piece.wrong, piece.right, piece.symptom] {
             assert!(!words.is_empty(), "{} lacks a word", piece.name);
         }
         assert!(!piece.caught_by.is_empty());
+        assert!(
+            (1..=10).contains(&piece.code().len()),
+            "{}: {:?} is marked as wrong",
+            piece.name,
+            piece.code()
+        );
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        assert!(root.join(piece.file()).is_file(), "no file {}", piece.file());
     }
     for notebook in ["A", "B", "C", "D", "E"] {
         assert!(

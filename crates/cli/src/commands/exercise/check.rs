@@ -83,7 +83,7 @@ fn show(exercise: &Exercise, case: &dyn Case, output: &Output) {
             print_tables(&shown(case, piece), output);
             output.print("\nWhich of these lines is in it?");
             for (piece, _) in candidates(case) {
-                output.print(format!("  {:26} {}", piece.name, piece.wrong_line));
+                output.print(format!("  {:26} {}", piece.name, piece.mistake));
             }
             "NAME-OF-THE-LINE".to_string()
         }
@@ -141,7 +141,7 @@ fn check_numbers(
         case.wrong(piece).is_some_and(|tables| off(&answer, &all(&pick(&tables, asked))).is_empty())
     });
     let hint = made.map_or(exercise.hint.to_string(), |piece| {
-        format!("this is what the museum's {} computes: {}", piece.name, piece.wrong_line)
+        format!("this is what the museum's {} computes: {}", piece.name, piece.mistake)
     });
     let (verb, noun) = if wrong.len() == 1 { ("is", "number") } else { ("are", "numbers") };
     bail!(
@@ -172,10 +172,8 @@ fn check_line(
     };
     let found = shown(case, piece);
     if off(&all(&theirs), &all(&found)).is_empty() {
-        output.print(format!(
-            "right: {}. {}\nWhat one sees: {}.",
-            named.wrong_line, exercise.why, named.symptom
-        ));
+        output
+            .print(format!("right: {}. {}\nWhat one sees: {}.", named.mistake, exercise.why, named.symptom));
         let checks: Vec<String> = named.caught_by.iter().map(ToString::to_string).collect();
         output.print(format!("Found by: {}.", checks.join(", ")));
         output.result(json!({"name": exercise.name, "right": true}));
