@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use byhand_datasets::{
-    Dataset,
+    Dataset, Preprocessing,
     batches::epoch_order,
     digits::{self, Part},
 };
@@ -13,7 +13,7 @@ use byhand_layers::{
 };
 use byhand_models::{Spec, weights_sha256};
 use byhand_museum::{Example, NotebookStep, Piece};
-use byhand_trainer::{BatchSource, ImageBatch, Objective, Preprocess, evaluate};
+use byhand_trainer::{BatchSource, ImageBatch, Objective, evaluate};
 use serde_json::json;
 
 use super::Train;
@@ -60,7 +60,7 @@ pub fn train(piece: &Piece, options: &Train, output: &Output) -> Result<()> {
     }
     let mut tested = [(0.0, 0.0); 2];
     for (Side { network, step, .. }, tested) in sides.iter().zip(&mut tested) {
-        let found = evaluate(network, step.theta(), &test, &Preprocess::default(), Objective::default(), 1)?;
+        let found = evaluate(network, step.theta(), &test, &Preprocessing::unit(), Objective::default(), 1)?;
         *tested = (found.loss, found.accuracy());
     }
     row("test images", tested);
@@ -110,7 +110,7 @@ impl Side {
         let mut stats = LossStats::default();
         for (step, minibatch) in order.chunks_exact(batch).enumerate() {
             for (index, samples) in minibatch.chunks_exact(part).enumerate() {
-                let source = ImageBatch::new(images, samples, Preprocess::default());
+                let source = ImageBatch::new(images, samples, Preprocessing::unit());
                 source.fill(0..part, self.block, self.step.input_mut(), &mut []);
                 source.labels(0..part, &mut labels);
                 let number = epoch * steps as u64 + step as u64;
