@@ -88,7 +88,7 @@ class Ours:
 
         def train(epochs, rate):
             # One minibatch an epoch, so that the loss of an epoch is that of a step.
-            options = ["--layers", WORKLOADS[name][1], "--data", data, "--train-limit", batch, "--batch-size", batch]
+            options = ["--layers", WORKLOADS[name][1], "--data", data, "--train-limit", batch, "--split", "range", "--batch-size", batch]
             options += ["--classes", ",".join(map(str, range(classes))), "--normalize", "unit", "--init", "scaled-uniform"]
             options += ["--optimizer", "sgd", "--schedule", "constant", "--lr", rate, "--epochs", epochs, "--seed", 0]
             return self.call("train", *options, "--test-limit", 1, "--quiet", "--out", self.folder / "run")

@@ -1,10 +1,10 @@
 //! Whether there is enough memory, asked before it is taken: a program that takes more than there is, is ended without a word.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use anyhow::Result;
 use byhand_layers::Network;
-use byhand_trainer::{StepConfig, training_bytes};
+use byhand_trainer::{StepConfig, evaluation_bytes, training_bytes};
 
 use crate::exit::usage;
 
@@ -34,6 +34,11 @@ pub fn check_training(
         0 => format!("--layers: a network of {} parameters is too large: {found}", network.param_len()),
         _ => format!("--{option} {batch}: {found}; expected at most {fits}, or fewer --threads"),
     }))
+}
+
+/// Refuses to run the network of a model file whose activations do not fit into memory: a small file may name huge ones.
+pub fn check_evaluation(network: &Network<f32>, threads: usize, model: &Path) -> Result<()> {
+    check(evaluation_bytes(network, threads), &format!("{}: to run this model", model.display()))
 }
 
 /// Refuses to take so many bytes for `what`.

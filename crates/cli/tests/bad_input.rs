@@ -7,6 +7,9 @@ use std::{
 };
 
 use assert_cmd::Command;
+use byhand_datasets::Preprocessing;
+use byhand_layers::Shape;
+use byhand_models::Model;
 use flate2::{Compression, write::GzEncoder};
 use tempfile::TempDir;
 
@@ -257,6 +260,35 @@ fn model_with_a_flipped_bit() {
     bytes[middle] ^= 4;
     fs::write(&model, bytes).unwrap();
     fails(xtask().arg("evaluate").arg(&run), 1, &["model.safetensors", "expected", "found"]);
+}
+
+/// A small file may name a thousand activations of 16 MB each. The shell lets the program have 4 GB.
+#[cfg(target_os = "linux")]
+#[test]
+fn model_whose_activations_no_memory_holds() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("model.safetensors");
+    let model = Model {
+        spec: format!("{} conv(1,1,stride=255) conv(1,1,stride=255) dense(2)", "relu ".repeat(990))
+            .parse()
+            .unwrap(),
+        input: Shape::new(1, 2048, 2048),
+        class_names: vec!["no".into(), "yes".into()],
+        preprocessing: Preprocessing::default(),
+        notes: Default::default(),
+        theta: vec![0.5; 2 + 2 + 4],
+    };
+    model.save(&file).unwrap();
+    let image = folder.path().join("image");
+    fs::write(&image, images(1)).unwrap();
+    for (command, data) in [("predict", image.to_str().unwrap()), ("evaluate", "--data=digits")] {
+        let mut limited = Command::new("sh");
+        limited
+            .args(["-c", "ulimit -v 4000000; exec \"$0\" \"$@\""])
+            .arg(assert_cmd::cargo::cargo_bin("byhand"));
+        limited.arg(command).arg(&file).arg(data);
+        fails(&mut limited, 2, &["model.safetensors", "memory", "needed", "free"]);
+    }
 }
 
 #[test]

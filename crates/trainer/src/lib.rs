@@ -9,7 +9,7 @@
 //! | which samples to go on with | [`Hardest`] |
 //! | optimisers and learning rates | [`Optimizer`], [`Schedule`], [`Objective`] |
 //! | how good a network is | [`evaluate`], [`Evaluation`], [`Confusion`], [`metrics`] |
-//! | how much memory training takes | [`training_bytes`] |
+//! | how much memory training and evaluation take | [`training_bytes`], [`evaluation_bytes`] |
 //! | a fit on disk | [`Checkpoint`], [`weights_sha256`] |
 //!
 //! # What is absent
@@ -40,7 +40,7 @@ pub use evaluate::{Evaluation, check_data, evaluate};
 pub use event::{Event, Observer, Silent};
 pub use fit::{Fit, FitConfig, Progress, Sampling};
 pub use hardest::Hardest;
-pub use memory::training_bytes;
+pub use memory::{evaluation_bytes, training_bytes};
 pub use metrics::Confusion;
 pub use objective::Objective;
 pub use optimizer::{Adam, AdamW, Optimizer, OptimizerState, Sgd, StateMut};

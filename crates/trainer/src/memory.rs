@@ -1,4 +1,4 @@
-//! How much memory training takes: known before any of it is asked for.
+//! How much memory training and evaluation take: known before any of it is asked for.
 
 use byhand_layers::{Network, Workspace};
 
@@ -22,10 +22,6 @@ pub fn training_bytes(network: &Network<f32>, config: &StepConfig) -> u64 {
     let (parameters, batch) = (network.param_len() as u64, config.batch_size as u64);
     let chain = network.lowered();
     let plan = shards_of(chain, network.flops(), config.batch_size, network.param_len());
-    let threads = match config.threads {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        threads => threads,
-    };
     let copies = 2 + config.optimizer.slots() + plan.shards(config.batch_size);
     // The rows of a minibatch, and what layers keep of it, which is at most twice as much as they have parameters.
     let kept = batch.saturating_mul(network.input().features() as u64) + 2 * parameters;
@@ -34,5 +30,21 @@ pub fn training_bytes(network: &Network<f32>, config: &StepConfig) -> u64 {
     let numbers = kept.saturating_add(copies as u64 * parameters);
     numbers
         .saturating_mul(4)
-        .saturating_add((threads as u64).saturating_mul(rooms[0].saturating_add(rooms[1])))
+        .saturating_add(count(config.threads).saturating_mul(rooms[0].saturating_add(rooms[1])))
+}
+
+/// About how many bytes [`evaluate`](crate::evaluate) takes on so many threads (0: all) besides the data and the weights, and a prediction on one:
+/// room for the activations of some samples on each.
+pub fn evaluation_bytes(network: &Network<f32>, threads: usize) -> u64 {
+    let room = Workspace::bytes_for(network.lowered(), network.eval_block()) as u64;
+    count(threads).saturating_mul(room)
+}
+
+/// So many threads; 0 for as many as the machine runs at once.
+fn count(threads: usize) -> u64 {
+    let threads = match threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        threads => threads,
+    };
+    threads as u64
 }

@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::{
     exit::usage,
     loading::{ReadingOptions, data_option, load_data, load_model},
+    memory,
     output::Output,
 };
 
@@ -43,6 +44,7 @@ pub struct Options {
 pub fn run(options: &Options, output: &Output) -> Result<()> {
     let model = load_model(&options.model)?;
     let network = model.network()?;
+    memory::check_evaluation(&network, options.threads.into(), &options.model)?;
     let (data, folder) = wanted(&model, options)?;
     let mut reading = options.reading.reading();
     if options.data.is_none() {

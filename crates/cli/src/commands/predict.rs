@@ -15,6 +15,7 @@ use serde_json::json;
 use crate::{
     exit::must_exist,
     loading::load_model,
+    memory,
     output::Output,
     pictures::{self, Images, Manner, Wishes},
     settings::at_least_one,
@@ -58,6 +59,7 @@ const SHOWN: usize = 3;
 pub fn run(options: &Options, output: &Output) -> Result<()> {
     let model = load_model(&options.model)?;
     let network = model.network()?;
+    memory::check_evaluation(&network, 1, &options.model)?;
     let manner = Manner::of_model(&model)?;
     for file in &options.images {
         must_exist(file, "a PNG or IDX file of images")?;

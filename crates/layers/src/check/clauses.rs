@@ -116,16 +116,20 @@ fn lengths<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Repor
             });
         }
     }
-    // Slices have exactly the stated lengths: a layer that needs more panics here.
-    each(options, |isa, block| {
+    // Slices have exactly the stated lengths: a layer that needs more panics here. No sample at all is a block too, and has no gradient.
+    let mut computes = |isa, block: Block| {
         let data = reals(layer, block.samples(), &mut rng(options.seed));
         let run: Run<f32> = run(layer, train(block), &data);
         let lengths = (run.y.len(), run.dtheta.len());
         let expected = (block.len(layer.output().features()), param_len(layer));
-        report.record(clause, Some(isa), f64::from(u8::from(lengths != expected)), 0.0, || {
-            format!("{}: lengths of y and dtheta", show(block))
+        let is_right = lengths == expected
+            && (block.samples() > 0 || run.dtheta.iter().all(|&gradient| gradient == 0.0));
+        report.record(clause, Some(isa), f64::from(u8::from(!is_right)), 0.0, || {
+            format!("{}: lengths of y and dtheta, and no gradient without samples", show(block))
         });
-    });
+    };
+    each(options, &mut computes);
+    each(&Options { samples: vec![0], ..options.clone() }, computes);
 }
 
 fn overwrite<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report) {
