@@ -169,7 +169,7 @@ pub enum Kind {
     },
     /// Differentiable everywhere.
     Smooth,
-    /// Linear in pieces, element by element, with its kink at 0, where the derivative is 0 by convention.
+    /// Linear in pieces, element by element, with its kink at 0, where by convention the derivative is the one below 0.
     Rectifying,
     /// Each output is one of its inputs; among equals the first in row order is chosen and gets the whole gradient.
     Selecting,

@@ -3,7 +3,7 @@
 //! # Tour
 //!
 //! * [`contract`] is the contract every layer keeps: [`Describe`] and [`Layer`]. One layer a file, each with its formula, its
-//!   shapes, its backward pass and its source: [`Conv2d`], [`MaxPool2d`], [`AvgPool2d`], [`Dense`], [`Relu`], [`Tanh`], [`Sigmoid`],
+//!   shapes, its backward pass and its source: [`Conv2d`], [`MaxPool2d`], [`AvgPool2d`], [`Dense`], [`Relu`], [`LeakyRelu`], [`Tanh`], [`Sigmoid`],
 //!   [`Linear`], [`Flatten`], [`Dropout`].
 //! * [`Network`] chains layers over one flat vector of parameters; [`Workspace`] is all the memory it computes in.
 //! * [`loss`] has the losses, [`init`] the initialisers.
@@ -22,6 +22,7 @@ mod error;
 pub mod exec;
 mod flatten;
 pub mod init;
+mod leaky_relu;
 mod linear;
 pub mod loss;
 mod max_pool2d;
@@ -40,6 +41,7 @@ pub use dense::Dense;
 pub use dropout::Dropout;
 pub use error::{InitError, LayerError, ShapeError};
 pub use flatten::Flatten;
+pub use leaky_relu::LeakyRelu;
 pub use linear::Linear;
 pub use max_pool2d::MaxPool2d;
 pub use network::{NamedParam, Network, Summary, SummaryRow};
@@ -58,5 +60,16 @@ pub use byhand_tensor::{
 };
 
 /// The registry: the name of every layer. [`check::catalogue`] has at least one configuration of each.
-pub const LAYERS: &[&str] =
-    &["conv", "pool", "avgpool", "dense", "relu", "tanh", "sigmoid", "linear", "flatten", "dropout"];
+pub const LAYERS: &[&str] = &[
+    "conv",
+    "pool",
+    "avgpool",
+    "dense",
+    "relu",
+    "leaky_relu",
+    "tanh",
+    "sigmoid",
+    "linear",
+    "flatten",
+    "dropout",
+];

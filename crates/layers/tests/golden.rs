@@ -8,7 +8,8 @@ use std::sync::OnceLock;
 
 use byhand_layers::loss::{Labels, Loss, OneHot, SoftmaxCrossEntropy, SquaredError};
 use byhand_layers::{
-    AvgPool2d, Block, Conv2d, ConvOptions, Dense, Layer, MaxPool2d, Pass, Relu, Saved, Shape, Sigmoid, Tanh,
+    AvgPool2d, Block, Conv2d, ConvOptions, Dense, Layer, LeakyRelu, MaxPool2d, Pass, Relu, Saved, Shape,
+    Sigmoid, Tanh,
 };
 use safetensors::{Dtype, SafeTensors};
 
@@ -112,6 +113,8 @@ fn layers() -> Vec<Box<dyn Layer<f64>>> {
         Box::new(Tanh::new(shape(3, 5, 2))),
         Box::new(Sigmoid::new(shape(2, 3, 4))),
         Box::new(Sigmoid::new(shape(3, 5, 2))),
+        Box::new(LeakyRelu::new(shape(2, 3, 4), 0.01).unwrap()),
+        Box::new(LeakyRelu::new(shape(3, 5, 2), 0.2).unwrap()),
     ]
 }
 

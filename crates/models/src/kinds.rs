@@ -3,8 +3,8 @@
 use std::fmt;
 
 use byhand_layers::{
-    AvgPool2d, Conv2d, ConvOptions, Dense, Dropout, Flatten, Layer, LayerError, Linear, MaxPool2d, Relu,
-    Scalar, Shape, Sigmoid, Tanh,
+    AvgPool2d, Conv2d, ConvOptions, Dense, Dropout, Flatten, Layer, LayerError, LeakyRelu, Linear, MaxPool2d,
+    Relu, Scalar, Shape, Sigmoid, Tanh,
 };
 
 /// One layer of the grammar: its word, its parameters, and how it is made for an input shape.
@@ -148,6 +148,13 @@ impl<T: Scalar> LayerKind<T> {
             parameters: &[],
             role: Role::Elementwise,
             build: |input, _| Ok(Box::new(Relu::new(input))),
+        },
+        Self {
+            name: "leaky_relu",
+            about: "x where x > 0, else slope * x",
+            parameters: &[optional("slope", Form::Fraction, Value::Fraction(LeakyRelu::SLOPE))],
+            role: Role::Elementwise,
+            build: |input, a| Ok(Box::new(LeakyRelu::new(input, a.fraction("slope"))?)),
         },
         Self {
             name: "tanh",

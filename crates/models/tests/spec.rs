@@ -22,6 +22,7 @@ fn every_spelling_prints_as_the_shortest() {
         ("relu() tanh sigmoid linear flatten", "relu tanh sigmoid linear flatten"),
         ("dense(10,true) dense(10,bias=false)", "dense(10) dense(10,bias=false)"),
         ("dropout(0.50)", "dropout(0.5)"),
+        ("leaky_relu(0.01) leaky_relu(0.20)", "leaky_relu leaky_relu(slope=0.2)"),
     ];
     for (text, shortest) in spellings {
         let spec = Spec::parse(text).unwrap_or_else(|error| panic!("{}", error.diagram()));
@@ -32,7 +33,8 @@ fn every_spelling_prints_as_the_shortest() {
 
 #[test]
 fn mistakes_are_answered_with_the_place_and_what_was_expected() {
-    const LAYERS: &str = "(conv, pool, avgpool, dense, relu, tanh, sigmoid, linear, dropout, flatten)";
+    const LAYERS: &str =
+        "(conv, pool, avgpool, dense, relu, leaky_relu, tanh, sigmoid, linear, dropout, flatten)";
     const CONV: &str = "conv(channels, kernel, stride=1, pad=0, bias=true)";
     let pair = "a whole number from 1 to 255, or two as HEIGHTxWIDTH";
     let mistakes = [

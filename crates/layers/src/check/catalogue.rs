@@ -2,8 +2,8 @@
 
 use super::Checked;
 use crate::{
-    AvgPool2d, Conv2d, ConvOptions, Dense, Dropout, Flatten, LayerError, Linear, MaxPool2d, Relu, Shape,
-    Sigmoid, Tanh,
+    AvgPool2d, Conv2d, ConvOptions, Dense, Dropout, Flatten, LayerError, LeakyRelu, Linear, MaxPool2d, Relu,
+    Shape, Sigmoid, Tanh,
 };
 
 /// At least one configuration of every layer: rows and columns that differ, unequal kernel, stride and padding per axis, stride
@@ -47,6 +47,8 @@ fn configurations() -> Result<Vec<Box<dyn Checked>>, LayerError> {
         Box::new(Dense::new(300, 10, true)?),
         Box::new(Dense::new(48, 7, true)?),
         Box::new(Relu::new(odd)),
+        Box::new(LeakyRelu::new(odd, 0.01)?),
+        Box::new(LeakyRelu::new(Shape::flat(16), 0.25)?),
         Box::new(Tanh::new(odd)),
         Box::new(Sigmoid::new(odd)),
         Box::new(Linear::new(odd)),

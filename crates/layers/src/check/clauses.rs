@@ -385,12 +385,15 @@ fn convention<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Re
         let mut data = integers(layer, n, &mut rng(options.seed + 7));
         match layer.kind() {
             Kind::Rectifying => {
+                let dx_at = |x: f64| {
+                    let run: Run<f32> =
+                        run(layer, train(block), &Data { x: vec![x; n * inputs], ..data.clone() });
+                    rows(block, inputs, &run.dx)
+                };
+                let below = dx_at(-1.0);
                 for zero in [0.0, -0.0] {
-                    data.x.fill(zero);
-                    let run: Run<f32> = run(layer, train(block), &data);
-                    let zeros = vec![0.0; n * inputs];
-                    let dx = rows(block, inputs, &run.dx);
-                    close(report, clause, Some(isa), "dx at the kink", block, &zeros, &dx, 0.0);
+                    let what = "dx at the kink against dx below it";
+                    close(report, clause, Some(isa), what, block, &below, &dx_at(zero), 0.0);
                 }
             }
             Kind::Selecting => {

@@ -209,7 +209,8 @@ impl Problem {
 ///
 /// * bilinear: `gamma(n) * f(|x|, |theta|)` for `y`, and so for both gradients, with `n` the number of products in the sum plus 3
 ///   (bias, scale, storing);
-/// * rectifying and selecting: `y` exactly; `dx` a sum of at most as many numbers as there are outputs;
+/// * rectifying: `y` a number or its product with a constant, `gamma(2) |y|`; selecting: `y` exactly; of both `dx` a sum of at most as many
+///   such numbers as there are outputs, and two roundings more;
 /// * smooth: `16 u |y|` for `y`, `64 u max|dy|` for `dx`: what `exp` and `tanh` with errors of a few units in the last place leave.
 pub(super) fn oracle<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report) {
     let (inputs, outputs) = (layer.input().features(), layer.output().features());
@@ -222,9 +223,15 @@ pub(super) fn oracle<L: Checked + ?Sized>(layer: &L, options: &Options, report: 
             Kind::Rectifying | Kind::Selecting => {
                 let all = Data { dy: absolute(&data.dy), ..data.clone() };
                 let run: Run<f64> = run(layer, train(block), &all);
-                let g = gamma(outputs);
+                let g = gamma(outputs + 2);
                 let dx = rows(block, inputs, &run.dx).iter().map(|size| g * size).collect();
-                Run { y: vec![0.0; data.dy.len()], dx, dtheta: vec![] }
+                let y = match layer.kind() {
+                    Kind::Rectifying => {
+                        absolute(&rows(block, outputs, &exact.y)).iter().map(|y| gamma(2) * y).collect()
+                    }
+                    _ => vec![0.0; data.dy.len()],
+                };
+                Run { y, dx, dtheta: vec![] }
             }
             Kind::Smooth => {
                 let largest = data.dy.iter().fold(0.0f64, |largest, dy| largest.max(dy.abs()));

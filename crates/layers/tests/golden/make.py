@@ -100,6 +100,12 @@ loss("cross-entropy on rows, smoothing 0.1", 5, lambda y, t: F.cross_entropy(y, 
 # byhand's squared error is half the sum over the classes; PyTorch's `mse_loss` is the mean over classes and has no half.
 loss("squared error on rows", 5, lambda y, t: F.mse_loss(y, t) * 5 / 2, one_hot)
 
+# Later cases stand last, so that the random numbers of the earlier ones stay.
+x = torch.rand(2, 2, 3, 4) * 4 - 2
+x.view(-1)[::4] = 0
+layer("leaky_relu", nn.LeakyReLU(0.01), (2, 3, 4), x)
+layer("leaky_relu(slope=0.2)", nn.LeakyReLU(0.2), (3, 5, 2))
+
 versions = {"python": platform.python_version(), "torch": torch.__version__, "safetensors": safetensors.__version__}
 # safetensors' tensors must not share memory: two cases may have the same labels.
 vectors = {name: tensor.clone() for name, tensor in vectors.items()}

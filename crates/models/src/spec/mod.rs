@@ -74,7 +74,7 @@ impl Spec {
     /// assert_eq!(
     ///     error.to_string(),
     ///     "layer spec, byte 10, \"rleu\": no layer has this name; did you mean \"relu\"? \
-    ///      (conv, pool, avgpool, dense, relu, tanh, sigmoid, linear, dropout, flatten)"
+    ///      (conv, pool, avgpool, dense, relu, leaky_relu, tanh, sigmoid, linear, dropout, flatten)"
     /// );
     /// assert!(error.diagram().starts_with("conv(8,5) rleu pool(2)\n          ^^^^\n"));
     /// ```

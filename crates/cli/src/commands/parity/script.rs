@@ -45,6 +45,7 @@ fn module(layer: &dyn Layer<f32>) -> Result<String> {
             bias()
         ),
         "relu" => "nn.ReLU()".to_string(),
+        "leaky_relu" => format!("nn.LeakyReLU({:?})", arguments.fraction("slope")),
         "tanh" => "nn.Tanh()".to_string(),
         "sigmoid" => "nn.Sigmoid()".to_string(),
         "linear" => "nn.Identity()".to_string(),
@@ -105,7 +106,7 @@ mod tests {
 
     #[test]
     fn every_layer_has_its_module() {
-        let spec = "conv(8,5x3,stride=2x1,pad=1x0,bias=false) relu pool(3,stride=2) avgpool(2) tanh linear \
+        let spec = "conv(8,5x3,stride=2x1,pad=1x0,bias=false) relu pool(3,stride=2) avgpool(2) leaky_relu tanh linear \
                     dense(9) sigmoid dense(10,bias=false)";
         let text = made(spec, "softmax-cross-entropy", "sgd").unwrap();
         let expected = "net = nn.Sequential(
@@ -113,6 +114,7 @@ mod tests {
     nn.ReLU(),
     nn.MaxPool2d((3, 3), stride=(2, 2)),
     nn.AvgPool2d((2, 2), stride=(2, 2)),
+    nn.LeakyReLU(0.01),
     nn.Tanh(),
     nn.Identity(),
     nn.Flatten(),
