@@ -3,8 +3,9 @@
 //! # Tour
 //!
 //! * [`contract`] is the contract every layer keeps: [`Describe`] and [`Layer`]. One layer a file, each with its formula, its
-//!   shapes, its backward pass and its source: [`Conv2d`], [`MaxPool2d`], [`AvgPool2d`], [`Dense`], [`Relu`], [`LeakyRelu`], [`Tanh`], [`Sigmoid`],
-//!   [`Linear`], [`Flatten`], [`Dropout`].
+//!   shapes, its backward pass and its source: [`Conv2d`], [`MaxPool2d`], [`AvgPool2d`], [`GlobalMaxPool`],
+//!   [`GlobalAvgPool`], [`Dense`], [`Relu`], [`LeakyRelu`], [`Gelu`], [`Silu`], [`Tanh`], [`Sigmoid`], [`Linear`], [`Flatten`],
+//!   [`Dropout`].
 //! * [`Network`] chains layers over one flat vector of parameters; [`Workspace`] is all the memory it computes in.
 //! * [`loss`] has the losses, [`init`] the initialisers.
 //! * [`exec`] is what a network runs: how a training step divides work among threads, and nothing that a layer need know.
@@ -21,6 +22,10 @@ mod dropout;
 mod error;
 pub mod exec;
 mod flatten;
+mod gate;
+mod gelu;
+mod global_avg_pool;
+mod global_max_pool;
 pub mod init;
 mod leaky_relu;
 mod linear;
@@ -31,6 +36,7 @@ mod params;
 mod relu;
 mod shape;
 mod sigmoid;
+mod silu;
 mod tanh;
 mod workspace;
 
@@ -41,6 +47,9 @@ pub use dense::Dense;
 pub use dropout::Dropout;
 pub use error::{InitError, LayerError, ShapeError};
 pub use flatten::Flatten;
+pub use gelu::Gelu;
+pub use global_avg_pool::GlobalAvgPool;
+pub use global_max_pool::GlobalMaxPool;
 pub use leaky_relu::LeakyRelu;
 pub use linear::Linear;
 pub use max_pool2d::MaxPool2d;
@@ -49,6 +58,7 @@ pub use params::{Params, ParamsMut};
 pub use relu::Relu;
 pub use shape::Shape;
 pub use sigmoid::Sigmoid;
+pub use silu::Silu;
 pub use tanh::Tanh;
 pub use workspace::Workspace;
 
@@ -64,9 +74,13 @@ pub const LAYERS: &[&str] = &[
     "conv",
     "pool",
     "avgpool",
+    "globalavgpool",
+    "globalmaxpool",
     "dense",
     "relu",
     "leaky_relu",
+    "gelu",
+    "silu",
     "tanh",
     "sigmoid",
     "linear",

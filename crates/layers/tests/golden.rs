@@ -8,8 +8,8 @@ use std::sync::OnceLock;
 
 use byhand_layers::loss::{Labels, Loss, OneHot, SoftmaxCrossEntropy, SquaredError};
 use byhand_layers::{
-    AvgPool2d, Block, Conv2d, ConvOptions, Dense, Layer, LeakyRelu, MaxPool2d, Pass, Relu, Saved, Shape,
-    Sigmoid, Tanh,
+    AvgPool2d, Block, Conv2d, ConvOptions, Dense, Gelu, GlobalAvgPool, GlobalMaxPool, Layer, LeakyRelu,
+    MaxPool2d, Pass, Relu, Saved, Shape, Sigmoid, Silu, Tanh,
 };
 use safetensors::{Dtype, SafeTensors};
 
@@ -115,6 +115,10 @@ fn layers() -> Vec<Box<dyn Layer<f64>>> {
         Box::new(Sigmoid::new(shape(3, 5, 2))),
         Box::new(LeakyRelu::new(shape(2, 3, 4), 0.01).unwrap()),
         Box::new(LeakyRelu::new(shape(3, 5, 2), 0.2).unwrap()),
+        Box::new(Gelu::new(shape(3, 5, 2))),
+        Box::new(Silu::new(shape(3, 5, 2))),
+        Box::new(GlobalAvgPool::new(shape(3, 5, 2)).unwrap()),
+        Box::new(GlobalMaxPool::new(shape(3, 5, 2)).unwrap()),
     ]
 }
 

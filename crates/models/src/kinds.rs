@@ -3,8 +3,8 @@
 use std::fmt;
 
 use byhand_layers::{
-    AvgPool2d, Conv2d, ConvOptions, Dense, Dropout, Flatten, Layer, LayerError, LeakyRelu, Linear, MaxPool2d,
-    Relu, Scalar, Shape, Sigmoid, Tanh,
+    AvgPool2d, Conv2d, ConvOptions, Dense, Dropout, Flatten, Gelu, GlobalAvgPool, GlobalMaxPool, Layer,
+    LayerError, LeakyRelu, Linear, MaxPool2d, Relu, Scalar, Shape, Sigmoid, Silu, Tanh,
 };
 
 /// One layer of the grammar: its word, its parameters, and how it is made for an input shape.
@@ -136,6 +136,20 @@ impl<T: Scalar> LayerKind<T> {
             build: |input, a| Ok(Box::new(AvgPool2d::new(input, a.extent("window"), a.extent("stride"))?)),
         },
         Self {
+            name: "globalavgpool",
+            about: "the mean of each channel",
+            parameters: &[],
+            role: Role::Image,
+            build: |input, _| Ok(Box::new(GlobalAvgPool::new(input)?)),
+        },
+        Self {
+            name: "globalmaxpool",
+            about: "the maximum of each channel; the first one gets the gradient",
+            parameters: &[],
+            role: Role::Image,
+            build: |input, _| Ok(Box::new(GlobalMaxPool::new(input)?)),
+        },
+        Self {
             name: "dense",
             about: "fully connected; after an image a flatten is put before it",
             parameters: &[required("outputs", Form::Count), optional("bias", Form::Flag, Value::Flag(true))],
@@ -155,6 +169,20 @@ impl<T: Scalar> LayerKind<T> {
             parameters: &[optional("slope", Form::Fraction, Value::Fraction(LeakyRelu::SLOPE))],
             role: Role::Elementwise,
             build: |input, a| Ok(Box::new(LeakyRelu::new(input, a.fraction("slope"))?)),
+        },
+        Self {
+            name: "gelu",
+            about: "x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))",
+            parameters: &[],
+            role: Role::Elementwise,
+            build: |input, _| Ok(Box::new(Gelu::new(input))),
+        },
+        Self {
+            name: "silu",
+            about: "x / (1 + exp(-x))",
+            parameters: &[],
+            role: Role::Elementwise,
+            build: |input, _| Ok(Box::new(Silu::new(input))),
         },
         Self {
             name: "tanh",

@@ -33,15 +33,15 @@ fn every_spelling_prints_as_the_shortest() {
 
 #[test]
 fn mistakes_are_answered_with_the_place_and_what_was_expected() {
-    const LAYERS: &str =
-        "(conv, pool, avgpool, dense, relu, leaky_relu, tanh, sigmoid, linear, dropout, flatten)";
+    let names: Vec<_> = LayerKind::<f32>::ALL.iter().map(|kind| kind.name).collect();
+    let layers = format!("({})", names.join(", "));
     const CONV: &str = "conv(channels, kernel, stride=1, pad=0, bias=true)";
     let pair = "a whole number from 1 to 255, or two as HEIGHTxWIDTH";
     let mistakes = [
         ("", "byte 0, \"\": no layers; expected some, with blanks between them, such as \"conv(8,5) relu pool(2) dense(10)\"".into()),
-        ("relu pol(2)", format!("byte 5, \"pol\": no layer has this name; did you mean \"pool\"? {LAYERS}")),
-        ("Conv(8,5)", format!("byte 0, \"Conv\": no layer has this name; did you mean \"conv\"? {LAYERS}")),
-        ("softmax", format!("byte 0, \"softmax\": no layer has this name {LAYERS}")),
+        ("relu pol(2)", format!("byte 5, \"pol\": no layer has this name; did you mean \"pool\"? {layers}")),
+        ("Conv(8,5)", format!("byte 0, \"Conv\": no layer has this name; did you mean \"conv\"? {layers}")),
+        ("softmax", format!("byte 0, \"softmax\": no layer has this name {layers}")),
         ("conv(8,5", "byte 0, \"conv(8,5\": expected \")\" after the arguments".into()),
         ("conv (8,5)", format!("byte 0, \"conv\": channels is missing; expected {CONV}")),
         ("relu, relu", "byte 4, \",\": expected a blank between two layers".into()),

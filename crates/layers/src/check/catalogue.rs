@@ -2,8 +2,8 @@
 
 use super::Checked;
 use crate::{
-    AvgPool2d, Conv2d, ConvOptions, Dense, Dropout, Flatten, LayerError, LeakyRelu, Linear, MaxPool2d, Relu,
-    Shape, Sigmoid, Tanh,
+    AvgPool2d, Conv2d, ConvOptions, Dense, Dropout, Flatten, Gelu, GlobalAvgPool, GlobalMaxPool, LayerError,
+    LeakyRelu, Linear, MaxPool2d, Relu, Shape, Sigmoid, Silu, Tanh,
 };
 
 /// At least one configuration of every layer: rows and columns that differ, unequal kernel, stride and padding per axis, stride
@@ -41,6 +41,9 @@ fn configurations() -> Result<Vec<Box<dyn Checked>>, LayerError> {
         Box::new(AvgPool2d::new(Shape::new(3, 6, 6), [2, 2], [2, 2])?),
         Box::new(AvgPool2d::new(Shape::new(2, 7, 8), [4, 2], [1, 2])?),
         Box::new(AvgPool2d::new(Shape::new(2, 8, 11), [2, 3], [3, 3])?),
+        Box::new(GlobalAvgPool::new(Shape::new(3, 4, 4))?),
+        Box::new(GlobalAvgPool::new(odd)?),
+        Box::new(GlobalMaxPool::new(odd)?),
         Box::new(Dense::new(6, 6, true)?),
         Box::new(Dense::new(17, 5, true)?),
         Box::new(Dense::new(7, 33, false)?),
@@ -49,6 +52,8 @@ fn configurations() -> Result<Vec<Box<dyn Checked>>, LayerError> {
         Box::new(Relu::new(odd)),
         Box::new(LeakyRelu::new(odd, 0.01)?),
         Box::new(LeakyRelu::new(Shape::flat(16), 0.25)?),
+        Box::new(Gelu::new(odd)),
+        Box::new(Silu::new(odd)),
         Box::new(Tanh::new(odd)),
         Box::new(Sigmoid::new(odd)),
         Box::new(Linear::new(odd)),

@@ -106,6 +106,12 @@ x.view(-1)[::4] = 0
 layer("leaky_relu", nn.LeakyReLU(0.01), (2, 3, 4), x)
 layer("leaky_relu(slope=0.2)", nn.LeakyReLU(0.2), (3, 5, 2))
 
+# byhand's GELU is the one with tanh. Global pooling is adaptive pooling to one pixel.
+layer("gelu", nn.GELU(approximate="tanh"), (3, 5, 2))
+layer("silu", nn.SiLU(), (3, 5, 2))
+layer("globalavgpool", nn.AdaptiveAvgPool2d(1), (3, 5, 2))
+layer("globalmaxpool", nn.AdaptiveMaxPool2d(1), (3, 5, 2))
+
 versions = {"python": platform.python_version(), "torch": torch.__version__, "safetensors": safetensors.__version__}
 # safetensors' tensors must not share memory: two cases may have the same labels.
 vectors = {name: tensor.clone() for name, tensor in vectors.items()}

@@ -71,11 +71,8 @@ impl Spec {
     ///
     /// ```
     /// let error = byhand_models::Spec::parse("conv(8,5) rleu pool(2)").unwrap_err();
-    /// assert_eq!(
-    ///     error.to_string(),
-    ///     "layer spec, byte 10, \"rleu\": no layer has this name; did you mean \"relu\"? \
-    ///      (conv, pool, avgpool, dense, relu, leaky_relu, tanh, sigmoid, linear, dropout, flatten)"
-    /// );
+    /// let expected = "layer spec, byte 10, \"rleu\": no layer has this name; did you mean \"relu\"? (conv, pool, ";
+    /// assert!(error.to_string().starts_with(expected));
     /// assert!(error.diagram().starts_with("conv(8,5) rleu pool(2)\n          ^^^^\n"));
     /// ```
     pub fn parse(text: &str) -> Result<Self, SpecError> {

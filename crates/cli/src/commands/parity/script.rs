@@ -46,6 +46,10 @@ fn module(layer: &dyn Layer<f32>) -> Result<String> {
         ),
         "relu" => "nn.ReLU()".to_string(),
         "leaky_relu" => format!("nn.LeakyReLU({:?})", arguments.fraction("slope")),
+        "globalavgpool" => "nn.AdaptiveAvgPool2d(1)".to_string(),
+        "globalmaxpool" => "nn.AdaptiveMaxPool2d(1)".to_string(),
+        "gelu" => "nn.GELU(approximate='tanh')".to_string(),
+        "silu" => "nn.SiLU()".to_string(),
         "tanh" => "nn.Tanh()".to_string(),
         "sigmoid" => "nn.Sigmoid()".to_string(),
         "linear" => "nn.Identity()".to_string(),
@@ -106,7 +110,7 @@ mod tests {
 
     #[test]
     fn every_layer_has_its_module() {
-        let spec = "conv(8,5x3,stride=2x1,pad=1x0,bias=false) relu pool(3,stride=2) avgpool(2) leaky_relu tanh linear \
+        let spec = "conv(8,5x3,stride=2x1,pad=1x0,bias=false) relu pool(3,stride=2) avgpool(2) leaky_relu gelu silu tanh linear globalavgpool globalmaxpool \
                     dense(9) sigmoid dense(10,bias=false)";
         let text = made(spec, "softmax-cross-entropy", "sgd").unwrap();
         let expected = "net = nn.Sequential(
@@ -115,10 +119,14 @@ mod tests {
     nn.MaxPool2d((3, 3), stride=(2, 2)),
     nn.AvgPool2d((2, 2), stride=(2, 2)),
     nn.LeakyReLU(0.01),
+    nn.GELU(approximate='tanh'),
+    nn.SiLU(),
     nn.Tanh(),
     nn.Identity(),
+    nn.AdaptiveAvgPool2d(1),
+    nn.AdaptiveMaxPool2d(1),
     nn.Flatten(),
-    nn.Linear(144, 9, bias=True),
+    nn.Linear(8, 9, bias=True),
     nn.Sigmoid(),
     nn.Linear(9, 10, bias=False),
 )
