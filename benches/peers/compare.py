@@ -7,22 +7,19 @@ to the same work.
 """
 
 import argparse
-import contextlib
-import datetime
 import json
 import os
 import pathlib
-import platform
 import statistics
 import sys
 import tempfile
 
-from provide import HERE, PEERS, Missing, commands, run
+from provide import PEERS, Missing, commands, run
+from records import ROOT, append, circumstances
 from render import render
 from sides import Ours, Peer
 from workloads import BATCHES, WORKLOADS, layers, skip
 
-ROOT = HERE.parents[1]
 TOLERANCE = 1e-5  # of the losses of the first steps: rounding makes 1e-6, a bias that is not moved at least 4e-5
 
 
@@ -33,18 +30,17 @@ def main():
         print(render([json.loads(line) for line in lines]))
         return
     out = options.out or ROOT / f"target/peers-{options.threads}.jsonl"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    where, records = {**machine(), "threads": options.threads}, []
-    with open(out, "w") as file:
+    where = circumstances(f"benches/peers/compare.py --threads {options.threads}")
+    records = []
 
-        def record(known):
-            records.append({**where, **known})
-            print(json.dumps(records[-1]), file=file, flush=True)
+    def record(known):
+        records.append({**where, "threads": options.threads, **known})
+        append(out, records[-1])
 
-        try:
-            compare(options, record)
-        except Missing as why:
-            sys.exit(f"ours: {why}")
+    try:
+        compare(options, record)
+    except Missing as why:
+        sys.exit(f"ours: {why}")
     print(f"records: {out}", file=sys.stderr)
     print(render(records))
 
@@ -141,21 +137,6 @@ def difference(losses, ours):
     return max(abs(loss - own) for loss, own in zip(losses, ours, strict=True)) / max(ours)
 
 
-def machine():
-    """Where and when: what every record begins with."""
-    processor = platform.processor()
-    with contextlib.suppress(OSError):
-        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-        processor = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), processor)
-    return {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": platform.platform(),
-        "processor": processor,
-        "cores": os.cpu_count(),
-        "commit": run(["git", "describe", "--always", "--dirty", "--exclude=*"], cwd=ROOT).strip(),
-    }
-
-
 def chosen(names):
     """A parser of a list of some of `names`."""
     known = [str(name) for name in names]
@@ -185,7 +166,7 @@ def arguments():
     add("--rounds", type=at_least_one, default=3, help="in each all take their turns; the median round counts [3]")
     add("--seconds", type=float, default=0.2, help="of a turn [0.2]")
     add("--quick", action="store_true", help="lenet and mlp3 at 1 and 128, one short round: does it work?")
-    add("--out", type=pathlib.Path, metavar="FILE", help="the records [target/peers-THREADS.jsonl]")
+    add("--out", type=pathlib.Path, metavar="FILE", help="records are appended to it [target/peers-THREADS.jsonl]")
     add("--venv", type=pathlib.Path, default=pathlib.Path.home() / ".cache/byhand-peers", help="made when not there [%(default)s]")
     add("--binary", type=pathlib.Path, help="ours, built already [builds target/release/xtask]")
     add("--render", type=pathlib.Path, nargs="+", metavar="FILE", help="times nothing: prints the tables of these records")

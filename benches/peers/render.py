@@ -1,4 +1,4 @@
-"""Records of compare.py as Markdown: one table a machine, commit and number of threads."""
+"""Records of compare.py as Markdown: one table a processor, commit and number of threads."""
 
 TITLES = {
     "torch": "PyTorch",
@@ -11,7 +11,7 @@ TITLES = {
     "burn": "burn",
     "candle": "candle",
 }
-WHERE = ("processor", "cores", "machine", "commit", "threads")
+WHERE = ("processor", "cores", "commit", "threads")
 
 
 def microseconds(value):
@@ -26,7 +26,7 @@ def render(records):
     return "\n\n".join(table(*where, group) for where, group in groups.items())
 
 
-def table(processor, cores, machine, commit, threads, records):
+def table(processor, cores, commit, threads, records):
     timed = [record for record in records if "median_us" in record]
     peers = [peer for peer in TITLES if any(record["peer"] == peer for record in timed)]
     cells = {}
@@ -34,7 +34,7 @@ def table(processor, cores, machine, commit, threads, records):
         cells.setdefault((record["workload"], record["batch"]), {})[record["peer"]] = record
     columns = ["network", "batch", "ours", *(TITLES[peer] for peer in peers), "ratio"]
     lines = [
-        f"{processor}, {cores} cores, {machine}; commit {commit}; threads: {threads}. Microseconds of the median step; "
+        f"{processor}, {cores} cores; commit {commit}; threads: {threads}. Microseconds of the median step; "
         "in bold the best peer, and its time divided by ours.",
         "",
         f"| {' | '.join(columns)} |",
@@ -57,7 +57,7 @@ def table(processor, cores, machine, commit, threads, records):
     isas = dict.fromkeys(record["version"] for record in timed if record["peer"] == "ours")
     turns = dict.fromkeys(f"{record['rounds']} of {record['seconds']} s" for record in timed)
     lines += ["", f"Ours: {', '.join(isas)}; {', '.join(versions) or 'no peers'}. Turns in each cell: {', '.join(turns)}."]
-    if agreeing := [record["loss_difference"] for record in theirs if record["agrees"]]:
+    if agreeing := [record["loss_difference"] for record in theirs if record["agrees"] and "loss_difference" in record]:
         lines += [f"Losses of the first steps from the same weights agree with ours to {max(agreeing):.1e} of the largest."]
     for record in records:
         place = f"{record['workload']} at {record['batch']}" if "workload" in record else "everywhere"

@@ -1,6 +1,7 @@
 """The recipe of `cargo xtask speedrun` in PyTorch (eager, CPU), with the same clock and the same JSON fields.
 
-    python benches/peers/speedrun.py --data-dir DIR [--seeds 10] [--first-seed 0] [--threads 2] [--layout channels-last]
+    python3 benches/peers/speedrun.py --data-dir DIR [--seeds 10] [--first-seed 0] [--threads 2] [--layout channels-last]
+        [--out docs/measurements/speedrun.jsonl]
 
 Needs torch and numpy. DIR holds MNIST's four IDX files, gzipped or not, or a folder mnist/ that does. Reads the recipe from
 crates/cli/src/commands/speedrun.toml. The clock of a seed starts when the images are in memory as bytes and stops when the
@@ -23,6 +24,8 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from records import append, circumstances
 
 RECIPE = pathlib.Path(__file__).parents[2] / "crates/cli/src/commands/speedrun.toml"
 RUN = 1024  # samples that are compared with each other when the hardest are chosen
@@ -156,6 +159,7 @@ def main():
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--layout", choices=["contiguous", "channels-last"], default="contiguous")
+    parser.add_argument("--out", type=pathlib.Path, metavar="FILE", help="append the result to these records")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     layout = torch.channels_last if options.layout == "channels-last" else torch.contiguous_format
@@ -199,6 +203,10 @@ def main():
         "epochs": recipe["epochs"],
     }
     print(json.dumps(result))
+    if options.out:
+        command = f"benches/peers/speedrun.py --seeds {options.seeds} --threads {options.threads} --layout {options.layout}"
+        del result["event"]
+        append(options.out, {**circumstances(command), **result})
     sys.exit(0 if mean >= options.target else 1)
 
 

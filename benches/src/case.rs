@@ -81,6 +81,10 @@ fn report(case: &Case, times: Times, peaks: &mut [f64]) {
     let Times { median: seconds, best, slices } = times;
     let Case { operation, subject, circumstances, batch, threads, work } = case;
     let peak = median(peaks);
+    let mut record = json!({
+        "operation": operation, "subject": subject, "circumstances": circumstances, "batch": batch, "threads": threads,
+        "isa": Isa::active().name(), "seconds": seconds, "best_seconds": best,
+    });
     match *work {
         Work::Flops(flops) => {
             let gflops = flops as f64 / seconds / 1e9;
@@ -91,22 +95,19 @@ fn report(case: &Case, times: Times, peaks: &mut [f64]) {
                 "{gflops:.1} GFLOP/s, {percent:.1} % of the FMA peak of {peak:.1} (medians of {slices} slices and \
                  {bursts} bursts, in turn; best slice {most:.1} %)\n"
             );
+            let figures =
+                [("gflops", gflops), ("peak_gflops", peak), ("percent", percent), ("best_percent", most)];
+            for (name, figure) in figures {
+                record[name] = figure.into();
+            }
         }
         Work::Bytes(bytes) => {
-            println!("{:.1} GB/s (median of {slices} slices)\n", bytes as f64 / seconds / 1e9);
+            let rate = bytes as f64 / seconds / 1e9;
+            println!("{rate:.1} GB/s (median of {slices} slices)\n");
+            record["gb_per_second"] = rate.into();
         }
     }
     let Some(path) = std::env::var_os("BYHAND_BENCH_RECORDS") else { return };
-    let isa = Isa::active().name();
-    let (flops, bytes) = match work {
-        Work::Flops(flops) => (Some(flops), None),
-        Work::Bytes(bytes) => (None, Some(bytes)),
-    };
-    let record = json!({
-        "id": format!("{operation}/{subject}/{circumstances}/{isa}"), "operation": operation, "subject": subject,
-        "batch": batch, "threads": threads, "isa": isa, "flops": flops, "bytes": bytes, "seconds": seconds,
-        "best_seconds": best,         "peak_gflops": peak,
-    });
     let file = OpenOptions::new().create(true).append(true).open(&path);
     if let Err(error) = file.and_then(|mut file| writeln!(file, "{record}")) {
         panic!("cannot append to {} (BYHAND_BENCH_RECORDS): {error}", path.display());

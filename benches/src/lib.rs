@@ -21,7 +21,7 @@
 //! have none are given in GB/s, the bytes of their operands and results.
 //!
 //! With `BYHAND_BENCH_RECORDS=FILE` each benchmark appends what it measured to FILE, one JSON object a line; that is how
-//! `cargo xtask bench-report` gets its table.
+//! `cargo xtask measure benchmarks` gets its records.
 
 #![allow(clippy::print_stdout, reason = "benchmarks print, as criterion does")]
 

@@ -5,15 +5,20 @@ use std::{env, process, process::Command};
 use anyhow::{Context, Result};
 use byhand_cli::output::Output;
 
-/// A call of `cargo`, without what `cargo run` told this program about its own package: build scripts that look at it would
-/// run again, and half the dependencies after them.
+/// A call of `cargo`.
 pub fn cargo() -> Command {
     let mut cargo = Command::new("cargo");
+    forget_package(&mut cargo);
+    cargo
+}
+
+/// Keeps from a call of `cargo` what `cargo run` told this program about its own package: build scripts that look at it would
+/// run again, and half the dependencies after them.
+pub fn forget_package(cargo: &mut Command) {
     let ours = |name: &str| ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|prefix| name.starts_with(prefix));
     for (name, _) in env::vars_os().filter(|(name, _)| name.to_str().is_some_and(ours)) {
         cargo.env_remove(name);
     }
-    cargo
 }
 
 /// Runs this command line again, in a build that has the proofs, and ends as it ends.

@@ -7,6 +7,8 @@ mod arch;
 mod bench_report;
 mod cargo;
 mod ci;
+mod measure;
+mod records;
 
 use std::process::ExitCode;
 
@@ -33,7 +35,9 @@ struct Cli {
 enum Command {
     #[command(flatten)]
     Byhand(Box<byhand_cli::Command>),
-    /// Run the benchmarks and write their table, with machine and commit, into docs/results.md
+    /// Run what the results are made of, and append what it said to the records of docs/measurements
+    Measure(measure::Options),
+    /// Write the tables and charts of docs/results.md and README.md, from the records
     BenchReport(bench_report::Options),
     /// Check the arrows between the crates and the house rules
     Arch(arch::Options),
@@ -49,6 +53,7 @@ fn run(command: &Command, output: &Output) -> anyhow::Result<()> {
     match command {
         Command::Byhand(command) if command.lacks_proofs() => cargo::again_with_proofs(output),
         Command::Byhand(command) => byhand_cli::run(command, output),
+        Command::Measure(options) => measure::run(options, output),
         Command::BenchReport(options) => bench_report::run(options, output),
         Command::Arch(options) => arch::run(options, output),
         Command::Ci(options) => ci::run(options, output),

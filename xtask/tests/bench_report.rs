@@ -1,87 +1,145 @@
-//! `bench-report` from outside, on made-up records: what it writes, and what it says when it cannot.
+//! `measure` and `bench-report` from outside: records come from programs, pages from records, and a figure that does not is found.
 
 use std::{fs, path::Path};
 
 use assert_cmd::Command;
 use tempfile::TempDir;
 
-const RECORDS: &str = r#"{"command":"cargo xtask bench-report","commit":"abc1234","machine":"Some CPU","cores":2}
-{"operation":"conv/forward","subject":"1x28x28-8x5x5","batch":16,"threads":1,"isa":"avx2","flops":2000000000,"bytes":null,"seconds":0.05,"best_seconds":0.04,"peak_gflops":100.0}
-{"operation":"conv/forward","subject":"1x28x28-8x5x5","batch":1,"threads":1,"isa":"avx2","flops":2000000000,"bytes":null,"seconds":0.1,"best_seconds":0.1,"peak_gflops":100.0}
-{"operation":"relu/forward","subject":"256","batch":16,"threads":1,"isa":"avx2","flops":null,"bytes":8000000000,"seconds":0.5,"best_seconds":0.5,"peak_gflops":null}
-{"operation":"step","subject":"lenet","batch":8,"threads":2,"isa":"avx2","flops":1000000000,"bytes":null,"seconds":0.02,"best_seconds":0.01,"peak_gflops":200.0}
-"#;
-
-const DOCUMENT: &str = "# Results\n<!-- bench:begin -->\nold\n<!-- bench:end -->\nmore\n";
-
 /// Exit code, standard output and standard error.
-fn report(folder: &Path) -> (i32, String, String) {
-    let mut command = Command::cargo_bin("xtask").unwrap();
-    command.current_dir(folder).args([
-        "bench-report",
-        "--no-run",
-        "--records",
-        "records.jsonl",
-        "--out",
-        "results.md",
-    ]);
-    let told = command.output().unwrap();
+fn xtask(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let told = Command::cargo_bin("xtask").unwrap().current_dir(folder).args(arguments).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (told.status.code().unwrap(), text(told.stdout), text(told.stderr))
 }
 
-fn folder(records: &str, document: &str) -> TempDir {
+const PROCESSORS: &str = "[[processor]]\nrecord = \"Some CPU\"\nname = \"Some\"\nwhat = \"a CPU\"\n";
+
+/// A folder with one page to fill and the records of a comparison; `more` are further ones.
+fn folder(page: &str, more: &str) -> TempDir {
     let folder = TempDir::new().unwrap();
-    fs::write(folder.path().join("records.jsonl"), records).unwrap();
-    fs::write(folder.path().join("results.md"), document).unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    let record = |commit: &str, peer: &str, us: f64| {
+        format!(
+            "{{\"date\": \"2026-01-01\", \"commit\": \"{commit}\", \"processor\": \"Some CPU\", \"command\": \"compare\", \"threads\": 2, \
+             \"workload\": \"lenet\", \"batch\": 8, \"peer\": \"{peer}\", \"version\": \"v 1\", \"median_us\": {us}, \"agrees\": true}}\n"
+        )
+    };
+    let peers = [
+        ("old", "ours", 1.0),
+        ("old", "jax", 9.0),
+        ("new", "ours", 2.0),
+        ("new", "jax", 8.0),
+        ("new", "torch", 6.0),
+    ];
+    let peers: String = peers.into_iter().map(|(commit, peer, us)| record(commit, peer, us)).collect();
+    write("docs/measurements/processors.toml", PROCESSORS);
+    write("docs/measurements/peers.jsonl", &(peers + more));
+    write("docs/figures/.keep", "");
+    write("docs/results.md", page);
+    write("README.md", "# Nothing to fill\n");
     folder
 }
 
+const PAGE: &str = "# Results\nFaster: <!-- peers:begin -->old<!-- peers:end -->\nmore\n";
+
 #[test]
-fn the_table_takes_the_place_between_the_markers_again_and_again() {
-    let folder = folder(RECORDS, DOCUMENT);
-    let (code, stdout, _) = report(folder.path());
-    assert_eq!(code, 0);
-    let first = fs::read_to_string(folder.path().join("results.md")).unwrap();
-    assert!(first.starts_with("# Results\n<!-- bench:begin -->\n`cargo xtask bench-report` at commit abc1234 on Some CPU, 2 cores, avx2."));
-    assert!(first.ends_with("<!-- bench:end -->\nmore\n") && !first.contains("old"));
-    for line in [
-        "| kernel | shape | batch 1 | batch 16 |",
-        "| conv/forward | 1x28x28-8x5x5 | 20.0, 20 % (20 %) | 40.0, 40 % (50 %) |",
-        "| relu/forward | 256 | 16.0 |",
-        "| network | threads | batch 8 |",
-        "| lenet | 2 | 400, 25 % (50 %) |",
-    ] {
-        assert!(first.lines().any(|found| found == line), "no line {line} in\n{first}");
-        assert!(stdout.contains(line));
-    }
-    assert!(first.contains("Median peak: 100 GFLOP/s on one thread, 200 GFLOP/s on 2 threads."));
-    assert_eq!(report(folder.path()).0, 0);
-    assert_eq!(fs::read_to_string(folder.path().join("results.md")).unwrap(), first);
+fn the_pages_of_this_repository_say_what_its_records_say() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let (code, _, stderr) = xtask(&root, &["bench-report", "--check"]);
+    assert_eq!(code, 0, "{stderr}");
 }
 
 #[test]
-fn what_is_missing_is_named_and_the_document_is_left_alone() {
-    let head = RECORDS.lines().next().unwrap();
-    for (records, document, expected) in [
+fn a_table_is_of_the_last_commit_and_a_figure_changed_by_hand_is_found() {
+    let folder = folder(PAGE, "");
+    let root = folder.path();
+    assert_eq!(xtask(root, &["bench-report", "--check"]).0, 1);
+    assert_eq!(xtask(root, &["bench-report"]).0, 0);
+    let page = root.join("docs/results.md");
+    let written = fs::read_to_string(&page).unwrap();
+    // 8 samples in 2 us; the best peer takes 6, the one of the older commit 9.
+    let row = "| lenet | 4,000,000, **3.0** |";
+    assert!(written.lines().any(|line| line == row), "no line {row} in\n{written}");
+    assert!(
+        written.starts_with("# Results\nFaster: <!-- peers:begin -->\n\n| Some | batch 8 |\n"),
+        "{written}"
+    );
+    assert!(written.ends_with(" <!-- peers:end -->\nmore\n") && !written.contains("old"), "{written}");
+    assert!(fs::read_to_string(root.join("docs/figures/throughput.svg")).unwrap().contains(">\nlenet\n<"));
+    assert_eq!(xtask(root, &["bench-report", "--check"]).0, 0);
+
+    fs::write(&page, written.replace("**3.0**", "**4.0**")).unwrap();
+    let (code, _, stderr) = xtask(root, &["bench-report", "--check"]);
+    assert!(
+        code == 1 && stderr.contains("docs/results.md: expected what docs/measurements says"),
+        "{stderr}"
+    );
+    assert_eq!(xtask(root, &["bench-report"]).0, 0);
+    assert_eq!(fs::read_to_string(&page).unwrap(), written);
+}
+
+#[test]
+fn what_is_wrong_is_named_and_the_page_is_left_alone() {
+    let cell =
+        r#"{"commit": "new", "processor": "Some CPU", "threads": 2, "workload": "lenet", "median_us": 1}"#;
+    for (page, more, expected) in [
+        (PAGE.replace("peers:end", "peer:end").as_str(), "", "docs/results.md: expected <!-- peers:end -->"),
         (
-            RECORDS,
-            "# Results\n",
-            "results.md has no place for the table: expected the lines <!-- bench:begin -->",
+            PAGE.replace("peers:", "pears:").as_str(),
+            "",
+            "the table pears: no such table; expected one of results,",
         ),
-        (RECORDS, "<!-- bench:end -->\n<!-- bench:begin -->\n", "in this order"),
-        ("", DOCUMENT, "records.jsonl is empty"),
-        (head, DOCUMENT, "records.jsonl holds no benchmark"),
-        ("no JSON", DOCUMENT, "records.jsonl, line 1 is no head"),
-        (&format!("{head}\n{{}}\n"), DOCUMENT, "records.jsonl, line 2 is no record"),
+        (PAGE, "no JSON\n", "peers.jsonl, line 6 is no record"),
+        (PAGE, "{}\n", "peers.jsonl, line 6: expected text in the field `processor`, found none"),
+        (PAGE, cell, "peers.jsonl, line 6: expected a number in the field `batch`, found none"),
     ] {
-        let folder = folder(records, document);
-        let (code, _, stderr) = report(folder.path());
+        let folder = folder(page, more);
+        let (code, _, stderr) = xtask(folder.path(), &["bench-report"]);
         assert_eq!(code, 1, "{expected}");
         assert!(
             stderr.contains(expected) && stderr.lines().count() == 1,
             "expected {expected}, found {stderr}"
         );
-        assert_eq!(fs::read_to_string(folder.path().join("results.md")).unwrap(), document);
+        assert_eq!(fs::read_to_string(folder.path().join("docs/results.md")).unwrap(), page);
     }
+}
+
+#[test]
+fn a_measured_training_becomes_a_row() {
+    let folder = folder("<!-- training:begin --><!-- training:end -->\n", "");
+    let root = folder.path();
+    let training =
+        "train-mlp --data digits --train-limit 100 --test-limit 50 --epochs 2 --threads 1 --seed 3";
+    let command: Vec<&str> = "measure training --runs 2 --".split(' ').chain(training.split(' ')).collect();
+    let (code, _, stderr) = xtask(root, &command);
+    assert_eq!(code, 0, "{stderr}");
+    let records = fs::read_to_string(root.join("docs/measurements/training.jsonl")).unwrap();
+    let records: Vec<serde_json::Value> =
+        records.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(records.len(), 2);
+    for record in &records {
+        assert_eq!(record["command"], format!("cargo xtask {training}"));
+        assert_eq!(record["curve"].as_array().unwrap().len(), 2);
+        assert_eq!(record["curve"][1][1], record["test_accuracy"]);
+        assert_eq!(record["weights_sha256"], records[0]["weights_sha256"]);
+        assert!(
+            record["commit"].is_string() && record["processor"].is_string() && record["date"].is_string()
+        );
+    }
+    assert_eq!(xtask(root, &["bench-report"]).0, 0);
+    let page = fs::read_to_string(root.join("docs/results.md")).unwrap();
+    let accuracy = 100.0 * records[0]["test_accuracy"].as_f64().unwrap();
+    let cell = format!("| {accuracy:.2} % ± 0.00 (n = 2), ");
+    assert!(page.contains("| `train-mlp --data digits") && page.contains(&cell), "no {cell} in\n{page}");
+}
+
+#[test]
+fn a_kind_that_needs_a_command_says_so() {
+    let folder = TempDir::new().unwrap();
+    let (code, _, stderr) = xtask(folder.path(), &["measure", "parity"]);
+    assert!(code == 2 && stderr.contains("measure parity -- parity compare DIR"), "{code}: {stderr}");
 }

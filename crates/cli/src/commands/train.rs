@@ -11,6 +11,7 @@ use byhand_datasets::{
 };
 use byhand_layers::{Network, Shape, init::init_network};
 use byhand_models::{MODELS, Model, NamedModel, Spec, registry::default_of, weights_sha256};
+use byhand_tensor::Isa;
 use byhand_trainer::{
     Checkpoint, Evaluation, Fit, FitConfig, FitError, Progress, Sampling, StepConfig, TrainerError,
 };
@@ -196,6 +197,7 @@ pub fn run(command: &str, options: &Options, output: &Output) -> Result<()> {
         "data_sha256": data.source.sha256,
         "seed": recipe.seed,
         "threads": watcher.threads,
+        "isa": Isa::active().name(),
         "epochs": fit.epoch(),
         "steps": fit.step(),
         "train_seconds": fit.train_seconds(),
