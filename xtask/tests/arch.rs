@@ -179,6 +179,75 @@ fn a_file_without_an_opening_line_is_found() {
     );
 }
 
+/// Adds modules to the kernels' crate, whose modules stand in layers, or to another; the finding is expected at `place`.
+#[track_caller]
+fn modules(package: &str, files: &[(&str, &str)], place: Option<&str>, rule: &str) {
+    let root = workspace();
+    write(root.path(), &format!("{package}/Cargo.toml"), "[package]\nname = \"p\"\n");
+    for (file, code) in files {
+        write(root.path(), &format!("{package}/src/{file}"), &format!("//! A module.\n{code}\n"));
+    }
+    let (code, found) = check(root.path());
+    let Some(place) = place else { return assert_eq!(code, 0, "{found}") };
+    assert_eq!((code, found.lines().count()), (1, 1), "{found}");
+    assert!(found.starts_with(&format!("{package}/src/{place}: ")) && found.contains(rule), "{found}");
+}
+
+#[test]
+fn a_kernel_that_knows_who_calls_it_is_found() {
+    let upwards = "own layer and from those below";
+    let below = ("simd/mod.rs", "mod vector;\npub use vector::Vector;");
+    let vector = ("simd/vector.rs", "use crate::number::Number;\npub trait Vector {}");
+    let number = ("number.rs", "pub trait Number {}");
+    let api = ("api/mod.rs", "mod conv;\nuse crate::simd::Vector;");
+    let kernel = |code: &'static str| ("kernels/conv.rs", code);
+    let all = |kernel| [below, vector, number, api, ("api/conv.rs", "pub fn h() {}"), kernel];
+    let right =
+        all(kernel("use crate::{number::Number, simd::Vector};\nfn f() { crate::simd::Vector::g() }"));
+    modules("crates/tensor", &right, None, "");
+    for (code, line) in [
+        ("use crate::api::conv;", 2),
+        ("use crate::{\n    number::Number,\n    api::conv as c,\n};", 2),
+        ("use super::super::api;", 2),
+        ("fn f() {}\n\nfn g() { crate::api::conv::h() }", 4),
+        ("macro_rules! m { () => { $crate::api::conv::h() } }", 2),
+        ("mod inner { use super::super::super::api; }", 2),
+        // What the root exports stands above all.
+        ("use crate::Conv2d;", 2),
+    ] {
+        modules("crates/tensor", &all(kernel(code)), Some(&format!("kernels/conv.rs:{line}")), upwards);
+    }
+    let tests = "#[cfg(test)]\nmod tests { use crate::api::conv; }\n// use crate::api;";
+    modules("crates/tensor", &all(kernel(tests)), None, "");
+    let inner = "mod sealed { use super::*; }\nuse self::sealed::A;";
+    modules("crates/tensor", &all(kernel(inner)), None, "");
+    modules("crates/tensor", &[("extra.rs", "")], Some("extra.rs:1"), "every module stands in a layer");
+}
+
+#[test]
+fn modules_that_import_each_other_are_found() {
+    let circle = "never import each other in a circle";
+    let (a, b) = (("a.rs", "use crate::b::B;"), ("b.rs", "mod x;\nuse crate::a::A;"));
+    modules("crates/models", &[a, b], Some("b.rs:3"), circle);
+    modules(
+        "crates/models",
+        &[a, ("b.rs", "use crate::c;"), ("c.rs", "use super::a;")],
+        Some("c.rs:2"),
+        circle,
+    );
+    modules("crates/models", &[a, ("b.rs", "use crate::c;"), ("c.rs", "pub struct A;")], None, "");
+    // A name that a parent exports stands for the module it comes from, which is another one here, and the same one there.
+    let parent = ("p/mod.rs", "mod one;\nmod two;\npub use one::One;\npub use two::run as go;");
+    let (one, two) = (("p/one.rs", "pub struct One;"), ("p/two.rs", "use crate::p::One;"));
+    modules("crates/models", &[parent, one, two], None, "");
+    let one = ("p/one.rs", "use crate::p::{self, go};");
+    modules("crates/models", &[parent, one, two], Some("p/two.rs:2"), circle);
+    // A folder's trait and the files that implement it: but not where modules stand in layers.
+    let files = [("simd/mod.rs", "mod x86;\nuse x86::f;\ntrait V {}"), ("simd/x86.rs", "use super::V;")];
+    modules("crates/models", &files, None, "");
+    modules("crates/tensor", &files, Some("simd/x86.rs:2"), circle);
+}
+
 #[test]
 fn comments_strings_and_tests_may_show_what_code_may_not_do() {
     let text = "//! println! is unsafe.\n\n/* unsafe /* nested */ println!() */\n\

@@ -2,7 +2,7 @@
 
 use crate::InitError;
 use crate::network::{NamedParam, Network};
-use byhand_tensor::Scalar;
+use byhand_tensor::{Number, Scalar};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::fmt;
@@ -160,7 +160,7 @@ fn normal<T: Scalar>(std: f64, rng: &mut impl Rng, out: &mut [T]) {
                 break (u, v, s as f32);
             }
         };
-        let radius = f64::from(-2.0 * Scalar::ln(s) / s).sqrt();
+        let radius = f64::from(-2.0 * Number::ln(s) / s).sqrt();
         for (value, direction) in pair.iter_mut().zip([u, v]) {
             *value = T::from_f64(direction * radius * std);
         }

@@ -65,8 +65,8 @@ pub use workspace::Workspace;
 #[cfg(feature = "proofs")]
 pub use byhand_tensor::Dual;
 pub use byhand_tensor::{
-    Block, Buffer, GeometryError, Isa, LANES, Loop, Scalar, pack, pack_gradient, peak::fma_burst, unpack,
-    vectorised,
+    Block, Buffer, GeometryError, Isa, LANES, Loop, Number, Scalar, pack, pack_gradient, peak::fma_burst,
+    unpack, vectorised,
 };
 
 /// The registry: the name of every layer. [`check::catalogue`] has at least one configuration of each.

@@ -1,6 +1,6 @@
 //! Memory that numbers are computed in.
 
-use crate::Scalar;
+use crate::number::Number;
 use std::ops::{Deref, DerefMut};
 
 /// A slice of a fixed length that begins at a border of 64 bytes: a vector of sixteen numbers whose place is a multiple of sixteen
@@ -18,7 +18,7 @@ pub struct Buffer<T> {
     len: usize,
 }
 
-impl<T: Scalar> Buffer<T> {
+impl<T: Number> Buffer<T> {
     const ALIGN: usize = 64;
 
     /// `len` zeros.
@@ -31,7 +31,7 @@ impl<T: Scalar> Buffer<T> {
     }
 }
 
-impl<T: Scalar> From<&[T]> for Buffer<T> {
+impl<T: Number> From<&[T]> for Buffer<T> {
     fn from(numbers: &[T]) -> Self {
         let mut buffer = Self::zeros(numbers.len());
         buffer.copy_from_slice(numbers);
@@ -39,7 +39,7 @@ impl<T: Scalar> From<&[T]> for Buffer<T> {
     }
 }
 
-impl<T: Scalar> Clone for Buffer<T> {
+impl<T: Number> Clone for Buffer<T> {
     fn clone(&self) -> Self {
         Self::from(&**self)
     }

@@ -1,6 +1,6 @@
 //! Dual numbers: a value and its derivative, carried through every operation.
 
-use crate::Scalar;
+use crate::number::Number;
 use std::cmp::Ordering;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 
@@ -82,7 +82,7 @@ impl MulAssign for Dual {
     }
 }
 
-impl Scalar for Dual {
+impl Number for Dual {
     const ZERO: Self = Self { value: 0.0, slope: 0.0 };
     const ONE: Self = Self { value: 1.0, slope: 0.0 };
     const UNIT: f64 = f64::UNIT;

@@ -1,5 +1,6 @@
-//! What can be wrong with a kernel's geometry.
+//! What can be wrong with a geometry, and with arrays.
 
+use std::fmt;
 use thiserror::Error;
 
 /// A geometry that no kernel can compute: names the kernel, what was expected and what was found.
@@ -54,6 +55,35 @@ pub enum GeometryError {
         /// The largest allowed number of elements.
         limit: usize,
     },
+}
+
+/// Arrays that no kernel can compute with: names the kernel, what was expected and what was found.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ArrayError {
+    /// The sizes make a geometry that cannot be.
+    #[error(transparent)]
+    Geometry(#[from] GeometryError),
+    /// An array has another shape than the others ask for.
+    #[error("{kernel}: {operand} must have the shape {}, found {}", Shape(expected), Shape(found))]
+    Shape {
+        /// The kernel that refused.
+        kernel: &'static str,
+        /// The array.
+        operand: &'static str,
+        /// Its sizes as the other arrays ask for them.
+        expected: Vec<usize>,
+        /// Its sizes.
+        found: Vec<usize>,
+    },
+}
+
+/// Sizes as people write them: `[8, 1, 5, 5]`.
+struct Shape<'a>(&'a [usize]);
+
+impl fmt::Display for Shape<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0).finish()
+    }
 }
 
 /// No operand of one sample, and no weight, may hold more numbers than this: 1 GiB of f32, or less where an address has 32 bits, so that

@@ -3,49 +3,44 @@
 //! # Tour
 //!
 //! * [`Block`] says how samples lie in memory: tiles of [`LANES`] samples side by side, or one sample alone.
-//! * [`Conv2d`], [`Pool2d`], [`Dense`], [`activation`], [`softmax`] are the kernels. Each holds its geometry, borrows all
+//! * [`mod@array`] has a function for each kernel, from arrays to arrays.
+//! * [`Conv2d`], [`Pool2d`], [`Dense`], [`activation`], [`softmax`] are the kernels on slices. Each holds its geometry, borrows all
 //!   memory, and has a naive twin in [`mod@reference`].
 //! * [`Isa`] is the instruction set in use; every kernel is one generic source, compiled once per set.
-//! * [`Scalar`] is what the kernels compute with: `f32` in production, and with the feature `proofs` `f64` and `Dual`.
+//! * [`Scalar`] is what the kernels compute with, a [`Number`] that they are compiled for: `f32` in production, and with the feature
+//!   `proofs` `f64` and `Dual`.
 
 #![allow(
     unsafe_code,
     reason = "kernels load and store through pointers whose bounds their callers checked once"
 )]
 
-pub mod activation;
-mod block;
+// They stand in layers, from `number` to `array`: the list is in xtask's architecture check, which holds it.
+mod api;
+pub mod array;
+mod blocking;
 mod buffer;
-mod conv;
-mod conv_pool;
-mod dense;
+mod check;
+mod dispatch;
 #[cfg(feature = "proofs")]
 mod dual;
 mod error;
 mod geometry;
 mod isa;
-mod math;
-mod micro;
-pub mod peak;
-mod pool;
+mod kernels;
+mod layout;
+mod number;
 pub mod reference;
-mod scalar;
 mod simd;
-pub mod softmax;
-mod tiles;
-mod vectorised;
-mod winograd;
 
-pub use block::{Block, Input, LANES, RowView, pack, pack_gradient, unpack};
+pub use api::{Loop, activation, pack, pack_gradient, peak, softmax, unpack, vectorised};
 pub use buffer::Buffer;
-pub use conv::Conv2d;
-pub use conv_pool::ConvPool2d;
-pub use dense::{Dense, Kept};
+pub use dispatch::Scalar;
 #[cfg(feature = "proofs")]
 pub use dual::Dual;
-pub use error::GeometryError;
+pub use error::{ArrayError, GeometryError};
+pub use geometry::{Conv2d, ConvPool2d, Dense, Pool2d};
 pub use isa::Isa;
-pub use pool::Pool2d;
-pub use scalar::Scalar;
-pub use tiles::Tiles;
-pub use vectorised::{Loop, vectorised};
+pub use kernels::dense::Kept;
+pub use layout::{Block, Input, LANES, RowView, Tiles};
+pub use number::Number;

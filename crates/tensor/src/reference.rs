@@ -2,7 +2,8 @@
 //!
 //! Samples are rows: `[samples, channels, rows, columns]` or `[samples, features]`, whatever the fast kernel's layout.
 
-use crate::{Conv2d, Dense, Pool2d, Scalar};
+use crate::dispatch::Scalar;
+use crate::geometry::{Conv2d, Dense, Pool2d};
 
 /// `y = conv(x, w) + b`. See [`Conv2d::forward`].
 pub fn conv2d<T: Scalar>(conv: &Conv2d, w: &[T], b: Option<&[T]>, x: &[T], y: &mut [T]) {

@@ -115,7 +115,7 @@ impl Product {
             Apply::Accumulate => None,
             Apply::Descend(rate) => Some(rate),
         };
-        self.0.kernel().move_rows(rows, kept, rate, params.weight, params.bias);
+        self.0.kernel().apply(rows, kept, rate, params.weight, params.bias);
     }
 
     /// A range of `theta` or of `dtheta`, split into its tensors.

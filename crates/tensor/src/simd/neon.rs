@@ -1,28 +1,15 @@
 //! Four lanes for 64-bit Arm.
 
-use super::{Kernel, Vector, Wide, shapes};
-use crate::conv_pool::forward::Windows;
-use crate::math;
-use crate::micro::Tile;
+use super::compile::fused;
+use super::elementary;
+use super::portable::Wide;
+use super::shapes::shapes;
+use super::vector::{Kernel, MicroKernel, Vector};
 use std::arch::aarch64::*;
 
-/// Runs a kernel compiled for NEON.
-#[target_feature(enable = "neon")]
-#[inline(never)]
-pub(super) fn neon<K: Kernel<f32>>(kernel: K) -> K::Output {
-    kernel.run::<F32x4>()
-}
-
-/// Runs a kernel on sixteen-lane arrays, compiled for NEON.
-#[cfg(feature = "proofs")]
-#[target_feature(enable = "neon")]
-pub(super) fn wide<K: Kernel<f32>>(kernel: K) -> K::Output {
-    kernel.run::<Wide<f32, 16, true>>()
-}
-
-/// A 128-bit register. Made only inside kernels that [`neon`] runs, so the instructions exist.
+/// A 128-bit register. Made only inside kernels that [`fused`] runs, so the instructions exist.
 #[derive(Clone, Copy)]
-pub(super) struct F32x4(float32x4_t);
+pub(crate) struct F32x4(float32x4_t);
 
 // SAFETY of every block below: the instruction needs its feature, and a value of the type exists only inside a function
 // compiled for it (see the type); loads and stores are the caller's to vouch for.
@@ -33,13 +20,14 @@ impl Vector for F32x4 {
     type One = Wide<f32, 1, true>;
     const LANES: usize = 4;
     const REGISTERS: usize = 32;
-    // At most 24 accumulators, 4 held operands and 2 in flight: 30 of 32 registers.
-    shapes!(6 x 4, 4 x 6, 4 x 5, 8 x 3, 1 x 12, 4 x 1, 2 x 2; windows of 4);
+    // At most 24 accumulators, 4 kept operands and 2 in flight: 30 of 32 registers.
+    const WINDOW_CHANNELS: usize = 4;
+    shapes!(6 x 4, 4 x 6, 4 x 5, 8 x 3, 1 x 12, 4 x 1, 2 x 2);
 
     #[inline(always)]
-    fn apart<K: Kernel<f32>>(kernel: K) -> K::Output {
+    fn outlined<K: Kernel<f32>>(kernel: K) -> K::Output {
         // SAFETY: see above.
-        unsafe { neon(kernel) }
+        unsafe { fused::<Self, K>(kernel) }
     }
 
     #[inline(always)]
@@ -146,10 +134,10 @@ impl Vector for F32x4 {
     }
     #[inline(always)]
     fn exp(self) -> Self {
-        math::exp(self)
+        elementary::exp(self)
     }
     #[inline(always)]
     fn tanh(self) -> Self {
-        math::tanh(self)
+        elementary::tanh(self)
     }
 }

@@ -1,16 +1,16 @@
 //! Arrays as vectors: plain Rust for any number type and any machine.
 
-use super::{Vector, shapes};
-use crate::Scalar;
-use crate::conv_pool::forward::Windows;
-use crate::micro::Tile;
+use super::compile::{fused, plain};
+use super::shapes::shapes;
+use super::vector::{Kernel, MicroKernel, Vector};
+use crate::number::Number;
 
 /// `N` numbers side by side. `FUSED` says whether `mul_add` rounds once: true only where the hardware does that fast.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 pub(crate) struct Wide<T, const N: usize, const FUSED: bool>(pub(crate) [T; N]);
 
-impl<T: Scalar, const N: usize, const FUSED: bool> Wide<T, N, FUSED> {
+impl<T: Number, const N: usize, const FUSED: bool> Wide<T, N, FUSED> {
     // Plain loops: an array's own `map` and `from_fn` are ten functions each time, and every kernel has hundreds of times.
 
     #[inline(always)]
@@ -39,7 +39,7 @@ impl<T: Scalar, const N: usize, const FUSED: bool> Wide<T, N, FUSED> {
     }
 }
 
-impl<T: Scalar, const N: usize, const FUSED: bool> Vector for Wide<T, N, FUSED> {
+impl<T: Number, const N: usize, const FUSED: bool> Vector for Wide<T, N, FUSED> {
     type Elem = T;
     type Mask = [bool; N];
     type One = Wide<T, 1, FUSED>;
@@ -48,8 +48,21 @@ impl<T: Scalar, const N: usize, const FUSED: bool> Vector for Wide<T, N, FUSED> 
 
     // Arrays are for correctness, not speed: one shape, and no kernel that only saves time.
     const BORDERS: bool = false;
+    const WINDOW_CHANNELS: usize = 1;
+    shapes!(4 x 1);
 
-    shapes!(4 x 1; windows of 1);
+    #[inline(always)]
+    fn outlined<K: Kernel<T>>(kernel: K) -> K::Output {
+        if const { N == 1 } {
+            // One number is what kernels of larger vectors use for what is left over.
+            kernel.run::<Self>()
+        } else if const { FUSED } {
+            // SAFETY: such a type exists only in kernels that were compiled for a processor that fuses.
+            unsafe { fused::<Self, K>(kernel) }
+        } else {
+            plain::<Self, K>(kernel)
+        }
+    }
 
     #[inline(always)]
     fn splat(value: T) -> Self {

@@ -1,39 +1,19 @@
 //! Eight lanes for AVX2 with FMA, sixteen for AVX-512.
 
-use super::{Kernel, Vector, Wide, shapes};
-use crate::conv_pool::forward::Windows;
-use crate::math;
-use crate::micro::Tile;
+use super::compile::{avx512, fused};
+use super::elementary;
+use super::portable::Wide;
+use super::shapes::shapes;
+use super::vector::{Kernel, MicroKernel, Vector};
 use std::arch::x86_64::*;
 
-/// Runs a kernel compiled for AVX2 and FMA.
-#[target_feature(enable = "avx2,fma")]
-#[inline(never)]
-pub(super) fn avx2<K: Kernel<f32>>(kernel: K) -> K::Output {
-    kernel.run::<F32x8>()
-}
-
-/// Runs a kernel on sixteen-lane arrays, compiled for AVX2 and FMA.
-#[cfg(feature = "proofs")]
-#[target_feature(enable = "avx2,fma")]
-pub(super) fn wide<K: Kernel<f32>>(kernel: K) -> K::Output {
-    kernel.run::<Wide<f32, 16, true>>()
-}
-
-/// Runs a kernel compiled for AVX-512.
-#[target_feature(enable = "avx512f,avx2,fma")]
-#[inline(never)]
-pub(super) fn avx512<K: Kernel<f32>>(kernel: K) -> K::Output {
-    kernel.run::<F32x16>()
-}
-
-/// A 256-bit register. Made only inside kernels that [`avx2`] runs, so the instructions exist.
+/// A 256-bit register. Made only inside kernels that [`fused`] runs, so the instructions exist.
 #[derive(Clone, Copy)]
-pub(super) struct F32x8(__m256);
+pub(crate) struct F32x8(__m256);
 
 /// A 512-bit register. Made only inside kernels that [`avx512`] runs.
 #[derive(Clone, Copy)]
-pub(super) struct F32x16(__m512);
+pub(crate) struct F32x16(__m512);
 
 // SAFETY of every block in the two implementations below: the instruction needs its feature, and a value of the type
 // exists only inside a function compiled for it (see the types); loads and stores are the caller's to vouch for.
@@ -44,14 +24,15 @@ impl Vector for F32x8 {
     type One = Wide<f32, 1, true>;
     const LANES: usize = 8;
     const REGISTERS: usize = 16;
-    // At most 12 accumulators, 2 held operands and 2 in flight: all 16 registers. 8 independent sums keep two
+    // At most 12 accumulators, 2 kept operands and 2 in flight: all 16 registers. 8 independent sums keep two
     // multiply-add units of 4 cycles busy, so none of the larger shapes is slower than another.
-    shapes!(6 x 2, 2 x 6, 2 x 5, 3 x 3, 4 x 2, 8 x 1, 1 x 8, 4 x 1, 2 x 2; windows of 2);
+    const WINDOW_CHANNELS: usize = 2;
+    shapes!(6 x 2, 2 x 6, 2 x 5, 3 x 3, 4 x 2, 8 x 1, 1 x 8, 4 x 1, 2 x 2);
 
     #[inline(always)]
-    fn apart<K: Kernel<f32>>(kernel: K) -> K::Output {
+    fn outlined<K: Kernel<f32>>(kernel: K) -> K::Output {
         // SAFETY: see above.
-        unsafe { avx2(kernel) }
+        unsafe { fused::<Self, K>(kernel) }
     }
 
     #[inline(always)]
@@ -249,11 +230,11 @@ impl Vector for F32x8 {
     }
     #[inline(always)]
     fn exp(self) -> Self {
-        math::exp(self)
+        elementary::exp(self)
     }
     #[inline(always)]
     fn tanh(self) -> Self {
-        math::tanh(self)
+        elementary::tanh(self)
     }
 }
 
@@ -263,13 +244,14 @@ impl Vector for F32x16 {
     type One = Wide<f32, 1, true>;
     const LANES: usize = 16;
     const REGISTERS: usize = 32;
-    // At most 25 accumulators, 5 held operands and 2 in flight: all 32 registers.
-    shapes!(8 x 3, 4 x 6, 6 x 4, 4 x 5, 5 x 5, 10 x 2, 8 x 2, 3 x 3, 16 x 1, 10 x 1, 8 x 1, 1 x 12, 4 x 1, 2 x 2; windows of 4);
+    // At most 25 accumulators, 5 kept operands and 2 in flight: all 32 registers.
+    const WINDOW_CHANNELS: usize = 4;
+    shapes!(8 x 3, 4 x 6, 6 x 4, 4 x 5, 5 x 5, 10 x 2, 8 x 2, 3 x 3, 16 x 1, 10 x 1, 8 x 1, 1 x 12, 4 x 1, 2 x 2);
 
     #[inline(always)]
-    fn apart<K: Kernel<f32>>(kernel: K) -> K::Output {
+    fn outlined<K: Kernel<f32>>(kernel: K) -> K::Output {
         // SAFETY: see above.
-        unsafe { avx512(kernel) }
+        unsafe { avx512::<Self, K>(kernel) }
     }
 
     #[inline(always)]
@@ -471,11 +453,11 @@ impl Vector for F32x16 {
     }
     #[inline(always)]
     fn exp(self) -> Self {
-        math::exp(self)
+        elementary::exp(self)
     }
     #[inline(always)]
     fn tanh(self) -> Self {
-        math::tanh(self)
+        elementary::tanh(self)
     }
 }
 

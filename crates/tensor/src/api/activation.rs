@@ -1,0 +1,42 @@
+//! Element-wise activations and their backward passes, on flat slices of any layout.
+//!
+//! Each takes slices of one length and panics if they differ.
+
+use crate::dispatch::Scalar;
+use crate::kernels::activation::Each;
+
+/// `y = max(x, 0)`; NaN stays NaN.
+#[track_caller]
+pub fn relu<T: Scalar>(x: &[T], y: &mut [T]) {
+    T::relu(Each::new([x], y));
+}
+
+/// `dx = dy where x > 0, else 0` (so `relu'(0) = 0`). `x` may be the input or the output: their signs agree.
+#[track_caller]
+pub fn relu_backward<T: Scalar>(x: &[T], dy: &[T], dx: &mut [T]) {
+    T::relu_backward(Each::new([x, dy], dx));
+}
+
+/// `y = tanh(x)`.
+#[track_caller]
+pub fn tanh<T: Scalar>(x: &[T], y: &mut [T]) {
+    T::tanh_of(Each::new([x], y));
+}
+
+/// `dx = dy * (1 - y^2)`, `y` the output.
+#[track_caller]
+pub fn tanh_backward<T: Scalar>(y: &[T], dy: &[T], dx: &mut [T]) {
+    T::tanh_backward(Each::new([y, dy], dx));
+}
+
+/// `y = 1 / (1 + e^-x)`.
+#[track_caller]
+pub fn sigmoid<T: Scalar>(x: &[T], y: &mut [T]) {
+    T::sigmoid(Each::new([x], y));
+}
+
+/// `dx = dy * y * (1 - y)`, `y` the output.
+#[track_caller]
+pub fn sigmoid_backward<T: Scalar>(y: &[T], dy: &[T], dx: &mut [T]) {
+    T::sigmoid_backward(Each::new([y, dy], dx));
+}

@@ -1,0 +1,318 @@
+//! `cargo xtask arch`: holds the arrows between the crates and the house rules, by reading manifests and sources.
+//!
+//! Three tables say everything: [`CRATES`], which crate may depend on what, [`WORDS`], which words of Rust may
+//! stand where, and [`modules::LAYERS`], which modules of the kernels' crate may import which. A source is read with its comments, strings and `#[cfg(test)]` items blanked out, so documentation
+//! may show what code may not do. Every finding names the file, the line and the rule.
+
+mod modules;
+mod source;
+
+use std::{fmt, fs, path::Path, path::PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use serde_json::json;
+use toml::Table;
+
+use byhand_cli::output::Output;
+
+use source::{blank_comments_and_strings, blank_tests};
+
+/// Options of `arch`.
+#[derive(Args)]
+pub struct Options {
+    /// The workspace to check
+    #[arg(long, default_value = ".", value_name = "DIR")]
+    root: PathBuf,
+}
+
+/// Runs the check; fails when a rule is broken.
+pub fn run(options: &Options, output: &Output) -> Result<()> {
+    let findings = check(&options.root)?;
+    for finding in &findings {
+        output.print(finding);
+        output.event(
+            "finding",
+            json!({"file": finding.file, "line": finding.line, "rule": finding.rule, "found": finding.found}),
+        );
+    }
+    output.result(json!({"findings": findings.len()}));
+    match findings.len() {
+        0 => output.print("arch: every arrow and every rule holds"),
+        n => bail!("{n} places break the architecture of docs/architecture.md"),
+    }
+    Ok(())
+}
+
+/// A broken rule, and where.
+struct Finding {
+    file: String,
+    line: usize,
+    rule: &'static str,
+    found: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {} (found {})", self.file, self.line, self.rule, self.found)
+    }
+}
+
+/// A package, and the packages of ours that its `[dependencies]` may name. `[dev-dependencies]` are free: a test may
+/// look at anything.
+const CRATES: [(&str, &[&str]); 10] = [
+    ("crates/tensor", &[]),
+    ("crates/layers", &["byhand-tensor"]),
+    ("crates/datasets", &[]),
+    ("crates/models", &["byhand-layers", "byhand-datasets"]),
+    ("crates/trainer", &["byhand-layers", "byhand-datasets"]),
+    ("crates/museum", &["byhand-layers"]),
+    (
+        "crates/byhand",
+        &["byhand-tensor", "byhand-layers", "byhand-datasets", "byhand-models", "byhand-trainer"],
+    ),
+    ("crates/cli", ANY),
+    ("xtask", &["byhand-cli"]),
+    ("benches", ANY),
+];
+
+const ANY: &[&str] = &[
+    "byhand",
+    "byhand-tensor",
+    "byhand-layers",
+    "byhand-datasets",
+    "byhand-models",
+    "byhand-trainer",
+    "byhand-museum",
+];
+
+/// A library that only some packages may depend on, and whether it must be optional there.
+struct Library {
+    names: &'static [&'static str],
+    allowed: &'static [&'static str],
+    optional: bool,
+    rule: &'static str,
+}
+
+const LIBRARIES: [Library; 3] = [
+    Library {
+        names: &["rayon", "crossbeam", "rayon-core"],
+        allowed: &["crates/trainer"],
+        optional: true,
+        rule: "threads come from rayon, in crates/trainer, behind its feature `parallel`",
+    },
+    Library {
+        names: &["ureq", "reqwest"],
+        allowed: &["crates/datasets"],
+        optional: true,
+        rule: "the network is reached from crates/datasets, behind its feature `download`",
+    },
+    Library {
+        names: &["anyhow", "clap", "criterion", "indicatif", "plotters", "signal-hook"],
+        allowed: &["crates/cli", "xtask", "benches"],
+        optional: false,
+        rule: "command-line, plotting and benchmark libraries belong to cli, xtask and benches",
+    },
+];
+
+/// Words that may stand only in some places (path prefixes relative to the workspace).
+struct Word {
+    words: &'static [&'static str],
+    allowed: &'static [&'static str],
+    rule: &'static str,
+}
+
+const WORDS: [Word; 6] = [
+    Word { words: &["unsafe"], allowed: &["crates/tensor/"], rule: "`unsafe` stands only in crates/tensor" },
+    Word {
+        words: &["print!", "println!", "eprint!", "eprintln!", "dbg!", "stdout", "stderr"],
+        allowed: &["crates/cli/", "xtask/", "benches/"],
+        rule: "only cli and xtask print",
+    },
+    Word {
+        words: &["std::fs", "fs::", "File::", "OpenOptions", "tempfile", "std::net", "ureq"],
+        allowed: &[
+            "crates/datasets/src/source",
+            "crates/models/src/file",
+            "crates/trainer/src/checkpoint",
+            "crates/cli/",
+            "xtask/",
+            "benches/",
+        ],
+        rule: "files and network are touched only by datasets' source, models' file, trainer's checkpoint, cli and xtask",
+    },
+    Word {
+        words: &["std::thread", "thread::spawn", "thread::scope", "rayon"],
+        allowed: &["crates/trainer/", "crates/cli/", "xtask/", "benches/"],
+        rule: "threads are started only in crates/trainer",
+    },
+    Word {
+        words: &["Instant", "SystemTime"],
+        allowed: &[
+            "crates/datasets/src/source",
+            "crates/trainer/src/fit",
+            "crates/trainer/src/peak",
+            "crates/trainer/src/step/crew",
+            "crates/cli/",
+            "xtask/",
+            "benches/",
+        ],
+        rule: "only datasets' source (a download's deadline), trainer's fit, peak and crew cli and xtask read a clock",
+    },
+    Word {
+        words: &["StdRng", "SmallRng", "ThreadRng", "thread_rng", "rand::rng"],
+        allowed: &[],
+        rule: "random numbers come from a named generator, whose stream never changes",
+    },
+];
+
+const OPENING: &str = "every file opens with a `//!` line that says what it is";
+const FLOAT_ORDER: &str = "no parallel sum or reduction: its order depends on the threads";
+const ARROW: &str = "dependencies between the crates run one way";
+const UNKNOWN: &str = "every package is listed in xtask's architecture check";
+
+fn check(root: &Path) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    let packages = packages(root)?;
+    if packages.is_empty() {
+        bail!(
+            "{}: no package here; expected the workspace's folder, with crates/*/Cargo.toml",
+            root.display()
+        );
+    }
+    for package in packages {
+        check_manifest(root, &package, &mut findings)?;
+        let mut sources = Vec::new();
+        for file in rust_files(&root.join(&package))? {
+            let name = relative(root, &file);
+            let text = fs::read_to_string(&file).with_context(|| format!("cannot read {name}"))?;
+            let code = blank_tests(&blank_comments_and_strings(&text));
+            check_source(&name, &text, &code, &mut findings);
+            sources.push((name, code));
+        }
+        modules::check(&package, &sources, &mut findings);
+    }
+    findings.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
+    Ok(findings)
+}
+
+fn check_manifest(root: &Path, package: &str, findings: &mut Vec<Finding>) -> Result<()> {
+    let file = format!("{package}/Cargo.toml");
+    let text = fs::read_to_string(root.join(&file)).with_context(|| format!("cannot read {file}"))?;
+    let manifest: Table = text.parse().with_context(|| format!("{file} is not TOML"))?;
+    let mut report = |rule, found: String| {
+        // The line is looked up by the name as it stands first on a line, which is how dependencies are written.
+        let line = text.lines().position(|line| line.starts_with(&found)).map_or(1, |n| n + 1);
+        findings.push(Finding { file: file.clone(), line, rule, found });
+    };
+    let Some((_, ours)) = CRATES.iter().find(|(folder, _)| *folder == package) else {
+        report(UNKNOWN, package.to_string());
+        return Ok(());
+    };
+    for (name, value) in dependencies(&manifest) {
+        if name.starts_with("byhand") && !ours.contains(&name.as_str()) {
+            report(ARROW, name.clone());
+        }
+        let optional = value.get("optional").and_then(toml::Value::as_bool).unwrap_or(false);
+        for library in &LIBRARIES {
+            let allowed = library.allowed.contains(&package) && (optional || !library.optional);
+            if library.names.contains(&name.as_str()) && !allowed {
+                report(library.rule, name.clone());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Normal and build dependencies, for every target.
+fn dependencies(manifest: &Table) -> Vec<(String, toml::Value)> {
+    let targets = manifest.get("target").and_then(toml::Value::as_table);
+    let tables = std::iter::once(manifest)
+        .chain(targets.into_iter().flat_map(Table::values).filter_map(|t| t.as_table()));
+    tables
+        .flat_map(|table| ["dependencies", "build-dependencies"].map(|key| table.get(key)))
+        .filter_map(|table| table?.as_table())
+        .flat_map(|table| table.iter().map(|(name, value)| (name.clone(), value.clone())))
+        .collect()
+}
+
+fn check_source(file: &str, text: &str, code: &str, findings: &mut Vec<Finding>) {
+    let mut report = |line, rule, found: &str| {
+        findings.push(Finding { file: file.to_string(), line, rule, found: format!("`{}`", found.trim()) });
+    };
+    let first = text.lines().next().unwrap_or_default();
+    if !first.starts_with("//!") && !first.starts_with("#![doc") {
+        report(1, OPENING, first);
+    }
+    // Tests, examples and benchmarks may count allocations, write files, start threads and print.
+    if file.contains("/tests/")
+        || file.contains("/examples/")
+        || file.contains("/benches/")
+        || file.starts_with("benches/")
+    {
+        return;
+    }
+    for (number, line) in code.lines().enumerate() {
+        for Word { words, allowed, rule } in &WORDS {
+            if allowed.iter().any(|prefix| file.starts_with(prefix)) {
+                continue;
+            }
+            if let Some(word) = words.iter().find(|word| contains_word(line, word)) {
+                report(number + 1, rule, word);
+            }
+        }
+    }
+    let mut line = 1;
+    for statement in code.split(';') {
+        if let Some(start) =
+            ["par_iter", "par_chunks", "par_bridge", "par_windows"].iter().find_map(|w| statement.find(w))
+        {
+            let rest = &statement[start..];
+            let sums = [".sum(", ".sum::", ".reduce(", ".reduce_with(", ".product(", ".fold(", ".fold_with("];
+            if let Some(found) = sums.iter().find(|sum| rest.contains(**sum)) {
+                report(line + statement[..start].matches('\n').count(), FLOAT_ORDER, found);
+            }
+        }
+        line += statement.matches('\n').count();
+    }
+}
+
+/// Whether `word` stands in `line` with no letter, digit or underscore on either side (where it ends in one itself).
+fn contains_word(line: &str, word: &str) -> bool {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    line.match_indices(word).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        let after = line[at + word.len()..].chars().next();
+        !(before.is_some_and(is_word) || word.ends_with(is_word) && after.is_some_and(is_word))
+    })
+}
+
+/// Folders of the workspace that hold a package, relative to it.
+fn packages(root: &Path) -> Result<Vec<String>> {
+    let mut found: Vec<String> = ["xtask", "benches"].map(String::from).into();
+    if let Ok(entries) = fs::read_dir(root.join("crates")) {
+        for entry in entries {
+            found.push(format!("crates/{}", entry?.file_name().to_string_lossy()));
+        }
+    }
+    found.retain(|package| root.join(package).join("Cargo.toml").is_file());
+    found.sort();
+    Ok(found)
+}
+
+fn rust_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))? {
+        let path = entry?.path();
+        if path.is_dir() && path.file_name().is_some_and(|name| name != "target") {
+            files.extend(rust_files(&path)?);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    Ok(files)
+}
+
+fn relative(root: &Path, file: &Path) -> String {
+    file.strip_prefix(root).unwrap_or(file).to_string_lossy().replace('\\', "/")
+}
