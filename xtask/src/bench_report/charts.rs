@@ -8,7 +8,10 @@ use svg::{
     node::element::{Circle, Line, Polyline, Rectangle, Text, Title},
 };
 
-use super::{numbers::mean, tables};
+use super::{
+    numbers::{Curve, mean},
+    tables,
+};
 use crate::records::{Record, Records};
 
 const INK: &str = "#24292f";
@@ -25,9 +28,6 @@ const LEFT: f64 = 64.0;
 const RIGHT: f64 = 600.0;
 const TOP: f64 = 56.0;
 const BOTTOM: f64 = 340.0;
-
-/// A name and points.
-pub type Curve = (String, Vec<[f64; 2]>);
 
 /// The charts that have records, each with its name.
 pub fn all(root: &Path) -> Result<Vec<(&'static str, String)>> {

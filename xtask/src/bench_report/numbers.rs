@@ -1,5 +1,8 @@
 //! How the tables write numbers, and what they make of several.
 
+/// A name and points.
+pub type Curve = (String, Vec<[f64; 2]>);
+
 /// Thousands parted by commas.
 pub fn count(x: f64) -> String {
     let digits = format!("{x:.0}");

@@ -6,10 +6,7 @@ use anyhow::{Context, Result};
 
 use super::{distinct, markdown, optional, parted, range, sources};
 use crate::{
-    bench_report::{
-        charts::Curve,
-        numbers::{count, extremes, median, ratio},
-    },
+    bench_report::numbers::{Curve, count, extremes, median, ratio},
     records::{Processor, Record, Records},
 };
 
