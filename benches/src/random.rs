@@ -13,11 +13,11 @@ pub fn floats(len: usize) -> Buffer<f32> {
 }
 
 /// A minibatch: pixels in [0, 1), one sample after the other, and labels.
-pub fn minibatch(samples: usize, features: usize, classes: usize) -> (Buffer<f32>, Vec<u8>) {
+pub fn minibatch(samples: usize, features: usize, classes: usize) -> (Buffer<f32>, Vec<u16>) {
     let mut random = ChaCha8Rng::seed_from_u64(0);
     let mut x = Buffer::zeros(samples * features);
     x.fill_with(|| fraction(&mut random));
-    let labels = (0..samples).map(|_| (random.next_u32() as usize % classes) as u8).collect();
+    let labels = (0..samples).map(|_| (random.next_u32() as usize % classes) as u16).collect();
     (x, labels)
 }
 

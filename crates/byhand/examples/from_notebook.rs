@@ -75,7 +75,7 @@ fn by_hand(train: &Dataset, test: &Dataset) -> Result<f64, Box<dyn Error>> {
             // A minibatch: its rows and its labels.
             let chosen: Vec<usize> = batch.iter().map(|&index| index as usize).collect();
             let x = x_train.select(Axis(0), &chosen);
-            let labels: Vec<u8> = chosen.iter().map(|&index| train.labels()[index]).collect();
+            let labels: Vec<u16> = chosen.iter().map(|&index| train.labels()[index]).collect();
 
             // Forward.
             let pass = Pass::train(block, 0, step as u64, 0);

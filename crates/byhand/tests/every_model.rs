@@ -16,9 +16,9 @@ fn trainer(model: &NamedModel, threads: usize) -> Trainer {
     Trainer::new(&network, theta, config).unwrap()
 }
 
-fn minibatch(model: &NamedModel) -> (Array2<f32>, Vec<u8>) {
+fn minibatch(model: &NamedModel) -> (Array2<f32>, Vec<u16>) {
     let pixel = |(i, j): (usize, usize)| ((i * 37 + j * 11) % 97) as f32 / 97.0;
-    let labels = (0..BATCH).map(|i| (i % model.classes()) as u8).collect();
+    let labels = (0..BATCH).map(|i| (i % model.classes()) as u16).collect();
     (Array2::from_shape_fn((BATCH, model.input.features()), pixel), labels)
 }
 

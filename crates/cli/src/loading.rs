@@ -37,7 +37,7 @@ pub fn data_option() -> impl TypedValueParser<Value = Data> {
 pub struct ReadingOptions {
     /// The label of the first class, where labels do not count from 0 (1 for EMNIST's letters)
     #[arg(long, value_name = "N")]
-    first_label: Option<u8>,
+    first_label: Option<u16>,
     /// Exchange rows and columns of the images, which EMNIST's files store so
     #[arg(long)]
     transpose: bool,

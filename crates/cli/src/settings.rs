@@ -48,7 +48,7 @@ pub struct Settings {
     pub data_dir: Option<PathBuf>,
     /// The label of the first class, where labels do not count from 0 (1 for EMNIST's letters)
     #[arg(long, value_name = "N")]
-    pub first_label: Option<u8>,
+    pub first_label: Option<u16>,
     /// Exchange rows and columns of the images, which EMNIST's files store so
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub transpose: Option<bool>,
@@ -69,7 +69,7 @@ pub struct Settings {
     pub split_seed: Option<u64>,
     /// Keep only these classes, e.g. 0,1,2,3,4
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
-    pub classes: Option<Vec<u8>>,
+    pub classes: Option<Vec<u16>>,
     /// Halve the images' height and width (28x28 to 14x14)
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub halve: Option<bool>,
@@ -154,14 +154,14 @@ pub struct Recipe {
     pub data: Data,
     #[serde(default, with = "folder")]
     pub data_dir: Option<PathBuf>,
-    pub first_label: Option<u8>,
+    pub first_label: Option<u16>,
     pub transpose: bool,
     pub train_limit: Option<NonZeroUsize>,
     pub test_limit: Option<NonZeroUsize>,
     pub validation: usize,
     pub split: Split,
     pub split_seed: u64,
-    pub classes: Option<Vec<u8>>,
+    pub classes: Option<Vec<u16>>,
     pub halve: bool,
     pub normalize: Normalization,
     pub shift: u8,
@@ -344,7 +344,7 @@ fn defaults(model: Option<&NamedModel>, asked: &Settings) -> Recipe {
         validation: 0,
         split: Split::Stratified,
         split_seed: 0,
-        classes: small.then(|| (0..model.map_or(0, NamedModel::classes) as u8).collect()),
+        classes: small.then(|| (0..model.map_or(0, NamedModel::classes) as u16).collect()),
         halve: preprocessing.halve,
         normalize: if preprocessing.normalize == Normalize::unit() {
             Normalization::Unit

@@ -111,10 +111,11 @@ impl Observer for Watcher {
                         100.0 * accuracy
                     )
                 });
+                let trained =
+                    train_accuracy.map_or(String::new(), |share| format!("  train {:.2} %", 100.0 * share));
                 let line = format!(
-                    "epoch {epoch}/{}  loss {train_loss:.4}  train {:.2} %{evaluated}  {seconds:.2} s  {images_per_second:.0} images/s",
-                    self.epochs,
-                    100.0 * train_accuracy
+                    "epoch {epoch}/{}  loss {train_loss:.4}{trained}{evaluated}  {seconds:.2} s  {images_per_second:.0} images/s",
+                    self.epochs
                 );
                 let output = self.output;
                 self.bar.suspend(|| output.note(line));

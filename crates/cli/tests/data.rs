@@ -152,16 +152,25 @@ fn names_of_classes() {
     assert_eq!(said.trim(), format!("classes are missing: {missing} training; {missing} testing"));
 }
 
-/// All that a byte can label.
+/// All that a byte can label, and more.
 #[test]
-fn as_many_classes_as_a_byte_has() {
+fn as_many_classes_as_a_byte_has_and_more() {
     let labels: Vec<u8> = (0..=255).collect();
     let own = Own::of(&labels, (256, 2), false);
     own.classes(&(0..256).map(|k| format!("class {k}\n")).collect::<String>());
     let (trained, said) = own.accepted(&[]);
     assert_eq!((said.as_str(), &trained["train_images"]), ("", &256.into()));
     own.classes(&(0..257).map(|k| format!("class {k}\n")).collect::<String>());
-    own.refused(&[], &["classes.txt, line 257", "expected at most 256 names", "found 257 names"]);
+    own.refused(&[], &["classes.txt, line 257", "expected 256 names", "found 257 names, here \"class 256\""]);
+
+    let labels: Vec<u8> = (0..257u32).flat_map(u32::to_be_bytes).collect();
+    for part in ["train", "t10k"] {
+        own.put(part, "images-idx3", &idx(8, &[257, 2, 2], &[9; 4 * 257]));
+        own.put(part, "labels-idx1", &idx(0x0c, &[257], &labels));
+    }
+    let (trained, said) = own.accepted(&[]);
+    assert_eq!(trained["train_images"], 257);
+    assert!(said.lines().all(|line| line.contains("labels are 32-bit whole numbers")), "{said}");
 }
 
 #[test]

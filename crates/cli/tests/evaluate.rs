@@ -49,9 +49,9 @@ fn fails(command: &mut Command, code: i32, words: &[&str]) {
 fn write_data(
     folder: &Path,
     side: usize,
-    labels: &[u8],
+    labels: &[u16],
     names: &[String],
-    lit: impl Fn(u8, usize, usize) -> bool,
+    lit: impl Fn(u16, usize, usize) -> bool,
 ) {
     fs::create_dir_all(folder).unwrap();
     let images =
@@ -71,7 +71,7 @@ fn write_data(
 
 /// Each class is a bar in a row of its own, so that a network learns it at once: class `k` in row `rows[k]`.
 fn write_bars(folder: &Path, names: &[&str], rows: &[usize]) {
-    let labels: Vec<u8> = (0..20 * rows.len()).map(|k| (k % rows.len()) as u8).collect();
+    let labels: Vec<u16> = (0..20 * rows.len()).map(|k| (k % rows.len()) as u16).collect();
     let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
     write_data(folder, 12, &labels, &names, |label, y, _| y == rows[usize::from(label)]);
 }
@@ -143,7 +143,7 @@ fn chosen_classes_keep_their_order() {
 fn two_hundred_and_fifty_six_classes() {
     let folder = TempDir::new().unwrap();
     let (data, run) = (folder.path().join("many"), folder.path().join("run"));
-    let labels: Vec<u8> = (0..=255).collect();
+    let labels: Vec<u16> = (0..=255).collect();
     let names: Vec<String> = (0..256).map(|class| format!("class {class}")).collect();
     write_data(&data, 16, &labels, &names, |label, y, x| usize::from(label) == 16 * y + x);
     let mut command = byhand();
@@ -200,7 +200,7 @@ fn the_data_are_those_of_the_run() {
 fn a_data_dir_is_remembered() {
     let folder = TempDir::new().unwrap();
     let path = |name: &str| folder.path().join(name);
-    let labels: Vec<u8> = (0..100).map(|k| k % 10).collect();
+    let labels: Vec<u16> = (0..100).map(|k| k % 10).collect();
     write_data(&path("data/mnist"), 28, &labels, &[], |label, y, _| y == usize::from(label));
     write_data(&path("env/mnist"), 28, &labels, &[], |label, y, _| y == 27 - usize::from(label));
     let run = path("run");
@@ -243,10 +243,10 @@ fn a_crop_is_part_of_the_model() {
     for (halve, factor) in [(false, 1), (true, 2)] {
         model(halve).save(&path("model.safetensors")).unwrap();
         // Pictures of 10x10, or twice that: column 2 + label is bright.
-        let labels: Vec<u8> = (0..12).map(|k| k % 6).collect();
+        let labels: Vec<u16> = (0..12).map(|k| k % 6).collect();
         let names: Vec<String> = (0..6).map(|class| class.to_string()).collect();
         let side = 10 * factor;
-        let lit = |label: u8, x: usize| x / factor == 2 + usize::from(label);
+        let lit = |label: u16, x: usize| x / factor == 2 + usize::from(label);
         write_data(&path("data"), side, &labels, &names, |label, _, x| lit(label, x));
         let found = result(evaluate(&path("model.safetensors")).arg("--data").arg(path("data")));
         assert_eq!(found["accuracy"], 1.0, "halve {halve}");

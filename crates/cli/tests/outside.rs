@@ -54,7 +54,7 @@ fn numbers_that_are_too_large_are_usage_errors() {
         ("--layers", "conv(1000000,3) dense(10)"),
         ("--layers", "conv(65536,28) dense(65536) dense(10)"),
         ("--layers", "pool(18446744073709551615) dense(10)"),
-        ("--classes", "256"),
+        ("--classes", "65536"),
     ] {
         let command = if option == "--layers" { "train" } else { "train-mlp" };
         let limits = [["--train-limit", "20"], ["--test-limit", "20"]];

@@ -236,7 +236,7 @@ fn train_as(folder: &Path, layers: &str, optimizer: &str) -> (Vec<f64>, Vec<Vec<
         StepConfig { optimizer: optimizer.parse().unwrap(), batch_size: BATCH, ..StepConfig::default() };
     let mut trainer = Trainer::new(&network, theta, config).unwrap();
     let steps = order.chunks_exact(BATCH).map(|rows| {
-        let labels: Vec<u8> = rows.iter().map(|&row| labels[row] as u8).collect();
+        let labels: Vec<u16> = rows.iter().map(|&row| labels[row] as u16).collect();
         let x = x.select(Axis(0), rows);
         let stats = trainer.step(0.05, &Rows::new(x.view(), &labels)).unwrap();
         (stats.loss, trainer.theta().to_vec())

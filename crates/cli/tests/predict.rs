@@ -275,7 +275,7 @@ fn the_ground_is_that_of_the_training_pictures() {
 #[test]
 fn transposed_files() {
     let folder = TempDir::new().unwrap();
-    let labels: Vec<u8> = (0..40).map(|k| k % 2).collect();
+    let labels: Vec<u16> = (0..40).map(|k| k % 2).collect();
     let images = ndarray::Array3::from_shape_fn((40, 6, 9), |(i, y, x)| {
         if (if labels[i] == 0 { y } else { x }) == 0 { 220 } else { 0 }
     });

@@ -3,22 +3,28 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use ndarray::{ArcArray, Array3, ArrayView2, ArrayView3, Axis, Ix3, s};
+use ndarray::{ArcArray, Array1, Array2, Array3, ArrayView2, ArrayView3, Axis, Ix1, Ix2, Ix3, s};
 
 use crate::error::Error;
 use crate::preprocessing::halve_into;
 use crate::random::Random;
 
-/// Grey images with one label each, as bytes.
+/// The most classes a data set may have: as many as a label can name, and a layer spec can have outputs.
+pub const MAX_CLASSES: usize = 1 << 16;
+
+/// Grey images, as bytes, with one label each, or with a row of numbers each that a regression is to give.
 ///
-/// Pixels are `[n, h, w]` and labels `[n]`, both `u8`, and both shared: cloning, [`take`](Dataset::take) and
-/// [`split_at`](Dataset::split_at) copy nothing, so 60,000 images of 28x28 stay at 47 MB however they are cut by range.
-/// The other subsets copy what they keep.
+/// Pixels are `[n, h, w]`, `u8`, labels `[n]`, `u16`, and rows `[n, outputs]`, `f32`. All are shared: cloning,
+/// [`take`](Dataset::take) and [`split_at`](Dataset::split_at) copy nothing, so 60,000 images of 28x28 stay at 47 MB however they are
+/// cut by range. The other subsets copy what they keep.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dataset {
     name: Arc<str>,
     images: ArcArray<u8, Ix3>,
-    labels: ArcArray<u8, ndarray::Ix1>,
+    /// One a sample; none with rows of numbers.
+    labels: ArcArray<u16, Ix1>,
+    /// One a sample; none with labels.
+    targets: Option<ArcArray<f32, Ix2>>,
     class_names: Arc<[String]>,
 }
 
@@ -27,14 +33,14 @@ impl Dataset {
     ///
     /// # Errors
     /// [`Error::Request`] when the numbers of images and labels differ, an image has no pixel, there are no classes or
-    /// more than 256, two classes have one name or one has none, or a label is no class.
+    /// more than [`MAX_CLASSES`], two classes have one name or one has none, or a label is no class.
     pub fn new(
         name: &str,
         images: Array3<u8>,
-        labels: Vec<u8>,
+        labels: Vec<u16>,
         class_names: Vec<String>,
     ) -> Result<Dataset, Error> {
-        let (n, h, w) = images.dim();
+        let n = images.len_of(Axis(0));
         let fail = |what: String| Err(Error::Request(format!("{name}: {what}")));
         if n != labels.len() {
             return fail(format!(
@@ -42,12 +48,9 @@ impl Dataset {
                 labels.len()
             ));
         }
-        if h == 0 || w == 0 {
-            return fail(format!("expected images of at least 1x1 pixels, found {h}x{w}"));
-        }
         let classes = class_names.len();
-        if classes == 0 || classes > 256 {
-            return fail(format!("expected 1 to 256 classes, found {classes}"));
+        if classes == 0 || classes > MAX_CLASSES {
+            return fail(format!("expected 1 to {MAX_CLASSES} classes, found {classes}"));
         }
         let mut seen = HashMap::new();
         for (class, class_name) in class_names.iter().enumerate() {
@@ -63,13 +66,49 @@ impl Dataset {
         if let Some(i) = labels.iter().position(|&label| usize::from(label) >= classes) {
             return fail(format!("label {i}: expected a class below {classes}, found {}", labels[i]));
         }
-        let images =
-            if images.is_standard_layout() { images } else { images.as_standard_layout().into_owned() };
         Ok(Dataset {
             name: name.into(),
-            images: images.into_shared(),
-            labels: ndarray::Array1::from(labels).into_shared(),
+            images: contiguous(name, images)?,
+            labels: Array1::from(labels).into_shared(),
+            targets: None,
             class_names: class_names.into(),
+        })
+    }
+
+    /// A data set of `images [n, h, w]` and `targets [n, outputs]`: the numbers that a network is to give for each image. It has no labels
+    /// and no classes.
+    ///
+    /// ```
+    /// use byhand_datasets::Dataset;
+    /// use ndarray::{Array2, Array3};
+    /// let images = Array3::from_shape_fn((50, 8, 8), |(i, y, x)| (i * y * x % 256) as u8);
+    /// let brightness = images.map_axis(ndarray::Axis(2), |row| f32::from(row[7]) / 255.0);
+    /// let data = Dataset::regression("brightness", images, brightness)?;
+    /// assert_eq!(data.targets().unwrap().dim(), (50, 8));
+    /// # Ok::<(), byhand_datasets::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Request`] when the numbers of images and rows differ, an image has no pixel, or rows are empty or not finite.
+    pub fn regression(name: &str, images: Array3<u8>, targets: Array2<f32>) -> Result<Dataset, Error> {
+        let (n, outputs) = targets.dim();
+        let fail = |what: String| Err(Error::Request(format!("{name}: {what}")));
+        if n != images.len_of(Axis(0)) {
+            let found = images.len_of(Axis(0));
+            return fail(format!("expected as many rows as images, found {found} images and {n} rows"));
+        }
+        if outputs == 0 {
+            return fail("expected rows of at least one number, found empty ones".into());
+        }
+        if let Some(((i, j), value)) = targets.indexed_iter().find(|(_, value)| !value.is_finite()) {
+            return fail(format!("row {i}, number {j}: expected a finite number, found {value}"));
+        }
+        Ok(Dataset {
+            name: name.into(),
+            images: contiguous(name, images)?,
+            labels: Array1::from(Vec::new()).into_shared(),
+            targets: Some(targets.as_standard_layout().into_owned().into_shared()),
+            class_names: [].into(),
         })
     }
 
@@ -80,12 +119,12 @@ impl Dataset {
 
     /// The number of samples.
     pub fn len(&self) -> usize {
-        self.labels.len()
+        self.images.len_of(Axis(0))
     }
 
     /// Whether there is no sample.
     pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
+        self.len() == 0
     }
 
     /// Rows and columns of an image.
@@ -109,12 +148,17 @@ impl Dataset {
         self.images.index_axis(Axis(0), index)
     }
 
-    /// The labels, one a sample, each below [`classes`](Dataset::classes).
-    pub fn labels(&self) -> &[u8] {
+    /// The labels, one a sample, each below [`classes`](Dataset::classes). None at all where there are [`targets`](Dataset::targets).
+    pub fn labels(&self) -> &[u16] {
         self.labels.as_slice().expect("labels are contiguous by construction")
     }
 
-    /// The number of classes.
+    /// The rows of numbers that a regression is to give, `[n, outputs]`, contiguous; `None` where there are labels.
+    pub fn targets(&self) -> Option<ArrayView2<'_, f32>> {
+        self.targets.as_ref().map(|targets| targets.view())
+    }
+
+    /// The number of classes; 0 where there are [`targets`](Dataset::targets).
     pub fn classes(&self) -> usize {
         self.class_names.len()
     }
@@ -168,11 +212,15 @@ impl Dataset {
     }
 
     /// Like [`split_random`](Dataset::split_random), but every class gives its share: the part of a class differs from
-    /// `second * class count / n` by less than one sample (largest remainders, ties to the smaller class).
+    /// `second * class count / n` by less than one sample (largest remainders, ties to the smaller class). Without classes it is
+    /// `split_random`.
     ///
     /// # Errors
     /// [`Error::Request`] when there are fewer than `second` samples.
     pub fn split_stratified(&self, second: usize, seed: u64) -> Result<(Dataset, Dataset), Error> {
+        if self.classes() == 0 {
+            return self.split_random(second, seed);
+        }
         self.check_part(second)?;
         let n = self.len().max(1) as u64;
         let counts = self.class_counts();
@@ -203,35 +251,39 @@ impl Dataset {
     pub fn select(&self, indices: &[u32]) -> Dataset {
         let (h, w) = self.image_size();
         let mut images = Vec::with_capacity(indices.len() * h * w);
-        let mut labels = Vec::with_capacity(indices.len());
         let pixels = self.images.as_slice().expect("images are contiguous by construction");
         for &index in indices {
             let index = index as usize;
             assert!(index < self.len(), "sample {index} of a data set of {}", self.len());
             images.extend_from_slice(&pixels[index * h * w..][..h * w]);
-            labels.push(self.labels()[index]);
         }
-        self.with(
-            Array3::from_shape_vec((indices.len(), h, w), images).expect("as many pixels as pushed"),
-            labels,
-        )
+        let images = Array3::from_shape_vec((indices.len(), h, w), images).expect("as many pixels as pushed");
+        let rows: Vec<usize> = indices.iter().map(|&index| index as usize).collect();
+        Dataset {
+            labels: self
+                .labels
+                .select(Axis(0), if self.targets.is_some() { &[] } else { &rows })
+                .into_shared(),
+            targets: self.targets.as_ref().map(|targets| targets.select(Axis(0), &rows).into_shared()),
+            ..self.with(images)
+        }
     }
 
     /// The samples of the given classes, in the original order, relabelled: `classes[k]` becomes class `k`.
     ///
     /// # Errors
     /// [`Error::Request`] when a class does not exist or is named twice, or none is given.
-    pub fn keep_classes(&self, classes: &[u8]) -> Result<Dataset, Error> {
-        let mut new_label = [None; 256];
+    pub fn keep_classes(&self, classes: &[u16]) -> Result<Dataset, Error> {
+        let mut new_label = vec![None; self.classes()];
         for (k, &class) in classes.iter().enumerate() {
             if usize::from(class) >= self.classes() {
-                let last = self.classes() - 1;
+                let last = self.classes().saturating_sub(1);
                 return Err(Error::Request(format!(
                     "{}: expected classes 0 to {last}, found {class}",
                     self.name
                 )));
             }
-            if new_label[usize::from(class)].replace(k as u8).is_some() {
+            if new_label[usize::from(class)].replace(k as u16).is_some() {
                 return Err(Error::Request(format!("{}: class {class} is named twice", self.name)));
             }
         }
@@ -261,7 +313,7 @@ impl Dataset {
             return Ok(self.clone());
         }
         let class = |name: &String| {
-            self.class_names.iter().position(|own| own == name).map(|class| class as u8).ok_or_else(|| {
+            self.class_names.iter().position(|own| own == name).map(|class| class as u16).ok_or_else(|| {
                 Error::Request(format!(
                     "{}: expected a class \"{name}\", found the classes {}",
                     self.name,
@@ -269,7 +321,7 @@ impl Dataset {
                 ))
             })
         };
-        self.keep_classes(&names.iter().map(class).collect::<Result<Vec<u8>, Error>>()?)
+        self.keep_classes(&names.iter().map(class).collect::<Result<Vec<u16>, Error>>()?)
     }
 
     /// At most the first `n` samples of each class, in the original order.
@@ -299,13 +351,13 @@ impl Dataset {
         for (image, mut half) in self.images.outer_iter().zip(images.outer_iter_mut()) {
             halve_into(image, half.as_slice_mut().expect("images are contiguous"));
         }
-        Ok(self.with(images, self.labels().to_vec()))
+        Ok(self.with(images))
     }
 
     /// Rows and columns of every image exchanged.
     pub fn transpose(&self) -> Dataset {
         let images = self.images.view().permuted_axes([0, 2, 1]);
-        self.with(images.as_standard_layout().into_owned(), self.labels().to_vec())
+        self.with(images.as_standard_layout().into_owned())
     }
 
     /// The same data under another name.
@@ -325,8 +377,8 @@ impl Dataset {
         Ok(())
     }
 
-    fn indices_where(&self, mut keep: impl FnMut(u8) -> bool) -> Vec<u32> {
-        (0..self.len() as u32).filter(|&i| keep(self.labels()[i as usize])).collect()
+    fn indices_where(&self, mut keep: impl FnMut(u16) -> bool) -> Vec<u32> {
+        (0..).zip(self.labels()).filter(|&(_, &label)| keep(label)).map(|(i, _)| i).collect()
     }
 
     /// (samples not in `drawn`, samples in `drawn`), both in the original order.
@@ -344,19 +396,29 @@ impl Dataset {
         Dataset {
             name: self.name.clone(),
             images: self.images.clone().slice_move(s![start..end, .., ..]),
-            labels: self.labels.clone().slice_move(s![start..end]),
+            labels: match self.targets {
+                Some(_) => self.labels.clone(),
+                None => self.labels.clone().slice_move(s![start..end]),
+            },
+            targets: self.targets.clone().map(|targets| targets.slice_move(s![start..end, ..])),
             class_names: self.class_names.clone(),
         }
     }
 
-    fn with(&self, images: Array3<u8>, labels: Vec<u8>) -> Dataset {
-        Dataset {
-            name: self.name.clone(),
-            images: images.into_shared(),
-            labels: ndarray::Array1::from(labels).into_shared(),
-            class_names: self.class_names.clone(),
-        }
+    /// The same with other images.
+    fn with(&self, images: Array3<u8>) -> Dataset {
+        Dataset { images: images.into_shared(), ..self.clone() }
     }
+}
+
+/// Images `[n, h, w]` that lie one after the other, row by row, if each has a pixel.
+fn contiguous(name: &str, images: Array3<u8>) -> Result<ArcArray<u8, Ix3>, Error> {
+    let (_, h, w) = images.dim();
+    if h == 0 || w == 0 {
+        return Err(Error::Request(format!("{name}: expected images of at least 1x1 pixels, found {h}x{w}")));
+    }
+    let images = if images.is_standard_layout() { images } else { images.as_standard_layout().into_owned() };
+    Ok(images.into_shared())
 }
 
 /// One line that says which classes have no sample in which part of the data; `None` when every part has all of them. `parts`

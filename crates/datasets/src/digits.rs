@@ -50,13 +50,13 @@ pub fn generate(part: Part, n: usize, seed: u64) -> Dataset {
 }
 
 /// Draws digit `index` of a part, row by row, and returns its label. Allocates nothing.
-pub fn draw_into(part: Part, index: u64, seed: u64, pixels: &mut [u8; SIZE * SIZE]) -> u8 {
+pub fn draw_into(part: Part, index: u64, seed: u64, pixels: &mut [u8; SIZE * SIZE]) -> u16 {
     let purpose = match part {
         Part::Train => b"digitstr",
         Part::Test => b"digitste",
     };
     let mut random = Random::new(purpose, seed, index, 0);
-    let label = random.below(10) as u8;
+    let label = random.below(10) as u16;
     let shapes = SHAPES[usize::from(label)];
     let shape = shapes[random.below(shapes.len() as u32) as usize];
     let hand = Hand::new(&mut random);

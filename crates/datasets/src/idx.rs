@@ -4,8 +4,8 @@
 //! 00 00 type rank | rank dimensions, 4 bytes each, most significant first | the elements, last dimension fastest
 //! ```
 //!
-//! Type 08 is unsigned bytes, the only one that is written here. Rank 1 is a file of labels (magic number 0x00000801), rank 3
-//! one of images (0x00000803: number, rows, columns). Labels are also read where they are whole numbers of another type, in one
+//! Type 08 is unsigned bytes, the only one that is written here but for labels above 255 (type 0c, 32-bit whole numbers). Rank 1 is a file of labels (magic number 0x00000801), rank 3
+//! one of images (0x00000803: number, rows, columns). Labels are also read where they are whole numbers of another type, up to 65535, in one
 //! column or, as QMNIST has them, in eight of which the first is the label; a [`note`](Idx::note) says so.
 //! Format: Yann LeCun, "The MNIST database of handwritten digits".
 //!
@@ -30,19 +30,26 @@ pub const DEFAULT_LIMIT: u64 = 1 << 30;
 pub struct Idx {
     /// One to three dimensions.
     pub dims: Vec<usize>,
-    /// As many elements as the product of `dims`, last dimension fastest.
+    /// As many elements as the product of `dims`, last dimension fastest. None when they are labels of another type.
     pub data: Vec<u8>,
+    /// Labels of another whole type than unsigned bytes; none otherwise.
+    pub wide: Vec<u16>,
     /// Whether the bytes came gzipped.
     pub gzipped: bool,
     /// SHA-256 of the decompressed file, in hexadecimal.
     pub sha256: String,
-    /// What the reader did to have unsigned bytes, when it did anything.
+    /// What the reader made of elements of another type, when it did anything.
     pub note: Option<String>,
     /// Bytes before the first element, and from one element to the next, in the decompressed file.
     layout: (usize, usize),
 }
 
 impl Idx {
+    /// All elements, whatever their type.
+    pub fn values(&self) -> impl Iterator<Item = u16> {
+        self.data.iter().copied().map(u16::from).chain(self.wide.iter().copied())
+    }
+
     /// Where element `i` stands in the decompressed file.
     pub fn offset(&self, i: usize) -> u64 {
         (self.layout.0 + i * self.layout.1) as u64
@@ -84,7 +91,7 @@ pub fn read_images(reader: impl Read, file: &str, limit: u64) -> Result<Array3<u
 /// # Errors
 /// As [`read`]; [`FormatProblem::Swapped`] when it is a file of images, [`FormatProblem::Label`] for a label that is no
 /// class.
-pub fn read_labels(reader: impl Read, file: &str, limit: u64, classes: usize) -> Result<Vec<u8>, Error> {
+pub fn read_labels(reader: impl Read, file: &str, limit: u64, classes: usize) -> Result<Vec<u16>, Error> {
     labels(read_rank(reader, file, limit, Some(1))?, file, classes)
 }
 
@@ -113,12 +120,20 @@ pub fn write_images(writer: impl Write, images: ArrayView3<'_, u8>) -> io::Resul
     write(writer, &dims, images.as_slice().expect("standard layout is contiguous"))
 }
 
-/// [`write()`] for labels.
+/// [`write()`] for labels: as unsigned bytes where they fit, else as 32-bit whole numbers, which [`read_labels`] reads too.
 ///
 /// # Errors
 /// Those of `writer`.
-pub fn write_labels(writer: impl Write, labels: &[u8]) -> io::Result<()> {
-    write(writer, &[labels.len()], labels)
+pub fn write_labels(mut writer: impl Write, labels: &[u16]) -> io::Result<()> {
+    let bytes: Result<Vec<u8>, _> = labels.iter().map(|&label| u8::try_from(label)).collect();
+    if let Ok(bytes) = bytes {
+        return write(writer, &[labels.len()], &bytes);
+    }
+    let mut header = header(&[labels.len()]);
+    header[2] = 0x0c;
+    writer.write_all(&header)?;
+    labels.iter().try_for_each(|&label| writer.write_i32::<BigEndian>(label.into()))?;
+    writer.flush()
 }
 
 /// The images in `idx`, which must have rank 3.
@@ -138,18 +153,18 @@ pub(crate) fn images(idx: Idx, file: &str) -> Result<Array3<u8>, Error> {
 }
 
 /// The labels in `idx`, which must have rank 1.
-pub(crate) fn labels(idx: Idx, file: &str, classes: usize) -> Result<Vec<u8>, Error> {
+pub(crate) fn labels(idx: Idx, file: &str, classes: usize) -> Result<Vec<u16>, Error> {
     expect_rank(&header(&idx.dims), 1, file)?;
-    if let Some(i) = idx.data.iter().position(|&label| usize::from(label) >= classes) {
+    if let Some((i, label)) = idx.values().enumerate().find(|&(_, label)| usize::from(label) >= classes) {
         return Err(format_error(
             file,
             idx.offset(i),
             FormatProblem::Label,
             format!("a label from 0 to {}", classes.saturating_sub(1)),
-            idx.data[i].to_string(),
+            label.to_string(),
         ));
     }
-    Ok(idx.data)
+    Ok(idx.values().collect())
 }
 
 /// [`read`], refusing another rank than the one asked for before any element is read.
@@ -281,13 +296,14 @@ fn read_plain(
 
     let mut hasher = Sha256::new();
     hasher.update(&header[..dims_end]);
-    let mut data = Vec::new();
+    let (mut data, mut wide) = (Vec::new(), Vec::new());
     let mut rows = Vec::new();
-    while data.len() < total {
-        let step = data.len().max(FIRST_READ).min(total - data.len());
-        data.try_reserve_exact(step)
-            .map_err(|_| Error::io(file, "hold its elements in memory", io::ErrorKind::OutOfMemory.into()))?;
-        let (from, offset) = (data.len(), dims_end + data.len() * row);
+    while data.len() + wide.len() < total {
+        let from = data.len() + wide.len();
+        let step = from.max(FIRST_READ).min(total - from);
+        let room = if whole { wide.try_reserve_exact(step) } else { data.try_reserve_exact(step) };
+        room.map_err(|_| Error::io(file, "hold its elements in memory", io::ErrorKind::OutOfMemory.into()))?;
+        let offset = dims_end + from * row;
         // Bytes go straight to their place; wider numbers are narrowed from a buffer of their own.
         let step = if whole { step.min(FIRST_READ / row) } else { step };
         let into = if whole { &mut rows } else { &mut data };
@@ -303,9 +319,15 @@ fn read_plain(
         hasher.update(if whole { &rows[..] } else { &data[from..] });
         for (i, number) in rows.chunks_exact(row).enumerate() {
             let number = narrow(start[2], number);
-            data.push(u8::try_from(number).map_err(|_| {
+            wide.push(u16::try_from(number).map_err(|_| {
                 let offset = (offset + i * row) as u64;
-                format_error(file, offset, FormatProblem::Label, "a label from 0 to 255", number.to_string())
+                format_error(
+                    file,
+                    offset,
+                    FormatProblem::Label,
+                    "a label from 0 to 65535",
+                    number.to_string(),
+                )
             })?);
         }
         rows.clear();
@@ -316,7 +338,15 @@ fn read_plain(
         let expected = format!("the end of the file ({declared} after a header of {dims_end} bytes)");
         return Err(format_error(file, end, FormatProblem::Trailing, expected, "more bytes"));
     }
-    Ok(Idx { dims, data, gzipped: false, sha256: hex(&hasher.finalize()), note, layout: (dims_end, row) })
+    Ok(Idx {
+        dims,
+        data,
+        wide,
+        gzipped: false,
+        sha256: hex(&hasher.finalize()),
+        note,
+        layout: (dims_end, row),
+    })
 }
 
 /// The first number of a row.

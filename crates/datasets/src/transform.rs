@@ -80,7 +80,7 @@ impl Default for Normalize {
 /// # Panics
 /// When a label is not below `classes`.
 #[track_caller]
-pub fn one_hot(labels: &[u8], classes: usize) -> Array2<f32> {
+pub fn one_hot(labels: &[u16], classes: usize) -> Array2<f32> {
     let mut rows = Array2::zeros((labels.len(), classes));
     for (i, &label) in labels.iter().enumerate() {
         assert!(usize::from(label) < classes, "label {i} is {label}, expected a class below {classes}");

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 
 /// Sample `i` is a 4x4 image of the byte `i`.
-fn data(labels: &[u8]) -> Dataset {
+fn data(labels: &[u16]) -> Dataset {
     let images = Array3::from_shape_fn((labels.len(), 4, 4), |(i, _, _)| i as u8);
     Dataset::new("t", images, labels.to_vec(), numbered_classes(10)).unwrap()
 }
@@ -21,13 +21,13 @@ fn ids(data: &Dataset) -> Vec<u8> {
 
 #[test]
 fn bad_data_are_refused() {
-    let new = |images: Array3<u8>, labels: &[u8], classes| {
+    let new = |images: Array3<u8>, labels: &[u16], classes| {
         Dataset::new("t", images, labels.to_vec(), numbered_classes(classes)).unwrap_err().to_string()
     };
     let one = || Array3::zeros((1, 2, 2));
     assert_eq!(new(one(), &[], 10), "t: expected as many labels as images, found 1 images and 0 labels");
     assert_eq!(new(one(), &[3], 3), "t: label 0: expected a class below 3, found 3");
-    assert_eq!(new(one(), &[3], 0), "t: expected 1 to 256 classes, found 0");
+    assert_eq!(new(one(), &[3], 0), "t: expected 1 to 65536 classes, found 0");
     let named = |names: [&str; 2]| {
         Dataset::new("t", one(), vec![0], names.map(String::from).to_vec()).unwrap_err().to_string()
     };
@@ -94,14 +94,14 @@ fn labels_are_matched_by_name() {
 }
 
 #[test]
-fn all_256_classes() {
-    let labels: Vec<u8> = (0..=255).collect();
-    let all = Dataset::new("t", Array3::zeros((256, 1, 1)), labels.clone(), numbered_classes(256)).unwrap();
-    let reversed: Vec<String> = numbered_classes(256).into_iter().rev().collect();
+fn a_thousand_classes() {
+    let labels: Vec<u16> = (0..1000).collect();
+    let all = Dataset::new("t", Array3::zeros((1000, 1, 1)), labels.clone(), numbered_classes(1000)).unwrap();
+    let reversed: Vec<String> = numbered_classes(1000).into_iter().rev().collect();
     let matched = all.match_classes(&reversed).unwrap();
     assert_eq!(matched.labels(), labels.iter().rev().copied().collect::<Vec<_>>());
-    assert_eq!(all.split_stratified(256, 0).unwrap().1.missing_classes(), [""; 0]);
-    assert!(Dataset::new("t", Array3::zeros((1, 1, 1)), vec![0], numbered_classes(257)).is_err());
+    assert_eq!(all.split_stratified(1000, 0).unwrap().1.missing_classes(), [""; 0]);
+    assert!(Dataset::new("t", Array3::zeros((1, 1, 1)), vec![0], numbered_classes(65_537)).is_err());
 }
 
 #[test]
@@ -149,7 +149,7 @@ proptest! {
 
     #[test]
     fn splits_are_partitions_and_functions_of_the_seed(
-        labels in prop::collection::vec(0u8..10, 1..200),
+        labels in prop::collection::vec(0u16..10, 1..200),
         share in 0.0f64..=1.0,
         seed: u64,
     ) {

@@ -22,7 +22,7 @@ fn images_file() -> Vec<u8> {
     file
 }
 
-fn labels_file(labels: &[u8]) -> Vec<u8> {
+fn labels_file(labels: &[u16]) -> Vec<u8> {
     let mut file = Vec::new();
     idx::write_labels(&mut file, labels).unwrap();
     file
@@ -125,7 +125,7 @@ fn labels_of_wider_types() {
     let read = |file: &[u8]| idx::read_labels(file, "t", DEFAULT_LIMIT, 10);
     let qmnist: Vec<i32> = (0..20_000).flat_map(|k| [k % 10, 4, 251, k, 11, 0, 0, 2]).collect();
     let qmnist = file(0x0c, &[20_000, 8], &wide(&qmnist));
-    let expected: Vec<u8> = (0..20_000).map(|k| (k % 10) as u8).collect();
+    let expected: Vec<u16> = (0..20_000).map(|k| k % 10).collect();
     for bytes in [gz(&qmnist), qmnist.clone()] {
         assert_eq!(read(&bytes).unwrap(), expected);
         let idx = idx::read(&bytes[..], "q", DEFAULT_LIMIT).unwrap();
@@ -140,14 +140,19 @@ fn labels_of_wider_types() {
     assert_eq!(read(&file(0x0c, &[3], &wide(&[7, 0, 9]))).unwrap(), [7, 0, 9]);
     assert_eq!(read(&file(0x0c, &[2, 1], &wide(&[7, 2]))).unwrap(), [7, 2]);
     assert_eq!(read(&file(0x0b, &[2], &[0, 5, 0, 6])).unwrap(), [5, 6]);
+    let labels = [3, 999, 65535];
+    assert_eq!(idx::read_labels(&labels_file(&labels)[..], "t", DEFAULT_LIMIT, 1 << 16).unwrap(), labels);
     assert_eq!(read(&file(0x09, &[2], &[5, 6])).unwrap(), [5, 6]);
     assert_eq!(read(&file(8, &[2, 1], &[5, 6])).unwrap(), [5, 6]);
 
     let e = format_error(read(&file(0x0c, &[3], &wide(&[7, -1, 9]))));
-    assert_eq!(e.to_string(), "t: at byte 12: expected a label from 0 to 255, found -1");
-    let e =
-        format_error(read(&file(0x0c, &[2, 8], &wide(&[1, 0, 0, 0, 0, 0, 0, 0, 256, 0, 0, 0, 0, 0, 0, 0]))));
-    assert_eq!(e.to_string(), "t: at byte 44: expected a label from 0 to 255, found 256");
+    assert_eq!(e.to_string(), "t: at byte 12: expected a label from 0 to 65535, found -1");
+    let e = format_error(read(&file(
+        0x0c,
+        &[2, 8],
+        &wide(&[1, 0, 0, 0, 0, 0, 0, 0, 65536, 0, 0, 0, 0, 0, 0, 0]),
+    )));
+    assert_eq!(e.to_string(), "t: at byte 44: expected a label from 0 to 65535, found 65536");
     let e = format_error(read(&file(0x0b, &[2], &[0, 5, 0, 16])));
     assert_eq!(e.to_string(), "t: at byte 10: expected a label from 0 to 9, found 16");
     for (dims, code) in [([2u32, 10], 8), ([2, 7], 0x0c), ([2, 8], 0x0b), ([2, 0], 0x0c)] {

@@ -186,7 +186,7 @@ fn a_bad_file_is_an_error_and_never_a_reason_for_other_data() {
     assert_eq!(problem(&label_10), FormatProblem::Label);
     // One label too few for the images.
     let mut fewer = Vec::new();
-    idx::write_labels(&mut fewer, &good[8..good.len() - 1]).unwrap();
+    idx::write(&mut fewer, &[good.len() - 9], &good[8..good.len() - 1]).unwrap();
     assert_eq!(problem(&fewer), FormatProblem::Dimensions);
     // More than MNIST has: refused by the header, before any of it is read.
     let mut more = vec![0, 0, 8, 1];
@@ -267,9 +267,9 @@ fn names_of_classes_that_do_not_fit() {
         refused(b"a\nb\xff\n"),
         "F, line 2: expected text in UTF-8, found other bytes: save the file as UTF-8"
     );
-    let many: String = (0..257).map(|k| format!("{k}\n")).collect();
-    assert_eq!(refused(many.as_bytes()), "F, line 257: expected at most 256 names, found 257 names");
-    assert!(refused(&[b'a'; 70_000]).contains("found more than 65536 bytes"));
+    let many: String = (0..65_537).map(|k| format!("{k}\n")).collect();
+    assert_eq!(refused(many.as_bytes()), "F, line 65537: expected at most 65536 names, found 65537 names");
+    assert!(refused(&vec![b'a'; 1_050_000]).contains("names of at most 1048576 bytes in all"));
     // As editors of other systems write it.
     fs::write(&path, b"\xef\xbb\xbfa\r\nb\r\nc\r\nd\r\ne\r\nf\r\ng\r\nh\r\ni\r\nj\r\n\r\n").unwrap();
     let loaded = quietly(&data, &Sources::default()).unwrap();

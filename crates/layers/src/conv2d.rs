@@ -51,11 +51,12 @@ pub struct Conv2d {
 /// Kernel, stride and padding along rows and columns, and whether there is a bias.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ConvOptions {
-    /// Rows and columns of the kernel.
+    /// Rows and columns of the kernel: at most 1,024 taps, which is 32 x 32.
     pub kernel: [usize; 2],
     /// Steps of the kernel along rows and columns.
     pub stride: [usize; 2],
-    /// Zeros around the image: above and below, left and right.
+    /// Zeros around the image: above and below, left and right; fewer than the kernel has rows and columns, so that each output sees
+    /// a pixel.
     pub pad: [usize; 2],
     /// Whether each output channel adds a bias.
     pub bias: bool,
@@ -72,7 +73,8 @@ impl Conv2d {
     /// A convolution of `input` into `c_out` channels.
     ///
     /// # Errors
-    /// A size is zero, the kernel is larger than the padded input, or the padding as large as the kernel.
+    /// A size is zero; the kernel is larger than the padded input or has more than 1,024 taps (rows x columns); the padding is as large as
+    /// the kernel; or one sample's input or output, or the weight, has more than 2^28 numbers.
     pub fn new(input: Shape, c_out: usize, options: ConvOptions) -> Result<Self, LayerError> {
         let ConvOptions { kernel, stride, pad, .. } = options;
         let kernel = tensor::Conv2d::new([input.c, input.h, input.w], c_out, kernel, stride, pad)?;

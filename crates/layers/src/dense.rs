@@ -41,7 +41,7 @@ impl Dense {
     /// A layer of `outputs` sums over `inputs` features, with a bias each if `bias`.
     ///
     /// # Errors
-    /// A size is zero, or there are too many weights to address.
+    /// A size is zero, or there are more than 2^28 weights.
     pub fn new(inputs: usize, outputs: usize, bias: bool) -> Result<Self, LayerError> {
         Ok(Self { kernel: tensor::Dense::new(inputs, outputs)?, bias })
     }

@@ -7,7 +7,7 @@
 //!   [`GlobalAvgPool`], [`Dense`], [`Relu`], [`LeakyRelu`], [`Gelu`], [`Silu`], [`Tanh`], [`Sigmoid`], [`Linear`], [`Flatten`],
 //!   [`Dropout`].
 //! * [`Network`] chains layers over one flat vector of parameters; [`Workspace`] is all the memory it computes in.
-//! * [`loss`] has the losses, [`init`] the initialisers.
+//! * [`loss`] has the losses and the softmax, [`init`] the initialisers, [`metrics`] what says how good predictions are.
 //! * [`exec`] is what a network runs: how a training step divides work among threads, and nothing that a layer need know.
 //! * [`check`] proves a layer or a loss right: [`check::check_layer`], [`check::check_loss`] (with the feature `proofs`).
 
@@ -31,6 +31,7 @@ mod leaky_relu;
 mod linear;
 pub mod loss;
 mod max_pool2d;
+pub mod metrics;
 mod network;
 mod params;
 mod relu;
@@ -65,8 +66,7 @@ pub use workspace::Workspace;
 #[cfg(feature = "proofs")]
 pub use byhand_tensor::Dual;
 pub use byhand_tensor::{
-    Block, Buffer, GeometryError, Isa, LANES, Loop, Number, Scalar, pack, pack_gradient, peak::fma_burst,
-    unpack, vectorised,
+    Block, Buffer, GeometryError, Isa, LANES, Number, Scalar, pack, pack_gradient, unpack,
 };
 
 /// The registry: the name of every layer. [`check::catalogue`] has at least one configuration of each.

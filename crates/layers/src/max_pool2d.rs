@@ -44,7 +44,7 @@ impl MaxPool2d {
     /// Pooling of `input` over windows of `window` rows and columns, `stride` apart.
     ///
     /// # Errors
-    /// A size is zero, or the window is larger than the input.
+    /// A size is zero, the window is larger than the input, or one sample has more than 2^28 numbers.
     pub fn new(input: Shape, window: [usize; 2], stride: [usize; 2]) -> Result<Self, LayerError> {
         let kernel = Pool2d::new([input.c, input.h, input.w], window, stride)?;
         let output = Shape::new(input.c, kernel.h_out(), kernel.w_out());

@@ -2,10 +2,12 @@
 
 use crate::contract::{Layer, Pass};
 use crate::exec::{Backward, Lowered};
+use crate::loss::{Loss, Target, softmax};
+use crate::metrics::{Confusion, Evaluation};
 use crate::workspace::Workspace;
 use crate::{LayerError, Shape};
-use byhand_tensor::{Block, Scalar, pack, unpack};
-use ndarray::{Array2, ArrayView2, Axis};
+use byhand_tensor::{Block, Scalar, pack, pack_gradient, unpack};
+use ndarray::{Array2, ArrayView2, s};
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -205,23 +207,104 @@ impl<T: Scalar> Network<T> {
     /// If `x` has not the network's features, or `theta` not its length.
     #[track_caller]
     pub fn predict(&self, theta: &[T], x: ArrayView2<'_, T>) -> Array2<T> {
-        let (samples, features) = x.dim();
-        assert_eq!(features, self.input().features(), "network: features of x");
-        assert_eq!(theta.len(), self.param_len(), "network: length of theta");
-        let mut y = Array2::from_elem((samples, self.classes()), T::ZERO);
-        if samples == 0 {
-            return y;
-        }
-        let at_once = self.eval_block().samples().min(samples);
-        let mut ws = Workspace::new(self, Block::single(at_once));
-        for (x, mut y) in x.axis_chunks_iter(Axis(0), at_once).zip(y.axis_chunks_iter_mut(Axis(0), at_once)) {
-            let block = Block::single(x.nrows());
-            ws.set_block(block);
-            pack(x, block, ws.input_mut());
-            self.forward(&Pass::eval(block), theta, &mut ws);
-            y.assign(&unpack(block, self.classes(), ws.output()));
-        }
+        let mut y = Array2::from_elem((x.nrows(), self.classes()), T::ZERO);
+        self.for_each_block(theta, x, |samples, pass, ws| {
+            y.slice_mut(s![samples, ..]).assign(&unpack(pass.block, self.classes(), ws.output()));
+        });
         y
+    }
+
+    /// The probabilities `[samples, classes]` for inputs `[samples, features]`: the [softmax](crate::loss::softmax) of what
+    /// [`predict`](Self::predict) says, for a network that was trained with softmax cross-entropy.
+    ///
+    /// # Panics
+    /// As [`predict`](Self::predict).
+    #[track_caller]
+    pub fn predict_proba(&self, theta: &[T], x: ArrayView2<'_, T>) -> Array2<T> {
+        softmax(self.predict(theta, x).view())
+    }
+
+    /// How the outputs for inputs `[samples, features]` move with the inputs: `dx = (df/dx)^T dy`, `[samples, features]`, with one row of
+    /// `dy`, `[samples, outputs]`, for each sample. With a 1 for a class and zeros elsewhere it is the gradient of the class's output (a
+    /// saliency map); with what a loss writes as `dlogits` it is the gradient of the loss. In evaluation mode. A convenience: it allocates.
+    ///
+    /// ```
+    /// use byhand_layers::{Dense, Network};
+    /// use ndarray::array;
+    /// let network: Network = Network::new(vec![Box::new(Dense::new(2, 2, false)?)])?;
+    /// let dx = network.gradient_of_input(&[3.0, 4.0, 5.0, 6.0], array![[1.0, 1.0]].view(), array![[0.0, 1.0]].view());
+    /// assert_eq!(dx, array![[5.0, 6.0]]);
+    /// # Ok::<(), byhand_layers::LayerError>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If `x` has not the network's features, `dy` not its outputs or another number of samples, or `theta` not its length.
+    #[track_caller]
+    pub fn gradient_of_input(&self, theta: &[T], x: ArrayView2<'_, T>, dy: ArrayView2<'_, T>) -> Array2<T> {
+        assert_eq!(dy.dim(), (x.nrows(), self.classes()), "network: samples and outputs of dy");
+        let mut all = Array2::from_elem(x.dim(), T::ZERO);
+        // Written by layers that always compute it, read by nobody.
+        let mut dtheta = vec![T::ZERO; self.param_len()];
+        let mut dx = vec![T::ZERO; self.eval_block().len(self.input().features())];
+        self.for_each_block(theta, x, |samples, pass, ws| {
+            pack_gradient(dy.slice(s![samples.clone(), ..]), pass.block, ws.output_grad_mut());
+            let dx = &mut dx[..pass.block.len(self.input().features())];
+            let (frozen, dtheta) = (self.param_len(), &mut dtheta[..]);
+            let backward =
+                Backward { rows: None, dtheta, dx: Some(&mut *dx), frozen, save: &mut |_, _, _, _| true };
+            self.lowered.backward(pass, theta, backward, ws);
+            all.slice_mut(s![samples, ..]).assign(&unpack(pass.block, self.input().features(), dx));
+        });
+        all
+    }
+
+    /// Mean loss and confusion for inputs `[samples, features]` and what should have been said of them, in evaluation mode. A
+    /// convenience: it allocates, and runs on one thread.
+    ///
+    /// # Panics
+    /// As [`predict`](Self::predict), and where the loss does: if there is not one target for each sample, or a label is no class.
+    #[track_caller]
+    pub fn evaluate(
+        &self,
+        theta: &[T],
+        x: ArrayView2<'_, T>,
+        target: Target<'_, T>,
+        loss: &dyn Loss<T>,
+    ) -> Evaluation {
+        let samples = x.nrows();
+        let mut sum = 0.0;
+        let mut confusion = Confusion::new(if target.is_labels() { self.classes() } else { 0 });
+        self.for_each_block(theta, x, |samples, pass, ws| {
+            let target = target.of_samples(samples, self.classes());
+            let (outputs, dlogits) = ws.output_and_grad_mut();
+            sum += loss.value_and_gradient(pass.block, outputs, target, T::ONE, dlogits).loss;
+            confusion.count_outputs(outputs, target);
+        });
+        Evaluation { samples, loss: sum / samples as f64, confusion }
+    }
+
+    /// Runs the network on inputs `[samples, features]`, a block at a time, and gives each to `then`.
+    #[track_caller]
+    fn for_each_block(
+        &self,
+        theta: &[T],
+        x: ArrayView2<'_, T>,
+        mut then: impl FnMut(Range<usize>, &Pass, &mut Workspace<T>),
+    ) {
+        assert_eq!(x.ncols(), self.input().features(), "network: features of x");
+        assert_eq!(theta.len(), self.param_len(), "network: length of theta");
+        if x.is_empty() {
+            return;
+        }
+        let at_once = self.eval_block().samples().min(x.nrows());
+        let mut ws = Workspace::new(self, Block::single(at_once));
+        for first in (0..x.nrows()).step_by(at_once) {
+            let samples = first..(first + at_once).min(x.nrows());
+            let pass = Pass::eval(ws.set_samples(samples.len()));
+            pack(x.slice(s![samples.clone(), ..]), pass.block, ws.input_mut());
+            self.forward(&pass, theta, &mut ws);
+            then(samples, &pass, &mut ws);
+        }
     }
 
     /// The first parameter tensor in which `values` (a `theta` or `dtheta`) is not finite.

@@ -57,13 +57,29 @@ impl<T: Scalar> Workspace<T> {
         self.block
     }
 
+    /// Uses the memory for so many samples, in the layout it was built for, as for a last minibatch that is smaller: the block to make a
+    /// [`Pass`](crate::Pass) of. What it held is then meaningless.
+    ///
+    /// # Panics
+    /// As [`set_block`](Self::set_block).
+    #[track_caller]
+    pub fn set_samples(&mut self, samples: usize) -> Block {
+        let block = if self.largest.lanes() == 1 { Block::single(samples) } else { Block::tiled(samples) };
+        self.set_block(block);
+        block
+    }
+
     /// Uses the memory for another block of the same layout and no more tiles. What it held is then meaningless.
     ///
     /// # Panics
     /// If the block has another layout or more tiles than the workspace was built for.
     #[track_caller]
     pub fn set_block(&mut self, block: Block) {
-        assert_eq!(block.lanes(), self.largest.lanes(), "workspace: lanes of the block");
+        let (lanes, built_for) = (block.lanes(), self.largest.lanes());
+        assert!(
+            lanes == built_for,
+            "workspace: built for blocks of {built_for} lanes, the block has {lanes}; set_samples keeps the layout"
+        );
         let (tiles, room) = (block.tiles(), self.largest.tiles());
         assert!(tiles <= room, "workspace: built for {room} tiles, the block has {tiles}");
         self.block = block;

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
-use byhand_layers::loss::{Labels, Loss, OneHot, SoftmaxCrossEntropy, SquaredError};
+use byhand_layers::loss::{Labels, Loss, SoftmaxCrossEntropy, SquaredError, TargetRows};
 use byhand_layers::{
     AvgPool2d, Block, Conv2d, ConvOptions, Dense, Gelu, GlobalAvgPool, GlobalMaxPool, Layer, LeakyRelu,
     MaxPool2d, Pass, Relu, Saved, Shape, Sigmoid, Silu, Tanh,
@@ -45,12 +45,12 @@ fn losses_agree_with_pytorch() {
     ];
     for (case, loss) in losses {
         let (y, target) = (numbers(&format!("{case}/y")), numbers(&format!("{case}/target")));
-        let labels: Vec<u8> = target.iter().map(|&label| label as u8).collect();
+        let labels: Vec<u16> = target.iter().map(|&label| label as u16).collect();
         let on_rows = target.len() == y.len();
         let samples = if on_rows { y.len() / 5 } else { labels.len() };
         let classes = y.len() / samples;
         for block in [Block::tiled(samples), Block::single(samples)] {
-            let target = if on_rows { OneHot(&target).into() } else { Labels(&labels).into() };
+            let target = if on_rows { TargetRows(&target).into() } else { Labels(&labels).into() };
             let mut dy = vec![f64::NAN; block.len(classes)];
             let scale = 1.0 / samples as f64;
             let stats = loss.value_and_gradient(block, &laid(&y, block, classes), target, scale, &mut dy);

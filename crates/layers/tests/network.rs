@@ -1,12 +1,13 @@
 //! Whole networks: gradients through the chain, workspaces that are used again, names, and what is refused.
 
 use byhand_layers::init::{Init, init_network};
-use byhand_layers::loss::{Labels, Loss, SoftmaxCrossEntropy};
+use byhand_layers::loss::{Labels, Loss, SoftmaxCrossEntropy, SquaredError, TargetRows};
+use byhand_layers::metrics::argmax;
 use byhand_layers::{
     AvgPool2d, Block, Conv2d, ConvOptions, Dense, Describe, Dropout, Flatten, Isa, Layer, LayerError, Linear,
     MaxPool2d, Network, Pass, Relu, Scalar, Shape, Sigmoid, Tanh, Workspace, pack,
 };
-use ndarray::{Array2, s};
+use ndarray::{Array2, Axis, s};
 
 const IMAGE: Shape = Shape::new(2, 9, 7);
 
@@ -40,8 +41,8 @@ fn images<T: Scalar>(samples: usize) -> Array2<T> {
     })
 }
 
-fn labels(samples: usize) -> Vec<u8> {
-    (0..samples).map(|sample| (sample * 7 % 5) as u8).collect()
+fn labels(samples: usize) -> Vec<u16> {
+    (0..samples).map(|sample| (sample * 7 % 5) as u16).collect()
 }
 
 /// Mean loss of a minibatch, and its gradient, in a workspace.
@@ -206,6 +207,58 @@ fn what_is_not_finite_passes_fused_chains_as_it_passes_their_layers() {
 /// Equal bits, or both NaN.
 fn same((a, b): (&f32, &f32)) -> bool {
     a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan())
+}
+
+#[test]
+fn what_a_network_says_of_rows_in_one_call() {
+    let network = everything::<f64>();
+    let theta = init_network(&network, Init::HeNormal, 3);
+    let x = images::<f64>(37);
+    let (y, p) = (network.predict(&theta, x.view()), network.predict_proba(&theta, x.view()));
+    for (y, p) in y.rows().into_iter().zip(p.rows()) {
+        let sum: f64 = y.iter().map(|z| z.exp()).sum();
+        assert!(y.iter().zip(p).all(|(z, p)| (z.exp() / sum - p).abs() < 1e-14));
+    }
+
+    // The gradient of the sum of dy * y, by each input number.
+    let dy = Array2::from_shape_fn((37, 5), |(sample, class)| ((sample * 3 + class * 5) % 7) as f64 - 3.0);
+    let dx = network.gradient_of_input(&theta, x.view(), dy.view());
+    let h = 1e-5;
+    for feature in (0..IMAGE.features()).step_by(11) {
+        let moved = |by: f64| {
+            let mut x = x.clone();
+            x.column_mut(feature).iter_mut().for_each(|x| *x += by);
+            (network.predict(&theta, x.view()) * &dy).sum_axis(Axis(1))
+        };
+        let slope = (moved(h) - moved(-h)) / (2.0 * h);
+        for (found, expected) in dx.column(feature).iter().zip(slope) {
+            assert!((found - expected).abs() < 1e-7, "feature {feature}: {found}, {expected}");
+        }
+    }
+
+    let (labels, loss) = (labels(37), SoftmaxCrossEntropy::default());
+    let found = network.evaluate(&theta, x.view(), Labels(&labels).into(), &loss);
+    let each = p.rows().into_iter().zip(&labels).map(|(p, &label)| -p[usize::from(label)].ln());
+    assert!((found.loss - each.sum::<f64>() / 37.0).abs() < 1e-12);
+    let hits = y.rows().into_iter().zip(&labels).filter(|(y, label)| argmax(y) == usize::from(**label));
+    assert_eq!((found.samples, found.accuracy()), (37, hits.count() as f64 / 37.0));
+    let rows = y.mapv(|y| y + 2.0);
+    let target = TargetRows(rows.as_slice().unwrap()).into();
+    let found = network.evaluate(&theta, x.view(), target, &SquaredError);
+    assert!((found.loss - 5.0 * 2.0).abs() < 1e-12 && found.accuracy().is_nan());
+}
+
+#[test]
+fn a_smaller_last_minibatch_keeps_the_layout() {
+    let network = everything::<f32>();
+    let theta = init_network(&network, Init::HeNormal, 3);
+    for built in [Block::tiled(20), Block::single(3)] {
+        let mut ws = Workspace::new(&network, built);
+        let block = ws.set_samples(2);
+        assert_eq!((block.samples(), block.lanes()), (2, built.lanes()));
+        pack(images(2).view(), block, ws.input_mut());
+        network.forward(&Pass::eval(block), &theta, &mut ws);
+    }
 }
 
 #[test]

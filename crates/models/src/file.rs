@@ -28,8 +28,11 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-use byhand_datasets::{Crop, Normalize, Preprocessing};
+use byhand_datasets::{Crop, Dataset, Normalize, Preprocessing};
+use byhand_layers::loss::{Labels, Loss, Target, TargetRows};
+use byhand_layers::metrics::{Confusion, Evaluation};
 use byhand_layers::{Network, Shape};
+use ndarray::{Array2, ArrayView3, s};
 use safetensors::tensor::{Metadata, TensorView};
 use safetensors::{Dtype, SafeTensorError};
 use serde::{Deserialize, Serialize};
@@ -41,6 +44,8 @@ use crate::spec::{Spec, SpecError};
 
 /// The version of the metadata that this program writes and reads.
 pub const FORMAT: u32 = 1;
+/// Images that [`Model::evaluate`] turns into numbers at a time.
+const AT_ONCE: usize = 1024;
 /// The longest header that is written or read, in bytes.
 pub const MAX_HEADER: u64 = 4 << 20;
 
@@ -79,6 +84,88 @@ impl Model {
             }
         }
         Ok(network)
+    }
+
+    /// The probabilities `[n, classes]` for images `[n, h, w]` as bytes, which are preprocessed as those were that it was trained on. An
+    /// image's probabilities have the same bits alone and among any others.
+    ///
+    /// # Errors
+    /// As [`network`](Self::network); when images of this size make no inputs of the network.
+    pub fn predict_proba(&self, images: ArrayView3<'_, u8>) -> Result<Array2<f32>, ModelError> {
+        let (network, x) = (self.network()?, self.inputs(images)?);
+        Ok(network.predict_proba(&self.theta, x.view()))
+    }
+
+    /// How the output of class `class` (before the softmax) moves with each number of the network's input, for images `[n, h, w]` as bytes:
+    /// a saliency map each, `[n, features]`.
+    ///
+    /// # Errors
+    /// As [`predict_proba`](Self::predict_proba).
+    ///
+    /// # Panics
+    /// If there is no such class.
+    #[track_caller]
+    pub fn gradient_of_input(
+        &self,
+        images: ArrayView3<'_, u8>,
+        class: usize,
+    ) -> Result<Array2<f32>, ModelError> {
+        let (network, x) = (self.network()?, self.inputs(images)?);
+        assert!(class < network.classes(), "class {class} of {}", network.classes());
+        let mut dy = Array2::zeros((x.nrows(), network.classes()));
+        dy.column_mut(class).fill(1.0);
+        Ok(network.gradient_of_input(&self.theta, x.view(), dy.view()))
+    }
+
+    /// Mean loss, accuracy and confusion on a data set, whose classes are matched to the model's by their names and whose other samples
+    /// are left out. On one thread; `byhand_trainer::evaluate` takes all of them.
+    ///
+    /// # Errors
+    /// As [`predict_proba`](Self::predict_proba); when a class of the model is none of the data set, or its rows of targets are not as long
+    /// as the network's outputs.
+    pub fn evaluate(&self, dataset: &Dataset, loss: &dyn Loss<f32>) -> Result<Evaluation, ModelError> {
+        let network = self.network()?;
+        let (outputs, targets) = (network.classes(), dataset.targets());
+        let found = targets.map_or(outputs, |targets| targets.ncols());
+        if found != outputs {
+            return Err(ModelError::Count { what: "numbers in a row of targets", found, expected: outputs });
+        }
+        let dataset = match targets {
+            None => dataset.match_classes(&self.class_names).map_err(ModelError::Data)?,
+            Some(_) => dataset.clone(),
+        };
+        let target: Target<'_, f32> = match dataset.targets() {
+            None => Labels(dataset.labels()).into(),
+            Some(ref targets) => TargetRows(targets.to_slice().expect("rows are contiguous")).into(),
+        };
+        let mut all = Evaluation {
+            samples: dataset.len(),
+            loss: 0.0,
+            confusion: Confusion::new(if target.is_labels() { outputs } else { 0 }),
+        };
+        // Some at a time, so that all bytes are never numbers at once.
+        for first in (0..dataset.len()).step_by(AT_ONCE) {
+            let samples = first..(first + AT_ONCE).min(dataset.len());
+            let x = self.inputs(dataset.images().slice_move(s![samples.clone(), .., ..]))?;
+            let part = network.evaluate(&self.theta, x.view(), target.of_samples(samples, outputs), loss);
+            all.loss += part.loss * part.samples as f64;
+            all.confusion.add(&part.confusion);
+        }
+        all.loss /= dataset.len() as f64;
+        Ok(all)
+    }
+
+    /// Images `[n, h, w]` as inputs of the network, `[n, features]`.
+    fn inputs(&self, images: ArrayView3<'_, u8>) -> Result<Array2<f32>, ModelError> {
+        let (_, h, w) = images.dim();
+        let crop = self.preprocessing.crop_of((h, w));
+        let (expected, found) = (self.input, Shape::new(1, crop.h, crop.w));
+        let fits =
+            if expected.is_flat() { expected.features() == found.features() } else { expected == found };
+        if !fits {
+            return Err(ModelError::Images { expected, found, h, w });
+        }
+        Ok(self.preprocessing.apply(images))
     }
 
     /// SHA-256 of the weights: see [`weights_sha256`].
@@ -277,6 +364,21 @@ pub enum ModelError {
         /// How many the network needs.
         expected: usize,
     },
+    /// Images of a size of which no inputs of the network are made.
+    #[error("expected images that make an input of {expected}, found images of {h}x{w}, which make {found}")]
+    Images {
+        /// The network's input.
+        expected: Shape,
+        /// What the images, preprocessed, are.
+        found: Shape,
+        /// Rows of an image.
+        h: usize,
+        /// Columns of an image.
+        w: usize,
+    },
+    /// Data that have not the model's classes.
+    #[error(transparent)]
+    Data(byhand_datasets::Error),
     /// Preprocessing that is not finite, or makes no inputs of the network: which, and what was expected.
     #[error("preprocessing: {0}")]
     Preprocessing(String),

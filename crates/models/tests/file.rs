@@ -2,10 +2,13 @@
 
 use std::path::Path;
 
+use byhand_datasets::Dataset;
 use byhand_layers::init::init_network;
+use byhand_layers::loss::{SoftmaxCrossEntropy, SquaredError};
 use byhand_models::{
     Crop, MODELS, Model, ModelError, NamedModel, Normalize, Preprocessing, find, weights_sha256,
 };
+use ndarray::{Array2, Array3, s};
 use proptest::prelude::*;
 
 #[test]
@@ -55,6 +58,58 @@ fn awkward_descriptions_come_back() {
     model.class_names = vec!["T-shirt/\"top\"\n".into(), "été".into()];
     model.notes.insert("byhand".into(), "{\"sha256\":\"\\".into());
     assert_eq!(Model::from_bytes(&model.to_bytes().unwrap()).unwrap(), model);
+}
+
+/// A model of one sum over the upper and one over the lower half of halved images.
+fn halves() -> Model {
+    let theta = (0..16).map(|i| f32::from(u8::from(i / 4 % 2 == i / 8))).collect();
+    Model {
+        spec: "dense(2,bias=false)".parse().unwrap(),
+        input: "8".parse().unwrap(),
+        class_names: vec!["upper".to_owned(), "lower".to_owned()],
+        preprocessing: Preprocessing {
+            crop: Some(Crop { y: 0, x: 1, h: 4, w: 2 }),
+            ..Preprocessing::unit().halved()
+        },
+        notes: Default::default(),
+        theta,
+    }
+}
+
+#[test]
+fn images_are_answered_in_one_call() {
+    let model = halves();
+    // Image i is bright in its upper or its lower half, for odd i.
+    let images = Array3::from_shape_fn((1500, 8, 8), |(i, y, _)| if y / 4 == i % 2 { 255 } else { 0 });
+    let p = model.predict_proba(images.view()).unwrap();
+    let sure = (4f32).exp() / ((4f32).exp() + 1.0);
+    for (i, p) in p.rows().into_iter().enumerate() {
+        assert!((p[i % 2] - sure).abs() < 1e-6 && (p.sum() - 1.0).abs() < 1e-6, "{p}");
+    }
+    let dx = model.gradient_of_input(images.slice(s![..3, .., ..]), 1).unwrap();
+    assert_eq!(dx.dim(), (3, 8));
+    assert!(dx.rows().into_iter().all(|row| row.to_vec() == [0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0]));
+
+    // Classes by name: this data set counts them the other way round, and has one more.
+    let labels = (0..1500).map(|i| if i < 3 { 0 } else { 2 - i % 2 }).collect();
+    let names = ["neither", "lower", "upper"].map(str::to_owned).to_vec();
+    let data = Dataset::new("halves", images.clone(), labels, names).unwrap();
+    let found = model.evaluate(&data, &SoftmaxCrossEntropy::default()).unwrap();
+    assert_eq!((found.samples, found.accuracy()), (1497, 1.0));
+    assert!((found.loss + f64::from(sure).ln()).abs() < 1e-6, "{}", found.loss);
+    let refused = data.keep_classes(&[0, 1]).unwrap();
+    let error = model.evaluate(&refused, &SoftmaxCrossEntropy::default()).unwrap_err().to_string();
+    assert!(error.contains("expected a class \"upper\""), "{error}");
+
+    let targets = Array2::from_shape_fn((1500, 2), |(i, k)| if i % 2 == k { 5.0 } else { 0.0 });
+    let data = Dataset::regression("sums", images, targets).unwrap();
+    let found = model.evaluate(&data, &SquaredError).unwrap();
+    assert!((found.loss - 0.5).abs() < 1e-6 && found.accuracy().is_nan());
+
+    assert!(model.predict_proba(Array3::zeros((1, 6, 9)).view()).is_ok(), "the crop decides");
+    let whole = Model { preprocessing: Preprocessing::unit(), ..model };
+    let error = whole.predict_proba(Array3::zeros((1, 6, 9)).view()).unwrap_err().to_string();
+    assert_eq!(error, "expected images that make an input of 8, found images of 6x9, which make 1x6x9");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Softmax cross-entropy as a notebook writes it, with room for a mistake.
 
-use byhand_layers::loss::{Labels, LossStats, OneHot, Target};
+use byhand_layers::loss::{Labels, LossStats, Target, TargetRows};
 use byhand_layers::{Block, Scalar};
 
 /// Classes of a block's logits.
@@ -46,7 +46,7 @@ pub(crate) fn target_of<T: Scalar>(target: Target<'_, T>, sample: usize, class: 
     match target {
         Target::Labels(Labels(labels)) if usize::from(labels[sample]) == class => T::ONE,
         Target::Labels(_) => T::ZERO,
-        Target::OneHot(OneHot(rows)) => rows[sample * classes + class],
+        Target::Rows(TargetRows(rows)) => rows[sample * classes + class],
     }
 }
 

@@ -1,6 +1,6 @@
 //! A training step as the notebooks take it, with no thought of speed.
 
-use byhand_layers::loss::{Labels, Loss, LossStats};
+use byhand_layers::loss::{Loss, LossStats, Target};
 use byhand_layers::{Network, Pass, Workspace};
 
 /// Forward (twice, where the loss cost the notebook a second pass), loss, backward, `theta -= rate * dtheta`, for better or worse: a
@@ -37,7 +37,7 @@ impl NotebookStep {
         self.theta
     }
 
-    /// One step on what was written to [`input_mut`](Self::input_mut), with one label a sample.
+    /// One step on what was written to [`input_mut`](Self::input_mut), with one target a sample.
     ///
     /// # Panics
     /// As [`Network::forward`] and [`Loss::value_and_gradient`].
@@ -47,9 +47,9 @@ impl NotebookStep {
         network: &Network<f32>,
         loss: &dyn Loss<f32>,
         pass: &Pass,
-        labels: &[u8],
+        target: Target<'_, f32>,
     ) -> LossStats {
-        let stats = self.add(network, loss, pass, labels, 1.0 / pass.block.samples() as f32);
+        let stats = self.add(network, loss, pass, target, 1.0 / pass.block.samples() as f32);
         self.update();
         stats
     }
@@ -64,7 +64,7 @@ impl NotebookStep {
         network: &Network<f32>,
         loss: &dyn Loss<f32>,
         pass: &Pass,
-        labels: &[u8],
+        target: Target<'_, f32>,
         scale: f32,
     ) -> LossStats {
         let Self { workspace, theta, dtheta, second_forward, .. } = self;
@@ -72,7 +72,7 @@ impl NotebookStep {
             network.forward(pass, theta, workspace);
         }
         let (logits, dlogits) = workspace.output_and_grad_mut();
-        let stats = loss.value_and_gradient(pass.block, logits, Labels(labels).into(), scale, dlogits);
+        let stats = loss.value_and_gradient(pass.block, logits, target, scale, dlogits);
         network.backward(pass, theta, dtheta, workspace);
         stats
     }

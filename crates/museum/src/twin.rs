@@ -57,7 +57,7 @@ where
     let block = Block::single(SAMPLES);
     for size in SIZES {
         let logits: Vec<f32> = signed(block.len(classes), random).iter().map(|z| (size * z) as f32).collect();
-        let labels: Vec<u8> = (0..SAMPLES).map(|_| (random.next_u32() as usize % classes) as u8).collect();
+        let labels: Vec<u16> = (0..SAMPLES).map(|_| (random.next_u32() as usize % classes) as u16).collect();
         let call = |loss: &dyn Loss<f32>| {
             let mut gradient = vec![0.0; logits.len()];
             let stats = loss.value_and_gradient(block, &logits, Labels(&labels).into(), 0.25, &mut gradient);

@@ -14,6 +14,31 @@ use sha2::{Digest, Sha256};
 use crate::fit::Sums;
 
 /// The state of a [`Fit`](crate::Fit) between two steps.
+///
+/// ```
+/// use byhand_datasets::digits::{self, Part};
+/// use byhand_layers::{Dense, Network};
+/// use byhand_trainer::{Checkpoint, Fit, FitConfig, Silent};
+///
+/// let train = digits::generate(Part::Train, 100, 1);
+/// let network: Network = Network::new(vec![Box::new(Dense::new(784, 10, true)?)])?;
+/// let fit = || Fit::new(&network, vec![0.0; 7850], &train, None, FitConfig { epochs: 2, ..FitConfig::default() });
+/// let mut whole = fit()?;
+/// whole.run(&mut Silent)?;
+///
+/// let mut stopped = fit()?;
+/// stopped.run_until(5, &mut Silent)?;
+/// # let folder = tempfile::tempdir()?;
+/// # let path = &folder.path().join("checkpoint.safetensors");
+/// stopped.checkpoint().save(path)?;
+///
+/// // Later, in another process: the bits of the fit that never stopped.
+/// let config = FitConfig { epochs: 2, ..FitConfig::default() };
+/// let mut resumed = Fit::resume(&network, Checkpoint::load(path)?, &train, None, config)?;
+/// resumed.run(&mut Silent)?;
+/// assert_eq!(resumed.theta(), whole.theta());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checkpoint {
     pub(crate) theta: Vec<f32>,

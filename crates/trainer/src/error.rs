@@ -62,6 +62,16 @@ pub enum TrainerError {
         /// The classes of the data.
         found: usize,
     },
+    /// The rows of a regression are not as long as the network's outputs.
+    #[error("{name}: expected target rows of {expected} numbers (the network's outputs), found {found}")]
+    Outputs {
+        /// The data set.
+        name: String,
+        /// The network's outputs.
+        expected: usize,
+        /// Numbers in a row.
+        found: usize,
+    },
     /// A data set without samples.
     #[error("{name}: expected at least one sample, found none")]
     Empty {

@@ -4,33 +4,15 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use byhand_datasets::{Dataset, Preprocessing};
-use byhand_layers::loss::{Labels, Loss};
+use byhand_layers::loss::Loss;
+use byhand_layers::metrics::{Confusion, Evaluation};
 use byhand_layers::{Block, Network, Pass, Shape};
 
 use crate::error::TrainerError;
-use crate::metrics::{Confusion, argmax};
 use crate::objective::Objective;
 use crate::step::ImageBatch;
 use crate::step::crew::Crew;
 use crate::step::worker::{Worker, lock};
-
-/// How good a network is on a data set.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Evaluation {
-    /// Samples looked at: all of them.
-    pub samples: usize,
-    /// Mean loss.
-    pub loss: f64,
-    /// Who was taken for what.
-    pub confusion: Confusion,
-}
-
-impl Evaluation {
-    /// The share of samples classified correctly.
-    pub fn accuracy(&self) -> f64 {
-        self.confusion.accuracy()
-    }
-}
 
 /// Evaluates `network` with the weights `theta` on all of `dataset`, on `threads` threads (0: all), which have no
 /// influence on the result.
@@ -104,8 +86,9 @@ impl Evaluator {
     ) -> Option<Evaluation> {
         let order: Vec<u32> = (0..dataset.len() as u32).collect();
         let mut losses = vec![0.0; dataset.len().div_ceil(self.chunk)];
+        let classes = if dataset.targets().is_some() { 0 } else { network.classes() };
         for worker in &self.workers {
-            lock(worker).confusion = Confusion::new(network.classes());
+            lock(worker).confusion = Confusion::new(classes);
         }
         let evaluate = |chunk: usize, loss: &mut f64| {
             if stop.load(Ordering::Relaxed) {
@@ -120,19 +103,17 @@ impl Evaluator {
             workspace.set_block(block);
             reader.fill(&batch, samples.clone(), block, workspace.input_mut());
             network.forward(&Pass::eval(block), theta, workspace);
-            let labels = reader.labels(&batch, samples);
+            let target = reader.target(&batch, samples);
             let (logits, dlogits) = workspace.output_and_grad_mut();
-            *loss = self.loss.value_and_gradient(block, logits, Labels(labels).into(), 1.0, dlogits).loss;
-            for (logits, &label) in logits.chunks_exact(network.classes()).zip(labels) {
-                confusion.count(usize::from(label), argmax(logits));
-            }
+            *loss = self.loss.value_and_gradient(block, logits, target, 1.0, dlogits).loss;
+            confusion.count_outputs(logits, target);
         };
         crew.call(self.workers.len() - 1, 0);
         for_each(crew, 0, &mut losses, &evaluate);
         if stop.load(Ordering::Relaxed) {
             return None;
         }
-        let mut confusion = Confusion::new(network.classes());
+        let mut confusion = Confusion::new(classes);
         for worker in &self.workers {
             confusion.add(&lock(worker).confusion);
         }
@@ -144,8 +125,8 @@ impl Evaluator {
 /// Whether `dataset` can be shown to `network`.
 ///
 /// # Errors
-/// When the images do not fit its input, the data has more classes than it has outputs, or no sample.
-pub fn check_data(
+/// When the images do not fit its input, the data has more classes than it has outputs, rows of another length, or no sample.
+pub(crate) fn check_data(
     network: &Network<f32>,
     dataset: &Dataset,
     preprocessing: &Preprocessing,
@@ -157,9 +138,15 @@ pub fn check_data(
     if !fits {
         return Err(TrainerError::Input { name: name(), expected, found });
     }
-    if dataset.classes() > network.classes() {
-        let (expected, found) = (network.classes(), dataset.classes());
-        return Err(TrainerError::Classes { name: name(), expected, found });
+    let expected = network.classes();
+    match dataset.targets().map(|targets| targets.ncols()) {
+        Some(found) if found != expected => {
+            return Err(TrainerError::Outputs { name: name(), expected, found });
+        }
+        None if dataset.classes() > expected => {
+            return Err(TrainerError::Classes { name: name(), expected, found: dataset.classes() });
+        }
+        _ => {}
     }
     if dataset.is_empty() {
         return Err(TrainerError::Empty { name: name() });

@@ -70,7 +70,7 @@ pub enum Event {
         samples: usize,
         /// Mean loss.
         loss: f64,
-        /// Samples classified correctly.
+        /// Samples whose largest output was that of their class, or where the largest number of their row is.
         correct: usize,
         /// The learning rate used.
         learning_rate: f64,
@@ -85,8 +85,8 @@ pub enum Event {
         samples: usize,
         /// Mean loss.
         loss: f64,
-        /// Share classified correctly.
-        accuracy: f64,
+        /// Share classified correctly; none where targets are rows.
+        accuracy: Option<f64>,
     },
     /// After every `evaluate_every` steps.
     Evaluated {
@@ -96,8 +96,8 @@ pub enum Event {
         epoch: u64,
         /// Mean loss on the test set.
         test_loss: f64,
-        /// Share of the test set classified correctly.
-        test_accuracy: f64,
+        /// Share of the test set classified correctly; none where targets are rows.
+        test_accuracy: Option<f64>,
     },
     /// After every epoch (a run cut short by `max_steps` ends with a shorter one).
     EpochFinished {
@@ -107,8 +107,8 @@ pub enum Event {
         step: u64,
         /// Mean loss met in training.
         train_loss: f64,
-        /// Share classified correctly in training.
-        train_accuracy: f64,
+        /// Share classified correctly in training; none where targets are rows.
+        train_accuracy: Option<f64>,
         /// Mean loss on the test set.
         test_loss: Option<f64>,
         /// Share of the test set classified correctly.

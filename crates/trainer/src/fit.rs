@@ -11,11 +11,12 @@ use std::time::{Duration, Instant};
 use byhand_datasets::batches::{LastBatch, epoch_order_into, sequence_into, with_replacement_into};
 use byhand_datasets::{Augment, Dataset, Preprocessing};
 use byhand_layers::Network;
+use byhand_layers::metrics::Evaluation;
 use sha2::{Digest, Sha256};
 
 use crate::checkpoint::{Checkpoint, hex};
 use crate::error::{FitError, TrainerError};
-use crate::evaluate::{Evaluation, Evaluator, check_data, evaluate_until};
+use crate::evaluate::{Evaluator, check_data, evaluate_until};
 use crate::event::{Event, Observer};
 use crate::objective::Objective;
 use crate::optimizer::{Optimizer, OptimizerState, Sgd};
@@ -403,6 +404,7 @@ impl<'a> Fit<'a> {
                 let Sums { samples, .. } = self.window_sums;
                 let (loss, accuracy) = std::mem::take(&mut self.window_sums).means();
                 let samples = samples as usize;
+                let accuracy = self.has_classes().then_some(accuracy);
                 stopped |= observer.on(&Event::Window { step, epoch, samples, loss, accuracy }).is_break();
             }
             let ends_epoch = step % self.steps_per_epoch == 0 || step == self.total_steps;
@@ -469,6 +471,11 @@ impl<'a> Fit<'a> {
         evaluator.run(&self.network, self.theta(), test, preprocessing, crew, &self.stop)
     }
 
+    /// Whether samples have labels, and not rows of numbers.
+    fn has_classes(&self) -> bool {
+        self.train.targets().is_none()
+    }
+
     fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
@@ -483,7 +490,7 @@ impl<'a> Fit<'a> {
             step: self.step(),
             epoch: self.epoch_of_last_step(),
             test_loss: evaluation.loss,
-            test_accuracy: evaluation.accuracy(),
+            test_accuracy: self.has_classes().then(|| evaluation.accuracy()),
         })
     }
 
@@ -512,9 +519,9 @@ impl<'a> Fit<'a> {
             epoch: self.epoch_of_last_step(),
             step: self.step(),
             train_loss,
-            train_accuracy,
+            train_accuracy: self.has_classes().then_some(train_accuracy),
             test_loss: evaluation.as_ref().map(|e| e.loss),
-            test_accuracy: evaluation.as_ref().map(Evaluation::accuracy),
+            test_accuracy: evaluation.as_ref().filter(|_| self.has_classes()).map(Evaluation::accuracy),
             seconds: time.as_secs_f64(),
             images_per_second: images as f64 / time.as_secs_f64().max(f64::MIN_POSITIVE),
         }
@@ -530,7 +537,14 @@ impl<'a> Fit<'a> {
         let config = &self.config;
         let data_sha256 = self.data_sha256.get_or_init(|| {
             let mut hasher = Sha256::new();
-            hasher.update(self.train.labels());
+            match self.train.targets() {
+                // Labels that fit in a byte are one.
+                None if self.train.classes() <= 256 => {
+                    self.train.labels().iter().for_each(|&label| hasher.update([label as u8]));
+                }
+                None => self.train.labels().iter().for_each(|label| hasher.update(label.to_le_bytes())),
+                Some(targets) => targets.iter().for_each(|target| hasher.update(target.to_le_bytes())),
+            }
             for image in self.train.images().outer_iter() {
                 hasher.update(image.as_slice().expect("images are contiguous"));
             }

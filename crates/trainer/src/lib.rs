@@ -25,7 +25,6 @@ mod event;
 mod fit;
 mod hardest;
 mod memory;
-pub mod metrics;
 mod objective;
 mod optimizer;
 #[cfg(feature = "parallel")]
@@ -34,15 +33,15 @@ mod schedule;
 mod spec;
 mod step;
 
+pub use byhand_layers::metrics::{self, Confusion, Evaluation};
 pub use checkpoint::{Checkpoint, CheckpointError, weights_sha256};
 pub use error::{Diverged, DivergenceCause, FitError, SpecError, TrainerError};
-pub use evaluate::{Evaluation, check_data, evaluate};
+pub use evaluate::evaluate;
 pub use event::{Event, Observer, Silent};
 pub use fit::{Fit, FitConfig, Progress, Sampling};
 pub use hardest::Hardest;
 pub use memory::{evaluation_bytes, training_bytes};
-pub use metrics::Confusion;
 pub use objective::Objective;
 pub use optimizer::{Adam, AdamW, Optimizer, OptimizerState, Sgd, StateMut};
 pub use schedule::{Schedule, ScheduleShape};
-pub use step::{BatchSource, ImageBatch, MAX_SHARDS, Plan, Rows, StepConfig, StepStats, Trainer};
+pub use step::{BatchSource, ImageBatch, MAX_SHARDS, Plan, Rows, StepConfig, StepStats, TargetRoom, Trainer};

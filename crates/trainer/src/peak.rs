@@ -7,7 +7,7 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::Instant;
 
-use byhand_layers::fma_burst;
+use byhand_layers::exec::fma_burst;
 
 /// Bursts for one figure, the best of which counts: some are interrupted.
 pub const BURSTS: usize = 4;

@@ -8,15 +8,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use byhand_datasets::batches::LastBatch;
 use byhand_datasets::digits::{self, Part};
-use byhand_datasets::{Augment, Crop, Preprocessing};
-use byhand_layers::{Dense, Network};
-use byhand_trainer::metrics::argmax;
+use byhand_datasets::{Augment, Crop, Dataset, Preprocessing, dataset::numbered_classes};
+use byhand_layers::{Dense, Layer, Network};
+use byhand_trainer::metrics::{self, argmax};
 use byhand_trainer::{
-    Adam, AdamW, DivergenceCause, Event, Fit, FitConfig, FitError, Objective, Optimizer, Progress, Sampling,
-    Schedule, ScheduleShape, Sgd, Silent, StepConfig, TrainerError, evaluate, training_bytes,
+    Adam, AdamW, DivergenceCause, Event, Fit, FitConfig, FitError, ImageBatch, Objective, Optimizer,
+    Progress, Rows, Sampling, Schedule, ScheduleShape, Sgd, Silent, StepConfig, Trainer, TrainerError,
+    evaluate, training_bytes,
 };
 use common::{cnn, mlp, test, theta, train};
-use ndarray::Array2;
+use ndarray::{Array2, Array3, ArrayView2, Axis, s};
 
 #[test]
 fn digits_are_learned_quickly() {
@@ -137,7 +138,7 @@ fn observers_are_told_in_order_and_stop() {
         names.push(serde_json::to_value(event).unwrap()["event"].as_str().unwrap().to_string());
         if let Event::Window { samples: n, accuracy, loss, .. } = event {
             samples.push(*n);
-            assert!((0.0..=1.0).contains(accuracy) && *loss > 0.0);
+            assert!((0.0..=1.0).contains(&accuracy.unwrap()) && *loss > 0.0);
         }
         ControlFlow::Continue(())
     };
@@ -232,6 +233,98 @@ fn images_halved_on_the_way_give_the_bits_of_a_halved_data_set() {
         let [half_train, half_test] = [train(), test()].map(|data| data.halve().unwrap());
         assert_eq!(trained(train(), test(), whole.halved()), trained(&half_train, &half_test, whole));
     }
+}
+
+/// How bright the upper half of an image is, and how bright the lower.
+fn brightness() -> [Dataset; 2] {
+    [train(), test()].map(|digits| {
+        let half = |image: ArrayView2<'_, u8>, y: usize| {
+            image.slice(s![y..y + 14, ..]).iter().map(|&p| f32::from(p)).sum::<f32>() / (14.0 * 28.0 * 255.0)
+        };
+        let rows = Array2::from_shape_fn((digits.len(), 2), |(i, k)| half(digits.image(i), 14 * k));
+        Dataset::regression("brightness", digits.images().to_owned(), rows).unwrap()
+    })
+}
+
+#[test]
+fn a_regression_is_fitted_evaluated_and_resumed() {
+    let [train, test] = brightness();
+    let layers: Vec<Box<dyn Layer<f32>>> = vec![Box::new(Dense::new(784, 2, true).unwrap())];
+    let network = Network::new(layers).unwrap();
+    let config = FitConfig {
+        epochs: 8,
+        optimizer: "adam".parse().unwrap(),
+        objective: Objective::SquaredError,
+        learning_rate: 1e-3,
+        schedule: "cosine".parse().unwrap(),
+        log_every: Some(20),
+        ..FitConfig::default()
+    };
+    let trained = |threads| {
+        let config = FitConfig { threads, ..config.clone() };
+        let mut fit =
+            Fit::new(&network, vec![0.0; network.param_len()], &train, Some(&test), config.clone()).unwrap();
+        let mut none = |event: &Event| {
+            let (Event::EpochFinished { train_accuracy: accuracy, test_accuracy: None, .. }
+            | Event::Window { accuracy, .. }) = event
+            else {
+                assert!(!matches!(event, Event::EpochFinished { .. }), "{event:?}");
+                return ControlFlow::Continue(());
+            };
+            assert_eq!(*accuracy, None);
+            ControlFlow::Continue(())
+        };
+        fit.run_until(100, &mut none).unwrap();
+        let mut fit = Fit::resume(&network, fit.checkpoint(), &train, Some(&test), config).unwrap();
+        fit.run(&mut none).unwrap();
+        fit.theta().to_vec()
+    };
+    let after = trained(1);
+    assert_eq!(trained(3), after);
+
+    // By the formula, from predictions.
+    let x = Preprocessing::unit().apply(test.images());
+    let (y, t) = (network.predict(&after, x.view()), test.targets().unwrap());
+    let rmse = metrics::rmse(y.view(), t);
+    let found = evaluate(&network, &after, &test, &Preprocessing::unit(), config.objective, 2).unwrap();
+    assert!(
+        (found.loss - rmse * rmse).abs() < 1e-6 * found.loss,
+        "two outputs, halved: {rmse}, {}",
+        found.loss
+    );
+    assert!(found.accuracy().is_nan() && found.samples == 500);
+    let spread = t.mapv(f64::from).std_axis(Axis(0), 0.0).mean().unwrap();
+    assert!(rmse < 0.5 * spread, "{rmse} against a spread of {spread}");
+
+    // Rows in memory are trained on as the images they come from.
+    let rows = Preprocessing::unit().apply(train.images());
+    let step = StepConfig { objective: config.objective, batch_size: 40, ..StepConfig::default() };
+    let [mut images, mut lying] = [(); 2].map(|()| Trainer::new(&network, theta(&network), step).unwrap());
+    let indices: Vec<u32> = (0..40).collect();
+    let batch = Rows::regression(rows.slice(s![..40, ..]), train.targets().unwrap().slice_move(s![..40, ..]));
+    lying.step(0.1, &batch).unwrap();
+    images.step(0.1, &ImageBatch::new(&train, &indices, Preprocessing::unit())).unwrap();
+    assert_eq!(images.theta(), lying.theta());
+    assert!(images.residuals().all(|residual| residual > 0.0));
+
+    let three =
+        Network::new(vec![Box::new(Dense::new(784, 3, true).unwrap()) as Box<dyn Layer<f32>>]).unwrap();
+    let error = Fit::new(&three, theta(&three), &train, None, config).unwrap_err().to_string();
+    assert_eq!(error, "brightness: expected target rows of 3 numbers (the network's outputs), found 2");
+}
+
+#[test]
+fn more_classes_than_a_byte_has() {
+    // Class k is lit at pixel k.
+    let images = Array3::from_shape_fn((400, 20, 20), |(i, y, x)| if 20 * y + x == i { 255 } else { 0 });
+    let data = Dataset::new("pixels", images, (0..400).collect(), numbered_classes(400)).unwrap();
+    let network =
+        Network::new(vec![Box::new(Dense::new(400, 400, true).unwrap()) as Box<dyn Layer<f32>>]).unwrap();
+    let config = FitConfig { epochs: 20, learning_rate: 20.0, ..FitConfig::default() };
+    let mut fit = Fit::new(&network, theta(&network), &data, None, config).unwrap();
+    fit.run(&mut Silent).unwrap();
+    let found = fit.evaluate(&data).unwrap();
+    assert_eq!((found.accuracy(), found.confusion.counts()[[399, 399]]), (1.0, 1));
 }
 
 #[test]

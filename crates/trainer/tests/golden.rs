@@ -75,7 +75,7 @@ fn train(optimizer: &Optimizer) -> (Vec<f64>, Vec<f64>) {
     let mut ws = Workspace::new(&network, block);
     for (step, batch) in order.chunks_exact(5).enumerate() {
         let samples: Vec<usize> = batch.iter().map(|&i| i as usize).collect();
-        let labels: Vec<u8> = samples.iter().map(|&i| labels[i] as u8).collect();
+        let labels: Vec<u16> = samples.iter().map(|&i| labels[i] as u16).collect();
         let pass = Pass::train(block, 0, step as u64, 0);
         pack(x.select(ndarray::Axis(0), &samples).view(), block, ws.input_mut());
         network.forward(&pass, &theta, &mut ws);

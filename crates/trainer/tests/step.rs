@@ -8,16 +8,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use byhand_datasets::batches::epoch_order;
 use byhand_datasets::{Augment, Normalize, Preprocessing};
-use byhand_layers::loss::{Labels, Loss, SoftmaxCrossEntropy};
+use byhand_layers::loss::{Labels, Loss, LossStats, SoftmaxCrossEntropy, Target};
 use byhand_layers::{Block, Dense, Flatten, Layer, Mode, Network, Pass, Shape, Workspace, pack};
 use byhand_trainer::{
-    BatchSource, DivergenceCause, ImageBatch, Optimizer, Plan, Rows, Sgd, StepConfig, Trainer, TrainerError,
-    weights_sha256,
+    BatchSource, DivergenceCause, ImageBatch, Optimizer, Plan, Rows, Sgd, StepConfig, TargetRoom, Trainer,
+    TrainerError, weights_sha256,
 };
 use common::{cnn, large_cnn, mlp, mlp3, theta, train, wide};
 use ndarray::Array2;
 
-fn rows(indices: &[u32]) -> (Array2<f32>, Vec<u8>) {
+fn rows(indices: &[u32]) -> (Array2<f32>, Vec<u16>) {
     let x = Array2::from_shape_fn((indices.len(), 784), |(i, f)| {
         Normalize::unit().apply(train().image(indices[i] as usize)[[f / 28, f % 28]])
     });
@@ -249,7 +249,7 @@ fn a_gradient_too_large_behind_small_ones_is_found_before_anything_moves() {
         for (output, row) in weights[second].chunks_exact_mut(inputs).enumerate() {
             row.fill(if output % 2 == 0 { 1e30 } else { -1e30 });
         }
-        let labels: Vec<u8> = (0..24).map(|i| i % 10).collect();
+        let labels: Vec<u16> = (0..24).map(|i| i % 10).collect();
         let [large, none] = [1e15, 0.0].map(|x| Array2::from_elem((24, 784), x));
         for threads in [1, 2] {
             let config = StepConfig { batch_size: 24, threads, ..StepConfig::default() };
@@ -340,10 +340,10 @@ fn images_that_change_are_those_that_the_batch_writes() {
             for step in 0..3 {
                 let images = ImageBatch::new(train(), &indices[..n], Preprocessing::default());
                 let images = images.augmented(&augment, 5, step);
-                let (mut x, mut labels) = (Array2::zeros((n, 784)), vec![0; n]);
+                let labels = rows(&indices[..n]).1;
+                let mut x = Array2::zeros((n, 784));
                 let mut scratch = vec![0; images.scratch_len()];
                 images.fill(0..n, Block::single(n), x.as_slice_mut().unwrap(), &mut scratch);
-                images.labels(0..n, &mut labels);
                 from_images.step(0.1, &images).unwrap();
                 from_rows.step(0.1, &Rows::new(x.view(), &labels)).unwrap();
             }
@@ -382,15 +382,42 @@ fn residuals_are_what_the_softmax_leaves_of_the_class() {
 }
 
 #[test]
+fn a_loss_of_ones_own_is_trained_for() {
+    /// Half of softmax cross-entropy.
+    #[derive(Debug)]
+    struct Half;
+    impl Loss<f32> for Half {
+        fn value_and_gradient(
+            &self,
+            block: Block,
+            logits: &[f32],
+            target: Target<'_, f32>,
+            scale: f32,
+            dlogits: &mut [f32],
+        ) -> LossStats {
+            let whole = SoftmaxCrossEntropy::default();
+            let LossStats { loss, correct } =
+                whole.value_and_gradient(block, logits, target, scale / 2.0, dlogits);
+            LossStats { loss: loss / 2.0, correct }
+        }
+    }
+    let (x, labels) = rows(&epoch_order(2, 0, train().len())[..40]);
+    let batch = Rows::new(x.view(), &labels);
+    let (mut own, mut other) = (trainer(&cnn(), 40, 2).with_loss(Box::new(Half)), trainer(&cnn(), 40, 2));
+    let (half, whole) = (own.step(0.2, &batch).unwrap(), other.step(0.1, &batch).unwrap());
+    assert_eq!((2.0 * half.loss, half.correct), (whole.loss, whole.correct));
+    assert_eq!(own.theta(), other.theta(), "halves are exact");
+}
+
+#[test]
 fn augmentation_is_the_same_in_both_layouts() {
     // Two samples lie one after the other, three side by side; sample i of a step is moved alike in both.
     let augment = Augment { shift: 3, rotate: 0.2, scale: 0.1, shear: 0.1 };
     let batch = ImageBatch::new(train(), &[4, 5, 6], Preprocessing::default()).augmented(&augment, 1, 9);
     let (single, tiled) = (Block::single(3), Block::tiled(3));
     let (mut x, mut y) = (vec![0.0; single.len(784)], vec![0.0; tiled.len(784)]);
-    let (mut labels, mut scratch) = ([0; 3], vec![0; batch.scratch_len()]);
+    let mut scratch = vec![0; batch.scratch_len()];
     batch.fill(0..3, single, &mut x, &mut scratch);
-    batch.labels(0..3, &mut labels);
     batch.fill(0..3, tiled, &mut y, &mut scratch);
     for sample in 0..3 {
         for feature in 0..784 {
@@ -412,7 +439,7 @@ struct Broken<'a> {
 
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Breaks {
-    InLabels,
+    InTarget,
     InFill,
     NoSuchLabel,
     InRows,
@@ -429,12 +456,14 @@ impl BatchSource for Broken<'_> {
         self.images.len()
     }
 
-    fn labels(&self, samples: Range<usize>, labels: &mut [u8]) {
-        assert!(self.how != Breaks::InLabels || !self.reaches(&samples), "no such label");
-        self.images.labels(samples.clone(), labels);
+    fn target<'a>(&'a self, samples: Range<usize>, room: &'a mut TargetRoom) -> Target<'a, f32> {
+        assert!(self.how != Breaks::InTarget || !self.reaches(&samples), "no such label");
         if self.how == Breaks::NoSuchLabel && self.reaches(&samples) {
-            labels[samples.len() - 1] = 255;
+            let labels = room.labels(samples.len());
+            labels.fill(255);
+            return Labels(labels).into();
         }
+        self.images.target(samples, room)
     }
 
     fn fill(&self, samples: Range<usize>, block: Block, x: &mut [f32], scratch: &mut [u8]) {
@@ -465,7 +494,7 @@ fn a_panic_of_the_source_reaches_the_caller_and_leaves_a_whole_trainer() {
             };
             let [mut trainer, mut other] =
                 [(); 2].map(|()| Trainer::new(&network, theta(&network), config).unwrap());
-            for (step, how) in [Breaks::InLabels, Breaks::InFill, Breaks::NoSuchLabel, Breaks::InRows]
+            for (step, how) in [Breaks::InTarget, Breaks::InFill, Breaks::NoSuchLabel, Breaks::InRows]
                 .into_iter()
                 .enumerate()
             {
@@ -496,8 +525,8 @@ fn a_source_is_asked_for_its_rows_once_a_step() {
         fn len(&self) -> usize {
             self.rows.len()
         }
-        fn labels(&self, samples: Range<usize>, labels: &mut [u8]) {
-            self.rows.labels(samples, labels);
+        fn target<'a>(&'a self, samples: Range<usize>, room: &'a mut TargetRoom) -> Target<'a, f32> {
+            self.rows.target(samples, room)
         }
         fn fill(&self, _: Range<usize>, _: Block, _: &mut [f32], _: &mut [u8]) {
             panic!("the rows are there");

@@ -3,13 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use byhand_datasets::{Dataset, dataset::numbered_classes};
-use byhand_layers::{Block, Network};
 use byhand_models::Model;
-use byhand_tensor::softmax;
-use byhand_trainer::check_data;
 use clap::Args;
-use ndarray::{Array2, Array3, Axis, s};
+use ndarray::{Array3, Axis, s};
 use serde_json::json;
 
 use crate::{
@@ -58,8 +54,7 @@ const SHOWN: usize = 3;
 /// Prints a line an image.
 pub fn run(options: &Options, output: &Output) -> Result<()> {
     let model = load_model(&options.model)?;
-    let network = model.network()?;
-    memory::check_evaluation(&network, 1, &options.model)?;
+    memory::check_evaluation(&model.network()?, 1, &options.model)?;
     let manner = Manner::of_model(&model)?;
     for file in &options.images {
         must_exist(file, "a PNG or IDX file of images")?;
@@ -67,7 +62,7 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
     let (mut count, mut failed) = (0, 0);
     for file in &options.images {
         let answer = images(file, &model, manner, options).and_then(|images| {
-            probabilities(&model, &network, images).with_context(|| file.display().to_string())
+            model.predict_proba(images.view()).with_context(|| file.display().to_string())
         });
         let probabilities = match answer {
             Ok(probabilities) => probabilities,
@@ -124,21 +119,4 @@ fn images(file: &Path, model: &Model, manner: Manner, options: &Options) -> Resu
             Ok(images)
         }
     }
-}
-
-/// A row an image, a column a class.
-fn probabilities(model: &Model, network: &Network<f32>, images: Array3<u8>) -> Result<Array2<f32>> {
-    let n = images.len_of(Axis(0));
-    let unlabelled = Dataset::new("images", images, vec![0; n], numbered_classes(1))?;
-    check_data(network, &unlabelled, &model.preprocessing)?;
-    let x = model.preprocessing.apply(unlabelled.images());
-    Ok(softmax_rows(network.predict(&model.theta, x.view())))
-}
-
-fn softmax_rows(logits: Array2<f32>) -> Array2<f32> {
-    let (n, classes) = logits.dim();
-    let block = Block::single(n);
-    let mut y = vec![0.0; block.len(classes)];
-    softmax::softmax(block, classes, logits.as_slice().expect("rows are contiguous"), &mut y);
-    Array2::from_shape_vec((n, classes), y).expect("one row a sample")
 }

@@ -149,10 +149,10 @@ fn time_steps(
 }
 
 /// Pixels in [0, 1), at a border of a cache line as other frameworks' tensors are, and labels, all random.
-fn random_batch(batch: usize, features: usize, classes: usize) -> (Buffer<f32>, Vec<u8>) {
+fn random_batch(batch: usize, features: usize, classes: usize) -> (Buffer<f32>, Vec<u16>) {
     let mut random = ChaCha8Rng::seed_from_u64(0);
     let mut x = Buffer::zeros(batch * features);
     x.fill_with(|| (random.next_u32() >> 8) as f32 / (1 << 24) as f32);
-    let labels = (0..batch).map(|_| (random.next_u32() as usize % classes.min(256)) as u8).collect();
+    let labels = (0..batch).map(|_| (random.next_u32() as usize % classes.min(1 << 16)) as u16).collect();
     (x, labels)
 }

@@ -124,7 +124,7 @@ pub fn run(command: &str, options: &Options, output: &Output) -> Result<()> {
         }
     };
     if let (Some(classes), false) = (&recipe.classes, kept_classes) {
-        let classes: Vec<String> = classes.iter().map(u8::to_string).collect();
+        let classes: Vec<String> = classes.iter().map(u16::to_string).collect();
         output.warn(format!(
             "{} is made for the classes {} at half size and keeps these alone; --classes keeps others",
             recipe.name(),

@@ -48,7 +48,7 @@ pub struct Content {
     pub published: Option<String>,
     /// How many elements have each value.
     pub histogram: Vec<u64>,
-    /// What the reader did to have unsigned bytes, when it did anything.
+    /// What the reader made of elements of another type, when it did anything.
     pub note: Option<String>,
 }
 
@@ -106,10 +106,10 @@ impl Content {
     }
 
     /// Smallest and largest value; `None` when there is none at all.
-    pub fn range(&self) -> Option<(u8, u8)> {
+    pub fn range(&self) -> Option<(u16, u16)> {
         let first = self.histogram.iter().position(|&count| count > 0)?;
         let last = self.histogram.iter().rposition(|&count| count > 0)?;
-        Some((first as u8, last as u8))
+        Some((first as u16, last as u16))
     }
 }
 
@@ -223,8 +223,11 @@ fn content(idx: Idx, path: &Path) -> Result<Content, Error> {
         found => found,
     };
     let mut histogram = vec![0; 256];
-    for &value in &idx.data {
-        histogram[usize::from(value)] += 1;
+    for value in idx.values().map(usize::from) {
+        if value >= histogram.len() {
+            histogram.resize(value + 1, 0);
+        }
+        histogram[value] += 1;
     }
     Ok(Content {
         gzipped: idx.gzipped,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Data, Loaded, Origin, Reading, Source, absolute, file_sha256, open, sha256_of_lines};
 use crate::catalogue::{self, File, Set};
-use crate::dataset::{Dataset, numbered_classes};
+use crate::dataset::{Dataset, MAX_CLASSES, numbered_classes};
 use crate::error::{Error, FormatProblem};
 use crate::idx::{self, Idx};
 
@@ -292,10 +292,10 @@ fn assemble(
     let [train_images, train_labels, test_images, test_labels] = four;
     let part = |k: usize, images: Idx, labels: &Idx| {
         let images = idx::images(images, &paths[k].display().to_string())?;
-        if labels.data.len() != images.dim().0 {
+        if labels.dims != [images.dim().0] {
             let expected = format!("{} labels, one an image of {}", images.dim().0, paths[k].display());
             let file = paths[k + 1].display().to_string();
-            let found = labels.data.len().to_string();
+            let found = idx::dims_text(&labels.dims);
             return Err(idx::format_error(&file, 4, FormatProblem::Dimensions, expected, found));
         }
         Ok(images)
@@ -312,7 +312,7 @@ fn assemble(
     let classes = classes(names, [(&paths[1], &train_labels), (&paths[3], &test_labels)], reading)?;
     let first = reading.first_label.unwrap_or(0);
     let part = |images, labels: Idx| -> Result<Dataset, Error> {
-        let labels = labels.data.iter().map(|label| label - first).collect();
+        let labels = labels.values().map(|label| label - first).collect();
         let part = Dataset::new(name, images, labels, classes.clone())?;
         Ok(if reading.transpose { part.transpose() } else { part })
     };
@@ -332,27 +332,27 @@ fn assemble(
 
 /// The names of the classes, when every label is one of them.
 fn classes(names: Names<'_>, labels: [(&PathBuf, &Idx); 2], reading: Reading) -> Result<Vec<String>, Error> {
-    let all = || labels.iter().flat_map(|(_, idx)| &idx.data).copied();
+    let all = || labels.iter().flat_map(|(_, idx)| idx.values());
     let (low, high) = (all().min().unwrap_or(0), all().max().unwrap_or(0));
     let first = reading.first_label.unwrap_or(0);
     let range = format!("labels run from {low} to {high}");
     // The label that is out of a range of `n`, and what to do.
     let wrong = |n: usize, remedy: String| {
-        let is_wrong = |label: u8| label < first || usize::from(label - first) >= n;
+        let is_wrong = |label: u16| label < first || usize::from(label - first) >= n;
         let find = |(path, idx): &(&PathBuf, &Idx)| {
-            let i = idx.data.iter().position(|&label| is_wrong(label))?;
+            let (i, found) = idx.values().enumerate().find(|&(_, label)| is_wrong(label))?;
             let last = usize::from(first) + n - 1;
             Some(idx::format_error(
                 &path.display().to_string(),
                 idx.offset(i),
                 FormatProblem::Label,
                 format!("a label from {first} to {last}"),
-                format!("{}; {range}: {remedy}", idx.data[i]),
+                format!("{found}; {range}: {remedy}"),
             ))
         };
         labels.iter().find_map(find).expect("a label is wrong")
     };
-    let count_from = |remedy: u8| format!("give --first-label {remedy}");
+    let count_from = |remedy: u16| format!("give --first-label {remedy}");
     let spread = usize::from(high - low) + 1;
     if low < first {
         return Err(wrong(usize::from(high.saturating_sub(first)) + 1, count_from(low)));
@@ -401,7 +401,7 @@ fn classes(names: Names<'_>, labels: [(&PathBuf, &Idx); 2], reading: Reading) ->
 
 /// The lines of the `classes.txt` in a folder, if there is one: each a name of its own.
 fn own_classes(folder: &Path) -> Result<Option<(PathBuf, Vec<String>)>, Error> {
-    const LIMIT: u64 = 1 << 16;
+    const LIMIT: u64 = 1 << 20;
     let path = folder.join("classes.txt");
     let shown = path.display().to_string();
     let fail = |line: usize, expected: &str, found: String| {
@@ -418,7 +418,7 @@ fn own_classes(folder: &Path) -> Result<Option<(PathBuf, Vec<String>)>, Error> {
     }
     .map_err(|e| Error::io(path.display().to_string(), "read", e))?;
     if bytes.len() as u64 > LIMIT {
-        return fail(1, "names of at most 256 classes", format!("more than {LIMIT} bytes"));
+        return fail(1, &format!("names of at most {LIMIT} bytes in all"), "a longer file".into());
     }
     let text = match std::str::from_utf8(&bytes) {
         Ok(text) => text.trim_start_matches('\u{feff}').trim_end(),
@@ -436,8 +436,8 @@ fn own_classes(folder: &Path) -> Result<Option<(PathBuf, Vec<String>)>, Error> {
         if name.is_empty() {
             return fail(i + 1, "the name of a class", "an empty line".into());
         }
-        if i == 256 {
-            return fail(i + 1, "at most 256 names", format!("{} names", names.len()));
+        if i == MAX_CLASSES {
+            return fail(i + 1, &format!("at most {MAX_CLASSES} names"), format!("{} names", names.len()));
         }
         if let Some(other) = seen.insert(name, i + 1) {
             let found = format!("\"{name}\", which stands in line {other} too");

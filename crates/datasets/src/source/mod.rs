@@ -151,7 +151,7 @@ fn absolute(path: &Path) -> PathBuf {
 pub struct Reading {
     /// The label of the first class. EMNIST's letters count from 1. Where it is given and no `classes.txt` is there, classes are
     /// numbered from it to the largest label.
-    pub first_label: Option<u8>,
+    pub first_label: Option<u16>,
     /// Whether rows and columns are exchanged, as in EMNIST's files, and must be exchanged back.
     pub transpose: bool,
 }
@@ -410,7 +410,7 @@ fn built_in(sources: &Sources, notices: Vec<String>) -> Result<Loaded, Error> {
         let images = data.images();
         [
             idx::sha256(images.shape(), images.as_slice().expect("images are contiguous by construction")),
-            idx::sha256(&[data.len()], data.labels()),
+            idx::sha256(&[data.len()], &data.labels().iter().map(|&label| label as u8).collect::<Vec<_>>()),
         ]
     };
     Ok(Loaded {

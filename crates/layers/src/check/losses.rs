@@ -5,7 +5,7 @@ use super::clauses::{close, each, same_bits, show};
 use super::report::{Clause, Report, guarded};
 use super::run::{choose, lay, numbers, rng, rows, spread, uniform};
 use crate::Shape;
-use crate::loss::{Labels, Loss, LossStats, OneHot, Target};
+use crate::loss::{Labels, Loss, LossStats, Target, TargetRows};
 use byhand_tensor::{Block, Isa, Scalar};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -43,7 +43,7 @@ const SCALE: f64 = 1.0 / 64.0;
 #[derive(Clone)]
 struct Case {
     logits: Vec<f64>,
-    labels: Vec<u8>,
+    labels: Vec<u16>,
     /// One-hot rows for even samples, weights of any sum for odd ones.
     soft: Vec<f64>,
 }
@@ -51,7 +51,7 @@ struct Case {
 impl Case {
     fn new(classes: usize, samples: usize, rng: &mut ChaCha8Rng) -> Self {
         let logits = uniform(samples * classes, rng).iter().map(|z| 4.0 * z).collect();
-        let labels: Vec<u8> = (0..samples).map(|_| (rng.next_u32() as usize % classes) as u8).collect();
+        let labels: Vec<u16> = (0..samples).map(|_| (rng.next_u32() as usize % classes) as u16).collect();
         let mut soft = one_hot(&labels, classes);
         for row in soft.chunks_mut(classes).skip(1).step_by(2) {
             row.iter_mut().zip(uniform(classes, rng)).for_each(|(row, weight)| *row = weight.abs());
@@ -87,7 +87,7 @@ fn with_labels<T: Scalar, L: Loss<T>>(loss: &L, classes: usize, block: Block, ca
 /// The case with its rows.
 fn with_rows<T: Scalar, L: Loss<T>>(loss: &L, classes: usize, block: Block, case: &Case) -> Outcome<T> {
     let soft = numbers::<T>(&case.soft);
-    call(loss, classes, block, &lay(block, classes, &case.logits), OneHot(&soft).into())
+    call(loss, classes, block, &lay(block, classes, &case.logits), TargetRows(&soft).into())
 }
 
 fn overwrite<L: Loss<f32>>(loss: &L, classes: usize, options: &Options, report: &mut Report) {
@@ -331,7 +331,7 @@ fn extremes<L: Loss<f32>>(loss: &L, classes: usize, options: &Options, report: &
     });
 }
 
-fn one_hot(labels: &[u8], classes: usize) -> Vec<f64> {
-    let row = |label: u8| (0..classes).map(move |class| f64::from(u8::from(usize::from(label) == class)));
+fn one_hot(labels: &[u16], classes: usize) -> Vec<f64> {
+    let row = |label: u16| (0..classes).map(move |class| f64::from(u8::from(usize::from(label) == class)));
     labels.iter().flat_map(|&label| row(label)).collect()
 }

@@ -5,13 +5,15 @@
 //! * [`Product`] is a dense layer that takes samples as rows, and whose parameter gradient can wait for a whole minibatch.
 //! * [`Split`] has the first layers on two ranks, each with half of their parameters.
 //!
+//! * [`Loop`] and [`vectorised`] compile a loop for the widest instruction set of the machine; [`fma_burst`] keeps it busy.
+//!
 //! However an operation is divided, its results have the bits of its layer, but for those of ranks, whose sums are two.
 
 mod lowered;
 mod product;
 mod split;
 
-pub use byhand_tensor::{Input, Kept, RowView, Tiles};
+pub use byhand_tensor::{Input, Kept, Loop, RowView, Tiles, peak::fma_burst, vectorised};
 pub(crate) use lowered::downcast;
 pub use lowered::{Backward, Lowered, Save};
 pub use product::{Apply, Product};

@@ -7,25 +7,26 @@ pub use softmax_cross_entropy::SoftmaxCrossEntropy;
 pub use squared_error::SquaredError;
 
 use byhand_tensor::{Block, LANES, Scalar};
+use ndarray::{Array2, ArrayView2};
 use std::fmt::Debug;
 use std::ops::{AddAssign, Range};
 
 /// Integer labels: the class of each live sample of a block.
 #[derive(Clone, Copy, Debug)]
-pub struct Labels<'a>(pub &'a [u8]);
+pub struct Labels<'a>(pub &'a [u16]);
 
-/// One row `[classes]` of weights for each live sample of a block: one-hot, or a distribution. Losses keep to their formula whatever
-/// the rows' sums.
+/// One row `[outputs]` of numbers for each live sample of a block, one row after the other: one-hot, a distribution, or what a regression
+/// should give. Losses keep to their formula whatever the rows' sums.
 #[derive(Clone, Copy, Debug)]
-pub struct OneHot<'a, T>(pub &'a [T]);
+pub struct TargetRows<'a, T>(pub &'a [T]);
 
-/// What the network should have said. Labels and one-hot rows are different types, so that neither is taken for the other.
+/// What the network should have said. Labels and rows are different types, so that neither is taken for the other.
 #[derive(Clone, Copy, Debug)]
 pub enum Target<'a, T> {
     /// A class each.
     Labels(Labels<'a>),
     /// A row each.
-    OneHot(OneHot<'a, T>),
+    Rows(TargetRows<'a, T>),
 }
 
 impl<'a, T> From<Labels<'a>> for Target<'a, T> {
@@ -34,9 +35,9 @@ impl<'a, T> From<Labels<'a>> for Target<'a, T> {
     }
 }
 
-impl<'a, T> From<OneHot<'a, T>> for Target<'a, T> {
-    fn from(rows: OneHot<'a, T>) -> Self {
-        Self::OneHot(rows)
+impl<'a, T> From<TargetRows<'a, T>> for Target<'a, T> {
+    fn from(rows: TargetRows<'a, T>) -> Self {
+        Self::Rows(rows)
     }
 }
 
@@ -76,6 +77,45 @@ pub trait Loss<T: Scalar>: Debug + Send + Sync {
     ) -> LossStats;
 }
 
+impl<'a, T> Target<'a, T> {
+    /// The targets of some of the samples, each of which has `outputs` outputs.
+    ///
+    /// # Panics
+    /// If there are not so many samples.
+    #[track_caller]
+    pub fn of_samples(self, samples: Range<usize>, outputs: usize) -> Self {
+        match self {
+            Self::Labels(Labels(labels)) => Self::Labels(Labels(&labels[samples])),
+            Self::Rows(TargetRows(rows)) => {
+                Self::Rows(TargetRows(&rows[samples.start * outputs..samples.end * outputs]))
+            }
+        }
+    }
+
+    /// Whether the targets are classes.
+    pub fn is_labels(&self) -> bool {
+        matches!(self, Self::Labels(_))
+    }
+}
+
+/// The softmax of each row of a network's outputs `[samples, outputs]`: `p_j = e^z_j / sum over k of e^z_k`, the probabilities that
+/// [`SoftmaxCrossEntropy`] trains. Nothing overflows: the largest `z` of a row is subtracted first.
+///
+/// ```
+/// let p = byhand_layers::loss::softmax(ndarray::array![[0.0f32, 0.0], [1000.0, 0.0]].view());
+/// assert_eq!(p, ndarray::array![[0.5, 0.5], [1.0, 0.0]]);
+/// ```
+pub fn softmax<T: Scalar>(outputs: ArrayView2<'_, T>) -> Array2<T> {
+    let (samples, features) = outputs.dim();
+    let (z, mut p) = (outputs.as_standard_layout(), Array2::from_elem(outputs.dim(), T::ZERO));
+    if !p.is_empty() {
+        let z = z.as_slice().expect("in standard layout");
+        let p = p.as_slice_mut().expect("in standard layout");
+        byhand_tensor::softmax::softmax(Block::single(samples), features, z, p);
+    }
+    p
+}
+
 impl<T: Scalar> Target<'_, T> {
     /// Number of classes, after all lengths are checked.
     #[track_caller]
@@ -100,9 +140,14 @@ impl<T: Scalar> Target<'_, T> {
                     );
                 }
             }
-            Self::OneHot(OneHot(rows)) => {
+            Self::Rows(TargetRows(rows)) => {
                 let expected = block.samples() * classes;
-                assert_eq!(rows.len(), expected, "loss: one-hot numbers for {} samples", block.samples());
+                assert_eq!(
+                    rows.len(),
+                    expected,
+                    "loss: numbers of target rows for {} samples",
+                    block.samples()
+                );
             }
         }
         classes
@@ -114,7 +159,7 @@ impl<T: Scalar> Target<'_, T> {
         match self {
             Self::Labels(Labels(labels)) if usize::from(labels[sample]) == class => T::ONE,
             Self::Labels(_) => T::ZERO,
-            Self::OneHot(OneHot(rows)) => rows[sample * classes + class],
+            Self::Rows(TargetRows(rows)) => rows[sample * classes + class],
         }
     }
 
@@ -122,7 +167,7 @@ impl<T: Scalar> Target<'_, T> {
     fn total(&self, sample: usize, classes: usize) -> f64 {
         match self {
             Self::Labels(_) => 1.0,
-            Self::OneHot(OneHot(rows)) => {
+            Self::Rows(TargetRows(rows)) => {
                 rows[sample * classes..][..classes].iter().fold(0.0, |sum, q| sum + q.to_f64())
             }
         }
@@ -132,7 +177,7 @@ impl<T: Scalar> Target<'_, T> {
     fn support(&self, sample: usize, classes: usize) -> Range<usize> {
         match self {
             Self::Labels(Labels(labels)) => usize::from(labels[sample])..usize::from(labels[sample]) + 1,
-            Self::OneHot(_) => 0..classes,
+            Self::Rows(_) => 0..classes,
         }
     }
 
@@ -140,7 +185,7 @@ impl<T: Scalar> Target<'_, T> {
     fn class(&self, sample: usize, classes: usize) -> usize {
         match self {
             Self::Labels(Labels(labels)) => usize::from(labels[sample]),
-            Self::OneHot(OneHot(rows)) => first_maximum(classes, |class| rows[sample * classes + class]),
+            Self::Rows(TargetRows(rows)) => first_maximum(classes, |class| rows[sample * classes + class]),
         }
     }
 }

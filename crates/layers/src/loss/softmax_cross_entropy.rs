@@ -107,7 +107,7 @@ impl<T: Scalar> Loss<T> for SoftmaxCrossEntropy {
 mod tests {
     use super::*;
     use crate::check::{Options, check_loss};
-    use crate::loss::{Labels, OneHot};
+    use crate::loss::{Labels, TargetRows};
 
     #[test]
     fn keeps_the_contract() {
@@ -153,7 +153,7 @@ mod tests {
         let p = z.map(|z| z.exp() / sum);
         for (label_smoothing, q) in [(0.0, q), (0.1, q.map(|q| 0.9 * q + 0.1 / 3.0))] {
             let (mut dz, loss) = ([0.0; 3], SoftmaxCrossEntropy { label_smoothing });
-            let target = OneHot(&[2.0, 0.5, 0.0]).into();
+            let target = TargetRows(&[2.0, 0.5, 0.0]).into();
             let stats = loss.value_and_gradient(Block::single(1), &z, target, 0.25, &mut dz);
             let total: f64 = q.iter().sum();
             let expected: f64 = q.iter().zip(p).map(|(q, p)| -q * p.ln()).sum();
@@ -171,7 +171,7 @@ mod tests {
         let loss = SoftmaxCrossEntropy::default().value_and_gradient(
             Block::single(1),
             &[100_000.0, 100_000.5],
-            OneHot(&[1.0, 0.0]).into(),
+            TargetRows(&[1.0, 0.0]).into(),
             1.0,
             &mut dz,
         );

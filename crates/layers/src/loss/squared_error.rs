@@ -25,9 +25,9 @@ use byhand_tensor::{Block, Scalar};
 ///
 /// ```
 /// use byhand_layers::Block;
-/// use byhand_layers::loss::{Loss, OneHot, SquaredError};
+/// use byhand_layers::loss::{Loss, TargetRows, SquaredError};
 /// let (y, mut dy) = ([1.0f32, 3.0], [0.0; 2]);
-/// let stats = SquaredError.value_and_gradient(Block::single(1), &y, OneHot(&[0.0, 1.0]).into(), 1.0, &mut dy);
+/// let stats = SquaredError.value_and_gradient(Block::single(1), &y, TargetRows(&[0.0, 1.0]).into(), 1.0, &mut dy);
 /// assert_eq!((stats.loss, stats.correct, dy), (2.5, 1, [1.0, 2.0]));
 /// ```
 #[derive(Clone, Copy, PartialEq, Default, Debug)]

@@ -8,8 +8,8 @@ use std::iter::once;
 use std::ops::Range;
 use std::sync::Mutex;
 
-use byhand_layers::exec::{Apply, Backward, Input, Rank, RowView, Tiles};
-use byhand_layers::{Block, Buffer, Loop, Pass, Workspace, vectorised};
+use byhand_layers::exec::{Apply, Backward, Input, Loop, Rank, RowView, Tiles, vectorised};
+use byhand_layers::{Block, Buffer, Pass, Workspace};
 
 use super::cost;
 use super::crew::Crew;

@@ -26,6 +26,7 @@ pub(crate) mod worker;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use byhand_layers::exec::Apply;
+use byhand_layers::loss::Loss;
 use byhand_layers::{NamedParam, Network};
 
 use self::crew::Crew;
@@ -36,7 +37,7 @@ pub(crate) use self::plan::shards_of;
 use self::segment::Segment;
 pub use self::shards::MAX_SHARDS;
 use self::source::Minibatch;
-pub use self::source::{BatchSource, ImageBatch, Rows};
+pub use self::source::{BatchSource, ImageBatch, Rows, TargetRoom};
 use self::tail::{Found, Outcome, Step, Tail};
 use self::update::{Update, all_below};
 use self::worker::{Worker, lock};
@@ -91,7 +92,7 @@ impl StepConfig {
 pub struct StepStats {
     /// Mean loss of the minibatch.
     pub loss: f64,
-    /// Samples whose largest output was that of their class.
+    /// Samples whose largest output was that of their class, or where the largest number of their row is.
     pub correct: usize,
     /// Samples of the minibatch.
     pub samples: usize,
@@ -99,7 +100,8 @@ pub struct StepStats {
 
 /// A network in training: weights, optimiser state, and all memory a step needs.
 ///
-/// After the first step, a step allocates nothing.
+/// After the first step, a step allocates nothing. It computes in f32; a network of f64 trains in a loop of one's own over
+/// [`Network::forward`] and [`Network::backward`].
 ///
 /// ```
 /// use byhand_layers::{Dense, Flatten, Layer, Network, Shape, init::{Init, init_network}};
@@ -172,6 +174,12 @@ impl Trainer {
             is_begun: false,
             steps: 0,
         })
+    }
+
+    /// The same with a loss of one's own instead of the configuration's.
+    pub fn with_loss(mut self, loss: Box<dyn Loss<f32>>) -> Trainer {
+        self.tail.loss = loss;
+        self
     }
 
     /// Runs `body` with the threads of this trainer at hand: the thread pool is entered once, not once a step. `body`
@@ -291,7 +299,8 @@ impl Trainer {
 
     /// Of each sample of the last step, in order: how much more its loss wanted of the output of its class, which is
     /// minus the gradient of the sample's loss by that output. For softmax cross-entropy without smoothing it is 1 -
-    /// p, with the probability p that the network gave to the class; the larger, the harder the sample.
+    /// p, with the probability p that the network gave to the class; the larger, the harder the sample. Where targets are rows,
+    /// it is the largest entry of that gradient in size.
     pub fn residuals(&self) -> impl Iterator<Item = f32> {
         self.tail.residuals()
     }

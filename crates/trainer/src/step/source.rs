@@ -5,14 +5,67 @@ use std::ops::Range;
 use byhand_datasets::preprocessing::halve_into;
 use byhand_datasets::unpack::{unpack_features, unpack_sample, unpack_tile};
 use byhand_datasets::{Augment, Crop, Dataset, Normalize, Preprocessing};
-use byhand_layers::exec::{RowView, Tiles};
-use byhand_layers::{Block, LANES, Loop, pack, vectorised};
+use byhand_layers::exec::{Loop, RowView, Tiles, vectorised};
+use byhand_layers::loss::{Labels, Target, TargetRows};
+use byhand_layers::{Block, LANES, pack};
 use ndarray::{ArrayView2, ArrayView3, Axis, s};
 
 /// The samples of one minibatch.
 ///
 /// Its samples are asked for block by block, by the threads that compute them and at the same time, so that unpacking
-/// is part of the parallel work.
+/// is part of the parallel work. [`ImageBatch`] and [`Rows`] are sources; so is a type of one's own:
+///
+/// ```
+/// use std::ops::Range;
+///
+/// use byhand_layers::loss::{Labels, Target};
+/// use byhand_layers::{Block, Dense, Network};
+/// use byhand_trainer::{BatchSource, StepConfig, TargetRoom, Trainer};
+///
+/// /// Pairs of numbers that are made when they are asked for, and whether the first is larger.
+/// struct Pairs {
+///     step: usize,
+/// }
+///
+/// impl Pairs {
+///     fn pair(&self, sample: usize) -> [f32; 2] {
+///         let i = self.step * self.len() + sample;
+///         [(i * 7 % 11) as f32 / 11.0, (i * 5 % 13) as f32 / 13.0]
+///     }
+/// }
+///
+/// impl BatchSource for Pairs {
+///     fn len(&self) -> usize {
+///         20
+///     }
+///
+///     fn target<'a>(&'a self, samples: Range<usize>, room: &'a mut TargetRoom) -> Target<'a, f32> {
+///         let labels = room.labels(samples.len());
+///         for (label, sample) in labels.iter_mut().zip(samples) {
+///             let [a, b] = self.pair(sample);
+///             *label = u16::from(a > b);
+///         }
+///         Labels(labels).into()
+///     }
+///
+///     fn fill(&self, samples: Range<usize>, block: Block, x: &mut [f32], _scratch: &mut [u8]) {
+///         for place in 0..block.tiles() * block.lanes() {
+///             // Lanes without a sample repeat the last one.
+///             let pair = self.pair((samples.start + place).min(samples.end - 1));
+///             (0..2).for_each(|feature| x[block.index(2, place, feature)] = pair[feature]);
+///         }
+///     }
+/// }
+///
+/// let network: Network = Network::new(vec![Box::new(Dense::new(2, 2, true)?)])?;
+/// let config = StepConfig { batch_size: 20, ..StepConfig::default() };
+/// let mut trainer = Trainer::new(&network, vec![0.0; 6], config)?;
+/// for step in 0..1000 {
+///     trainer.step(1.0, &Pairs { step })?;
+/// }
+/// assert!(trainer.step(1.0, &Pairs { step: 1000 })?.correct >= 17);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait BatchSource: Sync {
     /// The number of samples of the minibatch.
     fn len(&self) -> usize;
@@ -27,8 +80,9 @@ pub trait BatchSource: Sync {
         0
     }
 
-    /// Writes the labels of samples `samples` of the minibatch, one each.
-    fn labels(&self, samples: Range<usize>, labels: &mut [u8]);
+    /// What the network should say of samples `samples` of the minibatch: labels, or rows of as many numbers as it has outputs. What
+    /// does not lie in memory as it is returned is written into `room` first.
+    fn target<'a>(&'a self, samples: Range<usize>, room: &'a mut TargetRoom) -> Target<'a, f32>;
 
     /// Writes the features of samples `samples` of the minibatch into `x`, laid out as `block` says (dead lanes repeat
     /// the last sample).
@@ -54,6 +108,39 @@ pub trait BatchSource: Sync {
     /// finite. Infinity or NaN if not.
     fn largest(&self) -> f32 {
         f32::INFINITY
+    }
+}
+
+/// Room for the targets of some samples, for a [`BatchSource`] that has to gather them.
+#[derive(Debug)]
+pub struct TargetRoom {
+    labels: Vec<u16>,
+    rows: Vec<f32>,
+    outputs: usize,
+}
+
+impl TargetRoom {
+    /// For at most `samples` samples of a network with so many outputs.
+    pub fn new(samples: usize, outputs: usize) -> TargetRoom {
+        TargetRoom { labels: vec![0; samples], rows: vec![0.0; samples * outputs], outputs }
+    }
+
+    /// Room for the labels of `samples` samples, to be overwritten.
+    ///
+    /// # Panics
+    /// When there are more samples than it was made for.
+    #[track_caller]
+    pub fn labels(&mut self, samples: usize) -> &mut [u16] {
+        &mut self.labels[..samples]
+    }
+
+    /// Room for the rows of `samples` samples, one after the other, to be overwritten.
+    ///
+    /// # Panics
+    /// When there are more samples than it was made for.
+    #[track_caller]
+    pub fn rows(&mut self, samples: usize) -> &mut [f32] {
+        &mut self.rows[..samples * self.outputs]
     }
 }
 
@@ -89,11 +176,12 @@ impl<'a> Minibatch<'a> {
     }
 }
 
-/// A minibatch that lies in memory as rows of features.
+/// A minibatch that lies in memory as rows of features, with a label or a row of targets each.
 #[derive(Debug, Clone, Copy)]
 pub struct Rows<'a> {
     x: ArrayView2<'a, f32>,
-    labels: &'a [u8],
+    target: Target<'a, f32>,
+    outputs: usize,
 }
 
 impl<'a> Rows<'a> {
@@ -102,19 +190,30 @@ impl<'a> Rows<'a> {
     /// # Panics
     /// When there are not as many labels as rows.
     #[track_caller]
-    pub fn new(x: ArrayView2<'a, f32>, labels: &'a [u8]) -> Rows<'a> {
+    pub fn new(x: ArrayView2<'a, f32>, labels: &'a [u16]) -> Rows<'a> {
         assert!(x.nrows() == labels.len(), "{} rows, {} labels", x.nrows(), labels.len());
-        Rows { x, labels }
+        Rows { x, target: Labels(labels).into(), outputs: 0 }
+    }
+
+    /// The minibatch `x [samples, features]` with the numbers that the network is to give for each row, `[samples, outputs]`.
+    ///
+    /// # Panics
+    /// When there are not as many rows in both, or `targets` is not contiguous, in row order.
+    #[track_caller]
+    pub fn regression(x: ArrayView2<'a, f32>, targets: ArrayView2<'a, f32>) -> Rows<'a> {
+        assert!(x.nrows() == targets.nrows(), "{} rows, {} rows of targets", x.nrows(), targets.nrows());
+        let rows = targets.to_slice().expect("targets must be contiguous, in row order");
+        Rows { x, target: TargetRows(rows).into(), outputs: targets.ncols() }
     }
 }
 
 impl BatchSource for Rows<'_> {
     fn len(&self) -> usize {
-        self.labels.len()
+        self.x.nrows()
     }
 
-    fn labels(&self, samples: Range<usize>, labels: &mut [u8]) {
-        labels.copy_from_slice(&self.labels[samples]);
+    fn target<'a>(&'a self, samples: Range<usize>, _room: &'a mut TargetRoom) -> Target<'a, f32> {
+        self.target.of_samples(samples, self.outputs)
     }
 
     fn fill(&self, samples: Range<usize>, block: Block, x: &mut [f32], _scratch: &mut [u8]) {
@@ -158,11 +257,20 @@ impl BatchSource for ImageBatch<'_> {
         LANES * h * w * (usize::from(self.preprocessing.halve) + usize::from(self.augment.is_some()))
     }
 
-    fn labels(&self, samples: Range<usize>, labels: &mut [u8]) {
-        let all = self.dataset.labels();
-        for (label, &index) in labels.iter_mut().zip(&self.indices[samples]) {
+    fn target<'a>(&'a self, samples: Range<usize>, room: &'a mut TargetRoom) -> Target<'a, f32> {
+        let indices = &self.indices[samples];
+        if let Some(targets) = self.dataset.targets() {
+            let rows = room.rows(indices.len());
+            for (row, &index) in rows.chunks_exact_mut(targets.ncols()).zip(indices) {
+                row.iter_mut().zip(targets.row(index as usize)).for_each(|(to, &from)| *to = from);
+            }
+            return TargetRows(rows).into();
+        }
+        let (labels, all) = (room.labels(indices.len()), self.dataset.labels());
+        for (label, &index) in labels.iter_mut().zip(indices) {
             *label = all[index as usize];
         }
+        Labels(labels).into()
     }
 
     fn fill(&self, samples: Range<usize>, block: Block, x: &mut [f32], scratch: &mut [u8]) {

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use byhand_layers::exec::{Backward, Input};
-use byhand_layers::loss::{Labels, Loss, LossStats};
+use byhand_layers::loss::{Labels, Loss, LossStats, Target};
 use byhand_layers::{Block, Buffer, Pass};
 
 use super::StepConfig;
@@ -23,7 +23,7 @@ use super::worker::{Worker, lock};
 pub(super) struct Tail {
     pub(super) segment: Segment,
     cuts: Shards,
-    loss: Box<dyn Loss<f32>>,
+    pub(super) loss: Box<dyn Loss<f32>>,
     found: Vec<Found>,
 }
 
@@ -185,10 +185,10 @@ impl Shard<'_> {
             }
 
             chain.forward(&pass, theta, rows, workspace);
-            let labels = reader.labels(batch.source, samples);
+            let target = reader.target(batch.source, samples);
             let (logits, dlogits) = workspace.output_and_grad_mut();
-            found.stats += loss.value_and_gradient(block, logits, Labels(labels).into(), scale, dlogits);
-            note_residuals(block, labels, dlogits, scale, &mut found.residuals[first..]);
+            found.stats += loss.value_and_gradient(block, logits, target, scale, dlogits);
+            note_residuals(block, target, dlogits, scale, &mut found.residuals[first..]);
 
             let dx = &mut found.dx[found.dx_len..];
             let mut dx = wants_dx.then(|| &mut dx[..block.len(features)]);
@@ -224,10 +224,14 @@ impl Shard<'_> {
 }
 
 /// Writes what [`Tail::residuals`] says of each sample of a block, whose loss was scaled by `scale`.
-fn note_residuals(block: Block, labels: &[u8], dlogits: &[f32], scale: f32, out: &mut [f32]) {
-    let classes = dlogits.len() / block.len(1);
-    for (sample, (out, &label)) in out.iter_mut().zip(labels).enumerate() {
-        *out = -dlogits[block.index(classes, sample, label.into())] / scale;
+fn note_residuals(block: Block, target: Target<'_, f32>, dlogits: &[f32], scale: f32, out: &mut [f32]) {
+    let outputs = dlogits.len() / block.len(1);
+    for (sample, out) in out.iter_mut().enumerate().take(block.samples()) {
+        let of = |output: usize| -dlogits[block.index(outputs, sample, output)] / scale;
+        *out = match target {
+            Target::Labels(Labels(labels)) => of(labels[sample].into()),
+            Target::Rows(_) => (0..outputs).map(|output| of(output).abs()).fold(0.0, f32::max),
+        };
     }
 }
 

@@ -1,6 +1,6 @@
 //! The end of a step: one pass over memory that adds the shards' gradients and moves the parameters.
 
-use byhand_layers::{Loop, vectorised};
+use byhand_layers::exec::{Loop, vectorised};
 
 use super::cost::CHUNK;
 use super::crew::Crew;

@@ -1,12 +1,13 @@
-//! What a thread needs to compute blocks of samples: a workspace, room for labels and rows, scratch for unpacking.
+//! What a thread needs to compute blocks of samples: a workspace, room for targets and rows, scratch for unpacking.
 
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use byhand_layers::exec::{Lowered, RowView};
+use byhand_layers::loss::Target;
 use byhand_layers::{Block, Buffer, Workspace};
 
-use super::source::BatchSource;
+use super::source::{BatchSource, TargetRoom};
 
 /// The memory of one thread, re-used from block to block.
 #[derive(Debug)]
@@ -20,7 +21,7 @@ pub(crate) struct Worker {
 /// Reads samples of a minibatch.
 #[derive(Debug)]
 pub(crate) struct Reader {
-    labels: Vec<u8>,
+    targets: TargetRoom,
     scratch: Vec<u8>,
 }
 
@@ -31,7 +32,10 @@ impl Worker {
         let room = if chain.takes_rows(features) { block.samples() * features } else { 0 };
         Worker {
             workspace: Workspace::of(chain, block),
-            reader: Reader { labels: vec![0; block.tiles() * block.lanes()], scratch: Vec::new() },
+            reader: Reader {
+                targets: TargetRoom::new(block.tiles() * block.lanes(), chain.output().features()),
+                scratch: Vec::new(),
+            },
             room: Buffer::zeros(room),
         }
     }
@@ -45,11 +49,13 @@ impl Reader {
         }
     }
 
-    /// The labels of samples.
-    pub(crate) fn labels(&mut self, batch: &dyn BatchSource, samples: Range<usize>) -> &[u8] {
-        let labels = &mut self.labels[..samples.len()];
-        batch.labels(samples, labels);
-        labels
+    /// What should be said of samples.
+    pub(crate) fn target<'a>(
+        &'a mut self,
+        batch: &'a dyn BatchSource,
+        samples: Range<usize>,
+    ) -> Target<'a, f32> {
+        batch.target(samples, &mut self.targets)
     }
 
     /// Writes samples as `block` says.

@@ -132,7 +132,7 @@ pub struct OneLoss {
     pub in_museum: bool,
     /// Sample after sample.
     pub z: Vec<f32>,
-    pub labels: Vec<u8>,
+    pub labels: Vec<u16>,
 }
 
 impl OneLoss {

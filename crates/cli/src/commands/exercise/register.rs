@@ -528,7 +528,7 @@ fn one_layer(layer: impl Layer<f32>, theta: &[f32], x: &[f32], dy: &[f32]) -> Ma
     Ok(Box::new(OneLayer { layer: Box::new(layer), theta, x, dy, before: 0.0 }))
 }
 
-fn one_loss(loss: SoftmaxCrossEntropy, z: &[f32], labels: &[u8]) -> Made {
+fn one_loss(loss: SoftmaxCrossEntropy, z: &[f32], labels: &[u16]) -> Made {
     Ok(Box::new(OneLoss { loss: Box::new(loss), in_museum: true, z: z.to_vec(), labels: labels.to_vec() }))
 }
 
@@ -538,7 +538,7 @@ fn conv([c, h, w]: [usize; 3], kernel: [usize; 2], stride: [usize; 2]) -> Result
 }
 
 /// Loss and gradient of one sample.
-fn run(network: &Network<f64>, theta: &[f64], x: &[f64], label: u8) -> (f64, Vec<f64>) {
+fn run(network: &Network<f64>, theta: &[f64], x: &[f64], label: u16) -> (f64, Vec<f64>) {
     let pass = Pass::eval(Block::single(1));
     let mut workspace = Workspace::new(network, pass.block);
     let mut dtheta = vec![0.0; network.param_len()];
@@ -552,7 +552,7 @@ fn run(network: &Network<f64>, theta: &[f64], x: &[f64], label: u8) -> (f64, Vec
 }
 
 /// The page's first network.
-fn mlp(label: u8) -> Made {
+fn mlp(label: u16) -> Made {
     let layers: Vec<Box<dyn Layer<f64>>> = vec![
         Box::new(Dense::new(2, 2, true)?),
         Box::new(Relu::new(Shape::flat(2))),

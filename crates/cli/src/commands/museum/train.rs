@@ -13,7 +13,7 @@ use byhand_layers::{
 };
 use byhand_models::{Spec, weights_sha256};
 use byhand_museum::{Example, NotebookStep, Piece};
-use byhand_trainer::{BatchSource, ImageBatch, Objective, evaluate};
+use byhand_trainer::{BatchSource, ImageBatch, Objective, TargetRoom, evaluate};
 use serde_json::json;
 
 use super::Train;
@@ -106,16 +106,16 @@ impl Side {
         let batch = part * self.parts;
         let order = epoch_order(seed, epoch, images.len());
         let steps = images.len() / batch;
-        let mut labels = vec![0; part];
+        let mut room = TargetRoom::new(part, 0);
         let mut stats = LossStats::default();
         for (step, minibatch) in order.chunks_exact(batch).enumerate() {
             for (index, samples) in minibatch.chunks_exact(part).enumerate() {
                 let source = ImageBatch::new(images, samples, Preprocessing::unit());
                 source.fill(0..part, self.block, self.step.input_mut(), &mut []);
-                source.labels(0..part, &mut labels);
+                let target = source.target(0..part, &mut room);
                 let number = epoch * steps as u64 + step as u64;
                 let pass = Pass::train(self.block, seed, number, (index * part) as u64);
-                stats += self.step.add(&self.network, &*self.loss, &pass, &labels, 1.0 / batch as f32);
+                stats += self.step.add(&self.network, &*self.loss, &pass, target, 1.0 / batch as f32);
             }
             self.step.update();
         }

@@ -15,7 +15,8 @@ use byhand_layers::{
 };
 use byhand_museum::NotebookStep;
 use byhand_trainer::{
-    BatchSource, Event, Fit, FitConfig, FitError, ImageBatch, Objective, Progress, Sampling, evaluate,
+    BatchSource, Event, Fit, FitConfig, FitError, ImageBatch, Objective, Progress, Sampling, TargetRoom,
+    evaluate,
 };
 use ndarray::{Array3, ArrayView1, ArrayView2};
 use rand_chacha::{
@@ -232,7 +233,7 @@ fn with_fit(
         let mut observer = |event: &Event| {
             match *event {
                 Event::Step { samples, .. } => images += samples as u64,
-                Event::Window { step, loss, accuracy, .. } => {
+                Event::Window { step, loss, accuracy: Some(accuracy), .. } => {
                     curve.push(Point { step, accuracy, loss, validation: None });
                 }
                 _ => {}
@@ -278,7 +279,7 @@ fn as_the_notebook_does(
         Order::Shuffled => vec![0; train.len()],
         Order::WithReplacement => vec![0; batch],
     };
-    let mut labels = vec![0; batch];
+    let mut room = TargetRoom::new(batch, 0);
     let mut curve = Vec::new();
     let (mut window_loss, mut window_correct, mut window_samples) = (0.0, 0, 0);
     let began = Instant::now();
@@ -299,8 +300,8 @@ fn as_the_notebook_does(
         };
         let images = ImageBatch::new(train, &order[first..first + batch], preprocessing);
         images.fill(0..batch, block, notebook.input_mut(), &mut []);
-        images.labels(0..batch, &mut labels);
-        let stats = notebook.step(network, &*loss, &Pass::train(block, seed, step, 0), &labels);
+        let target = images.target(0..batch, &mut room);
+        let stats = notebook.step(network, &*loss, &Pass::train(block, seed, step, 0), target);
         window_loss += stats.loss;
         window_correct += stats.correct;
         window_samples += batch;
@@ -390,15 +391,15 @@ fn taught(teacher: &Teacher, choice: &DataChoice, seed: u64) -> Result<Part> {
 }
 
 /// The largest logit of each row, after each class is given the bias with which all are said about equally often.
-fn fair_labels(logits: ArrayView2<'_, f32>) -> Vec<u8> {
+fn fair_labels(logits: ArrayView2<'_, f32>) -> Vec<u16> {
     const ROUNDS: i32 = 100;
     let (samples, classes) = logits.dim();
     let mut bias: Vec<f32> = logits.columns().into_iter().map(|z| -z.sum() / samples as f32).collect();
     let spread = logits.std(0.0);
-    let labels = |bias: &[f32]| -> Vec<u8> {
+    let labels = |bias: &[f32]| -> Vec<u16> {
         let label = |row: ArrayView1<'_, f32>| {
             let z = |class: usize| row[class] + bias[class];
-            (1..classes).fold(0, |best, class| if z(class) > z(best) { class } else { best }) as u8
+            (1..classes).fold(0, |best, class| if z(class) > z(best) { class } else { best }) as u16
         };
         logits.rows().into_iter().map(label).collect()
     };

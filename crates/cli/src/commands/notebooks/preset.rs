@@ -68,7 +68,7 @@ pub struct DataChoice {
     pub test: Option<usize>,
     /// The last so many training images are kept for validation.
     pub validation: Option<usize>,
-    pub classes: Option<Vec<u8>>,
+    pub classes: Option<Vec<u16>>,
     pub per_class: Option<PerClass>,
     #[serde(default)]
     pub halve: bool,

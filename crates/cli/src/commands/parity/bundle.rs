@@ -55,7 +55,7 @@ pub struct Bundle {
     pub theta: Vec<f32>,
     /// The images used, `[images, features]`.
     pub x: Array2<f32>,
-    pub labels: Vec<u8>,
+    pub labels: Vec<u16>,
     /// Rows of `x`: `[steps, batch]`.
     pub order: Array2<usize>,
 }
@@ -104,7 +104,7 @@ impl Bundle {
         for param in network.params() {
             theta.extend(floats(&tensors, &param.name, &param.shape)?);
         }
-        let labels: Vec<u8> = integers(&tensors, "labels")?;
+        let labels: Vec<u16> = integers(&tensors, "labels")?;
         ensure!(
             labels.iter().all(|&label| usize::from(label) < network.classes()),
             "labels: expected numbers below the {} classes",

@@ -74,7 +74,7 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
     let mut first_beyond = None;
     for (step, rows) in bundle.order.rows().into_iter().enumerate() {
         let rows = rows.to_vec();
-        let labels: Vec<u8> = rows.iter().map(|&row| bundle.labels[row]).collect();
+        let labels: Vec<u16> = rows.iter().map(|&row| bundle.labels[row]).collect();
         let x = bundle.x.select(Axis(0), &rows);
         let stats = trainer
             .step(bundle.setup.lr, &Rows::new(x.view(), &labels))

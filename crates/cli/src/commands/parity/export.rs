@@ -177,7 +177,7 @@ fn samples(dataset: &Dataset, seed: u64, steps: usize, batch: usize) -> Result<V
 }
 
 /// Each image that is used once, with its label, and for every sample its number among them.
-fn used(dataset: &Dataset, samples: &[u32], normalize: Normalize) -> (Array2<f32>, Vec<u8>, Vec<usize>) {
+fn used(dataset: &Dataset, samples: &[u32], normalize: Normalize) -> (Array2<f32>, Vec<u16>, Vec<usize>) {
     let mut rows = HashMap::new();
     let (mut x, mut labels) = (Vec::new(), Vec::new());
     let crop = Crop::full(dataset.image_size());

@@ -2,7 +2,28 @@
 
 use std::fmt;
 
+use byhand_tensor::Scalar;
 use ndarray::{Array2, ArrayView2};
+
+use crate::loss::Target;
+
+/// How good a network is on some samples.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evaluation {
+    /// Samples looked at.
+    pub samples: usize,
+    /// Mean loss.
+    pub loss: f64,
+    /// Who was taken for what. Without classes where targets are rows of numbers.
+    pub confusion: Confusion,
+}
+
+impl Evaluation {
+    /// The share of samples classified correctly; NaN where there are no classes.
+    pub fn accuracy(&self) -> f64 {
+        self.confusion.accuracy()
+    }
+}
 
 /// A confusion matrix: how many samples of class `t` were taken for class `p`, at `[t, p]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +44,19 @@ impl Confusion {
         let classes = self.0.nrows();
         assert!(truth < classes && predicted < classes, "classes {truth} and {predicted} of {classes}");
         self.0[[truth, predicted]] += 1;
+    }
+
+    /// Counts samples whose targets are labels by their outputs, one row `[classes]` each; others not.
+    ///
+    /// # Panics
+    /// When a label is no class.
+    #[track_caller]
+    pub fn count_outputs<T: Scalar>(&mut self, outputs: &[T], target: Target<'_, T>) {
+        if let Target::Labels(labels) = target {
+            for (row, &label) in outputs.chunks_exact(self.0.ncols()).zip(labels.0) {
+                self.count(usize::from(label), argmax(row));
+            }
+        }
     }
 
     /// Adds the counts of another matrix of the same size.
@@ -125,9 +159,9 @@ impl fmt::Display for Table<'_> {
 /// # Panics
 /// When the shapes differ.
 #[track_caller]
-pub fn rmse(y: ArrayView2<'_, f32>, target: ArrayView2<'_, f32>) -> f64 {
+pub fn rmse<T: Scalar>(y: ArrayView2<'_, T>, target: ArrayView2<'_, T>) -> f64 {
     assert!(y.dim() == target.dim(), "predictions of shape {:?}, targets of {:?}", y.dim(), target.dim());
-    let squares: f64 = y.iter().zip(target).map(|(&y, &t)| (f64::from(y) - f64::from(t)).powi(2)).sum();
+    let squares: f64 = y.iter().zip(target).map(|(&y, &t)| (y.to_f64() - t.to_f64()).powi(2)).sum();
     (squares / y.len() as f64).sqrt()
 }
 
@@ -136,7 +170,7 @@ pub fn rmse(y: ArrayView2<'_, f32>, target: ArrayView2<'_, f32>) -> f64 {
 /// # Panics
 /// When the shapes differ or there are no columns.
 #[track_caller]
-pub fn accuracy_one_hot(y: ArrayView2<'_, f32>, target: ArrayView2<'_, f32>) -> f64 {
+pub fn accuracy_one_hot<T: Scalar>(y: ArrayView2<'_, T>, target: ArrayView2<'_, T>) -> f64 {
     assert!(y.dim() == target.dim(), "predictions of shape {:?}, targets of {:?}", y.dim(), target.dim());
     let correct =
         y.rows().into_iter().zip(target.rows()).filter(|(y, t)| argmax(y.iter()) == argmax(t.iter()));
@@ -148,7 +182,7 @@ pub fn accuracy_one_hot(y: ArrayView2<'_, f32>, target: ArrayView2<'_, f32>) -> 
 /// # Panics
 /// When there is no value.
 #[track_caller]
-pub fn argmax<'a>(values: impl IntoIterator<Item = &'a f32>) -> usize {
+pub fn argmax<'a, T: Scalar>(values: impl IntoIterator<Item = &'a T>) -> usize {
     let mut values = values.into_iter().enumerate();
     let (mut at, mut most) = values.next().expect("the largest of no values");
     for (i, value) in values {
