@@ -79,7 +79,7 @@ class Ours:
 
     def time(self, name, batch, seconds):
         shape, spec = WORKLOADS[name]
-        return self.call("throughput", "--layers", spec, "--input", shape, "--batch", batch, "--seconds", seconds)[-1]
+        return self.call("throughput", "--layers", spec, "--input", shape, "--batch-size", batch, "--seconds", seconds)[-1]
 
     def first_steps(self, name, batch):
         """Writes what all start from into a file: its path, and the losses of our first steps from there."""

@@ -4,7 +4,7 @@
         [--out docs/measurements/speedrun.jsonl]
 
 Needs torch and numpy. DIR holds MNIST's four IDX files, gzipped or not, or a folder mnist/ that does. Reads the recipe from
-crates/cli/src/commands/speedrun.toml. The clock of a seed starts when the images are in memory as bytes and stops when the
+recipes/speedrun.toml. The clock of a seed starts when the images are in memory as bytes and stops when the
 weights are final; evaluation is outside. Network, initialiser, loss, optimiser, schedule, batches and the choice of the
 hardest samples are those of the recipe; random numbers are PyTorch's own, so single accuracies differ.
 """
@@ -27,7 +27,7 @@ from torch.nn import functional as F
 
 from records import append, circumstances
 
-RECIPE = pathlib.Path(__file__).parents[2] / "crates/cli/src/commands/speedrun.toml"
+RECIPE = pathlib.Path(__file__).parents[2] / "recipes/speedrun.toml"
 RUN = 1024  # samples that are compared with each other when the hardest are chosen
 
 
@@ -99,20 +99,21 @@ def train(images, labels, recipe, seed, layout):
     name, betas = call(recipe["optimizer"])
     assert name == "adam", name
     betas = (betas.get("beta1", 0.9), betas.get("beta2", 0.999))
-    optimizer = torch.optim.Adam(model.parameters(), recipe["learning_rate"], betas, fused=True)
-    n, size = len(y), recipe["batch_size"]
-    counts = [sum(round(share * len(run)) for run in range_runs(n)) for share in recipe["epochs"]]
+    optimizer = torch.optim.Adam(model.parameters(), recipe["lr"], betas, fused=True)
+    n, size = len(y), recipe["batch-size"]
+    counts = [sum(round(share * len(run)) for run in range_runs(n)) for share in recipe["speedrun"]["shares"]]
     total = sum(math.ceil(count / size) for count in counts)
+    smoothing = call(recipe["loss"])[1].get("label_smoothing", 0.0)
     name, shape = call(recipe["schedule"])
     assert name == "one-cycle", name
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, recipe["learning_rate"], total, pct_start=shape.get("rise", 0.3), cycle_momentum=False
+        optimizer, recipe["lr"], total, pct_start=shape.get("rise", 0.3), cycle_momentum=False
     )
-    freeze = recipe.get("freeze", {"layers": 0, "from": 1})
+    freeze = recipe["speedrun"].get("freeze", {"layers": 0, "from": 1})
     freeze_at, step = int(freeze["from"] * total), 0
     residuals = torch.zeros(n)
     first = torch.randperm(n)
-    for epoch, share in enumerate(recipe["epochs"]):
+    for epoch, share in enumerate(recipe["speedrun"]["shares"]):
         if epoch == 0 and share == 1:
             order = first
         else:
@@ -127,7 +128,7 @@ def train(images, labels, recipe, seed, layout):
             step += 1
             labels = y[batch]
             logits = model(x[batch])
-            loss = F.cross_entropy(logits, labels, label_smoothing=recipe["label_smoothing"])
+            loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -200,7 +201,7 @@ def main():
         "seconds_with_reading": statistics.mean(seconds) + reading,
         "threads": options.threads,
         "layers": recipe["layers"],
-        "epochs": recipe["epochs"],
+        "epochs": recipe["speedrun"]["shares"],
     }
     print(json.dumps(result))
     if options.out:

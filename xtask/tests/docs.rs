@@ -3,6 +3,7 @@
 use std::{fs, path::Path, path::PathBuf};
 
 use assert_cmd::Command;
+use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -32,8 +33,9 @@ fn help(arguments: &[String]) -> std::process::Output {
 fn every_command_shown_is_understood() {
     let mut seen = 0;
     for (page, text) in pages() {
-        for line in code(&text, "sh").filter_map(|line| line.split_once("cargo xtask ")) {
-            let arguments = words(line.1);
+        for line in code(&text, "sh") {
+            let Some((_, line)) = line.split_once("cargo xtask ") else { continue };
+            let arguments = words(line);
             // What stands before --help is parsed first: an unknown option or a wrong value is an error.
             let output = help(&arguments);
             let said = String::from_utf8_lossy(&output.stderr);
@@ -66,30 +68,63 @@ fn the_readme_names_every_command() {
 fn links_lead_to_files() {
     for (page, text) in pages() {
         let folder = root().join(&page).parent().unwrap().to_path_buf();
-        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            let file = target.split('#').next().unwrap();
-            if !file.is_empty() && !file.contains("://") {
-                assert!(folder.join(file).exists(), "{page}: a link to {target}, which is not there");
-            }
-            if let Some(anchor) = target.strip_prefix('#') {
-                let headings = text.lines().filter(|line| line.starts_with('#'));
-                let found = headings.map(slug).any(|slug| slug == anchor);
-                assert!(found, "{page}: a link to #{anchor}, which is no heading");
+        for target in links(&text).iter().filter(|target| !target.contains("://")) {
+            let (file, anchor) =
+                target.split_once('#').map_or((target.as_str(), None), |(a, b)| (a, Some(b)));
+            let path = if file.is_empty() { root().join(&page) } else { folder.join(file) };
+            assert!(path.exists(), "{page}: a link to {target}, which is not there");
+            if let Some(anchor) = anchor {
+                let anchors = anchors(&fs::read_to_string(path).unwrap());
+                assert!(
+                    anchors.iter().any(|found| found == anchor),
+                    "{page}: a link to {target}, which is no heading"
+                );
             }
         }
     }
 }
 
-/// The lines inside the fenced blocks of a language.
-fn code<'a>(text: &'a str, language: &'a str) -> impl Iterator<Item = &'a str> {
-    let mut inside = false;
-    text.lines().filter(move |line| {
-        if let Some(found) = line.strip_prefix("```") {
-            inside = found == language;
-            return false;
+fn events(text: &str) -> Parser<'_> {
+    Parser::new_ext(text, Options::ENABLE_TABLES)
+}
+
+/// Where links and images lead.
+fn links(text: &str) -> Vec<String> {
+    let target = |event| match event {
+        Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => {
+            Some(dest_url.into_string())
         }
-        inside
-    })
+        _ => None,
+    };
+    events(text).filter_map(target).collect()
+}
+
+/// The anchors that a page gives its headings.
+fn anchors(text: &str) -> Vec<String> {
+    let (mut anchors, mut title) = (Vec::new(), None);
+    for event in events(text) {
+        match event {
+            Event::Start(Tag::Heading { .. }) => title = Some(String::new()),
+            Event::Text(text) | Event::Code(text) => title.iter_mut().for_each(|title| *title += &text),
+            Event::End(TagEnd::Heading(_)) => anchors.extend(title.take().map(|title| slug(&title))),
+            _ => {}
+        }
+    }
+    anchors
+}
+
+/// The lines inside the fenced blocks of a language.
+fn code(text: &str, language: &str) -> Vec<String> {
+    let (mut lines, mut inside) = (Vec::new(), false);
+    for event in events(text) {
+        match event {
+            Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(found))) => inside = *found == *language,
+            Event::End(TagEnd::CodeBlock) => inside = false,
+            Event::Text(text) if inside => lines.extend(text.lines().map(String::from)),
+            _ => {}
+        }
+    }
+    lines
 }
 
 /// The words of a shell command: blanks part them, double quotes hold them together, `|` and `#` end the command.
@@ -108,9 +143,9 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
-/// The anchor that a Markdown page gives a heading.
-fn slug(heading: &str) -> String {
-    let title = heading.trim_start_matches('#').trim().to_lowercase();
-    let kept = title.chars().filter(|c| c.is_alphanumeric() || *c == ' ' || *c == '-');
+/// The anchor of a heading, as GitHub makes it.
+fn slug(title: &str) -> String {
+    let title = title.to_lowercase();
+    let kept = title.chars().filter(|c| c.is_alphanumeric() || *c == ' ' || "-_".contains(*c));
     kept.map(|c| if c == ' ' { '-' } else { c }).collect()
 }

@@ -3,6 +3,7 @@
 use std::{fmt, fmt::Display, path::Path};
 
 use anyhow::Result;
+use byhand_models::SpecError;
 
 /// The command is wrongly used: nothing was started.
 pub const USAGE: u8 = 2;
@@ -20,6 +21,8 @@ pub const HELP: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 training 
 pub struct Coded {
     code: u8,
     message: String,
+    /// Lines that show the place of the mistake.
+    place: Option<String>,
 }
 
 impl Display for Coded {
@@ -45,7 +48,18 @@ pub fn must_exist(path: &Path, expected: &str) -> Result<()> {
 
 /// An error that ends the command with `code`.
 pub fn coded(code: u8, message: impl Display) -> anyhow::Error {
-    anyhow::Error::new(Coded { code, message: message.to_string() })
+    anyhow::Error::new(Coded { code, message: message.to_string(), place: None })
+}
+
+/// That a layer spec is wrong: the spec and a line of carets come before the message.
+pub fn wrong_spec(error: &SpecError, message: impl Display) -> anyhow::Error {
+    let place = error.diagram().lines().take(2).collect::<Vec<_>>().join("\n");
+    anyhow::Error::new(Coded { code: USAGE, message: message.to_string(), place: Some(place) })
+}
+
+/// Lines that show the place of a mistake, if it has one.
+pub fn place(error: &anyhow::Error) -> Option<&str> {
+    error.downcast_ref::<Coded>()?.place.as_deref()
 }
 
 /// An error that tells of a signal: `Interrupt::code` is its exit code.

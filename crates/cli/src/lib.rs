@@ -5,6 +5,7 @@
 // A program has no outside but these few items: `pub` in its modules means "for the other files of this program".
 #![allow(unreachable_pub)]
 
+mod arguments;
 mod commands;
 pub mod exit;
 mod interrupt;
@@ -13,6 +14,7 @@ mod memory;
 pub mod output;
 mod pictures;
 pub mod program;
+mod recipes;
 mod run_folder;
 mod settings;
 mod start;
@@ -22,6 +24,8 @@ use anyhow::Result;
 use byhand_tensor::Isa;
 use clap::{Parser, Subcommand};
 
+#[cfg(feature = "shell")]
+use commands::{completions, man};
 use commands::{
     data, evaluate, exercise, gradcheck, museum, notebooks, parity, predict, speedrun, summary, throughput,
     train,
@@ -81,6 +85,12 @@ pub enum Command {
     Museum(museum::Options),
     /// The notebooks this project comes from, as written and repaired
     Notebooks(notebooks::Options),
+    /// Print the script that lets a shell complete commands and options
+    #[cfg(feature = "shell")]
+    Completions(completions::Options),
+    /// Print the manual page, or write one for every command
+    #[cfg(feature = "shell")]
+    Man(man::Options),
 }
 
 impl Command {
@@ -125,6 +135,10 @@ pub fn run(command: &Command, output: &Output) -> Result<()> {
         Command::Museum(options) => museum::run(options, output),
         #[cfg(feature = "proofs")]
         Command::Notebooks(options) => notebooks::run(options, output),
+        #[cfg(feature = "shell")]
+        Command::Completions(options) => completions::run(options, output),
+        #[cfg(feature = "shell")]
+        Command::Man(options) => man::run(options, output),
         #[cfg(not(feature = "proofs"))]
         Command::Exercise(_) | Command::Gradcheck(_) | Command::Museum(_) | Command::Notebooks(_) => {
             Err(exit::usage(
@@ -150,6 +164,8 @@ fn instruction_set() -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use clap::CommandFactory;
 
     use super::*;
@@ -171,6 +187,27 @@ mod tests {
                 _ => vec![text.to_string()],
             })
             .collect()
+    }
+
+    /// One option, one meaning: what help says of it, wherever it stands.
+    #[test]
+    fn an_option_means_the_same_in_every_command() {
+        fn gather(command: &clap::Command, said: &mut BTreeMap<String, BTreeMap<String, String>>) {
+            for option in command.get_arguments() {
+                let (Some(long), Some(help)) = (option.get_long(), option.get_help()) else { continue };
+                let value = option.get_value_names().unwrap_or_default().join(" ");
+                // A switch, and a setting that is on or off, are one thing.
+                let text = format!("{help} [{}]", value.replace("BOOL", ""));
+                said.entry(long.to_string()).or_default().insert(text, command.get_name().to_string());
+            }
+            command.get_subcommands().for_each(|inner| gather(inner, said));
+        }
+        let mut said = BTreeMap::new();
+        gather(&Cli::command(), &mut said);
+        // Which learning rate it is, and which of a file's settings count, depends on the command.
+        said.retain(|long, _| !["lr", "config"].contains(&long.as_str()));
+        said.retain(|_, meanings| meanings.len() > 1);
+        assert!(said.is_empty(), "options that mean several things: {said:#?}");
     }
 
     #[test]

@@ -9,10 +9,7 @@ use byhand_datasets::{
     source::{self, Progress},
 };
 use byhand_models::Model;
-use clap::{
-    Args, ValueEnum,
-    builder::{OsStringValueParser, TypedValueParser},
-};
+use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 
@@ -27,13 +24,9 @@ pub const MODEL_FILE: &str = "model.safetensors";
 /// How many images the built-in digits have, unless fewer are asked for.
 const DIGITS: (usize, usize) = (60_000, 10_000);
 
-/// Reads `--data`. A folder need not have a name in UTF-8.
-pub fn data_option() -> impl TypedValueParser<Value = Data> {
-    OsStringValueParser::new().try_map(|text| Data::from_os(&text))
-}
-
 /// How the files of a data set are to be understood.
 #[derive(Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Data")]
 pub struct ReadingOptions {
     /// The label of the first class, where labels do not count from 0 (1 for EMNIST's letters)
     #[arg(long, value_name = "N")]
@@ -54,7 +47,7 @@ impl ReadingOptions {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Split {
-    /// At random, each class keeping its share
+    /// At random; each class keeps its share
     Stratified,
     /// By their place: the first images, for validation the last
     Range,

@@ -9,16 +9,18 @@ use std::{
 };
 
 use clap::Args;
+use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use crate::exit::is_interruption;
+use crate::exit::{self, is_interruption};
 
 /// Whether the result was told.
 static IS_TOLD: AtomicBool = AtomicBool::new(false);
 
 /// How a command speaks; shared by all of them.
 #[derive(Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Output")]
 pub struct Output {
     /// Print JSON Lines on stdout: one event an object, the last one {"event":"result", ...}
     #[arg(long, global = true)]
@@ -39,6 +41,20 @@ impl Output {
         if !self.json {
             stdout_line(&line);
         }
+    }
+
+    /// A table of the result, for people: the head of each column, and to which side its cells stand.
+    pub fn table<const N: usize>(
+        &self,
+        columns: [(&str, CellAlignment); N],
+        rows: impl IntoIterator<Item = [String; N]>,
+    ) {
+        let mut table = Table::new();
+        table.load_preset(presets::NOTHING).set_header(columns.map(|(head, _)| head)).add_rows(rows);
+        for (column, (_, side)) in table.column_iter_mut().zip(columns) {
+            column.set_padding((0, 2)).set_cell_alignment(side);
+        }
+        self.print(table.trim_fmt());
     }
 
     /// A line of talk about what goes on (stderr).
@@ -70,12 +86,15 @@ impl Output {
         self.event("result", fields);
     }
 
-    /// The error a command ends with: one line on stderr and, under `--json`, an event. The result of an interrupted run
+    /// The error a command ends with: one line on stderr, after the place where there is one to show, and, under `--json`, an event. The result of an interrupted run
     /// stays the last event.
     pub fn error(&self, error: &anyhow::Error, code: u8) {
         let message = one_line(&format!("{error:#}"));
         if !(is_interruption(code) && IS_TOLD.load(Ordering::Relaxed)) {
             self.event("error", json!({"message": message, "code": code}));
+        }
+        if let Some(place) = exit::place(error) {
+            stderr_line(&place);
         }
         stderr_line(&format!("error: {message}"));
     }

@@ -3,9 +3,10 @@
 //! The same commands are `byhand train-cnn` and `cargo xtask train-cnn`. Help texts are written for `byhand`; what a person
 //! reads names the program that they called.
 
-use std::{process::ExitCode, sync::OnceLock};
+use std::{error::Error, process::ExitCode, sync::OnceLock};
 
 use anyhow::Result;
+use byhand_models::SpecError;
 use clap::{CommandFactory, FromArgMatches, error::ErrorKind};
 
 use crate::{exit, output::Output};
@@ -67,7 +68,11 @@ fn wrong_usage(error: &clap::Error) -> ExitCode {
     let told: Vec<&str> = lines.filter(|line| !line.is_empty() && !line.starts_with("For more")).collect();
     let message = told.join("; ").replace(":; ", ": ").trim_start_matches("error: ").to_string();
     let json = std::env::args_os().any(|argument| argument == "--json");
-    let usage = exit::usage(format!("{message} (see `{} --help`)", name()));
+    let message = format!("{message} (see `{} --help`)", name());
+    let usage = match error.source().and_then(|source| source.downcast_ref::<SpecError>()) {
+        Some(spec) => exit::wrong_spec(spec, message),
+        None => exit::usage(message),
+    };
     Output::new(json).error(&usage, exit::USAGE);
     ExitCode::from(exit::USAGE)
 }

@@ -4,112 +4,113 @@
 //! is done: everything settled, and written into the run folder so that `train --config` repeats it bit for bit.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     num::NonZeroUsize,
     path::{self, Path, PathBuf},
 };
 
 use anyhow::Result;
-use byhand_datasets::{Data, Normalize, Preprocessing};
+use byhand_datasets::{Data, Dataset, Normalize, Preprocessing};
 use byhand_layers::init::Init;
 use byhand_models::{MODELS, NamedModel, Spec, find, registry::default_of};
 use byhand_trainer::{Objective, Optimizer, Schedule, StepConfig};
-use clap::{
-    Args, ValueEnum,
-    builder::{PathBufValueParser, TypedValueParser},
-};
+use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
 use crate::{
+    arguments::{data_option, folder_option, seed_option},
     exit::usage,
-    loading::{Split, data_option},
+    loading::Split,
 };
 
 /// What somebody asked for.
-#[derive(Args, Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Args, Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Settings {
     /// A named model; `byhand summary` lists them
-    #[arg(long, value_name = "NAME", conflicts_with = "layers")]
+    #[arg(long, value_name = "NAME", conflicts_with = "layers", help_heading = "Network")]
     pub preset: Option<String>,
     /// A network of your own, e.g. "conv(8,5) relu pool(2) dense(10)"
-    #[arg(long, value_name = "SPEC")]
+    #[arg(long, value_name = "SPEC", help_heading = "Network")]
     #[serde(default, with = "text")]
     pub layers: Option<Spec>,
     /// mnist, fashion-mnist, digits (drawn by the program), or a folder that holds the four IDX files
-    #[arg(long, value_parser = data_option())]
+    #[arg(long, value_name = "NAME|DIR", value_parser = data_option(), help_heading = "Data")]
     #[serde(default, with = "data")]
     pub data: Option<Data>,
     /// Where the data's files are: a folder that holds them, or one that holds mnist/ and fashion-mnist/
-    #[arg(long, value_name = "DIR", value_parser = PathBufValueParser::new().try_map(path::absolute))]
+    #[arg(long, value_name = "DIR", value_parser = folder_option(), help_heading = "Data")]
     #[serde(default, with = "folder")]
     pub data_dir: Option<PathBuf>,
     /// The label of the first class, where labels do not count from 0 (1 for EMNIST's letters)
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = "Data")]
     pub first_label: Option<u16>,
     /// Exchange rows and columns of the images, which EMNIST's files store so
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Data")]
     pub transpose: Option<bool>,
-    /// Train on N images only, chosen as --split says
-    #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true)]
+    /// Train on N images only; each class keeps its share
+    #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true, help_heading = "Data")]
     pub train_limit: Option<NonZeroUsize>,
-    /// Evaluate on N test images only, chosen as --split says
-    #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true)]
+    /// Evaluate on N test images only; each class keeps its share
+    #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true, help_heading = "Data")]
     pub test_limit: Option<NonZeroUsize>,
-    /// Keep N of the training images (after --train-limit), chosen as --split says, for validation after each epoch
-    #[arg(long, value_name = "N", value_parser = at_least_zero)]
+    /// Keep N of the training images (after --train-limit) for validation after each epoch
+    #[arg(long, value_name = "N", value_parser = at_least_zero, help_heading = "Data")]
     pub validation: Option<usize>,
-    /// How limits and the validation set choose: stratified (the default) or range
-    #[arg(long, value_enum)]
+    /// How --train-limit, --test-limit and --validation choose images
+    #[arg(long, value_enum, help_heading = "Data")]
     pub split: Option<Split>,
-    /// Seed of a stratified choice, 0 unless given: runs with other --seed keep the same images
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    /// Seed of a stratified choice: runs with other --seed keep the same images
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = seed_option(), help_heading = "Data")]
     pub split_seed: Option<u64>,
     /// Keep only these classes, e.g. 0,1,2,3,4
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = "Data")]
     pub classes: Option<Vec<u16>>,
     /// Halve the images' height and width (28x28 to 14x14)
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Data")]
     pub halve: Option<bool>,
-    /// How bytes become numbers: unit (0 to 1), centered (-0.5 to 0.5), standard (mean 0, deviation 1 on the training set)
-    #[arg(long, value_enum)]
+    /// See only the middle N rows and columns of each image (after --halve)
+    #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true, help_heading = "Data")]
+    pub crop: Option<NonZeroUsize>,
+    /// How bytes become numbers
+    #[arg(long, value_enum, help_heading = "Data")]
     pub normalize: Option<Normalization>,
     /// Shift each training image at random by up to this many pixels
-    #[arg(long, value_name = "PIXELS")]
+    #[arg(long, value_name = "PIXELS", help_heading = "Data")]
     pub shift: Option<u8>,
     /// How weights are drawn: he-normal, glorot-uniform, lecun-normal, uniform(0.05), ...
-    #[arg(long)]
+    #[arg(long, help_heading = "Network")]
     #[serde(default, with = "text")]
     pub init: Option<Init>,
     /// Passes over the training images
-    #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true, help_heading = "Training")]
     pub epochs: Option<NonZeroUsize>,
     /// Images in a step
-    #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true, help_heading = "Training")]
     pub batch_size: Option<NonZeroUsize>,
     /// sgd, sgd(momentum=0.9,nesterov,weight_decay=1e-4), adam, adam(beta1=0.9,beta2=0.99), adamw(weight_decay=0.01)
-    #[arg(long)]
+    #[arg(long, help_heading = "Training")]
     #[serde(default, with = "text")]
     pub optimizer: Option<Optimizer>,
     /// Learning rate: the schedule's peak
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long, allow_negative_numbers = true, help_heading = "Training")]
     pub lr: Option<f64>,
     /// constant, step(parts=3,factor=0.1), cosine, linear, one-cycle(rise=0.3); each may have warmup=STEPS
-    #[arg(long)]
+    #[arg(long, help_heading = "Training")]
     #[serde(default, with = "text")]
     pub schedule: Option<Schedule>,
     /// softmax-cross-entropy, softmax-cross-entropy(label_smoothing=0.1), squared-error
-    #[arg(long)]
+    #[arg(long, help_heading = "Training")]
     #[serde(default, with = "text")]
     pub loss: Option<Objective>,
     /// Seed of everything random: equal seeds give equal bits
-    #[arg(long, allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = seed_option(), help_heading = "Training")]
     pub seed: Option<u64>,
     /// Start from the weights of a run, a model file, or a file of weights alone (then with --layers): a new run. A run brings its
     /// settings along, a model file its layers; other options override them
-    #[arg(long, value_name = "RUN|FILE", conflicts_with = "init")]
+    #[arg(long, value_name = "RUN|FILE", conflicts_with = "init", help_heading = "Network")]
     #[serde(default, with = "folder")]
     pub from: Option<PathBuf>,
     /// Of the weights in `from`.
@@ -118,6 +119,24 @@ pub struct Settings {
     /// Of the data that were read.
     #[arg(skip)]
     pub data_sha256: Option<String>,
+    /// What the same file says to `byhand notebooks`. Training reads past it.
+    #[arg(skip)]
+    #[serde(skip_serializing)]
+    pub notebook: Option<Table>,
+    /// What it says to `byhand speedrun`.
+    #[arg(skip)]
+    #[serde(skip_serializing)]
+    pub speedrun: Option<Table>,
+}
+
+/// The text of a configuration.
+pub fn read_text(path: &Path) -> Result<String> {
+    fs::read_to_string(path).map_err(|error| {
+        usage(format!(
+            "{}: {error}; expected a configuration, such as the config.toml of a run",
+            path.display()
+        ))
+    })
 }
 
 /// Reads a number of things that cannot be none. TOML's whole numbers end where `i64` does.
@@ -134,12 +153,36 @@ fn at_least_zero(text: &str) -> Result<usize, String> {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Normalization {
-    /// To [0, 1].
+    /// To [0, 1]
     Unit,
-    /// To [-0.5, 0.5].
+    /// To [-0.5, 0.5]
     Centered,
-    /// To mean 0 and deviation 1 on the training set.
+    /// To mean 0 and deviation 1 on the training set
     Standard,
+    /// As they are, to [0, 255]
+    Raw,
+}
+
+impl Normalization {
+    /// The map of a pixel; `train` are the images that `standard` measures.
+    pub fn of(self, train: &Dataset) -> Normalize {
+        match self {
+            Self::Unit => Normalize::unit(),
+            Self::Centered => Normalize::centered(),
+            Self::Standard => Normalize::fit(train),
+            Self::Raw => Normalize { scale: 1.0, shift: 0.0 },
+        }
+    }
+
+    /// The one that does this; nothing for `standard`, whose map depends on the images.
+    pub fn named(map: Normalize) -> Option<Self> {
+        match () {
+            () if map == Normalize::unit() => Some(Self::Unit),
+            () if map == Normalize::centered() => Some(Self::Centered),
+            () if map == Normalize { scale: 1.0, shift: 0.0 } => Some(Self::Raw),
+            () => None,
+        }
+    }
 }
 
 /// Everything settled.
@@ -163,6 +206,7 @@ pub struct Recipe {
     pub split_seed: u64,
     pub classes: Option<Vec<u16>>,
     pub halve: bool,
+    pub crop: Option<NonZeroUsize>,
     pub normalize: Normalization,
     pub shift: u8,
     #[serde(with = "text::required")]
@@ -185,14 +229,16 @@ pub struct Recipe {
 }
 
 impl Settings {
-    /// Reads a `config.toml`.
+    /// Reads a configuration: the `config.toml` of a run, a recipe, a notebook.
     pub fn read(path: &Path) -> Result<Self> {
-        let shown = path.display();
-        let text = fs::read_to_string(path)
-            .map_err(|error| usage(format!("{shown}: {error}; expected the config.toml of a run")))?;
-        toml::from_str(&text).map_err(|error| {
+        Self::parse(&path.display().to_string(), &read_text(path)?)
+    }
+
+    /// The same from its text; `name` is that of the file.
+    pub fn parse(name: &str, text: &str) -> Result<Self> {
+        toml::from_str(text).map_err(|error| {
             let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
-            usage(format!("{shown}, line {line}: {}", error.message().replace('\n', " ")))
+            usage(format!("{name}, line {line}: {}", error.message().replace('\n', " ")))
         })
     }
 
@@ -275,19 +321,44 @@ impl Recipe {
         self.preset.as_deref().unwrap_or("custom")
     }
 
-    /// The settings in which this recipe differs from another: name, value here, value there.
-    pub fn differences(&self, other: &Self) -> Result<Vec<[String; 3]>> {
-        let (here, there) = (Table::try_from(self)?, Table::try_from(other)?);
-        let keys: BTreeSet<&String> = here.keys().chain(there.keys()).collect();
+    /// What of it says which images are taken, and from where.
+    pub fn choice_of_data(&self) -> Settings {
+        let Self { data, data_dir, first_label, transpose, train_limit, test_limit, .. } = self.clone();
+        let Self { validation, split, split_seed, classes, halve, .. } = self.clone();
+        Settings {
+            data: Some(data),
+            data_dir,
+            first_label,
+            transpose: Some(transpose),
+            train_limit,
+            test_limit,
+            validation: Some(validation),
+            split: Some(split),
+            split_seed: Some(split_seed),
+            classes,
+            halve: Some(halve),
+            ..Settings::default()
+        }
+    }
+
+    /// Names and values, as a command line has them.
+    pub fn shown(&self) -> Result<BTreeMap<String, String>> {
         let shown = |value: &toml::Value| match value {
             toml::Value::String(text) => text.clone(),
             value => value.to_string(),
         };
-        let shown = |value: Option<&toml::Value>| match value {
-            None => "none".to_string(),
-            Some(toml::Value::Array(values)) => values.iter().map(shown).collect::<Vec<_>>().join(","),
-            Some(value) => shown(value),
+        let shown = |value: &toml::Value| match value {
+            toml::Value::Array(values) => values.iter().map(shown).collect::<Vec<_>>().join(","),
+            value => shown(value),
         };
+        Ok(Table::try_from(self)?.iter().map(|(key, value)| (key.clone(), shown(value))).collect())
+    }
+
+    /// The settings in which this recipe differs from another: name, value here, value there.
+    pub fn differences(&self, other: &Self) -> Result<Vec<[String; 3]>> {
+        let (here, there) = (self.shown()?, other.shown()?);
+        let keys: BTreeSet<&String> = here.keys().chain(there.keys()).collect();
+        let shown = |value: Option<&String>| value.map_or("none".to_string(), String::clone);
         let differ = keys.into_iter().filter(|key| here.get(*key) != there.get(*key));
         Ok(differ.map(|key| [key.clone(), shown(here.get(key)), shown(there.get(key))]).collect())
     }
@@ -346,11 +417,8 @@ fn defaults(model: Option<&NamedModel>, asked: &Settings) -> Recipe {
         split_seed: 0,
         classes: small.then(|| (0..model.map_or(0, NamedModel::classes) as u16).collect()),
         halve: preprocessing.halve,
-        normalize: if preprocessing.normalize == Normalize::unit() {
-            Normalization::Unit
-        } else {
-            Normalization::Centered
-        },
+        crop: None,
+        normalize: Normalization::named(preprocessing.normalize).unwrap_or(Normalization::Standard),
         shift: 0,
         init: model.map_or(Init::HeNormal, |model| model.init),
         epochs: count(5),
@@ -410,35 +478,32 @@ mod data {
 }
 
 /// Writes a value as its text and reads it back: how a spec, an optimiser or a schedule stands in TOML.
-mod text {
+pub mod text {
     use std::{fmt::Display, str::FromStr};
 
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-    pub(super) fn serialize<T: Display, S: Serializer>(value: &Option<T>, to: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<T: Display, S: Serializer>(value: &Option<T>, to: S) -> Result<S::Ok, S::Error> {
         match value {
             Some(value) => to.serialize_some(&value.to_string()),
             None => to.serialize_none(),
         }
     }
 
-    pub(super) fn deserialize<'a, T: FromStr<Err: Display>, D: Deserializer<'a>>(
+    pub fn deserialize<'a, T: FromStr<Err: Display>, D: Deserializer<'a>>(
         from: D,
     ) -> Result<Option<T>, D::Error> {
         required::deserialize(from).map(Some)
     }
 
-    pub(super) mod required {
+    pub mod required {
         use super::*;
 
-        pub(in super::super) fn serialize<T: Display, S: Serializer>(
-            value: &T,
-            to: S,
-        ) -> Result<S::Ok, S::Error> {
+        pub fn serialize<T: Display, S: Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
             to.collect_str(value)
         }
 
-        pub(in super::super) fn deserialize<'a, T: FromStr<Err: Display>, D: Deserializer<'a>>(
+        pub fn deserialize<'a, T: FromStr<Err: Display>, D: Deserializer<'a>>(
             from: D,
         ) -> Result<T, D::Error> {
             String::deserialize(from)?.parse().map_err(D::Error::custom)

@@ -1,9 +1,12 @@
 //! `--from`: the weights of a run, of a model file, or of a file that holds weights alone, to start a new run from.
 
-use std::path::{Path, PathBuf};
+use std::{
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Result;
-use byhand_datasets::{Normalize, Preprocessing};
+use byhand_datasets::{Crop, Preprocessing};
 use byhand_layers::Network;
 use byhand_models::{Model, ModelError, load_weights};
 use byhand_trainer::Checkpoint;
@@ -26,18 +29,21 @@ pub fn settings(path: &Path) -> Result<Settings> {
     }
     let Some(model) = model(path)? else { return Ok(Settings::default()) };
     let Preprocessing { normalize, halve, crop } = model.preprocessing;
-    if crop.is_some() {
-        let problem = "its images were cropped; expected a model of whole images, as train reads them";
-        return Err(usage(format!("--from {}: {problem}", path.display())));
-    }
+    let side = if halve { 14 } else { 28 };
+    let crop = match crop {
+        None => None,
+        Some(crop) if crop == Crop::center((side, side), crop.h, crop.h) => NonZeroUsize::new(crop.h),
+        Some(_) => {
+            let problem =
+                "its images were cropped; expected whole images or their middle, as train reads them";
+            return Err(usage(format!("--from {}: {problem}", path.display())));
+        }
+    };
     Ok(Settings {
         layers: Some(model.spec),
         halve: Some(halve),
-        normalize: Some(match () {
-            () if normalize == Normalize::unit() => Normalization::Unit,
-            () if normalize == Normalize::centered() => Normalization::Centered,
-            () => Normalization::Standard,
-        }),
+        crop,
+        normalize: Some(Normalization::named(normalize).unwrap_or(Normalization::Standard)),
         loss: model.notes.get("loss").and_then(|loss| loss.parse().ok()),
         ..Settings::default()
     })

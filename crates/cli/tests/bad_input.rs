@@ -28,11 +28,19 @@ fn fails(command: &mut Command, code: i32, words: &[&str]) {
     let output = command.output().unwrap();
     let told = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(code), "{told}");
-    assert_eq!(told.lines().count(), 1, "one line expected:\n{told}");
-    assert!(told.starts_with("error: ") && !told.contains("panicked"), "{told}");
+    let lines: Vec<&str> = told.lines().collect();
+    let is_error =
+        matches!(lines[..], [error] if error.starts_with("error: ")) || is_shown_with_carets(&lines);
+    assert!(is_error && !told.contains("panicked"), "{told}");
     for word in words {
         assert!(told.contains(word), "'{word}' is missing in: {told}");
     }
+}
+
+/// A wrong layer spec, the place of the mistake, and the error.
+fn is_shown_with_carets(lines: &[&str]) -> bool {
+    let is_place = |line: &str| line.contains('^') && line.chars().all(|c| " ^".contains(c));
+    matches!(lines, [_, place, error] if is_place(place) && error.starts_with("error: "))
 }
 
 /// A folder with four good files of ten images each, one of which is then replaced.
@@ -146,6 +154,25 @@ fn gzip_bomb() {
 #[test]
 fn spec_with_a_typo() {
     fails(xtask().args(["train", "--layers", "conv(8,5) rellu dense(10)"]), 2, &["rellu", "relu", "10"]);
+}
+
+#[test]
+fn a_wrong_spec_is_shown_with_carets_by_every_command_that_takes_one() {
+    let folder = TempDir::new().unwrap();
+    let bundle = folder.path().join("bundle");
+    let export = ["parity", "export", bundle.to_str().unwrap(), "--data", "digits", "--train-limit", "50"];
+    for command in [&["train"][..], &["train-cnn"], &["summary"], &["throughput"], &export] {
+        for (spec, place) in [
+            ("conv(8,5) rellu dense(10)", "          ^^^^^"),
+            ("relu pool(29) dense(10)", "     ^^^^^^^^"),
+            ("conv(8,5", "^^^^^^^^"),
+        ] {
+            let output = xtask().args(command).args(["--layers", spec]).output().unwrap();
+            let told = String::from_utf8(output.stderr).unwrap();
+            assert!(told.contains(&format!("{spec}\n{place}\nerror: ")), "{command:?}: {told}");
+            assert_eq!(output.status.code(), Some(2), "{told}");
+        }
+    }
 }
 
 #[test]

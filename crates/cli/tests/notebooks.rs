@@ -6,39 +6,35 @@ use std::{fs, process::Output};
 use assert_cmd::Command;
 use serde_json::Value;
 
-const PRESET: &str = r#"
+const NOTEBOOK: &str = r#"
+data = "digits"
+train-limit = 300
+test-limit = 200
+split = "range"
+normalize = "centered"
+layers = "conv(2,3) pool(2) dense(10)"
+init = "scaled-normal"
+optimizer = "sgd"
+schedule = "constant"
+lr = 0.02
+batch-size = 1
+epochs = 2
+
+[notebook]
 system = "mine"
 title = "a small one"
 metric = "test accuracy"
 printed = 0.5
 numpy-images-per-second = 48
+window = 50
 
-[data]
-set = "digits"
-train = 300
-test = 200
-
-[[row]]
-version = "written"
-layers = "conv(2,3) pool(2) dense(10)"
+[[notebook.version]]
+name = "written"
 wrong = [{ layer = 1, piece = "pool-index-without-stride" }]
-loss = "loss-counts-samples"
-init = "scaled-normal"
-pixels = "centered"
-batch-size = 1
-rate = 0.02
-epochs = 2
-window = 50
+wrong-loss = "loss-counts-samples"
 
-[[row]]
-version = "repaired"
-layers = "conv(2,3) pool(2) dense(10)"
-init = "scaled-normal"
-pixels = "centered"
-batch-size = 1
-rate = 0.02
-epochs = 2
-window = 50
+[[notebook.version]]
+name = "repaired"
 "#;
 
 fn byhand(command: &str, arguments: &[&str]) -> Output {
@@ -103,10 +99,10 @@ fn a_piece_is_trained_beside_the_right_one() {
 }
 
 #[test]
-fn a_preset_of_ones_own_is_run_in_both_versions_with_a_report() {
+fn a_notebook_of_ones_own_is_run_in_both_versions_with_a_report() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("mine.toml");
-    fs::write(&file, PRESET).unwrap();
+    fs::write(&file, NOTEBOOK).unwrap();
     let (file, report) = (file.to_str().unwrap(), folder.path().join("report"));
     let arguments = ["run", file, "--seeds", "2", "--json", "--report", report.to_str().unwrap()];
     let rows: Vec<Value> =
@@ -139,6 +135,15 @@ fn a_preset_of_ones_own_is_run_in_both_versions_with_a_report() {
     let again = events(&notebooks(&["run", file, "--seeds", "2", "--json", "--threads", "1"]));
     let figures = |events: &[Value]| events.iter().map(|event| event["seeds"].clone()).collect::<Vec<_>>();
     assert_eq!(figures(&rows), figures(&again[..2]));
+
+    // The repaired version is a configuration of `train` too.
+    let out = folder.path().join("run");
+    let output = byhand("train", &["--config", file, "--epochs", "1", "--out", out.to_str().unwrap()]);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && told.contains("the section [notebook] is for `byhand notebooks`"),
+        "{told}"
+    );
 }
 
 #[test]

@@ -18,7 +18,11 @@ fn refused(arguments: &[&str], words: &[&str]) {
     let output = byhand(arguments).output().unwrap();
     let told = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{arguments:?}: {told}");
-    assert_eq!(told.lines().count(), 1, "{arguments:?}: {told}");
+    let lines: Vec<&str> = told.lines().collect();
+    // A wrong layer spec is shown before the error, with carets under the place.
+    let is_error = matches!(lines[..], [error] | [_, _, error] if error.starts_with("error: "));
+    let is_shown = lines.len() == 1 || lines[1].trim_start().chars().all(|c| c == '^');
+    assert!(is_error && is_shown, "{arguments:?}: {told}");
     for word in words {
         assert!(told.contains(word), "{arguments:?}: '{word}' is missing in: {told}");
     }
@@ -110,13 +114,13 @@ fn memory_is_asked_for_before_it_is_taken() {
         ["--data", "digits", "--train-limit", "20", "--test-limit", "20", "--out", out.to_str().unwrap()];
     let told = limited(&[&["train", "--layers", wide][..], &small].concat());
     assert!(told.contains("--layers") && told.contains("129") && told.contains("GB"), "{told}");
-    let told = limited(&["throughput", "--preset", "lenet", "--threads", "2", "--batch", "1000000"]);
+    let told = limited(&["throughput", "--preset", "lenet", "--threads", "2", "--batch-size", "1000000"]);
     let most = told.split("at most ").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
     assert!((1000..1_000_000).contains(&most.parse().unwrap()), "{told}");
     let large = "conv(1,3) pool(2) dense(10)";
-    let told = limited(&["throughput", "--layers", large, "--input", "1x2000x2000", "--batch", "64"]);
-    assert!(told.contains("--batch 64") || told.contains("--layers"), "{told}");
-    limited(&["throughput", "--layers", &"relu ".repeat(999), "--input", "4194304", "--batch", "64"]);
+    let told = limited(&["throughput", "--layers", large, "--input", "1x2000x2000", "--batch-size", "64"]);
+    assert!(told.contains("--batch-size 64") || told.contains("--layers"), "{told}");
+    limited(&["throughput", "--layers", &"relu ".repeat(999), "--input", "4194304", "--batch-size", "64"]);
 }
 
 #[test]
@@ -124,7 +128,7 @@ fn sizes_of_other_commands_are_checked_too() {
     let folder = TempDir::new().unwrap();
     let dir = folder.path().join("bundle");
     let dir = dir.to_str().unwrap();
-    refused(&["throughput", "--preset", "mlp", "--batch", "1000000000000"], &["--batch"]);
+    refused(&["throughput", "--preset", "mlp", "--batch-size", "1000000000000"], &["--batch-size"]);
     refused(&["throughput", "--preset", "mlp", "--seconds", "nan"], &["--seconds"]);
     refused(&["throughput", "--layers", "dense(10)", "--input", "99999x99999x99999"], &["input"]);
     refused(&["throughput", "--layers", "dense(10)", "--input", "1x18446744073709551615x2"], &["--input"]);
@@ -141,15 +145,15 @@ fn sizes_of_other_commands_are_checked_too() {
     refused(&["speedrun", "--target", "nan"], &["--target"]);
     let recipe = folder.path().join("recipe.toml");
     let text =
-        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/commands/speedrun.toml")).unwrap();
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../recipes/speedrun.toml")).unwrap();
     let large: Vec<&str> = text
         .lines()
-        .map(|line| if line.starts_with("batch_size") { "batch_size = 99999999999" } else { line })
+        .map(|line| if line.starts_with("batch-size") { "batch-size = 99999999999" } else { line })
         .collect();
     fs::write(&recipe, large.join("\n")).unwrap();
     refused(
-        &["speedrun", "--data", "digits", "--train-limit", "50", "--recipe", recipe.to_str().unwrap()],
-        &["batch_size"],
+        &["speedrun", "--data", "digits", "--train-limit", "50", "--config", recipe.to_str().unwrap()],
+        &["batch-size"],
     );
 }
 
@@ -197,6 +201,10 @@ fn json_lines_of_every_command() {
         (&["notebooks"], 0),
         (&["notebooks", "show", "A"], 0),
         (&["notebooks", "show", "Z"], 2),
+        (&["completions", "bash"], 0),
+        (&["completions", "smash"], 2),
+        (&["man"], 0),
+        (&["man", &path("man")], 0),
         (&["nonsense"], 2),
     ];
     for (arguments, code) in cases {

@@ -15,6 +15,7 @@
 
 use std::io::{self, Cursor, Read, Write};
 
+use base16ct::lower::encode_string;
 use byteorder::{BigEndian, ByteOrder, WriteBytesExt};
 use flate2::read::MultiGzDecoder;
 use ndarray::{Array3, ArrayView3};
@@ -65,7 +66,7 @@ pub fn sha256(dims: &[usize], data: &[u8]) -> String {
     let mut hasher = Sha256::new();
     hasher.update(header(dims));
     hasher.update(data);
-    hex(&hasher.finalize())
+    encode_string(&hasher.finalize())
 }
 
 /// Reads an IDX file, gzipped or not, of rank 1 to 3 and at most `limit` elements: unsigned bytes, or labels of another whole
@@ -183,10 +184,6 @@ pub(crate) fn read_rank(reader: impl Read, file: &str, limit: u64, rank: Option<
         reader = Box::new(MultiGzDecoder::new(reader));
         layers += 1;
     }
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 pub(crate) fn format_error(
@@ -343,7 +340,7 @@ fn read_plain(
         data,
         wide,
         gzipped: false,
-        sha256: hex(&hasher.finalize()),
+        sha256: encode_string(&hasher.finalize()),
         note,
         layout: (dims_end, row),
     })

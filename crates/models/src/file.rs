@@ -28,6 +28,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
+use base16ct::lower::encode_string;
 use byhand_datasets::{Crop, Dataset, Normalize, Preprocessing};
 use byhand_layers::loss::{Labels, Loss, Target, TargetRows};
 use byhand_layers::metrics::{Confusion, Evaluation};
@@ -259,7 +260,7 @@ pub fn weights_sha256(theta: &[f32]) -> String {
     for value in theta {
         digest.update(value.to_le_bytes());
     }
-    hexadecimal(&digest.finalize())
+    encode_string(&digest.finalize())
 }
 
 /// What does not fit when preprocessing makes inputs of this shape: what was expected, and what was found.
@@ -685,11 +686,7 @@ fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    hexadecimal(&Sha256::digest(bytes))
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    encode_string(&Sha256::digest(bytes))
 }
 
 fn dimensions(shape: &[usize]) -> String {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 
+use base16ct::lower::encode_string;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 use sha2::{Digest, Sha256};
 
@@ -224,12 +225,7 @@ impl CheckpointError {
 
 /// The SHA-256 of weights, as little-endian f32, in lower-case hexadecimal: equal exactly when all bits are.
 pub fn weights_sha256(theta: &[f32]) -> String {
-    hex(&Sha256::digest(to_bytes(theta)))
-}
-
-/// Bytes in lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    encode_string(&Sha256::digest(to_bytes(theta)))
 }
 
 /// A file that is larger is none of ours, and is not read: a network of 2^28 parameters with two numbers of state each.
@@ -244,7 +240,7 @@ fn sha256(metadata: &BTreeMap<String, String>, theta: &[u8], state: &[u8]) -> St
     hasher.update((theta.len() as u64).to_le_bytes());
     hasher.update(theta);
     hasher.update(state);
-    hex(&hasher.finalize())
+    encode_string(&hasher.finalize())
 }
 
 fn to_bytes(values: &[f32]) -> Vec<u8> {

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use base16ct::lower::encode_string;
 use byhand_datasets::batches::{LastBatch, epoch_order_into, sequence_into, with_replacement_into};
 use byhand_datasets::{Augment, Dataset, Preprocessing};
 use byhand_layers::Network;
 use byhand_layers::metrics::Evaluation;
 use sha2::{Digest, Sha256};
 
-use crate::checkpoint::{Checkpoint, hex};
+use crate::checkpoint::Checkpoint;
 use crate::error::{FitError, TrainerError};
 use crate::evaluate::{Evaluator, check_data, evaluate_until};
 use crate::event::{Event, Observer};
@@ -548,7 +549,7 @@ impl<'a> Fit<'a> {
             for image in self.train.images().outer_iter() {
                 hasher.update(image.as_slice().expect("images are contiguous"));
             }
-            hex(&hasher.finalize())
+            encode_string(&hasher.finalize())
         });
         let layers: Vec<String> = self.network.layers().iter().map(|layer| layer.spec()).collect();
         let (h, w) = self.train.image_size();

@@ -12,8 +12,9 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use crate::{
+    arguments::{data_option, folder_option},
     exit::{must_exist, usage},
-    loading::{ReadingOptions, data_option, download_bar, load_data, show_download, sources},
+    loading::{ReadingOptions, download_bar, load_data, show_download, sources},
     output::Output,
 };
 
@@ -56,20 +57,20 @@ struct Preview {
     /// mnist, fashion-mnist, digits, or a folder that holds the four files
     #[arg(default_value = "mnist", value_parser = data_option())]
     data: Data,
-    /// Folder that holds the files, or mnist/ and fashion-mnist/
-    #[arg(long, value_name = "DIR")]
+    /// Where the data's files are: a folder that holds them, or one that holds mnist/ and fashion-mnist/
+    #[arg(long, value_name = "DIR", value_parser = folder_option())]
     data_dir: Option<PathBuf>,
     #[command(flatten)]
     reading: ReadingOptions,
     /// Show test images instead of training images
     #[arg(long)]
     test: bool,
-    /// The first image to show
-    #[arg(long, default_value_t = 0)]
-    from: usize,
-    /// How many to show
-    #[arg(long, default_value_t = 8)]
-    count: usize,
+    /// Leave out the first N images
+    #[arg(long, alias = "from", value_name = "N", default_value_t = 0)]
+    skip: usize,
+    /// At most so many images
+    #[arg(long, alias = "count", value_name = "N", default_value_t = 8)]
+    limit: usize,
 }
 
 /// Runs the action.
@@ -146,7 +147,7 @@ fn doctor(paths: &[PathBuf], reading: ReadingOptions, output: &Output) -> Result
 }
 
 fn preview(options: &Preview, output: &Output) -> Result<()> {
-    let needed = Some(options.from.saturating_add(options.count));
+    let needed = Some(options.skip.saturating_add(options.limit));
     let loaded = load_data(
         &options.data,
         options.data_dir.as_deref(),
@@ -155,15 +156,15 @@ fn preview(options: &Preview, output: &Output) -> Result<()> {
         output,
     )?;
     let dataset = if options.test { loaded.test } else { loaded.train };
-    if options.from >= dataset.len() {
+    if options.skip >= dataset.len() {
         return Err(usage(format!(
-            "--from {}: expected less than the {} images",
-            options.from,
+            "--skip {}: expected less than the {} images",
+            options.skip,
             dataset.len()
         )));
     }
-    let end = options.from.saturating_add(options.count).min(dataset.len());
-    let indices: Vec<usize> = (options.from..end).collect();
+    let end = options.skip.saturating_add(options.limit).min(dataset.len());
+    let indices: Vec<usize> = (options.skip..end).collect();
     for row in indices.chunks(4) {
         output.print(titles(&dataset, row));
         for line in drawing(&dataset, row) {

@@ -10,8 +10,9 @@ use clap::Args;
 use serde_json::json;
 
 use crate::{
+    arguments::{DataArgs, ThreadsArg},
     exit::usage,
-    loading::{ReadingOptions, data_option, load_data, load_model},
+    loading::{ReadingOptions, load_data, load_model},
     memory,
     output::Output,
 };
@@ -20,34 +21,31 @@ use crate::{
 #[derive(Args)]
 #[command(after_help = "Examples:
   byhand evaluate runs/cnn-mnist-seed0
-  byhand evaluate model.safetensors --data digits --json")]
+  byhand evaluate model.safetensors --data digits --json
+
+Without --data the model is evaluated on the data that it was trained on, found where the run found them or in --data-dir.")]
 pub struct Options {
     /// A run folder or a .safetensors file
     model: PathBuf,
-    /// mnist, fashion-mnist, digits, or a folder; without it, what the model was trained on
-    #[arg(long, value_parser = data_option())]
-    data: Option<Data>,
-    /// Where the data's files are, if not where the model was trained
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    data: DataArgs,
     #[command(flatten)]
     reading: ReadingOptions,
     /// Evaluate on the training images instead of the test images
     #[arg(long)]
     train: bool,
-    /// Threads, 0 for all cores
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=1024))]
-    threads: u16,
+    #[command(flatten)]
+    threads: ThreadsArg,
 }
 
 /// Evaluates and prints.
 pub fn run(options: &Options, output: &Output) -> Result<()> {
     let model = load_model(&options.model)?;
     let network = model.network()?;
-    memory::check_evaluation(&network, options.threads.into(), &options.model)?;
+    memory::check_evaluation(&network, options.threads.asked(), &options.model)?;
     let (data, folder) = wanted(&model, options)?;
     let mut reading = options.reading.reading();
-    if options.data.is_none() {
+    if options.data.data.is_none() {
         // The data of the run, read as the run read them.
         let first_label = model.notes.get("first_label").and_then(|label| label.parse().ok());
         reading.first_label = reading.first_label.or(first_label);
@@ -70,7 +68,7 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
     let objective =
         model.notes.get("loss").map_or(Ok(Objective::default()), |loss| loss.parse()).map_err(usage)?;
     let evaluation =
-        evaluate(&network, &model.theta, &dataset, &model.preprocessing, objective, options.threads.into())?;
+        evaluate(&network, &model.theta, &dataset, &model.preprocessing, objective, options.threads.asked())?;
     output.print(format!(
         "accuracy {:.2} %, loss {:.4} ({objective}) on {} images of {name}",
         100.0 * evaluation.accuracy(),
@@ -97,17 +95,17 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
 
 /// The data asked for, else those of the run, where it found them; and the folder of a published set.
 fn wanted(model: &Model, options: &Options) -> Result<(Data, Option<PathBuf>)> {
-    if let Some(data) = &options.data {
-        return Ok((data.clone(), options.data_dir.clone()));
+    if let Some(data) = &options.data.data {
+        return Ok((data.clone(), options.data.data_dir.clone()));
     }
     let Some(name) = model.notes.get("data") else {
         return Err(usage("the model does not say what it was trained on; expected --data"));
     };
     let remembered = || model.notes.get("data_folder").map(|text| path_of(text));
-    let Some(folder) = options.data_dir.clone().or_else(remembered) else {
+    let Some(folder) = options.data.data_dir.clone().or_else(remembered) else {
         return Ok((name.parse().map_err(usage)?, None));
     };
-    if options.data_dir.is_none() && !folder.is_dir() {
+    if options.data.data_dir.is_none() && !folder.is_dir() {
         return Err(usage(format!(
             "the model was trained on the data in {}, where no folder is now; expected its new place with --data-dir, or other \
              data with --data",
@@ -123,7 +121,7 @@ fn wanted(model: &Model, options: &Options) -> Result<(Data, Option<PathBuf>)> {
 /// That these are other data than those that the model was trained on: to be told when somebody asked for them, else an error.
 fn other_data(model: &Model, data: &Data, loaded: &Loaded, options: &Options) -> Result<Option<String>> {
     let found = &loaded.source;
-    let asked = options.data.is_some() || options.data_dir.is_some();
+    let asked = options.data.data.is_some() || options.data.data_dir.is_some();
     if !asked && found.data != *data {
         return Err(usage(format!(
             "the model was trained on {data}; expected its folder with --data-dir, or other data with --data"

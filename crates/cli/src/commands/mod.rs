@@ -1,9 +1,13 @@
 //! The commands, one a file: each has its `Options` (what clap parses) and `run`.
 
+#[cfg(feature = "shell")]
+pub mod completions;
 pub mod data;
 pub mod evaluate;
 pub mod exercise;
 pub mod gradcheck;
+#[cfg(feature = "shell")]
+pub mod man;
 pub mod museum;
 pub mod notebooks;
 pub mod parity;

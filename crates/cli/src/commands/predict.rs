@@ -43,7 +43,7 @@ pub struct Options {
     /// The images are dark strokes on a bright ground; without it, that is found out (of PNG files)
     #[arg(long)]
     invert: bool,
-    /// At most so many images of each file
+    /// At most so many images
     #[arg(long, value_name = "N", default_value = "100", value_parser = at_least_one, allow_negative_numbers = true)]
     limit: std::num::NonZeroUsize,
 }

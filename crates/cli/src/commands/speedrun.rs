@@ -1,32 +1,30 @@
 //! `byhand speedrun`: seconds of training until the mean test accuracy is 99 %.
 //!
-//! The recipe is data, `speedrun.toml` beside this file. The clock of a seed starts when the images are in memory as bytes
+//! What is trained is data, `recipes/speedrun.toml`. The clock of a seed starts when the images are in memory as bytes
 //! and stops when the weights are final: building and initialising the network, starting the threads, ordering, unpacking
 //! and training are inside; evaluation is not.
 
-use std::{fmt::Display, fs, path::PathBuf, str::FromStr, time::Instant};
+use std::{num::NonZeroUsize, path::PathBuf, time::Instant};
 
-use anyhow::{Result, anyhow, bail, ensure};
-use byhand_datasets::{Crop, Data, Dataset, Preprocessing, Reading};
-use byhand_layers::{
-    Network, Shape,
-    init::{Init, init_network},
-};
-use byhand_models::{Spec, weights_sha256};
+use anyhow::{Result, bail, ensure};
+use byhand_datasets::Preprocessing;
+use byhand_layers::{Network, init::init_network};
+use byhand_models::weights_sha256;
 use byhand_tensor::Isa;
-use byhand_trainer::{
-    Diverged, Hardest, ImageBatch, Objective, Optimizer, Schedule, StepConfig, Trainer, evaluate,
-};
+use byhand_trainer::{Diverged, Hardest, ImageBatch, StepConfig, Trainer, evaluate};
 use clap::Args;
-use serde::{Deserialize, Deserializer, de::Error};
+use serde::Deserialize;
 use serde_json::json;
 
+use super::train::{Prepared, network_for, prepared_data};
 use crate::{
+    arguments::{DataArgs, ThreadsArg},
     exit::{DIVERGED, coded, usage},
     interrupt::Interrupt,
-    loading::{Split, data_option, load_data, warn_of_missing_classes},
     memory,
     output::Output,
+    recipes,
+    settings::{Recipe, Settings, at_least_one, read_text},
 };
 
 /// Options of `speedrun`.
@@ -46,24 +44,19 @@ pub struct Options {
     /// The first seed; the others follow it
     #[arg(long, value_name = "N", default_value_t = 0)]
     first_seed: u32,
-    /// mnist, fashion-mnist, digits, or a folder
-    #[arg(long, value_name = "NAME|DIR", default_value = "mnist", value_parser = data_option())]
-    data: Data,
-    /// Where the files of the data are
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
-    /// Use only N training images, each class keeping its share
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    train_limit: Option<u32>,
-    /// Use only N test images, each class keeping its share
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    test_limit: Option<u32>,
-    /// Another recipe than the built-in one, xtask/src/commands/speedrun.toml
+    #[command(flatten)]
+    data: DataArgs,
+    /// Train on N images only; each class keeps its share
+    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Data")]
+    train_limit: Option<NonZeroUsize>,
+    /// Evaluate on N test images only; each class keeps its share
+    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Data")]
+    test_limit: Option<NonZeroUsize>,
+    /// Train the settings of a file with a section [speedrun], instead of those of recipes/speedrun.toml
     #[arg(long, value_name = "FILE")]
-    recipe: Option<PathBuf>,
-    /// Threads, 0 for all cores; no influence on the weights
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=1024))]
-    threads: u16,
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    threads: ThreadsArg,
 }
 
 fn share(text: &str) -> Result<f64, String> {
@@ -73,20 +66,12 @@ fn share(text: &str) -> Result<f64, String> {
     }
 }
 
-/// What is trained and how: `speedrun.toml`.
+/// The section `[speedrun]` of a configuration.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Recipe {
-    crop: usize,
-    layers: String,
-    label_smoothing: f64,
-    #[serde(deserialize_with = "spec")]
-    optimizer: Optimizer,
-    learning_rate: f64,
-    #[serde(deserialize_with = "spec")]
-    schedule: Schedule,
-    batch_size: usize,
-    epochs: Vec<f64>,
+struct Tricks {
+    /// Epoch by epoch, the share of the images that is met.
+    shares: Vec<f64>,
     freeze: Option<Freeze>,
 }
 
@@ -98,50 +83,31 @@ struct Freeze {
     from: f64,
 }
 
-/// A value that is written as text.
-fn spec<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(from: D) -> Result<T, D::Error> {
-    String::deserialize(from)?.parse().map_err(D::Error::custom)
-}
-
-const RECIPE: &str = include_str!("speedrun.toml");
-
 /// Trains from every seed and prints.
 pub fn run(options: &Options, output: &Output) -> Result<()> {
     let interrupt = Interrupt::listen()?;
-    let (text, name) = match &options.recipe {
-        Some(path) => {
-            let name = path.display().to_string();
-            let text = fs::read_to_string(path)
-                .map_err(|error| usage(format!("{name}: {error}; expected a recipe like speedrun.toml")))?;
-            (text, name)
-        }
-        None => (RECIPE.to_string(), "speedrun.toml".to_string()),
+    let (text, name) = match &options.config {
+        Some(path) => (read_text(path)?, path.display().to_string()),
+        None => (recipes::SPEEDRUN.to_string(), "recipes/speedrun.toml".to_string()),
     };
-    let recipe = Recipe::parse(&text).map_err(|error| usage(format!("{name}: {error:#}")))?;
+    let (mut recipe, tricks) = read(&name, &text, options)?;
     let start = Instant::now();
-    let limits = [options.train_limit, options.test_limit].map(|limit| limit.map(|n| n as usize));
-    let loaded =
-        load_data(&options.data, options.data_dir.as_deref(), Reading::default(), limits.into(), output)?;
+    let data = prepared_data(&mut recipe, output)?;
     let reading = start.elapsed().as_secs_f64();
-    let data = loaded.source.to_string();
-    let train = Split::Stratified.limited(loaded.train, limits[0], 0)?;
-    let test = Split::Stratified.limited(loaded.test, limits[1], 0)?;
-    warn_of_missing_classes(&[("training", &train), ("testing", &test)], output);
-
-    let Recipe { optimizer, batch_size, .. } = recipe;
-    let step = StepConfig { optimizer, batch_size, threads: options.threads.into(), ..StepConfig::default() };
-    memory::check_training(&recipe.network()?, &step, |_| 0, "recipe's batch_size")?;
+    let (spec, network) = network_for(&recipe, data.input, data.train.classes())?;
+    tricks.check(&network).map_err(|error| usage(format!("{name}, [speedrun]: {error:#}")))?;
+    let run = Run { recipe: &recipe, tricks: &tricks, data: &data, threads: options.threads.asked() };
+    memory::check_training(&network, &run.step_config(0), |_| 0, "batch-size")?;
 
     let (mut accuracies, mut seconds, mut threads) = (Vec::new(), Vec::new(), 0);
     for seed in (u64::from(options.first_seed)..).take(options.seeds as usize) {
         let start = Instant::now();
-        let Some(trained) = recipe.train(&train, seed, options.threads.into(), &interrupt)? else {
+        let Some((theta, used)) = run.train(seed, &interrupt)? else {
             return Err(coded(interrupt.code(), format!("interrupted in seed {seed}")));
         };
         let time = start.elapsed().as_secs_f64();
-        let Trained { network, theta, preprocessing, objective, threads: used } = trained;
         threads = used;
-        let test = evaluate(&network, &theta, &test, &preprocessing, objective, threads)?;
+        let test = evaluate(&network, &theta, &data.test, &run.preprocessing(), recipe.loss, threads)?;
         let accuracy = test.accuracy();
         output.note(format!("seed {seed}: test accuracy {:.2} %, {time:.3} s", 100.0 * accuracy));
         output.event(
@@ -155,7 +121,7 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
 
     let (accuracy, time) = (Spread::of(&accuracies), Spread::of(&seconds));
     let reached = accuracy.mean >= options.target;
-    output.print(format!("{} on {data}, {} seeds, {threads} threads", recipe.layers, options.seeds));
+    output.print(format!("{spec} on {}, {} seeds, {threads} threads", data.name, options.seeds));
     output.print(format!(
         "test accuracy: mean {:.3} %, standard deviation {:.3}, worst {:.2} %",
         100.0 * accuracy.mean,
@@ -183,11 +149,11 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
         "seconds_with_reading": time.mean + reading,
         "threads": threads,
         "isa": Isa::active().name(),
-        "data": data,
-        "train_images": train.len(),
-        "test_images": test.len(),
-        "layers": recipe.layers,
-        "epochs": recipe.epochs,
+        "data": data.name,
+        "train_images": data.train.len(),
+        "test_images": data.test.len(),
+        "layers": spec.to_string(),
+        "epochs": tricks.shares,
         "recipe": text,
     }));
     if !reached {
@@ -201,83 +167,86 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
     Ok(())
 }
 
-/// A trained network, and what it takes to evaluate it.
-struct Trained {
-    network: Network,
-    theta: Vec<f32>,
-    preprocessing: Preprocessing,
-    objective: Objective,
-    threads: usize,
+/// Reads a configuration with a section `[speedrun]`.
+fn read(name: &str, text: &str, options: &Options) -> Result<(Recipe, Tricks)> {
+    let mut settings = Settings::parse(name, text)?;
+    let section = settings.speedrun.take();
+    let section = section.ok_or_else(|| {
+        usage(format!("{name}: expected a section [speedrun], as in recipes/speedrun.toml"))
+    })?;
+    let tricks = Tricks::deserialize(section).map_err(|error| {
+        usage(format!("{name}, [speedrun]: {}", error.to_string().trim_end().replace('\n', " ")))
+    })?;
+    let Options { train_limit, test_limit, .. } = *options;
+    let recipe = Settings { train_limit, test_limit, ..options.data.settings() }
+        .over(settings.absolute()?)?
+        .settle("train")?;
+    if recipe.validation > 0 || recipe.shift > 0 || recipe.from.is_some() {
+        return Err(usage(format!("{name}: speedrun has no validation, shift or from; leave them out")));
+    }
+    Ok((recipe, tricks))
 }
 
-impl Recipe {
-    /// Reads a recipe and checks that it can be trained.
-    fn parse(text: &str) -> Result<Recipe> {
-        let recipe: Recipe = toml::from_str(text).map_err(|error| {
-            let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
-            anyhow!("line {line}: {}", error.message().replace('\n', " "))
-        })?;
-        let Recipe { label_smoothing, learning_rate, batch_size, epochs, freeze, .. } = &recipe;
+impl Tricks {
+    /// That they fit the network.
+    fn check(&self, network: &Network) -> Result<()> {
+        let Self { shares, freeze } = self;
         ensure!(
-            (0.0..1.0).contains(label_smoothing),
-            "expected a label_smoothing of at least 0 and below 1, found {label_smoothing}"
-        );
-        ensure!(
-            *learning_rate >= 0.0 && learning_rate.is_finite(),
-            "expected a learning_rate of at least 0, found {learning_rate}"
-        );
-        ensure!(
-            (1..=StepConfig::MAX_BATCH).contains(batch_size),
-            "expected a batch_size of 1 to 2^20, found {batch_size}"
-        );
-        ensure!(
-            epochs.first() == Some(&1.0) && epochs.iter().all(|share| (0.0..=1.0).contains(share)),
-            "expected epochs = [1.0, ...], then shares from 0 to 1"
+            shares.first() == Some(&1.0) && shares.iter().all(|share| (0.0..=1.0).contains(share)),
+            "expected shares = [1.0, ...], then shares from 0 to 1"
         );
         ensure!(
             freeze.is_none_or(|freeze| (0.0..=1.0).contains(&freeze.from)),
             "expected freeze = {{ layers = N, from = SHARE }} with a share of the steps from 0 to 1"
         );
-        let (layers, frozen) = (recipe.network()?.layers().len(), freeze.map_or(0, |freeze| freeze.layers));
+        let (layers, frozen) = (network.layers().len(), freeze.map_or(0, |freeze| freeze.layers));
         ensure!(frozen < layers, "expected freeze.layers below {layers}, all that there are, found {frozen}");
-        Ok(recipe)
+        Ok(())
+    }
+}
+
+/// What the runs from all seeds have in common.
+struct Run<'a> {
+    recipe: &'a Recipe,
+    tricks: &'a Tricks,
+    data: &'a Prepared,
+    threads: usize,
+}
+
+impl Run<'_> {
+    fn step_config(&self, seed: u64) -> StepConfig {
+        let Recipe { optimizer, loss: objective, batch_size, .. } = *self.recipe;
+        StepConfig { optimizer, objective, batch_size: batch_size.get(), threads: self.threads, seed }
     }
 
-    fn network(&self) -> Result<Network> {
-        Ok(self.layers.parse::<Spec>()?.build::<f32>(Shape::new(1, self.crop, self.crop))?)
+    /// What is left to do to images that were halved when they were read.
+    fn preprocessing(&self) -> Preprocessing {
+        Preprocessing { halve: false, ..self.data.preprocessing }
     }
 
-    /// One run of the recipe; nothing if it is interrupted.
-    fn train(
-        &self,
-        images: &Dataset,
-        seed: u64,
-        threads: usize,
-        interrupt: &Interrupt,
-    ) -> Result<Option<Trained>> {
-        let crop = Some(Crop::center(images.image_size(), self.crop, self.crop));
-        let preprocessing = Preprocessing { crop, ..Preprocessing::unit() };
-        let network = self.network()?;
-        let theta = init_network(&network, Init::HeNormal, seed);
-        let objective = Objective::SoftmaxCrossEntropy { label_smoothing: self.label_smoothing };
-        let Recipe { optimizer, schedule, batch_size, .. } = *self;
-        let config = StepConfig { optimizer, objective, batch_size, threads, seed };
-        let mut trainer = Trainer::new(&network, theta, config)?;
+    /// The weights that one seed leads to, and the threads it took; nothing if it is interrupted. Building the network is part of the
+    /// run.
+    fn train(&self, seed: u64, interrupt: &Interrupt) -> Result<Option<(Vec<f32>, usize)>> {
+        let (images, preprocessing) = (&self.data.train, self.preprocessing());
+        let Recipe { lr, schedule, batch_size, init, .. } = *self.recipe;
+        let (_, network) = network_for(self.recipe, self.data.input, images.classes())?;
+        let theta = init_network(&network, init, seed);
+        let mut trainer = Trainer::new(&network, theta, self.step_config(seed))?;
         let mut hardest = Hardest::new(seed, images.len());
-        let steps = |&share: &f64| hardest.count(share).div_ceil(batch_size) as u64;
-        let total: u64 = self.epochs.iter().map(steps).sum();
+        let steps = |&share: &f64| hardest.count(share).div_ceil(batch_size.get()) as u64;
+        let total: u64 = self.tricks.shares.iter().map(steps).sum();
         let train = |trainer: &mut Trainer| -> Result<bool, Diverged> {
             let mut order = Vec::with_capacity(images.len());
-            for (epoch, &share) in (0..).zip(&self.epochs) {
+            for (epoch, &share) in (0..).zip(&self.tricks.shares) {
                 order.clear();
                 order.extend_from_slice(hardest.epoch(epoch, share));
-                for samples in order.chunks(batch_size) {
+                for samples in order.chunks(batch_size.get()) {
                     if interrupt.asked() {
                         return Ok(false);
                     }
                     let batch = ImageBatch::new(images, samples, preprocessing);
-                    let rate = schedule.rate(self.learning_rate, trainer.steps(), total);
-                    if let Some(Freeze { layers, from }) = self.freeze
+                    let rate = schedule.rate(lr, trainer.steps(), total);
+                    if let Some(Freeze { layers, from }) = self.tricks.freeze
                         && trainer.steps() == (from * total as f64) as u64
                     {
                         trainer.freeze(layers);
@@ -290,8 +259,7 @@ impl Recipe {
         };
         let is_whole = trainer.session(train).map_err(|diverged| coded(DIVERGED, diverged))?;
         let threads = trainer.threads();
-        let theta = trainer.into_theta();
-        Ok(is_whole.then_some(Trained { network, theta, preprocessing, objective, threads }))
+        Ok(is_whole.then(|| (trainer.into_theta(), threads)))
     }
 }
 

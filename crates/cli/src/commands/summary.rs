@@ -7,9 +7,14 @@ use byhand_layers::{Network, Shape};
 use byhand_models::{MODELS, Spec, find};
 use byhand_trainer::Plan;
 use clap::Args;
+use comfy_table::CellAlignment::{Left, Right};
 use serde_json::json;
 
-use crate::{exit::usage, loading::load_model, output::Output};
+use crate::{
+    exit::{usage, wrong_spec},
+    loading::load_model,
+    output::Output,
+};
 
 /// Options of `summary`.
 #[derive(Args)]
@@ -24,16 +29,16 @@ use crate::{exit::usage, loading::load_model, output::Output};
 pub struct Options {
     /// A named model, a run folder or a .safetensors file; nothing lists the named models
     model: Option<String>,
-    /// A network of your own
+    /// A network of your own, e.g. "conv(8,5) relu pool(2) dense(10)"
     #[arg(long, value_name = "SPEC", conflicts_with = "model")]
     layers: Option<Spec>,
-    /// What --layers reads: channels x height x width
+    /// What the network reads: channels x height x width
     #[arg(long, value_name = "CxHxW", default_value = "1x28x28")]
     input: Shape,
     /// Also say what a training step does with a minibatch
     #[arg(long)]
     plan: bool,
-    /// Images of that minibatch
+    /// Images in a step
     #[arg(long, value_name = "N", default_value_t = 32, requires = "plan", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     batch_size: u32,
 }
@@ -45,7 +50,7 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
             return Err(usage("--plan is that of a network: name a model, or give --layers SPEC"));
         }
         (None, None) => return list(output),
-        (_, Some(spec)) => spec.build(options.input).map_err(usage)?,
+        (_, Some(spec)) => spec.build(options.input).map_err(|error| wrong_spec(&error, &error))?,
         (Some(model), None) if Path::new(model).exists() => load_model(Path::new(model))?.network()?,
         (Some(model), None) => find(model)
             .map_err(|unknown| usage(format!("{unknown}; '{model}' is no run folder or model file either")))?
@@ -77,24 +82,18 @@ fn print(network: &Network<f32>, plan: Option<&Plan>, output: &Output) {
 }
 
 fn list(output: &Output) -> Result<()> {
-    output.print(format!("{:10} {:>8} {:>10}  layers", "model", "input", "parameters"));
+    let mut rows = Vec::new();
     for model in MODELS {
-        let parameters = model.network::<f32>().param_len();
-        let input = model.input;
-        output.print(format!(
-            "{:10} {:>8} {:>10}  {}",
-            model.name,
-            input.to_string(),
-            parameters,
-            model.layers
-        ));
-        output.print(format!("{:30}  {}", "", model.about));
+        let (parameters, input) = (model.network::<f32>().param_len(), model.input.to_string());
+        rows.push([model.name.to_string(), input.clone(), parameters.to_string(), model.layers.to_string()]);
+        rows.push(["", "", "", model.about].map(String::from));
         output.event(
             "model",
-            json!({"name": model.name, "about": model.about, "layers": model.layers, "input": input.to_string(),
+            json!({"name": model.name, "about": model.about, "layers": model.layers, "input": input,
                 "classes": model.classes(), "parameters": parameters}),
         );
     }
+    output.table([("model", Left), ("input", Right), ("parameters", Right), ("layers", Left)], rows);
     output.result(json!({"models": MODELS.len()}));
     Ok(())
 }

@@ -22,7 +22,8 @@ use rand_chacha::{
 use serde_json::json;
 
 use crate::{
-    exit::{DIVERGED, coded, usage},
+    arguments::ThreadsArg,
+    exit::{DIVERGED, coded, usage, wrong_spec},
     memory,
     output::Output,
 };
@@ -30,27 +31,26 @@ use crate::{
 /// Options of `throughput`.
 #[derive(Args)]
 #[command(after_help = "Examples:
-  byhand throughput --preset lenet --batch 128
-  byhand throughput --layers \"conv(8,3) pool(2) dense(10)\" --batch 1 --threads 1 --seconds 2 --json
+  byhand throughput --preset lenet --batch-size 128
+  byhand throughput --layers \"conv(8,3) pool(2) dense(10)\" --batch-size 1 --threads 1 --seconds 2 --json
 
 GFLOP/s counts a multiply-add as 2 and the step as forward + both backwards (the first layer's dx, which nobody needs,
 is not counted). weights_sha256 is that of the weights after the first 5 steps: equal for any number of threads.")]
 pub struct Options {
-    /// The network; the classes are the outputs of its last layer
+    /// A network of your own, e.g. "conv(8,5) relu pool(2) dense(10)"
     #[arg(long, value_name = "SPEC", required_unless_present = "preset")]
     layers: Option<Spec>,
-    /// A named model instead of --layers and --input
+    /// A named model; `byhand summary` lists them
     #[arg(long, value_name = "NAME", conflicts_with = "layers")]
     preset: Option<String>,
     /// What the network reads: channels x height x width
     #[arg(long, value_name = "CxHxW", default_value = "1x28x28", conflicts_with = "preset")]
     input: Shape,
     /// Images in a step
-    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=StepConfig::MAX_BATCH as i64))]
-    batch: u32,
-    /// Threads, 0 for all cores
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=1024))]
-    threads: u16,
+    #[arg(long, alias = "batch", value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=StepConfig::MAX_BATCH as i64))]
+    batch_size: u32,
+    #[command(flatten)]
+    threads: ThreadsArg,
     /// How long to measure
     #[arg(long, default_value_t = 2.0, value_parser = seconds)]
     seconds: f64,
@@ -81,11 +81,11 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
         (None, Some(spec)) => (spec.clone(), options.input),
         (None, None) => return Err(usage("expected --layers SPEC or --preset NAME")),
     };
-    let network = spec.build::<f32>(input).map_err(usage)?;
-    let batch = options.batch as usize;
+    let network = spec.build::<f32>(input).map_err(|error| wrong_spec(&error, &error))?;
+    let batch = options.batch_size as usize;
     let features = network.input().features();
-    let config = StepConfig { batch_size: batch, threads: options.threads.into(), ..StepConfig::default() };
-    memory::check_training(&network, &config, |batch| 4 * batch as u64 * features as u64, "batch")?;
+    let config = StepConfig { batch_size: batch, threads: options.threads.asked(), ..StepConfig::default() };
+    memory::check_training(&network, &config, |batch| 4 * batch as u64 * features as u64, "batch-size")?;
     let (x, labels) = random_batch(batch, features, network.classes());
     let theta = init_network::<f32>(&network, Init::ScaledUniform, 0);
     let mut trainer = Trainer::new(&network, theta, config)?;

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Result;
 use byhand_datasets::{
-    Augment, Data, Dataset, Normalize, Preprocessing, Reading, Source, batches::LastBatch, source::path_text,
+    Augment, Crop, Data, Dataset, Preprocessing, Reading, Source, batches::LastBatch, source::path_text,
 };
 use byhand_layers::{Network, Shape, init::init_network};
 use byhand_models::{MODELS, Model, NamedModel, Spec, registry::default_of, weights_sha256};
@@ -19,15 +19,16 @@ use clap::Args;
 use serde_json::json;
 
 use crate::{
-    exit::{self, DIVERGED, coded, must_exist, usage},
+    arguments::ThreadsArg,
+    exit::{self, DIVERGED, coded, must_exist, usage, wrong_spec},
     interrupt::Interrupt,
     loading::{load_data, warn_of_missing_classes},
     memory,
     output::Output,
     pictures::Manner,
-    program,
+    program, recipes,
     run_folder::{RunFolder, checkpoint_in, config_in},
-    settings::{Normalization, Recipe, Settings},
+    settings::{Recipe, Settings},
     start,
     watcher::Watcher,
 };
@@ -37,9 +38,12 @@ use crate::{
 pub struct Options {
     #[command(flatten)]
     settings: Settings,
-    /// Take the settings of a run's config.toml; other options override them
+    /// Take the settings of a file: a run's config.toml, or one like those in recipes/; other options override them
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Take the settings of a recipe that comes with the program; other options override them
+    #[arg(long, value_name = "NAME", conflicts_with = "config", value_parser = recipes::names())]
+    recipe: Option<String>,
     /// Drop these settings of --config or --from, as in --unset classes,train-limit
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = Settings::name)]
     unset: Vec<String>,
@@ -47,23 +51,32 @@ pub struct Options {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Go on with the run in DIR from its checkpoint, with the bits of a run that never stopped; with --out in a copy of it
-    #[arg(long, value_name = "DIR", num_args = 0..=1, conflicts_with_all = ["config", "from", "unset"])]
+    #[arg(long, value_name = "DIR", num_args = 0..=1, conflicts_with_all = ["config", "recipe", "from", "unset"])]
     resume: Option<Option<PathBuf>>,
-    /// Threads, 0 for all cores; the result has the same bits for any number
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=1024))]
-    threads: u16,
+    #[command(flatten)]
+    threads: ThreadsArg,
 }
 
 /// Trains. `command` names the default model.
 pub fn run(command: &str, options: &Options, output: &Output) -> Result<()> {
     let resumed = resumed_folder(options)?;
     let asked = options.settings.clone().absolute()?;
-    let base = match (&resumed, &options.config, &asked.from) {
-        (Some(folder), _, _) => Settings::read(&config_in(folder))?,
-        (None, Some(file), _) => Settings::read(file)?,
-        (None, None, Some(weights)) => start::settings(weights)?,
-        (None, None, None) => Settings::default(),
+    let base = match (&resumed, &options.config, &options.recipe, &asked.from) {
+        (Some(folder), ..) => Settings::read(&config_in(folder))?,
+        (_, Some(file), ..) => Settings::read(file)?,
+        (.., Some(name), _) => recipes::settings(name)?,
+        (.., Some(weights)) => start::settings(weights)?,
+        _ => Settings::default(),
     };
+    for (section, command) in [(&base.notebook, "notebooks"), (&base.speedrun, "speedrun")] {
+        if section.is_some() {
+            let name = command.trim_end_matches('s');
+            output.note(format!(
+                "the section [{name}] is for `{} {command}`: training reads past it",
+                program::name()
+            ));
+        }
+    }
     let base = base.without(&options.unset)?.absolute()?;
     let kept_classes = asked.classes.is_some() || base.classes.is_some();
     let mut recipe = asked.over(base.clone())?.settle(command)?;
@@ -92,7 +105,7 @@ pub fn run(command: &str, options: &Options, output: &Output) -> Result<()> {
         None => RunFolder::fresh(&format!("{}-{}-seed{}", recipe.name(), short(&recipe.data), recipe.seed))?,
     };
 
-    let config = fit_config(&recipe, &data, options.threads);
+    let config = fit_config(&recipe, &data, options.threads.asked());
     let step = StepConfig {
         optimizer: config.optimizer,
         batch_size: config.batch_size,
@@ -406,13 +419,10 @@ pub fn prepared_data(recipe: &mut Recipe, output: &Output) -> Result<Prepared> {
     let mut parts = vec![("training", &train), ("testing", &test)];
     parts.extend(validation.as_ref().map(|validation| ("validation", validation)));
     warn_of_missing_classes(&parts, output);
-    let normalize = match recipe.normalize {
-        Normalization::Unit => Normalize::unit(),
-        Normalization::Centered => Normalize::centered(),
-        Normalization::Standard => Normalize::fit(&train),
-    };
     let (h, w) = train.image_size();
-    let preprocessing = Preprocessing { halve: recipe.halve, ..normalize.into() };
+    let crop = recipe.crop.map(|side| middle((h, w), side.get())).transpose()?;
+    let preprocessing = Preprocessing { normalize: recipe.normalize.of(&train), halve: recipe.halve, crop };
+    let (h, w) = crop.map_or((h, w), |crop| (crop.h, crop.w));
     Ok(Prepared {
         name: source.to_string(),
         source,
@@ -425,12 +435,21 @@ pub fn prepared_data(recipe: &mut Recipe, output: &Output) -> Result<Prepared> {
     })
 }
 
+/// The middle rows and columns of an image of (rows, columns).
+fn middle((h, w): (usize, usize), side: usize) -> Result<Crop> {
+    if side > h.min(w) {
+        return Err(usage(format!("--crop {side}: expected at most the {} of images of {w}x{h}", h.min(w))));
+    }
+    Ok(Crop::center((h, w), side, side))
+}
+
 /// Image size and classes of data that is known before it is loaded.
 fn promised(recipe: &Recipe) -> Option<(Shape, usize)> {
     if let Data::Folder(_) = recipe.data {
         return None;
     }
     let side = if recipe.halve { 14 } else { 28 };
+    let side = recipe.crop.map_or(side, NonZeroUsize::get);
     Some((Shape::new(1, side, side), recipe.classes.as_ref().map_or(10, Vec::len)))
 }
 
@@ -449,7 +468,7 @@ pub fn network_for(recipe: &Recipe, input: Shape, classes: usize) -> Result<(Spe
             input.h,
             fitting(input, classes)
         )),
-        None => usage(format!("--layers: {error}")),
+        None => wrong_spec(&error, format!("--layers: {error}")),
     })?;
     if network.classes() != classes {
         return Err(usage(format!(
@@ -461,7 +480,7 @@ pub fn network_for(recipe: &Recipe, input: Shape, classes: usize) -> Result<(Spe
     Ok((spec, network))
 }
 
-fn fit_config(recipe: &Recipe, data: &Prepared, threads: u16) -> FitConfig {
+fn fit_config(recipe: &Recipe, data: &Prepared, threads: usize) -> FitConfig {
     FitConfig {
         epochs: recipe.epochs.get() as u64,
         batch_size: recipe.batch_size.get(),
@@ -472,10 +491,10 @@ fn fit_config(recipe: &Recipe, data: &Prepared, threads: u16) -> FitConfig {
         schedule: recipe.schedule,
         objective: recipe.loss,
         // The images are halved once, not in every step.
-        preprocessing: data.preprocessing.normalize.into(),
+        preprocessing: Preprocessing { halve: false, ..data.preprocessing },
         augment: Augment { shift: recipe.shift, ..Augment::default() },
         seed: recipe.seed,
-        threads: threads.into(),
+        threads,
         ..FitConfig::default()
     }
 }
@@ -524,12 +543,20 @@ fn short(data: &Data) -> String {
     }
 }
 
-/// What `--help` ends with: the model that a command trains, examples, the run folder, the exit codes.
+/// What `--help` ends with: what a command trains and how if nothing is asked, examples, the run folder, the exit codes.
 pub fn help(command: &str) -> String {
     let model = default_of(command)
-        .map(|model| format!("Without --preset or --layers it trains {}: {}.\n\n", model.name, model.layers))
+        .map(|model| format!("Without --preset or --layers it trains {}: {}.\n", model.name, model.layers))
         .unwrap_or_default();
-    format!("{model}{EXAMPLES}\n\n{}", exit::HELP)
+    let any = default_of(command).is_none().then(|| "dense(10)".parse().expect("a constant"));
+    let settled =
+        Settings { layers: any, ..Settings::default() }.settle(command).and_then(|recipe| recipe.shown());
+    let defaults = settled.expect("the defaults are settings");
+    let shown = defaults
+        .iter()
+        .filter(|(key, value)| !["preset", "layers"].contains(&key.as_str()) && *value != "false");
+    let shown: Vec<String> = shown.map(|(key, value)| format!("--{key} {value}")).collect();
+    format!("{model}The other defaults: {}.\n\n{EXAMPLES}\n\n{}", shown.join(", "), exit::HELP)
 }
 
 const EXAMPLES: &str = "Examples:
@@ -537,6 +564,9 @@ const EXAMPLES: &str = "Examples:
   byhand train-cnn
   byhand train-cnn --preset lenet --data fashion-mnist --epochs 10
   byhand train --layers \"conv(8,5) relu pool(2) dense(10)\" --optimizer \"sgd(momentum=0.9)\" --lr 0.05
+  # a recipe that comes with the program, and a file of the same form
+  byhand train --recipe speedrun --seed 3
+  byhand train --config recipes/speedrun.toml --epochs 6
   # the same run again, bit for bit
   byhand train --config runs/cnn-mnist-seed0/config.toml
   # go on after Ctrl-C, with the bits of one long run

@@ -5,6 +5,7 @@ use std::io::{Read, Seek, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use base16ct::lower::encode_string;
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
@@ -115,7 +116,7 @@ fn receive(
     if received < file.gz_len {
         return Err(format!("expected {} bytes, found {received}", file.gz_len));
     }
-    let found = idx::hex(&hasher.finalize());
+    let found = encode_string(&hasher.finalize());
     if found != file.gz_sha256 {
         return Err(format!("expected SHA-256 {}, found {found}", file.gz_sha256));
     }

@@ -34,6 +34,7 @@ use std::path::{self, Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
+use base16ct::lower::encode_string;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, percent_encode};
 use sha2::{Digest, Sha256};
 
@@ -434,7 +435,7 @@ fn sha256_of_lines(lines: impl IntoIterator<Item = String>) -> String {
         hasher.update(line);
         hasher.update("\n");
     }
-    idx::hex(&hasher.finalize())
+    encode_string(&hasher.finalize())
 }
 
 /// The cache's folder of the set when all four files are there and are the published ones.
@@ -477,7 +478,7 @@ fn file_sha256(path: &Path) -> Result<String, Error> {
     let mut buffer = vec![0; 64 << 10];
     loop {
         match reader.read(&mut buffer).map_err(|e| Error::io(path.display().to_string(), "read", e))? {
-            0 => return Ok(idx::hex(&hasher.finalize())),
+            0 => return Ok(encode_string(&hasher.finalize())),
             n => hasher.update(&buffer[..n]),
         }
     }

@@ -8,6 +8,8 @@ pub use table::run;
 
 use clap::Args;
 
+use crate::arguments::SeedArg;
+
 /// Options of `gradcheck`.
 #[derive(Args)]
 #[command(
@@ -17,9 +19,8 @@ use clap::Args;
     A dash: the clause does not apply."
 )]
 pub struct Options {
-    /// Seed of the random inputs and upstream gradients
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
+    #[command(flatten)]
+    seed: SeedArg,
     /// Check only layers whose spec contains this
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,

@@ -23,11 +23,12 @@ const COLUMNS: [(&str, Clause); 5] = [
 pub fn run(options: &Options, output: &Output) -> Result<()> {
     let isas = Isa::available();
     let names: Vec<&str> = isas.iter().map(|isa| isa.name()).collect();
-    output.note(format!("gradcheck on {}, seed {}", names.join(", "), options.seed));
+    output.note(format!("gradcheck on {}, seed {}", names.join(", "), options.seed.seed));
     let heads: String = COLUMNS.iter().map(|(name, _)| format!(" {name:>10}")).collect();
     output.print(format!("{:34} {:>9} {:9} {:>7}{heads}", "layer", "input", "isa", "checks"));
 
-    let settings = check::Options { seed: options.seed, isas: isas.clone(), ..check::Options::default() };
+    let settings =
+        check::Options { seed: options.seed.seed, isas: isas.clone(), ..check::Options::default() };
     let wanted = |name: &str| options.only.as_ref().is_none_or(|only| name.contains(only.as_str()));
     let mut total = Total::default();
     for layer in check::catalogue() {

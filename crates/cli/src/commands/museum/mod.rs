@@ -12,7 +12,7 @@ use std::num::NonZeroUsize;
 
 use clap::{Args, Subcommand};
 
-use crate::settings::at_least_one;
+use crate::{arguments::SeedArg, settings::at_least_one};
 
 /// Options of `museum`.
 #[derive(Args)]
@@ -52,7 +52,6 @@ struct Train {
     /// Learning rate of gradient descent
     #[arg(long, default_value_t = 0.1)]
     lr: f32,
-    /// Seed of weights and order
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
+    #[command(flatten)]
+    seed: SeedArg,
 }

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use byhand_layers::check;
 use byhand_museum::{Finding, PIECES, Piece};
+use comfy_table::CellAlignment::Left;
 use serde_json::{Value, json};
 
 use super::{Command, Options, train};
@@ -26,12 +27,12 @@ fn find(name: &str) -> Result<&'static Piece> {
 }
 
 fn list(output: &Output) {
-    for piece in PIECES {
-        output.print(format!("{:26} {:8} {}", piece.name, piece.notebook, piece.mistake));
-        output.event("piece", told(piece));
-    }
+    let row = |piece: &Piece| [piece.name, piece.notebook, piece.mistake].map(String::from);
+    output.table([("piece", Left), ("notebook", Left), ("mistake", Left)], PIECES.iter().map(row));
+    PIECES.iter().for_each(|piece| output.event("piece", told(piece)));
     let program = program::name();
-    output.print(format!("\n`{program} museum show NAME` shows one, `{program} museum train NAME` trains it; the letters are notebooks"));
+    output
+        .print(format!("\n`{program} museum show NAME` shows one, `{program} museum train NAME` trains it"));
     output.result(json!({"pieces": PIECES.len()}));
 }
 

@@ -53,7 +53,7 @@ pub fn train(piece: &Piece, options: &Train, output: &Output) -> Result<()> {
     let told = |(loss, accuracy): (f64, f64)| json!({"loss": loss, "accuracy": accuracy});
     let mut is_told_alike = true;
     for epoch in 0..options.epochs.get() as u64 {
-        let found = sides.each_mut().map(|side| side.epoch(epoch, &train, options.seed));
+        let found = sides.each_mut().map(|side| side.epoch(epoch, &train, options.seed.seed));
         row(&format!("epoch {}", epoch + 1), found);
         is_told_alike &= found[0] == found[1];
         output.event("epoch", json!({"epoch": epoch + 1, "wrong": told(found[0]), "right": told(found[1])}));
@@ -77,7 +77,7 @@ pub fn train(piece: &Piece, options: &Train, output: &Output) -> Result<()> {
     output.print(format!("What one sees: {}.", piece.symptom));
     output.result(
         json!({"piece": piece.name, "layers": spec.to_string(), "layer": example.layer, "data": "digits",
-        "train_images": train.len(), "batch_size": example.batch_size, "lr": rate, "seed": options.seed,
+        "train_images": train.len(), "batch_size": example.batch_size, "lr": rate, "seed": options.seed.seed,
         "wrong": told(tested[0]), "right": told(tested[1]), "same_weights": same}),
     );
     Ok(())
@@ -95,7 +95,7 @@ struct Side {
 impl Side {
     fn new((network, loss): (Network<f32>, Box<dyn Loss<f32>>), example: Example, options: &Train) -> Self {
         let block = Block::for_samples(example.batch_size / example.parts);
-        let theta = init_network(&network, Init::HeNormal, options.seed);
+        let theta = init_network(&network, Init::HeNormal, options.seed.seed);
         let step = NotebookStep::new(Workspace::new(&network, block), theta, options.lr, false);
         Self { network, loss, step, block, parts: example.parts }
     }

@@ -7,22 +7,21 @@ use byhand_layers::{Block, Network, Pass, Saved, Shape};
 use byhand_trainer::{Objective, evaluate};
 
 use super::{
-    experiment::{Outcome, Part, Point, Prepared, network, normalize},
-    preset::{Pixels, Row},
+    experiment::{Outcome, Part, Point, Prepared, network},
+    notebook::Version,
     table::Table,
 };
-use crate::output::Output;
+use crate::{output::Output, settings::Normalization};
 
 /// Prints the demonstration of a system; learning curves only where it stands `alone`.
-pub fn show(table: &Table, prepared: &Prepared, alone: bool, output: &Output) -> Result<()> {
+pub fn show(table: &Table, prepared: &[Prepared], alone: bool, output: &Output) -> Result<()> {
     if alone {
         print_curves(table, output);
     }
-    for (row, outcomes) in table.preset.rows.iter().zip(&table.outcomes) {
-        if let (Some(0), Some(part), Some(outcome)) =
-            (row.steps, prepared.of_row(&table.preset, row), outcomes.first())
-        {
-            at_chance(&table.preset.system, row, part, outcome, output)?;
+    let versions = table.notebook.versions.iter().zip(&table.outcomes).zip(prepared);
+    for ((version, outcomes), prepared) in versions {
+        if let (Some(0), Some(part), Some(outcome)) = (version.steps, prepared, outcomes.first()) {
+            at_chance(&table.notebook.about.system, version, part, outcome, output)?;
         }
     }
     Ok(())
@@ -46,10 +45,10 @@ pub struct Maps {
 }
 
 /// Image 0 of the test set through the first convolution and the pool behind it.
-pub fn maps(row: &Row, part: &Part, theta: &[f32], pixels: Pixels) -> Result<Maps> {
+pub fn maps(version: &Version, part: &Part, theta: &[f32], pixels: Normalization) -> Result<Maps> {
     let (h, w) = part.test.image_size();
-    let whole = network(row, Shape::new(1, h, w))?;
-    let normalize = normalize(pixels, &part.train);
+    let whole = network(version, Shape::new(1, h, w))?;
+    let normalize = pixels.of(&part.train);
     let image: Vec<f32> = part.test.image(0).iter().map(|&p| normalize.apply(p)).collect();
     let through = |layers: usize| -> Result<(Shape, Vec<f32>)> {
         let (mut x, mut shape) = (image.clone(), whole.input());
@@ -83,14 +82,14 @@ fn starts(network: &Network<f32>) -> Vec<usize> {
 
 /// The mean size of what reaches each place of a pool's input, over the channels and 64 test images, when a random gradient comes
 /// from above.
-pub fn pool_gradient(row: &Row, outcome: &Outcome, part: &Part) -> Result<(Shape, Vec<f32>)> {
+pub fn pool_gradient(version: &Version, outcome: &Outcome, part: &Part) -> Result<(Shape, Vec<f32>)> {
     const IMAGES: usize = 64;
     let (h, w) = part.test.image_size();
-    let whole = network(row, Shape::new(1, h, w))?;
+    let whole = network(version, Shape::new(1, h, w))?;
     let (conv, pool) = (&whole.layers()[0], &whole.layers()[1]);
     let block = Block::single(1);
     let pass = Pass::eval(block);
-    let normalize = normalize(row.pixels, &part.train);
+    let normalize = version.recipe.normalize.of(&part.train);
     let shape = conv.output();
     let mut mean = vec![0.0; shape.h * shape.w];
     let own: usize = conv.params().iter().map(|param| param.len()).sum();
@@ -117,15 +116,15 @@ pub fn pool_gradient(row: &Row, outcome: &Outcome, part: &Part) -> Result<(Shape
 
 fn print_curves(table: &Table, output: &Output) {
     const LINES: usize = 20;
-    for (row, outcomes) in table.preset.rows.iter().zip(&table.outcomes) {
+    for (version, outcomes) in table.notebook.versions.iter().zip(&table.outcomes) {
         let Some(outcome) = outcomes.first().filter(|outcome| !outcome.curve.is_empty()) else { continue };
-        let (version, window) = (&row.version, row.window.unwrap_or(0));
-        output.print(format!("\n{version}, seed 1: each line over the {window} steps before it"));
+        let (name, window) = (&version.name, version.window.unwrap_or(0));
+        output.print(format!("\n{name}, seed 1: each line over the {window} steps before it"));
         output.print(format!(
             "{:>8} {:>8} {:>9} {:>9} {:>10}",
             "step", "epochs", "loss", "accuracy", "validation"
         ));
-        let epoch = outcome.train_len as f64 / row.batch_size as f64;
+        let epoch = outcome.train_len as f64 / version.recipe.batch_size.get() as f64;
         let stride = outcome.curve.len().div_ceil(LINES).max(1);
         // The first windows one by one, as the notebooks print them; then every so many.
         let shown = outcome.curve.iter().enumerate().filter(|(i, _)| i % stride == stride - 1 || *i < LINES);
@@ -140,13 +139,13 @@ fn print_curves(table: &Table, output: &Output) {
 }
 
 /// The forward pass of one image, its feature maps, and the loss and accuracy of a network that was never trained.
-fn at_chance(system: &str, row: &Row, part: &Part, outcome: &Outcome, output: &Output) -> Result<()> {
-    let maps = maps(row, part, &outcome.before, Pixels::Raw)?;
+fn at_chance(system: &str, version: &Version, part: &Part, outcome: &Outcome, output: &Output) -> Result<()> {
+    let maps = maps(version, part, &outcome.before, Normalization::Raw)?;
     let shape = |shape: Shape| format!("({}, {}, {})", shape.h, shape.w, shape.c);
     let (h, w) = part.test.image_size();
     output.print(format!(
         "\n{system}, {}: one {} image of {h}x{w}, raw pixels -> conv {} -> pool {}; the {} pooled maps:",
-        row.version,
+        version.name,
         part.name,
         shape(maps.conv.0),
         shape(maps.pool.0),
@@ -158,11 +157,10 @@ fn at_chance(system: &str, row: &Row, part: &Part, outcome: &Outcome, output: &O
             (0..shape.c).map(|c| shades(&pooled[c * shape.h * shape.w..][..shape.h * shape.w], i, shape.w));
         output.print(rows.collect::<Vec<_>>().join(" "));
     }
-    let preprocessing = Preprocessing::from(normalize(row.pixels, &part.train));
+    let preprocessing = Preprocessing::from(version.recipe.normalize.of(&part.train));
     let mut accuracies = Vec::new();
     let mut loss = 0.0;
-    let test = part.test.take(row.test.unwrap_or(usize::MAX));
-    let (hundreds, mut rest) = (test.len() / 100, test);
+    let (hundreds, mut rest) = (part.test.len() / 100, part.test.clone());
     for _ in 0..hundreds {
         let (hundred, others) = rest.split_at(100)?;
         let found =

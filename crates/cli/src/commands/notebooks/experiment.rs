@@ -1,10 +1,10 @@
-//! One run of one row: its data, its network with the wrong pieces in place, its training.
+//! One run of one version: its data, its network with the wrong pieces in place, its training.
 
-use std::{collections::BTreeMap, ops::ControlFlow, path::Path, time::Instant};
+use std::{num::NonZeroUsize, ops::ControlFlow, sync::Arc, time::Instant};
 
 use anyhow::Result;
 use byhand_datasets::{
-    Data, Dataset, Normalize, Preprocessing, Reading,
+    Dataset, Normalize, Preprocessing,
     batches::{epoch_order_into, with_replacement_into},
     dataset::numbered_classes,
 };
@@ -24,12 +24,18 @@ use rand_chacha::{
     rand_core::{Rng, SeedableRng},
 };
 
-use super::preset::{DataChoice, Metric, Order, Pixels, Preset, Row, Teacher};
-use crate::{exit::usage, loading::load_data, output::Output, program};
+use super::notebook::{About, Metric, Notebook, Order, PerClass, Teacher, Version};
+use crate::{
+    commands::train::prepared_data,
+    exit::{usage, wrong_spec},
+    output::Output,
+    program,
+    settings::Settings,
+};
 
 /// What a run found.
 pub struct Outcome {
-    /// The preset's metric.
+    /// The version's metric.
     pub metric: f64,
     /// The share of the most frequent class among the test images: what saying always the same is worth.
     pub chance: Option<f64>,
@@ -59,8 +65,7 @@ pub struct Point {
     pub validation: Option<f64>,
 }
 
-/// A data set cut as a preset says.
-#[derive(Clone)]
+/// A data set cut as a version says.
 pub struct Part {
     pub name: String,
     pub train: Dataset,
@@ -68,88 +73,77 @@ pub struct Part {
     pub test: Dataset,
 }
 
-/// All data sets a preset's rows ask for; the teacher's are made for each seed.
-pub struct Prepared {
-    sets: BTreeMap<String, Part>,
-}
-
-impl Prepared {
-    /// The data sets in use.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.sets.values().map(|part| part.name.as_str())
-    }
-
-    /// The data set of a row, if it is one that is loaded.
-    pub fn of_row(&self, preset: &Preset, row: &Row) -> Option<&Part> {
-        self.sets.get(row.set.as_ref().unwrap_or(&preset.data.set))
-    }
-
-    /// Images that a run of a row trains on: what it costs, roughly.
-    pub fn cost(&self, preset: &Preset, row: &Row) -> u64 {
-        let train = self.of_row(preset, row).map_or(preset.data.train.unwrap_or(0), |part| part.train.len());
-        let train = row.train.unwrap_or(train).min(train) as u64;
-        row.steps.map_or(row.epochs.unwrap_or(1).saturating_mul(train), |steps| steps * row.batch_size as u64)
-    }
-
-    fn part(&self, preset: &Preset, row: &Row, seed: u64) -> Result<Part> {
-        let set = row.set.as_ref().unwrap_or(&preset.data.set);
-        let mut part = match (self.of_row(preset, row), &preset.data.teacher) {
-            (Some(part), _) => part.clone(),
-            (None, Some(teacher)) => taught(teacher, &preset.data, seed)?,
-            (None, None) => {
-                return Err(usage(format!("{}: the data set '{set}' needs a teacher", preset.system)));
-            }
-        };
-        part.train = part.train.take(row.train.unwrap_or(usize::MAX));
-        part.test = part.test.take(row.test.unwrap_or(usize::MAX));
-        Ok(part)
-    }
-}
-
-/// Loads, once, every data set that the presets name.
-pub fn prepare(presets: &[Preset], data_dir: Option<&Path>, output: &Output) -> Result<Vec<Prepared>> {
-    let mut loaded = BTreeMap::new();
-    let mut prepared = Vec::new();
-    for preset in presets {
-        let mut sets = BTreeMap::new();
-        for set in preset.rows.iter().map(|row| row.set.as_ref().unwrap_or(&preset.data.set)) {
-            if set == TEACHER {
-                continue;
-            }
-            if !loaded.contains_key(set) {
-                let data: Data = set.parse().map_err(usage)?;
-                // The built-in digits are drawn, so no more of them than are asked for.
-                let drawn = |n: Option<usize>| n.filter(|_| set == "digits");
-                let limits = (drawn(preset.data.train), drawn(preset.data.test));
-                let found = load_data(&data, data_dir, Reading::default(), limits, output)?;
-                loaded.insert(set.clone(), (found.source.to_string(), found));
-            }
-            let (name, found) = &loaded[set];
-            sets.insert(set.clone(), cut(name, &found.train, &found.test, &preset.data)?);
+impl Part {
+    /// The data of a version, cut as its settings say.
+    fn of(version: &Version, per_class: Option<PerClass>, output: &Output) -> Result<Self> {
+        let prepared = prepared_data(&mut version.recipe.clone(), output)?;
+        let (mut train, mut test) = (prepared.train, prepared.test);
+        if let Some(most) = per_class {
+            (train, test) = (train.cap_per_class(most.train), test.cap_per_class(most.test));
         }
-        prepared.push(Prepared { sets });
+        Ok(Self { name: prepared.name, train, validation: prepared.validation, test })
     }
-    Ok(prepared)
 }
 
-/// Trains one row with one seed and measures it.
-pub fn run(preset: &Preset, row: &Row, prepared: &Prepared, seed: u64) -> Result<Outcome> {
-    let part = prepared.part(preset, row, seed)?;
+/// The data of a version; a teacher's are made for each seed.
+pub type Prepared = Option<Arc<Part>>;
+
+/// Loads, once, every data set that the versions ask for: those of each notebook.
+pub fn prepare(notebooks: &[Notebook], output: &Output) -> Result<Vec<Vec<Prepared>>> {
+    let mut loaded: Vec<(Settings, Option<PerClass>, Arc<Part>)> = Vec::new();
+    let mut prepare = |about: &About, version: &Version| -> Result<Prepared> {
+        if about.teacher.is_some() {
+            return Ok(None);
+        }
+        let choice = version.recipe.choice_of_data();
+        let known =
+            loaded.iter().find(|(other, per_class, _)| (other, per_class) == (&choice, &about.per_class));
+        if let Some((.., part)) = known {
+            return Ok(Some(part.clone()));
+        }
+        let part = Arc::new(Part::of(version, about.per_class, output)?);
+        loaded.push((choice, about.per_class, part.clone()));
+        Ok(Some(part))
+    };
+    let of = |notebook: &Notebook| {
+        notebook.versions.iter().map(|version| prepare(&notebook.about, version)).collect()
+    };
+    notebooks.iter().map(of).collect()
+}
+
+/// Images that a run of a version trains on: what it costs, roughly.
+pub fn cost(about: &About, version: &Version, prepared: &Prepared) -> u64 {
+    let teacher = about.teacher.as_ref().map_or(0, |teacher| teacher.train);
+    let train = prepared.as_ref().map_or(teacher, |part| part.train.len());
+    let train = version.recipe.train_limit.map_or(train, |limit| train.min(limit.get())) as u64;
+    let batch = version.recipe.batch_size.get() as u64;
+    version.steps.map_or(version.recipe.epochs.get() as u64 * train, |steps| steps * batch)
+}
+
+/// Trains one version with one seed and measures it.
+pub fn run(about: &About, version: &Version, prepared: &Prepared, seed: u64) -> Result<Outcome> {
+    let part = match (prepared, &about.teacher) {
+        (Some(part), _) => part.clone(),
+        (None, Some(teacher)) => Arc::new(taught(teacher, version.recipe.train_limit, seed)?),
+        (None, None) => unreachable!("data is prepared for whatever has no teacher"),
+    };
     let (h, w) = part.train.image_size();
-    let network = network(row, Shape::new(1, h, w))?;
+    let network = network(version, Shape::new(1, h, w))?;
     let before: Vec<f32> = init_network_with(&network, seed, |param| match () {
         () if param.is_bias() => Init::Zeros,
-        () if param.layer_name == "conv" => row.init_conv.unwrap_or(row.init),
-        () => row.init,
+        () if param.layer_name == "conv" => version.init_conv.unwrap_or(version.recipe.init),
+        () => version.recipe.init,
     });
-    let preprocessing = Preprocessing::from(normalize(row.pixels, &part.train));
-    let trained = match (row.steps, &row.loss) {
+    let preprocessing = Preprocessing::from(version.recipe.normalize.of(&part.train));
+    let trained = match (version.steps, &version.wrong_loss) {
         (Some(0), _) => Trained { theta: before.clone(), seconds: 0.0, images: 0, curve: Vec::new() },
-        (_, Some(loss)) => as_the_notebook_does(row, loss, &network, &before, &part, preprocessing, seed)?,
-        (_, None) => with_fit(row, &network, &before, &part, preprocessing, seed)?,
+        (_, Some(loss)) => {
+            as_the_notebook_does(version, loss, &network, &before, &part, preprocessing, seed)?
+        }
+        (_, None) => with_fit(version, &network, &before, &part, preprocessing, seed)?,
     };
     let measured = evaluate(&network, &trained.theta, &part.test, &preprocessing, Objective::default(), 1)?;
-    let metric = match row.metric.unwrap_or(preset.metric) {
+    let metric = match version.metric {
         Metric::TestAccuracy | Metric::Agreement => measured.accuracy(),
         Metric::TestLoss => measured.loss,
     };
@@ -164,17 +158,18 @@ pub fn run(preset: &Preset, row: &Row, prepared: &Prepared, seed: u64) -> Result
         network,
         before,
         after: trained.theta,
-        data: part.name,
+        data: part.name.clone(),
     })
 }
 
-/// The row's network, with the pieces of the museum in place.
-pub fn network(row: &Row, input: Shape) -> Result<Network<f32>> {
-    let mut network: Network<f32> = row.layers.build(input).map_err(usage)?;
-    for wrong in &row.wrong {
+/// The version's network, with the pieces of the museum in place.
+pub fn network(version: &Version, input: Shape) -> Result<Network<f32>> {
+    let mut network: Network<f32> =
+        version.recipe.layers.build(input).map_err(|error| wrong_spec(&error, &error))?;
+    for wrong in &version.wrong {
         let piece = museum(&wrong.piece)?;
         let right = network.layers().get(wrong.layer).ok_or_else(|| {
-            usage(format!("{}: there is no layer {} for {}", row.version, wrong.layer, wrong.piece))
+            usage(format!("{}: there is no layer {} for {}", version.name, wrong.layer, wrong.piece))
         })?;
         let layer = piece.in_place_of(&**right);
         let layer = layer.ok_or_else(|| usage(format!("{} is a loss, not a layer", piece.name)))?;
@@ -182,17 +177,6 @@ pub fn network(row: &Row, input: Shape) -> Result<Network<f32>> {
     }
     Ok(network)
 }
-
-pub fn normalize(pixels: Pixels, train: &Dataset) -> Normalize {
-    match pixels {
-        Pixels::Unit => Normalize::unit(),
-        Pixels::Centered => Normalize::centered(),
-        Pixels::Raw => Normalize { scale: 1.0, shift: 0.0 },
-        Pixels::Standard => Normalize::fit(train),
-    }
-}
-
-const TEACHER: &str = "teacher";
 
 struct Trained {
     theta: Vec<f32>,
@@ -203,32 +187,36 @@ struct Trained {
 
 /// Training as this project does it.
 fn with_fit(
-    row: &Row,
+    version: &Version,
     network: &Network<f32>,
     theta: &[f32],
     part: &Part,
     preprocessing: Preprocessing,
     seed: u64,
 ) -> Result<Trained> {
+    let recipe = &version.recipe;
     let config = FitConfig {
         // With replacement an epoch is of no meaning: as many as the steps need.
-        epochs: row.epochs.unwrap_or(u64::MAX),
-        max_steps: row.steps,
-        batch_size: row.batch_size,
-        sampling: match row.sampling {
+        epochs: version.steps.map_or(recipe.epochs.get() as u64, |_| u64::MAX),
+        max_steps: version.steps,
+        batch_size: recipe.batch_size.get(),
+        sampling: match version.sampling {
             Order::Shuffled => Sampling::Shuffled,
             Order::WithReplacement => Sampling::WithReplacement,
         },
-        learning_rate: row.rate,
+        optimizer: recipe.optimizer,
+        learning_rate: recipe.lr,
+        schedule: recipe.schedule,
+        objective: recipe.loss,
         preprocessing,
         seed,
         threads: 1,
-        log_every: row.window,
+        log_every: version.window,
         ..FitConfig::default()
     };
     let mut fit = Fit::new(network, theta.to_vec(), &part.train, None, config)?;
     let (mut curve, mut images) = (Vec::new(), 0);
-    let window = row.window.filter(|_| part.validation.is_some()).unwrap_or(u64::MAX);
+    let window = version.window.filter(|_| part.validation.is_some()).unwrap_or(u64::MAX);
     loop {
         let mut observer = |event: &Event| {
             match *event {
@@ -259,7 +247,7 @@ fn with_fit(
 /// Training as the notebooks do it, with a loss of the museum and no thought of speed: forward, loss, backward, update. It goes
 /// on when the loss is not finite, as they do.
 fn as_the_notebook_does(
-    row: &Row,
+    version: &Version,
     loss: &str,
     network: &Network<f32>,
     theta: &[f32],
@@ -269,13 +257,14 @@ fn as_the_notebook_does(
 ) -> Result<Trained> {
     let loss: Box<dyn Loss<f32>> =
         museum(loss)?.loss().ok_or_else(|| usage(format!("{loss} is a layer, not a loss")))?;
-    let (train, batch) = (&part.train, row.batch_size.min(part.train.len()));
+    let (train, batch) = (&part.train, version.recipe.batch_size.get().min(part.train.len()));
     let steps_per_epoch = train.len() / batch;
-    let steps = row.steps.unwrap_or(row.epochs.unwrap_or(1) * steps_per_epoch as u64);
+    let steps = version.steps.unwrap_or((version.recipe.epochs.get() * steps_per_epoch) as u64);
     let block = Block::for_samples(batch);
     let workspace = Workspace::new(network, block);
-    let mut notebook = NotebookStep::new(workspace, theta.to_vec(), row.rate as f32, row.second_forward);
-    let mut order = match row.sampling {
+    let mut notebook =
+        NotebookStep::new(workspace, theta.to_vec(), version.recipe.lr as f32, version.second_forward);
+    let mut order = match version.sampling {
         Order::Shuffled => vec![0; train.len()],
         Order::WithReplacement => vec![0; batch],
     };
@@ -286,7 +275,7 @@ fn as_the_notebook_does(
     let mut watching = 0.0;
     for step in 0..steps {
         let place = step as usize % steps_per_epoch;
-        let first = match row.sampling {
+        let first = match version.sampling {
             Order::Shuffled => {
                 if place == 0 {
                     epoch_order_into(seed, step / steps_per_epoch as u64, &mut order);
@@ -305,7 +294,7 @@ fn as_the_notebook_does(
         window_loss += stats.loss;
         window_correct += stats.correct;
         window_samples += batch;
-        if row.window.is_some_and(|window| (step + 1) % window == 0) {
+        if version.window.is_some_and(|window| (step + 1) % window == 0) {
             let watched = Instant::now();
             let samples = window_samples as f64;
             let validation = match &part.validation {
@@ -335,38 +324,17 @@ fn museum(name: &str) -> Result<&'static byhand_museum::Piece> {
     })
 }
 
-/// The part of a data set that a preset asks for.
-fn cut(name: &str, train: &Dataset, test: &Dataset, choice: &DataChoice) -> Result<Part> {
-    let (mut train, mut test) = (train.clone(), test.clone());
-    if let Some(classes) = &choice.classes {
-        (train, test) = (train.keep_classes(classes)?, test.keep_classes(classes)?);
-    }
-    if let Some(most) = choice.per_class {
-        (train, test) = (train.cap_per_class(most.train), test.cap_per_class(most.test));
-    }
-    if choice.halve {
-        (train, test) = (train.halve()?, test.halve()?);
-    }
-    train = train.take(choice.train.unwrap_or(usize::MAX));
-    test = test.take(choice.test.unwrap_or(usize::MAX));
-    let mut validation = None;
-    if let Some(n) = choice.validation {
-        let (first, last) = train.split_at(train.len().saturating_sub(n))?;
-        (train, validation) = (first, Some(last));
-    }
-    Ok(Part { name: name.to_string(), train, validation, test })
-}
-
 /// Random images with the labels that a random network gives them: the first of the networks drawn that says no class more often
 /// than `MOST` of the time, once its biases are set. Many random networks say nearly always the same.
-fn taught(teacher: &Teacher, choice: &DataChoice, seed: u64) -> Result<Part> {
+fn taught(teacher: &Teacher, train_limit: Option<NonZeroUsize>, seed: u64) -> Result<Part> {
     // The teacher's weights and the images come from streams that the student's seed does not draw from.
     const TEACHERS_SEED: u64 = 0x7EAC_4E12;
     const MOST: f64 = 0.35;
     const DRAWS: u64 = 200;
     let Shape { h, w, .. } = teacher.input;
-    let network: Network<f32> = teacher.layers.build(teacher.input).map_err(usage)?;
-    let (train, test) = (choice.train.unwrap_or(10_000), choice.test.unwrap_or(1_000));
+    let network: Network<f32> =
+        teacher.layers.build(teacher.input).map_err(|error| wrong_spec(&error, &error))?;
+    let (train, test) = (teacher.train, teacher.test);
     let (samples, classes) = (train + test, network.classes());
     let mut random = ChaCha8Rng::seed_from_u64(seed ^ TEACHERS_SEED);
     let bytes: Vec<u8> = (0..samples * h * w).map(|_| (random.next_u32() >> 24) as u8).collect();
@@ -384,7 +352,8 @@ fn taught(teacher: &Teacher, choice: &DataChoice, seed: u64) -> Result<Part> {
         let most = all.class_counts().into_iter().max().unwrap_or(0);
         if most as f64 <= MOST * samples as f64 {
             let (train, test) = all.split_at(train)?;
-            return Ok(Part { name: TEACHER.to_string(), train, validation: None, test });
+            let train = train.take(train_limit.map_or(usize::MAX, NonZeroUsize::get));
+            return Ok(Part { name: "teacher".to_string(), train, validation: None, test });
         }
     }
     Err(usage(format!("none of {DRAWS} teachers says every class often enough; expected a larger teacher")))

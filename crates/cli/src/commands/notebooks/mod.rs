@@ -1,13 +1,13 @@
 //! `byhand notebooks`: the notebooks this project comes from, each as written, with its bug, and repaired.
 //!
-//! An experiment is data: a preset, one TOML file a system. `notebooks show` prints it, `notebooks run FILE.toml` runs a changed one.
+//! A system is data: a file of `notebooks/`. `notebooks show` prints it, `notebooks run FILE.toml` runs a changed one.
 
 #[cfg(feature = "proofs")]
 mod demo;
 #[cfg(feature = "proofs")]
 mod experiment;
 #[cfg(feature = "proofs")]
-mod preset;
+mod notebook;
 #[cfg(feature = "proofs")]
 mod report;
 #[cfg(feature = "proofs")]
@@ -19,6 +19,8 @@ pub use table::run;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+
+use crate::arguments::{DataArgs, ThreadsArg};
 
 /// Options of `notebooks`.
 #[derive(Args)]
@@ -41,28 +43,26 @@ pub struct Options {
 enum Command {
     /// List the systems
     List,
-    /// Print the preset of a system
+    /// Print a system as TOML
     Show {
         /// A, B1, B2, B3, C1, C2, D or E
         name: String,
     },
-    /// Train a system as written and repaired, and print one table
+    /// Train a system as written and repaired, from seeds 1, 2, ..., and print one table
     Run(Run),
 }
 
 #[derive(Args)]
 struct Run {
-    /// A, B1, B2, B3, C1, C2, D, E, all, or a TOML file like `notebooks show` prints
+    /// A, B1, B2, B3, C1, C2, D, E, all, or a TOML file like those that `notebooks show` prints
     name: String,
-    /// Seeds 1 to N, each a run of every row
+    /// How many seeds to train from
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
     seeds: u64,
-    /// Where the data's files are: a folder that holds mnist/ and fashion-mnist/
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
-    /// Runs at the same time, each on one thread; 0 for as many as there are cores
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=1024))]
-    threads: u16,
+    #[command(flatten)]
+    data: DataArgs,
+    #[command(flatten)]
+    threads: ThreadsArg,
     /// Write DIR/index.html: learning curves, filters, feature maps, where the broken pool's gradient goes
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,

@@ -17,6 +17,7 @@ use serde_json::json;
 use super::bundle::{BUNDLE, Bundle, PYTORCH, SCRIPT};
 use super::rounding::Allowance;
 use crate::{
+    arguments::ThreadsArg,
     exit::{DIVERGED, coded, must_exist},
     output::Output,
 };
@@ -29,9 +30,8 @@ pub struct Options {
     /// The largest relative difference of a weight, beyond what rounding explains, or of a loss that counts as agreement
     #[arg(long, value_name = "NUMBER", default_value_t = 1e-3, value_parser = tolerance)]
     tolerance: f64,
-    /// Threads, 0 for all cores; the bits are the same for any number
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=1024))]
-    threads: u16,
+    #[command(flatten)]
+    threads: ThreadsArg,
 }
 
 fn tolerance(text: &str) -> Result<f64, String> {
@@ -60,7 +60,7 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
         optimizer: bundle.optimizer,
         objective: bundle.loss,
         batch_size: batch,
-        threads: options.threads.into(),
+        threads: options.threads.asked(),
         seed: bundle.setup.seed,
     };
     let mut trainer = Trainer::new(&bundle.network, bundle.theta.clone(), config)?;

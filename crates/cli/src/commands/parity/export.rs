@@ -4,7 +4,7 @@ use std::{collections::HashMap, fs, io::ErrorKind, num::NonZeroUsize, path::Path
 
 use anyhow::{Context, Result};
 use byhand_datasets::{
-    Crop, Data, Dataset, Normalize,
+    Crop, Dataset, Normalize,
     batches::{LastBatch, batches, epoch_order},
     unpack::unpack_sample,
 };
@@ -20,14 +20,21 @@ use super::{
     bundle::{BUNDLE, Bundle, PYTORCH, SCRIPT, Setup},
     script::script,
 };
-use crate::{exit::usage, loading::data_option, memory, output::Output, program, settings::Settings};
+use crate::{
+    arguments::{DataArgs, SeedArg},
+    exit::usage,
+    memory,
+    output::Output,
+    program,
+    settings::{Settings, at_least_one},
+};
 
 /// Options of `parity export`.
 #[derive(Args)]
 pub struct Options {
     /// The folder to write into
     dir: PathBuf,
-    /// A named model; without it and --layers, lenet
+    /// A named model; `byhand summary` lists them
     #[arg(long, value_name = "NAME", conflicts_with = "layers")]
     preset: Option<String>,
     /// A network of your own, e.g. "conv(8,5) relu pool(2) dense(10)"
@@ -37,9 +44,9 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value = "100", value_parser = steps)]
     steps: NonZeroUsize,
     /// Images in a step
-    #[arg(long, value_name = "N", default_value = "32")]
+    #[arg(long, value_name = "N", default_value = "32", value_parser = at_least_one)]
     batch_size: NonZeroUsize,
-    /// sgd, sgd(momentum=0.9,nesterov), adam, adamw(weight_decay=0.01), ...
+    /// sgd, sgd(momentum=0.9,nesterov,weight_decay=1e-4), adam, adam(beta1=0.9,beta2=0.99), adamw(weight_decay=0.01)
     #[arg(long, default_value = "sgd")]
     optimizer: Optimizer,
     /// Learning rate, the same in all steps
@@ -48,17 +55,12 @@ pub struct Options {
     /// softmax-cross-entropy, softmax-cross-entropy(label_smoothing=0.1), squared-error
     #[arg(long, default_value_t)]
     loss: Objective,
-    /// Seed of initial weights and order, as in `train`
-    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
-    seed: u64,
-    /// mnist, fashion-mnist, digits, or a folder that holds the four IDX files
-    #[arg(long, default_value = "mnist", value_parser = data_option())]
-    data: Data,
-    /// Where the data's files are: a folder that holds them, or one that holds mnist/ and fashion-mnist/
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
-    /// Take N training images only, each class keeping its share
-    #[arg(long, value_name = "N")]
+    #[command(flatten)]
+    seed: SeedArg,
+    #[command(flatten)]
+    data: DataArgs,
+    /// Train on N images only; each class keeps its share
+    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Data")]
     train_limit: Option<NonZeroUsize>,
 }
 
@@ -76,16 +78,14 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
     let settings = Settings {
         preset: options.preset.clone().or(lenet),
         layers: options.layers.clone(),
-        data: Some(options.data.clone()),
-        data_dir: options.data_dir.clone(),
         train_limit: options.train_limit,
         test_limit: NonZeroUsize::new(1),
         batch_size: Some(options.batch_size),
         optimizer: Some(options.optimizer),
         lr: Some(options.lr),
         loss: Some(options.loss),
-        seed: Some(options.seed),
-        ..Settings::default()
+        seed: Some(options.seed.seed),
+        ..options.data.settings()
     };
     let mut recipe = settings.settle("parity")?;
     let data = prepared_data(&mut recipe, output)?;
@@ -93,7 +93,7 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
     let text = script(&network, options.loss, options.optimizer, options.lr)?;
 
     let (steps, batch) = (options.steps.get(), options.batch_size.get());
-    let samples = samples(&data.train, options.seed, steps, batch)?;
+    let samples = samples(&data.train, options.seed.seed, steps, batch)?;
     let (x, labels, order) = used(&data.train, &samples, data.preprocessing.normalize);
     let bundle = Bundle {
         setup: Setup {
@@ -104,7 +104,7 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
             optimizer: options.optimizer.to_string(),
             lr: options.lr,
             data: data.name,
-            seed: options.seed,
+            seed: options.seed.seed,
         },
         theta: init_network::<f32>(&network, recipe.init, recipe.seed),
         network,
@@ -146,7 +146,7 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
         "lr": options.lr,
         "steps": steps,
         "batch_size": batch,
-        "seed": options.seed,
+        "seed": options.seed.seed,
         "images": bundle.labels.len(),
         "parameters": bundle.network.param_len(),
     }));

@@ -1,0 +1,68 @@
+//! Options that several commands have, and that mean the same in each.
+
+use std::path::{self, PathBuf};
+
+use byhand_datasets::Data;
+use clap::{
+    Args,
+    builder::{OsStringValueParser, PathBufValueParser, TypedValueParser},
+};
+
+use crate::settings::Settings;
+
+/// Which data, and where.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Data")]
+pub struct DataArgs {
+    /// mnist, fashion-mnist, digits (drawn by the program), or a folder that holds the four IDX files
+    #[arg(long, value_name = "NAME|DIR", value_parser = data_option())]
+    pub data: Option<Data>,
+    /// Where the data's files are: a folder that holds them, or one that holds mnist/ and fashion-mnist/
+    #[arg(long, value_name = "DIR", value_parser = folder_option())]
+    pub data_dir: Option<PathBuf>,
+}
+
+impl DataArgs {
+    /// The same as settings of a run.
+    pub fn settings(&self) -> Settings {
+        Settings { data: self.data.clone(), data_dir: self.data_dir.clone(), ..Settings::default() }
+    }
+}
+
+/// How many threads.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct ThreadsArg {
+    /// Threads, 0 for all cores; results have the same bits for any number
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=1024))]
+    threads: u16,
+}
+
+impl ThreadsArg {
+    /// The number that was asked for, 0 for all cores.
+    pub fn asked(self) -> usize {
+        self.threads.into()
+    }
+}
+
+/// A seed with a default.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct SeedArg {
+    /// Seed of everything random: equal seeds give equal bits
+    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true, value_parser = seed_option())]
+    pub seed: u64,
+}
+
+/// Reads `--data`. A folder need not have a name in UTF-8.
+pub fn data_option() -> impl TypedValueParser<Value = Data> {
+    OsStringValueParser::new().try_map(|text| Data::from_os(&text))
+}
+
+/// Reads a folder, as a path that holds in every working folder.
+pub fn folder_option() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(path::absolute)
+}
+
+/// Reads a seed. TOML's whole numbers end where `i64` does.
+pub fn seed_option() -> impl TypedValueParser<Value = u64> {
+    clap::value_parser!(u64).range(..=i64::MAX as u64)
+}
