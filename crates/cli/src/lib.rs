@@ -195,9 +195,9 @@ mod tests {
         fn gather(command: &clap::Command, said: &mut BTreeMap<String, BTreeMap<String, String>>) {
             for option in command.get_arguments() {
                 let (Some(long), Some(help)) = (option.get_long(), option.get_help()) else { continue };
-                let value = option.get_value_names().unwrap_or_default().join(" ");
                 // A switch, and a setting that is on or off, are one thing.
-                let text = format!("{help} [{}]", value.replace("BOOL", ""));
+                let value = option.get_value_names().filter(|_| option.get_action().takes_values());
+                let text = format!("{help} [{}]", value.unwrap_or_default().join(" ").replace("BOOL", ""));
                 said.entry(long.to_string()).or_default().insert(text, command.get_name().to_string());
             }
             command.get_subcommands().for_each(|inner| gather(inner, said));

@@ -266,7 +266,7 @@ mod tests {
             let parsed = parse("mine.toml", &text.replace(from, to), &Settings::default());
             parsed.err().unwrap().to_string()
         };
-        assert!(error("[notebook]", "[speedrun]").contains("expected a section [notebook]"));
+        assert!(error("notebook", "speedrun").contains("expected a section [notebook]"));
         assert!(error("epochs = 3", "epoch = 3").contains("line 12: unknown field `epoch`"));
         assert!(error("window = 100", "windows = 100").contains("unknown field `windows`"));
         assert!(error("scaled-normal", "scald-normal").contains("he-normal"));
