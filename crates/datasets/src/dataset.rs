@@ -324,8 +324,11 @@ impl Dataset {
         self.keep_classes(&names.iter().map(class).collect::<Result<Vec<u16>, Error>>()?)
     }
 
-    /// At most the first `n` samples of each class, in the original order.
+    /// At most the first `n` samples of each class, in the original order; all of them where there are no classes.
     pub fn cap_per_class(&self, n: usize) -> Dataset {
+        if self.classes() == 0 {
+            return self.clone();
+        }
         let mut seen = vec![0; self.classes()];
         let kept = self.indices_where(|label| {
             seen[usize::from(label)] += 1;

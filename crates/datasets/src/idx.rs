@@ -4,9 +4,10 @@
 //! 00 00 type rank | rank dimensions, 4 bytes each, most significant first | the elements, last dimension fastest
 //! ```
 //!
-//! Type 08 is unsigned bytes, the only one that is written here but for labels above 255 (type 0c, 32-bit whole numbers). Rank 1 is a file of labels (magic number 0x00000801), rank 3
-//! one of images (0x00000803: number, rows, columns). Labels are also read where they are whole numbers of another type, up to 65535, in one
-//! column or, as QMNIST has them, in eight of which the first is the label; a [`note`](Idx::note) says so.
+//! Type 08 is unsigned bytes, the only one that is written here but for labels above 255 (type 0c, 32-bit whole numbers). Rank 1 is a
+//! file of labels (magic number 0x00000801), rank 3 one of images (0x00000803: number, rows, columns). Labels are also read where they
+//! are whole numbers of another type, up to 65535, in one column or, as QMNIST has them, in eight of which the first is the label; a
+//! [`note`](Idx::note) says so.
 //! Format: Yann LeCun, "The MNIST database of handwritten digits".
 //!
 //! Readers accept plain bytes, gzip, and gzip packed twice, and tell them apart by the bytes. Nothing in a file is trusted: the

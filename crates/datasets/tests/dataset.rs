@@ -4,7 +4,7 @@ use byhand_datasets::dataset::{missing_line, numbered_classes};
 use byhand_datasets::digits::{self, Part};
 use byhand_datasets::transform::one_hot;
 use byhand_datasets::{Dataset, Error, Normalize, idx};
-use ndarray::{Array3, array};
+use ndarray::{Array2, Array3, array};
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -102,6 +102,40 @@ fn a_thousand_classes() {
     assert_eq!(matched.labels(), labels.iter().rev().copied().collect::<Vec<_>>());
     assert_eq!(all.split_stratified(1000, 0).unwrap().1.missing_classes(), [""; 0]);
     assert!(Dataset::new("t", Array3::zeros((1, 1, 1)), vec![0], numbered_classes(65_537)).is_err());
+}
+
+#[test]
+fn rows_of_a_regression_stay_with_their_images() {
+    let images = Array3::from_shape_fn((40, 4, 4), |(i, _, _)| i as u8);
+    let rows = Array2::from_shape_fn((40, 3), |(i, k)| (10 * i + k) as f32);
+    let all = Dataset::regression("t", images.clone(), rows.clone()).unwrap();
+    let agree = |data: &Dataset, n: usize| {
+        assert_eq!((data.len(), data.labels().len(), data.classes()), (n, 0, 0));
+        for (i, row) in ids(data).into_iter().zip(data.targets().unwrap().rows()) {
+            assert_eq!(row, rows.row(i.into()));
+        }
+    };
+    agree(&all, 40);
+    agree(&all.take(7), 7);
+    agree(&all.select(&[3, 39, 3]), 3);
+    agree(&all.cap_per_class(1), 40);
+    agree(&all.halve().unwrap().transpose(), 40);
+    for split in [Dataset::split_random, Dataset::split_stratified] {
+        let (first, second) = split(&all, 11, 5).unwrap();
+        agree(&first, 29);
+        agree(&second, 11);
+    }
+    assert!(all.keep_classes(&[0]).is_err());
+    let refused = |images: &Array3<u8>, rows: Array2<f32>| {
+        Dataset::regression("t", images.clone(), rows).unwrap_err().to_string()
+    };
+    assert_eq!(
+        refused(&images, Array2::zeros((39, 3))),
+        "t: expected as many rows as images, found 40 images and 39 rows"
+    );
+    assert!(refused(&images, Array2::zeros((40, 0))).contains("at least one number"));
+    let nan = refused(&images, Array2::from_elem((40, 1), f32::NAN));
+    assert_eq!(nan, "t: row 0, number 0: expected a finite number, found NaN");
 }
 
 #[test]

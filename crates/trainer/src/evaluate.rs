@@ -7,6 +7,7 @@ use byhand_datasets::{Dataset, Preprocessing};
 use byhand_layers::loss::Loss;
 use byhand_layers::metrics::{Confusion, Evaluation};
 use byhand_layers::{Block, Network, Pass, Shape};
+use ndarray::ArrayView1;
 
 use crate::error::TrainerError;
 use crate::objective::Objective;
@@ -44,7 +45,7 @@ pub(crate) fn evaluate_until(
     if theta.len() != network.param_len() {
         return Err(TrainerError::Weights { expected: network.param_len(), found: theta.len() });
     }
-    check_data(network, dataset, preprocessing)?;
+    check_data(network, dataset, preprocessing, objective)?;
     let crew = Crew::new(threads);
     crew.start()?;
     let evaluator = Evaluator::new(network, objective, crew.threads());
@@ -125,11 +126,13 @@ impl Evaluator {
 /// Whether `dataset` can be shown to `network`.
 ///
 /// # Errors
-/// When the images do not fit its input, the data has more classes than it has outputs, rows of another length, or no sample.
+/// When the images do not fit its input, the data has more classes than it has outputs, rows of another length or that the loss
+/// is not for, or no sample.
 pub(crate) fn check_data(
     network: &Network<f32>,
     dataset: &Dataset,
     preprocessing: &Preprocessing,
+    objective: Objective,
 ) -> Result<(), TrainerError> {
     let name = || dataset.name().to_string();
     let crop = preprocessing.crop_of(dataset.image_size());
@@ -150,6 +153,14 @@ pub(crate) fn check_data(
     }
     if dataset.is_empty() {
         return Err(TrainerError::Empty { name: name() });
+    }
+    if let (Some(targets), Objective::SoftmaxCrossEntropy { .. }) = (dataset.targets(), objective) {
+        let is_distribution =
+            |row: ArrayView1<'_, f32>| row.iter().all(|&q| q >= 0.0) && (row.sum() - 1.0).abs() < 1e-3;
+        if !targets.rows().into_iter().all(is_distribution) {
+            let expected = "squared-error for target rows that are no distributions";
+            return Err(TrainerError::setting("objective", expected, objective.to_string()));
+        }
     }
     Ok(())
 }

@@ -173,9 +173,9 @@ impl<'a> Fit<'a> {
         };
         config.schedule.validate()?;
         let trainer = Trainer::new(network, theta, step_config)?;
-        check_data(network, train, &config.preprocessing)?;
+        check_data(network, train, &config.preprocessing, config.objective)?;
         if let Some(test) = test {
-            check_data(network, test, &config.preprocessing)?;
+            check_data(network, test, &config.preprocessing, config.objective)?;
             trainer.crew().start()?;
         }
         for (setting, count) in [

@@ -309,8 +309,19 @@ fn a_regression_is_fitted_evaluated_and_resumed() {
 
     let three =
         Network::new(vec![Box::new(Dense::new(784, 3, true).unwrap()) as Box<dyn Layer<f32>>]).unwrap();
-    let error = Fit::new(&three, theta(&three), &train, None, config).unwrap_err().to_string();
+    let error = Fit::new(&three, theta(&three), &train, None, config.clone()).unwrap_err().to_string();
     assert_eq!(error, "brightness: expected target rows of 3 numbers (the network's outputs), found 2");
+
+    // Cross-entropy takes distributions, and nothing else.
+    let config = FitConfig { objective: Objective::default(), ..config };
+    let error = Fit::new(&network, theta(&network), &train, None, config.clone()).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "objective: expected squared-error for target rows that are no distributions, found softmax-cross-entropy"
+    );
+    let soft = Array2::from_shape_fn((train.len(), 2), |(i, k)| if i % 2 == k { 0.75 } else { 0.25 });
+    let soft = Dataset::regression("soft", train.images().to_owned(), soft).unwrap();
+    Fit::new(&network, theta(&network), &soft, None, config).unwrap().run(&mut Silent).unwrap();
 }
 
 #[test]

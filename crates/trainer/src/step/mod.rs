@@ -100,8 +100,8 @@ pub struct StepStats {
 
 /// A network in training: weights, optimiser state, and all memory a step needs.
 ///
-/// After the first step, a step allocates nothing. It computes in f32; a network of f64 trains in a loop of one's own over
-/// [`Network::forward`] and [`Network::backward`].
+/// After the first step, a step allocates nothing. It computes in f32; a network of f64 (feature `proofs` of the layers) trains in a
+/// loop of one's own over [`Network::forward`] and [`Network::backward`].
 ///
 /// ```
 /// use byhand_layers::{Dense, Flatten, Layer, Network, Shape, init::{Init, init_network}};
