@@ -24,7 +24,7 @@
 //! The transforms add and subtract, and halve, so integers stay exact; other sums round otherwise than the direct kernels',
 //! with errors of the same size: fewer terms add up, of larger numbers. `y` and `dx` read the numbers that the formula reads, so
 //! what is made of zeros alone is 0. `dw` reads others too, whose products cancel to a rounding error: see
-//! [`keep_zeros`](zeros::keep_zeros). A NaN may reach all outputs of its output tile.
+//! [`KeepZeros`](zeros::KeepZeros). A NaN may reach all outputs of its output tile.
 //!
 //! Source: Lavin and Gray, "Fast algorithms for convolutional neural networks", 2015; Winograd, "Arithmetic complexity of
 //! computations", 1980.

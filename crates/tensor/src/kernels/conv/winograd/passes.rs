@@ -3,7 +3,7 @@
 use super::image::{Bands, Image, images};
 use super::products::{Matrices, Products};
 use super::transform::{CENTRE, Kind, PLACES, Place, TAPS, Transform};
-use super::zeros::keep_zeros;
+use super::zeros::KeepZeros;
 use crate::blocking::Transpose;
 use crate::geometry::Conv2d;
 use crate::layout::LANES;
@@ -104,10 +104,10 @@ fn backward_weight<V: Vector>(
 ) {
     let (source, target) = images(conv);
     let (x_pitch, dy_pitch) = (source.pitch(), target.pitch());
-    let (x_last, rest) = scratch.split_at_mut(source.len());
-    let (dy_last, rest) = rest.split_at_mut(target.len());
     let u_place = conv.c_in * dy_pitch + LANES;
-    let (u, rest) = rest.split_at_mut(PLACES * u_place);
+    let (images_and_sums, rest) = scratch.split_at_mut(source.len() + target.len() + PLACES * u_place);
+    let (x_last, others) = images_and_sums.split_at_mut(source.len());
+    let (dy_last, u) = others.split_at_mut(target.len());
     let bands = Bands::new(target, source, target);
     let mut begun = false;
     for (x, dy) in x.chunks_exact(conv.inputs()).zip(dy.chunks_exact(conv.outputs())) {
@@ -157,7 +157,8 @@ fn backward_weight<V: Vector>(
         to: sums,
         to_pitch: conv.taps(),
     });
-    keep_zeros(conv, x, dy, sums);
+    let suspects = &mut g[..sums.len()];
+    V::outlined(KeepZeros { conv, x, dy, sums: &mut *sums, suspects, scratch: images_and_sums });
     dw.iter_mut().zip(sums).for_each(|(dw, sum)| *dw += *sum);
 }
 

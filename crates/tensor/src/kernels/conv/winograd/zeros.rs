@@ -4,6 +4,7 @@ use super::transform::TAPS;
 use crate::geometry::Conv2d;
 use crate::layout::LANES;
 use crate::number::Number;
+use crate::simd::{Kernel, Vector};
 
 /// Makes 0 again what is a sum of zeros alone: the gradients of taps whose pixels and outputs never meet, since of each two one is 0.
 ///
@@ -17,9 +18,54 @@ use crate::number::Number;
 /// gamma(n + 16) * 4 * 4 * min(max |x| * sum |dy|, 4 * sum |x| * max |dy|)
 /// ```
 ///
-/// with maxima and sums over one channel each. Only numbers up to that are looked at: where few operands are 0 these are few, and soon
-/// found to have met.
-pub(super) fn keep_zeros<T: Number>(conv: &Conv2d, x: &[T], dy: &[T], sums: &mut [T]) {
+/// with maxima and sums over one channel each. Only numbers up to that are suspects. Whether one's pixels and outputs meet is asked of a
+/// bit for each of them, sample by sample.
+pub(super) struct KeepZeros<'a, T> {
+    pub(super) conv: &'a Conv2d,
+    pub(super) x: &'a [T],
+    pub(super) dy: &'a [T],
+    /// The sums of all samples, `[c_out][c_in][tap]`.
+    pub(super) sums: &'a mut [T],
+    /// As many numbers, whatever they are.
+    pub(super) suspects: &'a mut [T],
+    /// Room for the bits, whatever is in it.
+    pub(super) scratch: &'a mut [T],
+}
+
+impl<T: Number> Kernel<T> for KeepZeros<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<Elem = T>>(self) {
+        let Self { conv, x, dy, sums, suspects, scratch } = self;
+        if !suspect(conv, x, dy, sums, suspects) {
+            return;
+        }
+        let bits = Bits::new(conv);
+        let (seen, rest) = words::<V>(scratch).split_at_mut(conv.c_in * bits.words);
+        let wanted = &mut rest[..bits.words];
+        for (x, dy) in x.chunks_exact(conv.inputs()).zip(dy.chunks_exact(conv.outputs())) {
+            for (x, seen) in x.chunks_exact(conv.h_in * conv.w_in).zip(seen.chunks_exact_mut(bits.words)) {
+                bits.write(x, conv.w_in, conv.pad, seen);
+            }
+            let suspects = suspects.chunks_exact_mut(conv.taps());
+            for (dy, suspects) in dy.chunks_exact(conv.h_out() * conv.w_out()).zip(suspects) {
+                bits.write(dy, conv.w_out(), [0, 0], wanted);
+                bits.acquit(seen, wanted, suspects);
+            }
+        }
+        for (sum, suspect) in sums.iter_mut().zip(suspects) {
+            if *suspect != T::ZERO {
+                // Of a dual number the value alone.
+                *sum -= T::from_f64(sum.to_f64());
+            }
+        }
+    }
+}
+
+/// Writes 1 for each sum that may be 0 but for rounding, else 0. Whether there is any.
+#[inline(always)]
+fn suspect<T: Number>(conv: &Conv2d, x: &[T], dy: &[T], sums: &[T], suspects: &mut [T]) -> bool {
     let tiles = conv.h_out().div_ceil(2) * conv.w_out().div_ceil(2) * (dy.len() / conv.outputs());
     // A quarter more than gamma, for the rounding of the sums of sizes.
     let error = 1.25 * T::UNIT * (tiles + 16) as f64 * 16.0;
@@ -27,57 +73,118 @@ pub(super) fn keep_zeros<T: Number>(conv: &Conv2d, x: &[T], dy: &[T], sums: &mut
     let (x_most, x_sum) = x_sizes.fold((0.0, 0.0), |(most, sum), own| {
         (if own.0 > most { own.0 } else { most }, if own.1 > sum { own.1 } else { sum })
     });
-    for (o, sums) in sums.chunks_exact_mut(conv.taps()).enumerate() {
+    let mut any = false;
+    let all = sums.chunks_exact(conv.taps()).zip(suspects.chunks_exact_mut(conv.taps()));
+    for (o, (sums, suspects)) in all.enumerate() {
         let (dy_most, dy_sum) = sizes(dy, conv.c_out, conv.h_out() * conv.w_out(), o);
         let limit = T::from_f64(error * f64::min(x_most * dy_sum, 4.0 * x_sum * dy_most));
-        for (group, sums) in sums.chunks_mut(LANES).enumerate() {
-            if !sums.iter().fold(false, |any, sum| any | (sum.abs() <= limit)) {
-                continue;
-            }
-            for (i, sum) in sums.iter_mut().enumerate() {
-                let tap = group * LANES + i;
-                if sum.abs() <= limit && *sum != T::ZERO && !meet(conv, x, dy, o, tap / TAPS, tap % TAPS) {
-                    // Of a dual number the value alone.
-                    *sum -= T::from_f64(sum.to_f64());
-                }
-            }
+        for (suspect, sum) in suspects.iter_mut().zip(sums) {
+            let is_one = (sum.abs() <= limit) & (*sum != T::ZERO);
+            *suspect = if is_one { T::ONE } else { T::ZERO };
+            any |= is_one;
         }
     }
+    any
 }
 
 /// The largest and the sum of the absolute values in one of the `channels` of all samples.
+#[inline(always)]
 fn sizes<T: Number>(x: &[T], channels: usize, plane: usize, channel: usize) -> (f64, f64) {
     let (mut most, mut sum) = ([T::ZERO; LANES], [T::ZERO; LANES]);
     for x in x.chunks_exact(channels * plane) {
-        for x in x[channel * plane..][..plane].chunks(LANES) {
+        let (chunks, rest) = x[channel * plane..][..plane].as_chunks::<LANES>();
+        let mut add = |x: &[T]| {
             for ((most, sum), x) in most.iter_mut().zip(&mut sum).zip(x) {
                 let x = x.abs();
                 *sum += x;
                 *most = if x > *most { x } else { *most };
             }
-        }
+        };
+        chunks.iter().for_each(|x| add(x));
+        add(rest);
     }
     let largest = |a: f64, b: T| if b.to_f64() > a { b.to_f64() } else { a };
     (most.into_iter().fold(0.0, largest), sum.iter().fold(0.0, |sum, x| sum + x.to_f64()))
 }
 
-/// Whether any output of channel `o` with a gradient sees a pixel of channel `c` through this tap, both not 0.
-fn meet<T: Number>(conv: &Conv2d, x: &[T], dy: &[T], o: usize, c: usize, tap: usize) -> bool {
-    let (sizes_in, sizes_out) = ([conv.h_in, conv.w_in], [conv.h_out(), conv.w_out()]);
-    let at = [tap / 3, tap % 3];
-    // Outputs along an axis whose pixel is in the image.
-    let seen = |axis: usize| {
-        let (pad, at) = (conv.pad[axis], at[axis]);
-        pad.saturating_sub(at)..sizes_out[axis].min((sizes_in[axis] + pad).saturating_sub(at))
+/// The same memory as words of bits.
+fn words<V: Vector>(numbers: &mut [V::Elem]) -> &mut [u64] {
+    // SAFETY: the elements of vectors are floats and pairs of them, which like `u64` have a value for every pattern of bits and no padding.
+    unsafe { numbers.align_to_mut().1 }
+}
+
+/// A bit for each place of a channel's plane with its padding, row by row, 1 where a number is not 0. In that order the pixel that an
+/// output sees through a tap lies behind the output's own place by a number that is the tap's alone, so that one shift compares all.
+struct Bits {
+    /// Bits from one row to the next.
+    pitch: usize,
+    /// Words of a plane: two more than it fills, since a shift reads beyond.
+    words: usize,
+}
+
+impl Bits {
+    fn new(conv: &Conv2d) -> Self {
+        let [rows, pitch] = [conv.h_in + 2 * conv.pad[0], conv.w_in + 2 * conv.pad[1]];
+        Self { pitch, words: (rows * pitch).div_ceil(u64::BITS as usize) + 2 }
+    }
+
+    /// Writes the bits of a plane with rows of so many columns that begins at this place.
+    #[inline(always)]
+    fn write<T: Number>(&self, plane: &[T], columns: usize, at: [usize; 2], bits: &mut [u64]) {
+        bits.fill(0);
+        let mut add = |first: usize, run: u32| {
+            let (word, low) = (first / u64::BITS as usize, first % u64::BITS as usize);
+            bits[word] |= u64::from(run) << low;
+            bits[word + 1] |= (u64::from(run) >> 1) >> (63 - low);
+        };
+        for (row, numbers) in plane.chunks_exact(columns).enumerate() {
+            let first = (at[0] + row) * self.pitch + at[1];
+            for (part, numbers) in numbers.chunks(LANES).enumerate() {
+                add(first + part * LANES, run(numbers));
+            }
+        }
+    }
+
+    /// Makes suspects 0 whose pixels meet the wanted outputs. No branch looks at the bits: which of them meet is anybody's guess.
+    #[inline(always)]
+    fn acquit<T: Number>(&self, seen: &[u64], wanted: &[u64], suspects: &mut [T]) {
+        for (group, suspects) in suspects.chunks_mut(LANES).enumerate() {
+            let mut left = run(suspects);
+            while left != 0 {
+                let i = left.trailing_zeros() as usize;
+                left &= left - 1;
+                let (c, tap) = ((group * LANES + i) / TAPS, (group * LANES + i) % TAPS);
+                let places = wanted.iter().zip(self.shifted(&seen[c * self.words..][..self.words], tap));
+                let met = places.fold(0, |met, (wanted, seen)| met | (wanted & seen));
+                suspects[i] = if met != 0 { T::ZERO } else { T::ONE };
+            }
+        }
+    }
+
+    /// At the place of each output the pixel that it sees through this tap.
+    #[inline(always)]
+    fn shifted<'a>(&self, seen: &'a [u64], tap: usize) -> impl Iterator<Item = u64> + 'a {
+        let shift = tap / 3 * self.pitch + tap % 3;
+        let (skip, low) = (shift / u64::BITS as usize, shift % u64::BITS as usize);
+        seen[skip..].windows(2).map(move |pair| (pair[0] >> low) | ((pair[1] << 1) << (63 - low)))
+    }
+}
+
+/// A bit for each of up to sixteen numbers, 1 where it is not 0.
+#[inline(always)]
+fn run<T: Number>(numbers: &[T]) -> u32 {
+    const BIT: [u32; LANES] = {
+        let mut bit = [1; LANES];
+        let mut i = 1;
+        while i < LANES {
+            bit[i] = bit[i - 1] << 1;
+            i += 1;
+        }
+        bit
     };
-    let ([h, w], [h_out, w_out]) = (sizes_in, sizes_out);
-    let columns = seen(1);
-    x.chunks_exact(conv.inputs()).zip(dy.chunks_exact(conv.outputs())).any(|(x, dy)| {
-        seen(0).any(|i| {
-            let (row, column) = (i + at[0] - conv.pad[0], columns.start + at[1] - conv.pad[1]);
-            let dy = &dy[(o * h_out + i) * w_out + columns.start..][..columns.len()];
-            let x = &x[(c * h + row) * w + column..][..columns.len()];
-            dy.iter().zip(x).any(|(dy, x)| *dy != T::ZERO && *x != T::ZERO)
-        })
-    })
+    let bit = |run, (x, bit): (&T, &u32)| run | if *x != T::ZERO { *bit } else { 0 };
+    match <&[T; LANES]>::try_from(numbers) {
+        Ok(numbers) => numbers.iter().zip(&BIT).fold(0, bit),
+        Err(_) => numbers.iter().zip(&BIT).fold(0, bit),
+    }
 }
