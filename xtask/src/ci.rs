@@ -29,7 +29,7 @@ pub struct Options {
 type Stage = (&'static str, &'static [(&'static str, &'static str)], &'static [&'static str]);
 
 const STAGES: [Stage; 7] = [
-    ("test", &[], &["test", "--workspace", "--features", "byhand/proofs"]),
+    ("test", &[], &["test", "--workspace"]),
     ("format", &[], &["fmt", "--all", "--check"]),
     ("lints", &[], &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
     ("docs", &[("RUSTDOCFLAGS", "-D warnings")], &["doc", "--workspace", "--no-deps"]),

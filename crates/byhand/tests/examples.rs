@@ -1,12 +1,10 @@
 //! The programs in examples/ run, and what they assert holds. One binary runs them all.
 
 macro_rules! examples {
-    ($($(#[$attribute:meta])* $name:ident in $path:literal)*) => {$(
-        $(#[$attribute])*
+    ($($name:ident in $path:literal)*) => {$(
         #[path = $path]
         mod $name;
 
-        $(#[$attribute])*
         #[test]
         fn $name() {
             $name::main().unwrap();
@@ -19,7 +17,6 @@ examples! {
     model_file in "../examples/model_file.rs"
     own_arrays in "../examples/own_arrays.rs"
     own_batches in "../examples/own_batches.rs"
-    #[cfg(feature = "proofs")]
     own_layer in "../examples/own_layer.rs"
     own_loss in "../examples/own_loss.rs"
     regression in "../examples/regression.rs"
