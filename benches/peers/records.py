@@ -10,7 +10,7 @@ import platform
 from provide import HERE, run
 
 ROOT = HERE.parents[1]
-MEASURED = ("crates", "benches", "xtask", "Cargo.toml", "Cargo.lock")
+MEASURED = ("crates", "benches", "recipes", "xtask", "Cargo.toml", "Cargo.lock")
 
 
 def circumstances(command):

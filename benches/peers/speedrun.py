@@ -187,7 +187,7 @@ def main():
     mean = statistics.mean(accuracies)
     result = {
         "event": "result",
-        "framework": f"torch {torch.__version__}, eager, {options.layout}",
+        "framework": f"torch {torch.__version__.partition('+')[0]}, eager, {options.layout}",
         "target": options.target,
         "reached": mean >= options.target,
         "seeds": options.seeds,

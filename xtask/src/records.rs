@@ -188,7 +188,7 @@ pub fn append(folder: &Path, kind: &str, command: &str, told: Fields) -> Result<
 fn commit() -> String {
     let changes = run(
         "git",
-        &["status", "--porcelain", "--", "crates", "benches", "xtask", "Cargo.lock", "Cargo.toml"],
+        &["status", "--porcelain", "--", "crates", "benches", "recipes", "xtask", "Cargo.lock", "Cargo.toml"],
     );
     match (run("git", &["rev-parse", "--short=7", "HEAD"]), changes) {
         (Some(commit), Some(changes)) if changes.is_empty() => commit,

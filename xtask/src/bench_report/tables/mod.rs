@@ -72,7 +72,7 @@ const REBUILT: &str =
 
 fn processors(root: &Path) -> Result<String> {
     let known = Records::read(root, "training")?.into_processors();
-    let known: Vec<String> = known.iter().map(|p| format!("- **{}**: {}.", p.name, p.what)).collect();
+    let known: Vec<String> = known.iter().map(|p| format!("**{}**: {}.", p.name, p.what)).collect();
     Ok(known.join("\n"))
 }
 
@@ -189,7 +189,10 @@ fn range([least, most]: [f64; 2], form: fn(f64) -> String) -> String {
 }
 
 fn scientific(x: f64) -> String {
-    if x == 0.0 { "0".to_string() } else { format!("{x:.1e}") }
+    match x {
+        x if x == 0.0 || (0.1..100.0).contains(&x) => format!("{}", (100.0 * x).round() / 100.0),
+        x => format!("{x:.1e}").replace(".0e", "e"),
+    }
 }
 
 fn optional<T>(value: Option<T>, form: impl Fn(T) -> String) -> String {

@@ -75,7 +75,18 @@ pub fn rivals(root: &Path) -> Result<String> {
         [asked.to_string()].into_iter().chain(names.iter().map(lead)).collect::<Vec<_>>()
     });
     let head: Vec<&str> = ["threads"].into_iter().chain(names.iter().copied()).collect();
-    Ok(format!("{}\n{}: median, least and most of all cells.", markdown(1, &head, rows), processor.name))
+    let newest = records.newest(|record| Ok(record.text("peer")?.to_string()))?;
+    let group =
+        newest.iter().find(|(other, _)| other.record == processor.record).map_or(&[][..], |(_, group)| group);
+    let differing =
+        group.iter().filter(|record| record.maybe_number("median_us").is_some() && !record.is("agrees"));
+    let differing = distinct(differing.filter_map(|record| record.text("peer").ok()));
+    let left_out = match differing.len() {
+        0 => String::new(),
+        _ => format!(" Left out where its losses differ: {}.", differing.join(", ")),
+    };
+    let table = markdown(1, &head, rows);
+    Ok(format!("{table}\n{}: median, least and most of all cells.{left_out}", processor.name))
 }
 
 /// The leads on a processor in a sentence.

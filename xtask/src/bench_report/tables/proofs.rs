@@ -16,24 +16,27 @@ pub fn gradients(root: &Path) -> Result<String> {
     let groups = records.newest(|_| Ok(()))?;
     let Some((processor, group)) = groups.first() else { return Ok(String::new()) };
     let record = group[group.len() - 1];
-    let mut rows = ["largest", "limit", "in"].map(|name| vec![name.to_string()]);
-    let mut head = vec!["clause"];
+    let mut rows = ["largest, of at most", "in"].map(|name| vec![name.to_string()]);
+    let (mut head, mut exact) = (vec!["clause"], Vec::new());
     for clause in record.list("clauses") {
         let (Some(name), Some(worst), Some(limit)) =
             (clause["clause"].as_str(), clause["worst"].as_f64(), clause["limit"].as_f64())
         else {
             continue;
         };
-        head.push(name);
-        let layer = format!("`{}`", clause["layer"].as_str().unwrap_or_default());
-        for (row, cell) in rows.iter_mut().zip([scientific(worst), scientific(limit), layer]) {
-            row.push(cell);
+        if [worst, limit] == [0.0, 0.0] {
+            exact.push(name);
+            continue;
         }
+        head.push(name);
+        rows[0].push(format!("{} of {}", scientific(worst), scientific(limit)));
+        rows[1].push(format!("`{}`", clause["layer"].as_str().unwrap_or_default()));
     }
     let isas: Vec<&str> = record.list("isas").iter().filter_map(Value::as_str).collect();
     Ok(format!(
-        "{}\n{} configurations, {} checks, {} failures; {} and f64. {}, commit {}.",
+        "{}\nExact: {}. {} configurations, {} checks, {} failures; {} and f64. {}, commit {}.",
         markdown(1, &head, rows),
+        exact.join(", "),
         count(record.number("configurations")?),
         count(record.number("checks")?),
         count(record.number("failures")?),

@@ -49,6 +49,7 @@ pub fn speedrun(root: &Path) -> Result<String> {
     Ok(across(&["program", "seeds"], &groups, framework, names, cell)? + &sources(&groups)?)
 }
 
+/// Microseconds per image, by their number.
 pub fn scaling(root: &Path) -> Result<String> {
     let records = Records::read(root, "scaling")?;
     let images = |record: &Record| Ok((record.number("train_images")? * record.number("epochs")?) as usize);
@@ -59,11 +60,11 @@ pub fn scaling(root: &Path) -> Result<String> {
         Ok(vec![format!("`{model}`"), threads.to_string()])
     };
     let cell = |records: &[&Record]| {
-        let cells = parted(records, images)?.into_iter().map(|(images, records)| {
+        let each = parted(records, images)?.into_iter().map(|(images, records)| {
             let seconds = median(&values(&records, "train_seconds"));
             optional(seconds, |seconds| format!("{:.2}", seconds / images as f64 * 1e6))
         });
-        Ok(cells.collect::<Vec<_>>().join(" / "))
+        Ok(each.collect::<Vec<_>>().join(" / "))
     };
     Ok(across(&["model", "threads"], &groups, run, names, cell)? + &sources(&groups)?)
 }
