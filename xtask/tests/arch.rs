@@ -261,3 +261,18 @@ fn comments_strings_and_tests_may_show_what_code_may_not_do() {
     let after = format!("{text}fn g() {{ println!() }}\n");
     rejects("crates/layers/src/relu.rs", &after, "crates/layers/src/relu.rs:14", "only cli and xtask print");
 }
+
+#[test]
+fn unsafe_code_does_not_grow() {
+    let with = |allowed: usize| {
+        let root = workspace();
+        write(root.path(), "Cargo.toml", &format!("[workspace.metadata]\nunsafe = {allowed}\n"));
+        // A comment and a test do not count.
+        let text = "//! unsafe\nunsafe fn f() {}\nfn g() { unsafe { f() } }\n#[cfg(test)]\nmod tests { unsafe fn h() {} }\n";
+        write(root.path(), "crates/tensor/src/lib.rs", text);
+        check(root.path())
+    };
+    assert_eq!(with(2).0, 0);
+    let (code, found) = with(1);
+    assert!(code == 1 && found.contains("2, expected at most 1"), "{found}");
+}

@@ -2,6 +2,7 @@
 #![doc = include_str!("../README.md")]
 
 pub use byhand_datasets as datasets;
+pub use byhand_files as files;
 pub use byhand_layers as layers;
 pub use byhand_models as models;
 pub use byhand_tensor as tensor;

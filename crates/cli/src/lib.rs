@@ -18,6 +18,7 @@ mod recipes;
 mod run_folder;
 mod settings;
 mod start;
+mod training;
 mod watcher;
 
 use anyhow::Result;
@@ -27,8 +28,8 @@ use clap::{Parser, Subcommand};
 #[cfg(feature = "shell")]
 use commands::{completions, man};
 use commands::{
-    data, evaluate, exercise, gradcheck, museum, notebooks, parity, predict, speedrun, summary, throughput,
-    train,
+    data, evaluate, exercise, gradcheck, museum, notebooks, parity, predict, replay, speedrun, summary,
+    throughput, train, verify,
 };
 use output::Output;
 
@@ -65,6 +66,8 @@ pub enum Command {
     Train(train::Options),
     /// Loss, accuracy and confusion matrix of a trained model
     Evaluate(evaluate::Options),
+    /// The step at which a run diverged, once more: which layer, which images
+    Replay(replay::Options),
     /// What a trained model says about pictures (PNG) and images in IDX files
     Predict(predict::Options),
     /// Layers, shapes, parameters and floating-point operations of a network
@@ -79,6 +82,8 @@ pub enum Command {
     Parity(parity::Options),
     /// Train a recipe from several seeds: seconds to a mean test accuracy of 99 %
     Speedrun(speedrun::Options),
+    /// Put the promises of docs/reliability.md to the test on this machine
+    Verify(verify::Options),
     /// Fetch, examine and show data sets
     Data(data::Options),
     /// Wrong backward passes beside the right ones: list, show, train
@@ -122,6 +127,7 @@ pub fn run(command: &Command, output: &Output) -> Result<()> {
         Command::Train(options) => train::run("train", options, output),
         Command::Evaluate(options) => evaluate::run(options, output),
         Command::Predict(options) => predict::run(options, output),
+        Command::Replay(options) => replay::run(options, output),
         Command::Summary(options) => summary::run(options, output),
         #[cfg(feature = "proofs")]
         Command::Exercise(options) => exercise::run(options, output),
@@ -130,6 +136,7 @@ pub fn run(command: &Command, output: &Output) -> Result<()> {
         Command::Throughput(options) => throughput::run(options, output),
         Command::Parity(options) => parity::run(options, output),
         Command::Speedrun(options) => speedrun::run(options, output),
+        Command::Verify(options) => verify::run(options, output),
         Command::Data(options) => data::run(options, output),
         #[cfg(feature = "proofs")]
         Command::Museum(options) => museum::run(options, output),

@@ -36,6 +36,11 @@ impl Output {
         Self { json, quiet: false }
     }
 
+    /// Nothing but warnings and errors.
+    pub fn quiet() -> Self {
+        Self { json: false, quiet: true }
+    }
+
     /// A line of the result, for people (stdout). Silent under `--json`, where events speak.
     pub fn print(&self, line: impl Display) {
         if !self.json {

@@ -316,6 +316,11 @@ impl Settings {
 }
 
 impl Recipe {
+    /// Reads the `config.toml` of a run, if there is one that this version wrote.
+    pub fn read(path: &Path) -> Option<Self> {
+        toml::from_str(&fs::read_to_string(path).ok()?).ok()
+    }
+
     /// What the run is called: the model's name, or `custom`.
     pub fn name(&self) -> &str {
         self.preset.as_deref().unwrap_or("custom")

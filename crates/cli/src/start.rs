@@ -1,20 +1,16 @@
 //! `--from`: the weights of a run, of a model file, or of a file that holds weights alone, to start a new run from.
 
-use std::{
-    num::NonZeroUsize,
-    path::{Path, PathBuf},
-};
+use std::{num::NonZeroUsize, path::Path};
 
 use anyhow::Result;
 use byhand_datasets::{Crop, Preprocessing};
 use byhand_layers::Network;
 use byhand_models::{Model, ModelError, load_weights};
-use byhand_trainer::Checkpoint;
 
 use crate::{
     exit::{must_exist, usage},
     loading::MODEL_FILE,
-    run_folder::{checkpoint_in, config_in},
+    run_folder::{config_in, has_checkpoint, newest_checkpoint_in},
     settings::{Normalization, Settings},
 };
 
@@ -83,11 +79,13 @@ pub fn weights(path: &Path, network: &Network<f32>, classes: &[String]) -> Resul
     Ok(model.theta)
 }
 
-/// A run that ended before it wrote its model, as one that diverged, has the weights of its last epoch.
+/// A run that ended before it wrote its model, as one that diverged, has the weights of its last checkpoint.
 fn of_checkpoint(run: &Path, network: &Network<f32>) -> Result<Vec<f32>> {
-    let file: PathBuf = checkpoint_in(run);
-    must_exist(&file, &format!("a {MODEL_FILE} or a checkpoint of this run"))?;
-    let theta = Checkpoint::load(&file)?.theta().to_vec();
+    if !has_checkpoint(run) {
+        let problem = format!("expected a {MODEL_FILE} or a checkpoint of this run, found none");
+        return Err(usage(format!("--from {}: {problem}", run.display())));
+    }
+    let theta = newest_checkpoint_in(run)?.theta().to_vec();
     let (found, expected) = (theta.len(), network.param_len());
     if found != expected {
         let problem =

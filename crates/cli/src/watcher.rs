@@ -1,4 +1,4 @@
-//! Who watches a training: shows on the terminal and records in the history what happens.
+//! Who watches a training: shows on the terminal and records in the history what happens, and says when a checkpoint is due.
 
 use std::{
     ops::ControlFlow,
@@ -9,14 +9,15 @@ use byhand_trainer::{Event, Observer};
 use indicatif::ProgressBar;
 use serde_json::Value;
 
-use crate::{output::Output, run_folder::History};
+use crate::{output::Output, run_folder::History, training::Pace};
 
 /// Shows and records what happens.
 pub struct Watcher {
     output: Output,
     /// The set evaluated after each epoch is the validation set, not the test set.
     validation: bool,
-    history: History,
+    pub history: History,
+    pub pace: Pace,
     epochs: u64,
     bar: ProgressBar,
     redrawn: Option<Instant>,
@@ -32,11 +33,12 @@ pub struct Watcher {
 const REDRAW: Duration = Duration::from_millis(100);
 
 impl Watcher {
-    pub fn new(output: Output, validation: bool, history: History, epochs: u64) -> Self {
+    pub fn new(output: Output, validation: bool, history: History, pace: Pace, epochs: u64) -> Self {
         Self {
             output,
             validation,
             history,
+            pace,
             epochs,
             bar: output.bar(0, "epoch {prefix} {bar:30} {pos}/{len} images, {per_sec}, {eta} left  {msg}"),
             redrawn: None,
@@ -86,16 +88,21 @@ impl Observer for Watcher {
                 self.bar.reset_eta();
                 self.tell(event);
             }
-            Event::Step { epoch, samples, loss, .. } => {
+            Event::Step { step, epoch, samples, loss, .. } => {
                 self.bar.inc(*samples as u64);
                 if self.redrawn.is_none_or(|last| last.elapsed() >= REDRAW) {
                     self.redrawn = Some(Instant::now());
                     self.bar.set_prefix(format!("{epoch}/{}", self.epochs));
                     self.bar.set_message(format!("loss {loss:.4}"));
                 }
+                // Who trains saves one and goes on.
+                if self.pace.is_due(*step, false) {
+                    return ControlFlow::Break(());
+                }
             }
             Event::EpochFinished {
                 epoch,
+                step,
                 train_loss,
                 train_accuracy,
                 test_accuracy,
@@ -122,6 +129,9 @@ impl Observer for Watcher {
                 let entry = self.tell(event);
                 if let Err(error) = self.history.add(&entry) {
                     self.trouble = Some(error);
+                    return ControlFlow::Break(());
+                }
+                if self.pace.is_due(*step, true) {
                     return ControlFlow::Break(());
                 }
             }

@@ -55,23 +55,41 @@ fn fails(command: &mut Command, code: i32, words: &[&str]) {
     }
 }
 
-/// Name and bytes of all files in a folder, but for the lock.
+/// Name and bytes of all files of a run, but for the lock and the runs that were set aside.
 fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
-    let mut files: Vec<_> = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap())
-        .filter(|entry| entry.file_type().unwrap().is_file() && entry.file_name() != ".lock")
-        .map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap()))
-        .collect();
+    let list = |folder: &Path| fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
+    let paths = list(folder).chain(list(&folder.join("checkpoints")));
+    let paths = paths.filter(|path| path.is_file() && !path.ends_with(".lock"));
+    let name = |path: &Path| path.strip_prefix(folder).unwrap().to_str().unwrap().to_string();
+    let mut files: Vec<_> = paths.map(|path| (name(&path), fs::read(&path).unwrap())).collect();
     files.sort();
     files
 }
 
+/// The names of these files; of the checkpoints that there are some.
 fn names(folder: &Path) -> Vec<String> {
-    files(folder).into_iter().map(|(name, _)| name).collect()
+    let mut names: Vec<String> =
+        files(folder).into_iter().map(|(name, _)| name.split('/').next().unwrap().to_string()).collect();
+    names.dedup();
+    names
 }
 
-const WHOLE: [&str; 4] = ["checkpoint.safetensors", "config.toml", "history.jsonl", "model.safetensors"];
+/// The checkpoints of a run, oldest first.
+fn checkpoints(run: &Path) -> Vec<PathBuf> {
+    let mut steps: Vec<u64> = fs::read_dir(run.join("checkpoints"))
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            name.strip_prefix("step-")?.strip_suffix(".safetensors")?.parse().ok()
+        })
+        .collect();
+    steps.sort();
+    steps.iter().map(|step| run.join(format!("checkpoints/step-{step}.safetensors"))).collect()
+}
+
+const WHOLE: [&str; 4] = ["checkpoints", "config.toml", "history.jsonl", "model.safetensors"];
+const FAILED: [&str; 4] = ["config.toml", "failure.json", "failure.safetensors", "history.jsonl"];
 
 #[test]
 fn files_of_an_earlier_run_are_set_aside() {
@@ -95,7 +113,7 @@ fn files_of_an_earlier_run_are_set_aside() {
     assert_eq!(output.status.code(), Some(3));
     let told = String::from_utf8(output.stderr).unwrap();
     assert_eq!(told.matches("earlier-1").count(), 1, "{told}");
-    assert_eq!(names(&out), ["config.toml", "history.jsonl"]);
+    assert_eq!(names(&out), FAILED);
     assert!(fs::read_to_string(out.join("config.toml")).unwrap().contains("dense(20)"));
     assert_eq!(files(&out.join("earlier-1")), first);
     fails(byhand(&["evaluate"]).arg(&out), 2, &["no model here"]);
@@ -103,7 +121,7 @@ fn files_of_an_earlier_run_are_set_aside() {
     result(&mut train(&out, &["--seed", "3"]));
     assert_eq!(
         (names(&out), names(&out.join("earlier-2"))),
-        (WHOLE.map(String::from).into(), vec!["config.toml".into(), "history.jsonl".into()])
+        (WHOLE.map(String::from).into(), FAILED.map(String::from).into())
     );
     assert_eq!(files(&out.join("earlier-1")), first);
 }
@@ -132,7 +150,7 @@ fn long_run(out: &Path, options: &[&str]) -> Child {
     let train = train(out, &[options, &["--epochs", "1000000"]].concat());
     command.env_remove("BYHAND_DATA").args(train.get_args()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut running = command.spawn().unwrap();
-    while fs::read(out.join("checkpoint.safetensors")).is_err() {
+    while checkpoints(out).is_empty() {
         assert!(running.try_wait().unwrap().is_none(), "ended by itself");
         sleep(Duration::from_millis(5));
     }
@@ -153,7 +171,7 @@ fn two_runs_at_once_in_one_folder() {
     first.wait().unwrap();
     result(&mut train(&out, &[]));
     assert_eq!(names(&out), WHOLE);
-    assert!(names(&out.join("earlier-1")).contains(&"checkpoint.safetensors".into()));
+    assert!(names(&out.join("earlier-1")).contains(&"checkpoints".into()));
 }
 
 #[test]
@@ -209,8 +227,8 @@ fn who_may_read_a_run_is_for_the_umask_to_say() {
         let mut shell = Command::new("sh");
         shell.args(["-c", "umask $0; exec \"$@\"", umask]).arg(run.get_program()).args(run.get_args());
         result(&mut shell);
-        for file in WHOLE {
-            let mode = fs::metadata(out.join(file)).unwrap().permissions().mode() & 0o777;
+        for (file, _) in files(&out) {
+            let mode = fs::metadata(out.join(&file)).unwrap().permissions().mode() & 0o777;
             assert_eq!(mode, wanted, "{file} under umask {umask}");
         }
     }
@@ -297,7 +315,7 @@ fn a_diverged_run_is_taken_up_again_with_a_lower_rate() {
     assert_eq!(output.status.code(), Some(3));
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(told.contains("diverged") && told.contains("--from"), "{told}");
-    assert!(a.join("checkpoint.safetensors").exists() && !a.join("model.safetensors").exists());
+    assert!(!checkpoints(&a).is_empty() && !a.join("model.safetensors").exists());
     fails(byhand(&["train", "--lr", "0.001", "--resume"]).arg(&a), 2, &["--lr 0.001", "--from"]);
     let mut again = byhand(&[
         "train",

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use byhand_datasets::catalogue::{File, MNIST, Set};
 use byhand_datasets::digits::{self, Part};
@@ -57,7 +57,7 @@ fn sha256(bytes: &[u8]) -> &'static str {
 }
 
 /// How a server answers.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 enum Manner {
     Good,
     /// One byte of the body is wrong.
@@ -68,8 +68,37 @@ enum Manner {
     Endless,
     /// A byte at a time.
     Slow,
-    NotFound,
+    /// Says nothing at all.
+    Stall,
+    /// Hangs up before it says anything.
+    Reset,
+    /// Sends a page for people with status 200, as a captive portal does.
+    Page,
+    /// The page, made as long as the file.
+    LongPage,
+    /// Another file of the set under this name.
+    Other,
+    /// Sends to itself again and again.
+    Circle,
+    Status(u16),
 }
+
+/// All that are not good, and are so at once.
+const BAD: [Manner; 13] = [
+    Manner::Corrupt,
+    Manner::Short,
+    Manner::Endless,
+    Manner::Reset,
+    Manner::Page,
+    Manner::LongPage,
+    Manner::Other,
+    Manner::Circle,
+    Manner::Status(403),
+    Manner::Status(404),
+    Manner::Status(500),
+    Manner::Status(503),
+    Manner::Status(204),
+];
 
 /// A server on this machine: its address, and how many requests it has had. It ends with the test program.
 fn serve(published: &Published, manner: Manner) -> (String, Arc<AtomicUsize>) {
@@ -96,11 +125,38 @@ fn answer(mut stream: TcpStream, files: &[(String, Vec<u8>)], manner: Manner) ->
         }
     }
     let path = request.split(' ').nth(1).unwrap();
-    let Some((_, body)) = files.iter().find(|(name, _)| name == path).filter(|_| manner != Manner::NotFound)
-    else {
-        return stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let place = files.iter().position(|(name, _)| name == path);
+    let (place, status) = match (place, manner) {
+        (Some(place), manner) if !matches!(manner, Manner::Status(_)) => (place, 200),
+        (_, Manner::Status(status)) => (0, status),
+        _ => (0, 404),
     };
-    let mut body = body.clone();
+    match manner {
+        Manner::Reset => return Ok(()),
+        Manner::Stall => {
+            thread::sleep(Duration::from_secs(5));
+            return Ok(());
+        }
+        Manner::Circle => {
+            let head = format!(
+                "HTTP/1.1 302 Found\r\nLocation: {path}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            );
+            return stream.write_all(head.as_bytes());
+        }
+        _ if status != 200 => {
+            return write!(stream, "HTTP/1.1 {status} No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        }
+        _ => {}
+    }
+    let mut body = files[place].1.clone();
+    match manner {
+        Manner::Page => body = b"<html>Please log in</html>".into(),
+        Manner::LongPage => {
+            body = b"<html>Please log in</html>".iter().copied().cycle().take(body.len()).collect()
+        }
+        Manner::Other => body = files[(place + 1) % files.len()].1.clone(),
+        _ => {}
+    }
     let length = match manner {
         Manner::Endless => String::new(),
         _ => format!("Content-Length: {}\r\n", body.len()),
@@ -135,10 +191,11 @@ fn sources(cache: &TempDir, mirrors: &[&str]) -> Sources {
     }
 }
 
-/// Everything in the cache folder of the set, sorted.
+/// Everything in the cache folder of the set but its lock, sorted.
 fn cached(cache: &TempDir) -> Vec<PathBuf> {
     let mut names: Vec<PathBuf> =
         fs::read_dir(cache.path().join("tiny")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    names.retain(|path| !path.ends_with(".lock"));
     names.sort();
     names
 }
@@ -178,11 +235,57 @@ fn a_good_mirror_once_and_then_the_cache() {
     assert_eq!(again.test, loaded.test);
 }
 
+/// Each fault by itself: nothing of it is accepted or left behind, it is told in one line, and it ends at once.
+#[test]
+fn every_bad_mirror_alone() {
+    let published = published();
+    for manner in BAD {
+        let (mirror, _) = serve(&published, manner);
+        let cache = tempdir().unwrap();
+        let begun = Instant::now();
+        let error =
+            source::fetch(&published.set, &sources(&cache, &[&mirror]), &mut |_| ()).unwrap_err().to_string();
+        assert!(error.contains(&mirror) && !error.contains('\n'), "{manner:?}: {error}");
+        assert!(cached(&cache).is_empty(), "{manner:?}");
+        assert!(begun.elapsed() < Duration::from_secs(10), "{manner:?}");
+    }
+    // One that says nothing is given up as one that takes no call, and the next is asked.
+    let (stall, _) = serve(&published, Manner::Stall);
+    let (good, _) = serve(&published, Manner::Good);
+    let cache = tempdir().unwrap();
+    let sources =
+        Sources { connect_timeout: Duration::from_millis(200), ..sources(&cache, &[&stall, &good]) };
+    let begun = Instant::now();
+    source::fetch(&published.set, &sources, &mut |_| ()).unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+}
+
+/// Two at once into one cache: one brings the files, the other waits for them; a writer that was killed is tidied up after.
+#[test]
+fn two_at_once_fetch_each_file_once() {
+    let published = published();
+    let (mirror, requests) = serve(&published, Manner::Good);
+    let cache = tempdir().unwrap();
+    let folder = cache.path().join("tiny");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join(".unfinished-0"), b"half").unwrap();
+    let sources = sources(&cache, &[&mirror]);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| source::fetch(&published.set, &sources, &mut |_| ()).unwrap());
+        }
+    });
+    assert_eq!(requests.load(Ordering::SeqCst), 4);
+    assert_eq!(cached(&cache).len(), 4, "the four files and nothing else");
+    for (name, bytes) in &published.files {
+        assert_eq!(fs::read(folder.join(&name[1..])).unwrap(), *bytes);
+    }
+}
+
 #[test]
 fn a_good_mirror_after_bad_ones() {
     let published = published();
-    let bad =
-        [Manner::Corrupt, Manner::Short, Manner::Endless, Manner::NotFound].map(|m| serve(&published, m).0);
+    let bad = BAD.map(|manner| serve(&published, manner).0);
     let (good, _) = serve(&published, Manner::Good);
     let mirrors: Vec<&str> = bad.iter().chain([&good]).map(String::as_str).collect();
     let cache = tempdir().unwrap();
@@ -197,8 +300,8 @@ fn a_good_mirror_after_bad_ones() {
 fn what_is_wrong_with_each_mirror_is_said_and_good_files_stay() {
     let published = published();
     let (good, _) = serve(&published, Manner::Good);
-    let bad =
-        [Manner::Corrupt, Manner::Short, Manner::Endless, Manner::NotFound].map(|m| serve(&published, m).0);
+    let bad = [Manner::Corrupt, Manner::Short, Manner::Endless, Manner::Status(404)];
+    let bad = bad.map(|manner| serve(&published, manner).0);
     let cache = tempdir().unwrap();
     source::fetch(&published.set, &sources(&cache, &[&good]), &mut |_| ()).unwrap();
     let gone = cached(&cache).remove(1);

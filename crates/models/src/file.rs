@@ -25,11 +25,12 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::Path;
 
 use base16ct::lower::encode_string;
 use byhand_datasets::{Crop, Dataset, Normalize, Preprocessing};
+use byhand_files::{Disk, OS, replace};
 use byhand_layers::loss::{Labels, Loss, Target, TargetRows};
 use byhand_layers::metrics::{Confusion, Evaluation};
 use byhand_layers::{Network, Shape};
@@ -174,14 +175,21 @@ impl Model {
         weights_sha256(&self.theta)
     }
 
-    /// Writes the model file: first under another name in the same folder, then renamed, so that there is never half a
-    /// model under this name, and a good one is never lost to a bad one.
+    /// Writes the model file, whole or not at all: there is never half a model under this name, and a good one is never lost to a bad one.
     ///
     /// # Errors
     /// When the folder is missing or may not be written to, and as [`to_bytes`](Self::to_bytes).
     pub fn save(&self, path: &Path) -> Result<(), ModelError> {
+        self.save_on(&OS, path)
+    }
+
+    /// [`save`](Self::save) on another disk than the machine's.
+    ///
+    /// # Errors
+    /// As [`save`](Self::save).
+    pub fn save_on(&self, disk: &dyn Disk, path: &Path) -> Result<(), ModelError> {
         let bytes = self.to_bytes()?;
-        write_atomically(path, &bytes).map_err(|cause| ModelError::io(path, "write", cause))
+        replace(disk, path, &bytes).map_err(|cause| ModelError::io(path, "write", cause))
     }
 
     /// Reads a model file.
@@ -670,19 +678,6 @@ fn check_digest(
         expected: expected.map_or_else(|| "(none stated)".to_owned(), |text| text.escape_debug().to_string()),
         found: found.to_owned(),
     })
-}
-
-fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    // As an ordinary new file: the user's umask decides who may read it. The library's own choice is the owner alone.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
 }
 
 fn sha256(bytes: &[u8]) -> String {

@@ -1,18 +1,19 @@
-//! Checkpoints: all that is needed to stop a fit and resume it bit for bit, in one file. The only module that touches
-//! the file system.
+//! Checkpoints: all that is needed to stop a fit and resume it bit for bit, in one file.
 //!
-//! The file is safetensors: tensors `theta` and `optimizer` (little-endian f32), the rest as text in the metadata, with a
-//! SHA-256 over all of it.
+//! The file is safetensors: tensors `theta`, `optimizer` and, if there was an evaluation, `best` (little-endian f32), the rest as text
+//! in the metadata, with a SHA-256 over all of it.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 use base16ct::lower::encode_string;
+use byhand_files::{Disk, OS, replace};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 use sha2::{Digest, Sha256};
 
-use crate::fit::Sums;
+use crate::fit::{Best, Sums};
+use crate::trend::Trend;
 
 /// The state of a [`Fit`](crate::Fit) between two steps.
 ///
@@ -48,6 +49,8 @@ pub struct Checkpoint {
     pub(crate) epoch: u64,
     pub(crate) epoch_sums: Sums,
     pub(crate) window_sums: Sums,
+    pub(crate) trend: Trend,
+    pub(crate) best: Option<Best>,
     pub(crate) settings: BTreeMap<String, String>,
 }
 
@@ -67,28 +70,31 @@ impl Checkpoint {
         self.epoch
     }
 
+    /// The weights that were best when they were evaluated.
+    pub fn best(&self) -> Option<&Best> {
+        self.best.as_ref()
+    }
+
     /// What the fit was set to, by name, as text.
     pub fn settings(&self) -> &BTreeMap<String, String> {
         &self.settings
     }
 
-    /// Writes the checkpoint to `path`, replacing what is there only when all is written. Who may read it is the umask's to say,
-    /// as of any new file.
+    /// Writes the checkpoint to `path`, whole or not at all: what is there is replaced only when all is on the disk. Who may read it is
+    /// the umask's to say, as of any new file.
     ///
     /// # Errors
     /// When the folder cannot be written to.
     pub fn save(&self, path: &Path) -> Result<(), CheckpointError> {
-        let io_error = |cause| CheckpointError::io(path, "write", cause);
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut builder = tempfile::Builder::new();
-        // The library's own choice is the owner alone.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let mut file = builder.tempfile_in(folder).map_err(io_error)?;
-        file.write_all(&self.to_bytes()).map_err(io_error)?;
-        file.as_file().sync_all().map_err(io_error)?;
-        file.persist(path).map_err(|error| io_error(error.error))?;
-        Ok(())
+        self.save_on(&OS, path)
+    }
+
+    /// [`save`](Self::save) on another disk than the machine's.
+    ///
+    /// # Errors
+    /// As [`save`](Self::save).
+    pub fn save_on(&self, disk: &dyn Disk, path: &Path) -> Result<(), CheckpointError> {
+        replace(disk, path, &self.to_bytes()).map_err(|cause| CheckpointError::io(path, "write", cause))
     }
 
     /// Reads the checkpoint at `path`.
@@ -96,16 +102,15 @@ impl Checkpoint {
     /// # Errors
     /// When it cannot be read, is no checkpoint, or a bit of it has changed.
     pub fn load(path: &Path) -> Result<Checkpoint, CheckpointError> {
-        let io_error = |cause| CheckpointError::io(path, "read", cause);
-        let found = std::fs::metadata(path).map_err(io_error)?.len();
-        if found > MAX_BYTES {
-            return Err(CheckpointError::Format {
-                path: path.display().to_string(),
-                expected: format!("a checkpoint of at most {MAX_BYTES} bytes"),
-                found: format!("a file of {found}"),
-            });
-        }
-        let bytes = std::fs::read(path).map_err(io_error)?;
+        Checkpoint::load_from(&OS, path)
+    }
+
+    /// [`load`](Self::load) from another disk than the machine's.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_from(disk: &dyn Disk, path: &Path) -> Result<Checkpoint, CheckpointError> {
+        let bytes = disk.read(path, MAX_BYTES).map_err(|cause| CheckpointError::io(path, "read", cause))?;
         Checkpoint::from_bytes(&bytes).map_err(|(expected, found)| CheckpointError::Format {
             path: path.display().to_string(),
             expected,
@@ -114,14 +119,16 @@ impl Checkpoint {
     }
 
     fn to_bytes(&self) -> Vec<u8> {
-        let (theta, state) = (to_bytes(&self.theta), to_bytes(&self.state));
+        let best = self.best.as_ref().map(|best| ("best", &best.theta));
+        let tensors = [("theta", &self.theta), ("optimizer", &self.state)].into_iter().chain(best);
+        let tensors: Vec<(&str, Vec<u8>)> = tensors.map(|(name, values)| (name, to_bytes(values))).collect();
         let mut metadata = self.metadata();
-        metadata.insert(SHA256.into(), sha256(&metadata, &theta, &state));
-        let tensor = |values: &[f32], bytes| {
-            TensorView::new(Dtype::F32, vec![values.len()], bytes).expect("four bytes a number")
+        metadata.insert(SHA256.into(), sha256(&metadata, tensors.iter().map(|(_, bytes)| &**bytes)));
+        let view = |bytes| {
+            TensorView::new(Dtype::F32, vec![<[u8]>::len(bytes) / 4], bytes).expect("four bytes a number")
         };
-        let tensors = [("theta", tensor(&self.theta, &theta)), ("optimizer", tensor(&self.state, &state))];
-        serialize(tensors, Some(metadata.into_iter().collect())).expect("two tensors of different names")
+        let tensors = tensors.iter().map(|(name, bytes)| (*name, view(bytes)));
+        serialize(tensors, Some(metadata.into_iter().collect())).expect("tensors of different names")
     }
 
     /// The error is (what was expected, what was found).
@@ -144,49 +151,53 @@ impl Checkpoint {
             Err(_) => Err(wrong("a tensor named", format!("none named {name}"))),
         };
         let (theta, state) = (tensor("theta")?, tensor("optimizer")?);
+        let best = metadata.contains_key("best").then(|| tensor("best")).transpose()?;
         let written = metadata.remove(SHA256).unwrap_or_else(|| "none".into());
-        let actual = sha256(&metadata, theta, state);
+        let actual = sha256(&metadata, [theta, state].into_iter().chain(best));
         if written != actual {
             return Err((
                 format!("SHA-256 {written}, as noted in the file"),
                 format!("{actual}: bits have changed"),
             ));
         }
-        let number = |key: &str| {
-            let text = metadata.get(key).map_or("nothing", String::as_str);
-            text.parse::<u64>().map_err(|_| (format!("a whole number for {key}"), text.to_string()))
+        let text = |key: &str| metadata.get(key).map_or("nothing", String::as_str);
+        fn all<const N: usize>(key: &str, text: &str) -> Result<[u64; N], (String, String)> {
+            let numbers: Option<Vec<u64>> = text.split(' ').map(|number| number.parse().ok()).collect();
+            let numbers = numbers.and_then(|numbers| numbers.try_into().ok());
+            numbers.ok_or_else(|| (format!("{N} whole numbers for {key}"), text.to_string()))
+        }
+        let [step, epoch] = all("position", text("position"))?;
+        let best = match best {
+            Some(theta) => Some(Best::of(all("best", text("best"))?, from_bytes(theta))),
+            None => None,
         };
-        let sums = |name: &str| {
-            Ok::<_, (String, String)>(Sums {
-                loss: f64::from_bits(number(&format!("{name}_loss_bits"))?),
-                correct: number(&format!("{name}_correct"))?,
-                samples: number(&format!("{name}_samples"))?,
-            })
-        };
-        let settings = metadata.get("settings").map_or("nothing", String::as_str);
         Ok(Checkpoint {
             theta: from_bytes(theta),
             state: from_bytes(state),
-            step: number("step")?,
-            epoch: number("epoch")?,
-            epoch_sums: sums("epoch")?,
-            window_sums: sums("window")?,
-            settings: serde_json::from_str(settings)
+            step,
+            epoch,
+            epoch_sums: Sums::of(all("epoch", text("epoch"))?),
+            window_sums: Sums::of(all("window", text("window"))?),
+            trend: Trend::of(all("trend", text("trend"))?),
+            best,
+            settings: serde_json::from_str(text("settings"))
                 .map_err(|error| wrong("settings as a JSON object", error.to_string()))?,
         })
     }
 
+    /// Numbers are whole ones with blanks between; floats are told by their bits.
     fn metadata(&self) -> BTreeMap<String, String> {
+        let text = |numbers: &[u64]| numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(" ");
         let mut metadata = BTreeMap::from([
             ("format".to_string(), FORMAT.to_string()),
-            ("step".into(), self.step.to_string()),
-            ("epoch".into(), self.epoch.to_string()),
+            ("position".into(), text(&[self.step, self.epoch])),
+            ("epoch".into(), text(&self.epoch_sums.numbers())),
+            ("window".into(), text(&self.window_sums.numbers())),
+            ("trend".into(), text(&self.trend.numbers())),
             ("settings".into(), serde_json::to_string(&self.settings).expect("text keys and values")),
         ]);
-        for (name, sums) in [("epoch", &self.epoch_sums), ("window", &self.window_sums)] {
-            metadata.insert(format!("{name}_loss_bits"), sums.loss.to_bits().to_string());
-            metadata.insert(format!("{name}_correct"), sums.correct.to_string());
-            metadata.insert(format!("{name}_samples"), sums.samples.to_string());
+        if let Some(best) = &self.best {
+            metadata.insert("best".into(), text(&best.numbers()));
         }
         metadata
     }
@@ -228,18 +239,19 @@ pub fn weights_sha256(theta: &[f32]) -> String {
     encode_string(&Sha256::digest(to_bytes(theta)))
 }
 
-/// A file that is larger is none of ours, and is not read: a network of 2^28 parameters with two numbers of state each.
-const MAX_BYTES: u64 = 3 * 4 * (1 << 28) + (1 << 20);
+/// A file that is larger is none of ours, and is not read: a network of 2^28 parameters, its best ones, and two numbers of state each.
+const MAX_BYTES: u64 = 4 * 4 * (1 << 28) + (1 << 20);
 
-const FORMAT: &str = "byhand-checkpoint-1";
+const FORMAT: &str = "byhand-checkpoint-2";
 const SHA256: &str = "sha256";
 
-fn sha256(metadata: &BTreeMap<String, String>, theta: &[u8], state: &[u8]) -> String {
+fn sha256<'a>(metadata: &BTreeMap<String, String>, tensors: impl Iterator<Item = &'a [u8]>) -> String {
     let mut hasher = Sha256::new();
     hasher.update(serde_json::to_string(metadata).expect("text keys and values"));
-    hasher.update((theta.len() as u64).to_le_bytes());
-    hasher.update(theta);
-    hasher.update(state);
+    for bytes in tensors {
+        hasher.update((bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    }
     encode_string(&hasher.finalize())
 }
 
@@ -263,6 +275,8 @@ mod tests {
             epoch: 2,
             epoch_sums: Sums { loss: 0.1 + 0.2, correct: 3, samples: 5 },
             window_sums: Sums::default(),
+            trend: Trend::default(),
+            best: Some(Best { step: 5, epoch: 1, loss: 0.25, accuracy: 0.5, theta: vec![1.0, 2.0, -3.0] }),
             settings: BTreeMap::from([("seed".to_string(), "1".to_string())]),
         }
     }
@@ -313,7 +327,7 @@ mod tests {
         assert!(Checkpoint::load(&path).unwrap_err().to_string().contains("cannot read checkpoint"));
         let huge = std::fs::File::create(&path).unwrap();
         huge.set_len(MAX_BYTES + 1).unwrap();
-        assert!(Checkpoint::load(&path).unwrap_err().to_string().contains("at most"));
+        assert!(Checkpoint::load(&path).unwrap_err().to_string().contains("expected at most"));
         std::fs::write(&path, "rubbish").unwrap();
         assert!(Checkpoint::load(&path).unwrap_err().to_string().contains("expected a safetensors file"));
         let error = checkpoint().save(&path.join("below a file")).unwrap_err().to_string();

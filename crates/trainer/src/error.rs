@@ -4,6 +4,8 @@ use std::fmt;
 
 use byhand_layers::{LayerError, Shape};
 
+use crate::trend::Trend;
+
 /// Text that is no optimiser, schedule or objective.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}`: {problem}")]
@@ -101,7 +103,7 @@ impl TrainerError {
     }
 }
 
-/// Training diverged: a loss or gradient was not finite. The update of that step was not applied.
+/// Training diverged: a loss or gradient was not finite, or the loss has gone up for good. The update of that step was not applied.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub struct Diverged {
     /// The step, counted from 0.
@@ -112,12 +114,25 @@ pub struct Diverged {
     pub learning_rate: f64,
     /// What was not finite.
     pub cause: DivergenceCause,
-    /// The first parameter tensor, in the order of the network, whose weights or gradient are not finite, as in
-    /// "0.weight (conv)"; none when only the loss is not finite.
-    pub tensor: Option<String>,
+    /// Where that is seen first, in the order of the computation: "0.weight (conv)" for weights, "the input" or "the output of layer 2
+    /// (relu)" where they are not finite, else "3.weight (dense)" for its gradient; none when the loss alone is not finite.
+    pub place: Option<String>,
+    /// The samples of the minibatch, by their place in the training set, when they are from one.
+    pub batch: Vec<u32>,
 }
 
-/// What was found not finite.
+impl Diverged {
+    pub(crate) fn new(
+        step: u64,
+        learning_rate: f64,
+        cause: DivergenceCause,
+        place: Option<String>,
+    ) -> Diverged {
+        Diverged { step, epoch: None, learning_rate, cause, place, batch: Vec::new() }
+    }
+}
+
+/// What was found not finite, or too high.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DivergenceCause {
     /// Weights, before the step: an earlier update overflowed.
@@ -126,6 +141,8 @@ pub enum DivergenceCause {
     Loss,
     /// The gradient (or it is so large that a sum of gradients may overflow).
     Gradient,
+    /// The loss has been far above its best for long: see [`FitConfig::stop_diverged`](crate::FitConfig::stop_diverged).
+    Trend,
 }
 
 impl fmt::Display for Diverged {
@@ -138,9 +155,12 @@ impl fmt::Display for Diverged {
             DivergenceCause::Weights => f.write_str(": weights are not finite")?,
             DivergenceCause::Loss => f.write_str(": the loss is not finite")?,
             DivergenceCause::Gradient => f.write_str(": the gradient is not finite")?,
+            DivergenceCause::Trend => {
+                write!(f, ": the loss has been more than ten times its best for {} steps", Trend::STEPS)?;
+            }
         }
-        if let Some(tensor) = &self.tensor {
-            write!(f, ", first in {tensor}")?;
+        if let Some(place) = &self.place {
+            write!(f, ", first in {place}")?;
         }
         write!(f, "; the update was not applied. Lower the learning rate (now {})", self.learning_rate)
     }

@@ -16,7 +16,7 @@ use byhand_layers::metrics::Evaluation;
 use sha2::{Digest, Sha256};
 
 use crate::checkpoint::Checkpoint;
-use crate::error::{FitError, TrainerError};
+use crate::error::{Diverged, DivergenceCause, FitError, TrainerError};
 use crate::evaluate::{Evaluator, check_data, evaluate_until};
 use crate::event::{Event, Observer};
 use crate::objective::Objective;
@@ -24,8 +24,9 @@ use crate::optimizer::{Optimizer, OptimizerState, Sgd};
 use crate::schedule::Schedule;
 use crate::spec::{check, check_share, check_weight};
 use crate::step::{ImageBatch, StepConfig, StepStats, Trainer};
+use crate::trend::Trend;
 
-/// Settings of a [`Fit`]. All but `threads` and `evaluate_every` decide the weights that come out.
+/// Settings of a [`Fit`]. All but `threads`, `evaluate_every` and `stop_diverged` decide the weights that come out.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FitConfig {
     /// How often the training set is gone through.
@@ -58,6 +59,9 @@ pub struct FitConfig {
     pub log_every: Option<u64>,
     /// Evaluate on the test set before the first step and then every so many steps, besides each epoch's end.
     pub evaluate_every: Option<u64>,
+    /// Give up when the loss, over windows of 100 steps, has been ten times above its best, and above half of what it began with, for
+    /// 1000 steps: what was learned is forgotten. What is not finite ends a fit in any case.
+    pub stop_diverged: bool,
 }
 
 impl Default for FitConfig {
@@ -80,6 +84,7 @@ impl Default for FitConfig {
             threads: 0,
             log_every: None,
             evaluate_every: None,
+            stop_diverged: true,
         }
     }
 }
@@ -144,6 +149,8 @@ pub struct Fit<'a> {
     total_steps: u64,
     epoch_sums: Sums,
     window_sums: Sums,
+    trend: Trend,
+    best: Option<Best>,
     epoch_time: Duration,
     train_time: Duration,
     images: u64,
@@ -231,6 +238,8 @@ impl<'a> Fit<'a> {
             total_steps,
             epoch_sums: Sums::default(),
             window_sums: Sums::default(),
+            trend: Trend::default(),
+            best: None,
             epoch_time: Duration::ZERO,
             train_time: Duration::ZERO,
             images: 0,
@@ -277,7 +286,7 @@ impl<'a> Fit<'a> {
         if checkpoint.step > fit.total_steps {
             return Err(FitError::Beyond { done: checkpoint.step, asked: fit.total_steps });
         }
-        let Checkpoint { theta, state, step, epoch_sums, window_sums, .. } = checkpoint;
+        let Checkpoint { theta, state, step, epoch_sums, window_sums, trend, best, .. } = checkpoint;
         let lengths = [theta.len(), state.len()];
         let state =
             OptimizerState::from_values(&optimizer, param_len, state).filter(|_| lengths[0] == param_len);
@@ -287,7 +296,8 @@ impl<'a> Fit<'a> {
             found: format!("{param_len} with {}", optimizer.slots() * param_len),
         })?;
         fit.trainer.restore(theta, state, step);
-        (fit.epoch_sums, fit.window_sums) = (epoch_sums, window_sums);
+        (fit.epoch_sums, fit.window_sums, fit.trend) = (epoch_sums, window_sums, trend);
+        fit.best = best.filter(|best| best.theta.len() == param_len);
         Ok(fit)
     }
 
@@ -360,6 +370,11 @@ impl<'a> Fit<'a> {
         self.train_time.as_secs_f64()
     }
 
+    /// The weights that were best on the test set, when they were evaluated.
+    pub fn best(&self) -> Option<&Best> {
+        self.best.as_ref()
+    }
+
     /// All that is needed to continue later, bit for bit.
     pub fn checkpoint(&self) -> Checkpoint {
         Checkpoint {
@@ -369,6 +384,8 @@ impl<'a> Fit<'a> {
             epoch: self.epoch(),
             epoch_sums: self.epoch_sums,
             window_sums: self.window_sums,
+            trend: self.trend,
+            best: self.best.clone(),
             settings: self.settings(),
         }
     }
@@ -379,7 +396,8 @@ impl<'a> Fit<'a> {
             self.announced = true;
             stopped |= observer.on(&self.started()).is_break();
             if self.step() == 0 && self.config.evaluate_every.is_some() {
-                stopped |= self.tell_evaluated(&self.evaluate_test(), observer).is_break();
+                let evaluation = self.evaluate_test();
+                stopped |= self.tell_evaluated(&evaluation, observer).is_break();
             }
         }
         let mut begun = Instant::now();
@@ -397,6 +415,7 @@ impl<'a> Fit<'a> {
             let StepStats { loss, correct, samples } = stats;
             self.epoch_sums.add(&stats);
             self.window_sums.add(&stats);
+            self.trend.add(loss);
             self.images += samples as u64;
             stopped |=
                 observer.on(&Event::Step { step, epoch, samples, loss, correct, learning_rate }).is_break();
@@ -438,7 +457,7 @@ impl<'a> Fit<'a> {
         Ok(progress)
     }
 
-    fn one_step(&mut self) -> Result<(StepStats, f64), crate::error::Diverged> {
+    fn one_step(&mut self) -> Result<(StepStats, f64), Diverged> {
         let (step, epoch) = (self.step(), self.epoch());
         let FitConfig { sampling, seed, batch_size, .. } = self.config;
         if sampling == Sampling::WithReplacement {
@@ -455,21 +474,29 @@ impl<'a> Fit<'a> {
             _ => (step % self.steps_per_epoch) as usize * batch_size,
         };
         let indices = &self.order[first..(first + batch_size).min(self.order.len())];
+        let learning_rate = self.config.schedule.rate(self.config.learning_rate, step, self.total_steps);
+        let in_epoch = |diverged| Diverged { epoch: Some(epoch), batch: indices.to_vec(), ..diverged };
+        if self.config.stop_diverged && self.trend.is_lost() {
+            return Err(in_epoch(Diverged::new(step, learning_rate, DivergenceCause::Trend, None)));
+        }
         let batch = ImageBatch::new(self.train, indices, self.config.preprocessing);
         let batch = batch.augmented(&self.config.augment, seed, step);
-        let learning_rate = self.config.schedule.rate(self.config.learning_rate, step, self.total_steps);
-        let stats = self.trainer.step(learning_rate, &batch).map_err(|mut diverged| {
-            diverged.epoch = Some(epoch);
-            diverged
-        })?;
+        let stats = self.trainer.step(learning_rate, &batch).map_err(in_epoch)?;
         Ok((stats, learning_rate))
     }
 
     /// `None` without a test set, or when somebody said stop before the evaluation was done.
-    fn evaluate_test(&self) -> Option<Evaluation> {
+    fn evaluate_test(&mut self) -> Option<Evaluation> {
         let (test, evaluator) = (self.test?, self.evaluator.as_ref()?);
         let (preprocessing, crew) = (&self.config.preprocessing, self.trainer.crew());
-        evaluator.run(&self.network, self.theta(), test, preprocessing, crew, &self.stop)
+        let evaluation = evaluator.run(&self.network, self.theta(), test, preprocessing, crew, &self.stop)?;
+        let (loss, accuracy) = (evaluation.loss, evaluation.accuracy());
+        let is_best = |best: &Best| accuracy > best.accuracy || accuracy == best.accuracy && loss < best.loss;
+        if self.best.as_ref().is_none_or(is_best) {
+            let (step, epoch, theta) = (self.step(), self.epoch_of_last_step(), self.theta().to_vec());
+            self.best = Some(Best { step, epoch, loss, accuracy, theta });
+        }
+        Some(evaluation)
     }
 
     /// Whether samples have labels, and not rows of numbers.
@@ -591,6 +618,33 @@ impl<'a> Fit<'a> {
     }
 }
 
+/// The weights that were best on the test set when they were evaluated: those of the highest accuracy, of equal ones those of the lowest
+/// loss, of equal ones the first. (A test set that chooses weights says too much of them: give a validation set instead.)
+#[derive(Debug, Clone, PartialEq)]
+pub struct Best {
+    /// Steps done.
+    pub step: u64,
+    /// The epoch, from 1.
+    pub epoch: u64,
+    /// Mean loss.
+    pub loss: f64,
+    /// Share classified correctly.
+    pub accuracy: f64,
+    /// The weights.
+    pub theta: Vec<f32>,
+}
+
+impl Best {
+    pub(crate) fn numbers(&self) -> [u64; 4] {
+        [self.step, self.epoch, self.loss.to_bits(), self.accuracy.to_bits()]
+    }
+
+    pub(crate) fn of([step, epoch, loss, accuracy]: [u64; 4], theta: Vec<f32>) -> Best {
+        let [loss, accuracy] = [loss, accuracy].map(f64::from_bits);
+        Best { step, epoch, loss, accuracy, theta }
+    }
+}
+
 /// Sums over steps, for means.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct Sums {
@@ -604,6 +658,14 @@ impl Sums {
         self.loss += stats.loss * stats.samples as f64;
         self.correct += stats.correct as u64;
         self.samples += stats.samples as u64;
+    }
+
+    pub(crate) fn numbers(&self) -> [u64; 3] {
+        [self.loss.to_bits(), self.correct, self.samples]
+    }
+
+    pub(crate) fn of([loss, correct, samples]: [u64; 3]) -> Sums {
+        Sums { loss: f64::from_bits(loss), correct, samples }
     }
 
     /// Mean loss and share correct.

@@ -14,7 +14,7 @@
 //!
 //! # What is absent
 //!
-//! No network is known by name, nothing is printed, no `unsafe`. Only checkpoints touch the file system, only [`Fit`]
+//! No network is known by name, nothing is printed, no `unsafe`. Only checkpoints are written to a disk, only [`Fit`]
 //! reads the clock (to say how long training took), and only the step starts threads (feature `parallel`). No float is
 //! summed in an order that depends on threads.
 
@@ -32,13 +32,14 @@ pub mod peak;
 mod schedule;
 mod spec;
 mod step;
+mod trend;
 
 pub use byhand_layers::metrics::{self, Confusion, Evaluation};
 pub use checkpoint::{Checkpoint, CheckpointError, weights_sha256};
 pub use error::{Diverged, DivergenceCause, FitError, SpecError, TrainerError};
 pub use evaluate::evaluate;
 pub use event::{Event, Observer, Silent};
-pub use fit::{Fit, FitConfig, Progress, Sampling};
+pub use fit::{Best, Fit, FitConfig, Progress, Sampling};
 pub use hardest::Hardest;
 pub use memory::{evaluation_bytes, training_bytes};
 pub use objective::Objective;

@@ -103,7 +103,7 @@ fn the_first_bad_tensor_is_named() {
     match fit.run(&mut note) {
         Err(FitError::Diverged(error)) => {
             assert_eq!(error.cause, DivergenceCause::Weights);
-            assert_eq!(error.tensor.as_deref(), Some(&*format!("{} (dense)", bad.name)));
+            assert_eq!(error.place.as_deref(), Some(&*format!("{} (dense)", bad.name)));
             assert_eq!(told, Some(error.to_string()));
         }
         other => panic!("{other:?}"),

@@ -233,7 +233,7 @@ fn a_gradient_too_large_is_found_before_anything_moves() {
     let x = Array2::from_elem((1, 784), f32::MAX);
     let diverged = trainer.step(0.1, &Rows::new(x.view(), &[3])).unwrap_err();
     assert_eq!(diverged.cause, DivergenceCause::Gradient);
-    assert_eq!(diverged.tensor.as_deref(), Some("1.weight (dense)"));
+    assert_eq!(diverged.place.as_deref(), Some("1.weight (dense)"));
     assert_eq!((trainer.theta(), trainer.steps()), (&weights[..], 0));
 }
 
@@ -257,7 +257,7 @@ fn a_gradient_too_large_behind_small_ones_is_found_before_anything_moves() {
                 [(); 2].map(|()| Trainer::new(&network, weights.clone(), config).unwrap());
             let diverged = trainer.step(0.1, &Rows::new(large.view(), &labels)).unwrap_err();
             assert_eq!(diverged.cause, DivergenceCause::Gradient);
-            assert_eq!(diverged.tensor.as_deref(), Some(tensor));
+            assert_eq!(diverged.place.as_deref(), Some(tensor));
             assert_eq!((trainer.theta(), trainer.steps()), (&weights[..], 0));
             // Nothing of it is left to the next step.
             let [after, alone] = [&mut trainer, &mut other].map(|trainer| {

@@ -12,24 +12,23 @@ use byhand_datasets::{
 use byhand_layers::{Network, Shape, init::init_network};
 use byhand_models::{MODELS, Model, NamedModel, Spec, registry::default_of, weights_sha256};
 use byhand_tensor::Isa;
-use byhand_trainer::{
-    Checkpoint, Evaluation, Fit, FitConfig, FitError, Progress, Sampling, StepConfig, TrainerError,
-};
+use byhand_trainer::{Checkpoint, Evaluation, Fit, FitConfig, FitError, Sampling, StepConfig, TrainerError};
 use clap::Args;
 use serde_json::json;
 
 use crate::{
     arguments::ThreadsArg,
-    exit::{self, DIVERGED, coded, must_exist, usage, wrong_spec},
+    exit::{self, coded, must_exist, usage, wrong_spec},
     interrupt::Interrupt,
     loading::{load_data, warn_of_missing_classes},
     memory,
     output::Output,
     pictures::Manner,
     program, recipes,
-    run_folder::{RunFolder, checkpoint_in, config_in},
+    run_folder::{RunFolder, config_in, has_checkpoint, newest_checkpoint_in},
     settings::{Recipe, Settings},
     start,
+    training::{Every, Pace, train},
     watcher::Watcher,
 };
 
@@ -47,12 +46,20 @@ pub struct Options {
     /// Drop these settings of --config or --from, as in --unset classes,train-limit
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = Settings::name)]
     unset: Vec<String>,
-    /// The run folder; the files of an earlier run in it are set aside, into a folder earlier-1 in it
+    /// The run folder. The same command again goes on with a run that did not come to its end; the files of another run in it are set
+    /// aside, into a folder earlier-1 in it
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Go on with the run in DIR from its checkpoint, with the bits of a run that never stopped; with --out in a copy of it
     #[arg(long, value_name = "DIR", num_args = 0..=1, conflicts_with_all = ["config", "recipe", "from", "unset"])]
     resume: Option<Option<PathBuf>>,
+    /// How often a checkpoint is written: seconds (30s), minutes (5m) or steps (500). Given in time, also after an epoch, where that
+    /// costs less than 1 %
+    #[arg(long, value_name = "30s|500", default_value = "30s")]
+    checkpoint_every: Every,
+    /// Whether training ends, with exit code 3, when the loss has been ten times above its best for 1000 steps
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
+    stop_diverged: bool,
     #[command(flatten)]
     threads: ThreadsArg,
 }
@@ -105,7 +112,9 @@ pub fn run(command: &str, options: &Options, output: &Output) -> Result<()> {
         None => RunFolder::fresh(&format!("{}-{}-seed{}", recipe.name(), short(&recipe.data), recipe.seed))?,
     };
 
+    let begin = Begin::of(&mut recipe, resumed.as_deref(), &folder, output)?;
     let config = fit_config(&recipe, &data, options.threads.asked());
+    let config = FitConfig { stop_diverged: options.stop_diverged, ..config };
     let step = StepConfig {
         optimizer: config.optimizer,
         batch_size: config.batch_size,
@@ -114,27 +123,28 @@ pub fn run(command: &str, options: &Options, output: &Output) -> Result<()> {
     };
     memory::check_training(&network, &step, |_| 0, "batch-size")?;
     let watched = data.validation.as_ref().unwrap_or(&data.test);
-    let mut fit = if let Some(resumed) = &resumed {
-        let checkpoint = Checkpoint::load(&checkpoint_in(resumed))?;
-        Fit::resume(&network, checkpoint, &data.train, Some(watched), config)
-            .map_err(|error| cannot_resume(error, &recipe, resumed))?
-    } else {
-        let theta = first_weights(&mut recipe, &network, &data)?;
-        Fit::new(&network, theta, &data.train, Some(watched), config).map_err(usage)?
+    let Begin { checkpoint, is_here } = begin;
+    let source = checkpoint.as_ref().map(|_| resumed.as_deref().unwrap_or(folder.path()).to_path_buf());
+    let mut fit = match (checkpoint, &source) {
+        (Some(checkpoint), Some(source)) => {
+            Fit::resume(&network, checkpoint, &data.train, Some(watched), config)
+                .map_err(|error| cannot_resume(error, &recipe, source))?
+        }
+        _ => {
+            let theta = first_weights(&mut recipe, &network, &data)?;
+            Fit::new(&network, theta, &data.train, Some(watched), config).map_err(usage)?
+        }
     };
     // Not before the checkpoint took these settings: what is refused leaves the folder as it was.
-    let history = match &resumed {
-        Some(resumed) if is_same(resumed, folder.path()) => folder.history_of(resumed, fit.step())?,
-        source => {
-            if let Some(aside) = folder.set_aside()? {
-                let (folder, aside) = (folder.path().display(), aside.display());
-                output.warn(format!("{folder} held an earlier run: its files are in {aside} now"));
-            }
-            match source {
-                Some(resumed) => folder.history_of(resumed, fit.step())?,
-                None => folder.new_history()?,
-            }
-        }
+    if is_here {
+        folder.clear_failure()?;
+    } else if let Some(aside) = folder.set_aside()? {
+        let (folder, aside) = (folder.path().display(), aside.display());
+        output.warn(format!("{folder} held an earlier run: its files are in {aside} now"));
+    }
+    let history = match &source {
+        Some(source) => folder.history_of(source, fit.step())?,
+        None => folder.new_history()?,
     };
     if let (Some(classes), false) = (&recipe.classes, kept_classes) {
         let classes: Vec<String> = classes.iter().map(u16::to_string).collect();
@@ -147,7 +157,9 @@ pub fn run(command: &str, options: &Options, output: &Output) -> Result<()> {
     write_config(&recipe, &folder)?;
     let interrupt = Interrupt::listen()?;
     fit.stop_on(interrupt.flag());
-    let mut watcher = Watcher::new(*output, data.validation.is_some(), history, recipe.epochs.get() as u64);
+    let pace = Pace::new(options.checkpoint_every);
+    let mut watcher =
+        Watcher::new(*output, data.validation.is_some(), history, pace, recipe.epochs.get() as u64);
     output.note(format!(
         "training {} ({} parameters) on {}: {} images, {} epochs, into {}",
         recipe.name(),
@@ -160,10 +172,12 @@ pub fn run(command: &str, options: &Options, output: &Output) -> Result<()> {
     if fit.step() == fit.total_steps() {
         output.warn(format!("all {} epochs are done: there is nothing left to train", recipe.epochs));
     }
-    train(&mut fit, &mut watcher, &folder)?;
+    if !is_here && source.is_some() {
+        folder.save_checkpoint(&fit.checkpoint())?;
+    }
 
     let manner = data.manner.note();
-    let model = Model {
+    let model = |theta: &[f32]| Model {
         spec: recipe.layers.clone(),
         input: data.input,
         class_names: data.test.class_names().to_vec(),
@@ -177,21 +191,26 @@ pub fn run(command: &str, options: &Options, output: &Output) -> Result<()> {
             ("loss", Some(recipe.loss.to_string())),
             ("first_label", recipe.first_label.map(|label| label.to_string())),
             ("transpose", recipe.transpose.then(|| "true".to_string())),
-            (manner.0, Some(manner.1)),
+            (manner.0, Some(manner.1.clone())),
         ]
         .into_iter()
         .filter_map(|(key, value)| Some((key.to_string(), value?)))
         .collect(),
-        theta: fit.theta().to_vec(),
+        theta: theta.to_vec(),
     };
-    model.save(&folder.model())?;
+    train(&mut fit, &mut watcher, &folder, &interrupt.flag(), &|fit| {
+        if let (Some(best), Some(_)) = (fit.best(), &data.validation) {
+            folder.save_best(&model(&best.theta))?;
+        }
+        folder.save_model(&model(fit.theta()))
+    })?;
     // Somebody who wants the program to end does not wait for an evaluation.
     let evaluation = match fit.evaluate(&data.test) {
         Ok(evaluation) => Some(evaluation),
         Err(TrainerError::Stopped) => None,
         Err(error) => return Err(error.into()),
     };
-    let sha256 = weights_sha256(&model.theta);
+    let sha256 = weights_sha256(fit.theta());
     if let Some(evaluation) = &evaluation {
         output.print(format!(
             "test accuracy {:.2} %, test loss {:.4} on {} images after {:.2} s of training",
@@ -236,36 +255,45 @@ pub fn run(command: &str, options: &Options, output: &Output) -> Result<()> {
     Ok(())
 }
 
-/// Runs to the end, or until it is told to stop. A checkpoint follows every epoch.
-fn train(fit: &mut Fit<'_>, watcher: &mut Watcher, folder: &RunFolder) -> Result<()> {
-    let ended = loop {
-        let progress = fit.run_epoch(watcher);
-        if let Some(trouble) = watcher.trouble.take() {
-            return Err(trouble);
+/// Where a run begins.
+#[derive(Default)]
+struct Begin {
+    /// What it goes on from; without it begins anew.
+    checkpoint: Option<Checkpoint>,
+    /// Whether the folder is this run's already.
+    is_here: bool,
+}
+
+impl Begin {
+    /// With `--resume` from its checkpoint. Without, the same run again goes on in its folder when it did not come to its end.
+    fn of(recipe: &mut Recipe, resumed: Option<&Path>, folder: &RunFolder, output: &Output) -> Result<Self> {
+        if let Some(resumed) = resumed {
+            let is_here = is_same(resumed, folder.path());
+            let newest = if is_here {
+                folder.newest_checkpoint(&mut |line| output.warn(line))?
+            } else {
+                Some(newest_checkpoint_in(resumed)?)
+            };
+            let none = || usage(format!("--resume {}: found no checkpoint that is whole", resumed.display()));
+            return Ok(Begin { checkpoint: Some(newest.ok_or_else(none)?), is_here });
         }
-        match progress {
-            Ok(progress) => {
-                fit.checkpoint().save(&folder.checkpoint())?;
-                if progress != Progress::More {
-                    break Ok(());
-                }
-            }
-            Err(FitError::Diverged(diverged)) => break Err(diverged),
-            Err(error) => return Err(error.into()),
+        let Some(began) = Recipe::read(&config_in(folder.path())) else { return Ok(Begin::default()) };
+        // The weights of --from are not read again.
+        let asked = Recipe { from_sha256: began.from_sha256.clone(), ..recipe.clone() };
+        if !asked.differences(&began)?.is_empty() {
+            return Ok(Begin::default());
         }
-    };
-    watcher.finish();
-    ended.map_err(|diverged| {
-        let rate = diverged.learning_rate / 10.0;
-        let (path, program) = (folder.path().display(), program::name());
-        let hint = match folder.checkpoint().exists() {
-            true => {
-                format!("; to go on from the last whole epoch: {program} train --from {path} --lr {rate:e}")
-            }
-            false => String::new(),
-        };
-        coded(DIVERGED, format!("{diverged}{hint}"))
-    })
+        let checkpoint = folder.newest_checkpoint(&mut |line| output.warn(line))?;
+        if let Some(checkpoint) = checkpoint.filter(|at| at.epoch() < recipe.epochs.get() as u64) {
+            let (path, step) = (folder.path().display(), checkpoint.step());
+            output.warn(format!(
+                "{path} holds this run, which ended after {step} steps: it goes on from there"
+            ));
+            *recipe = asked;
+            return Ok(Begin { checkpoint: Some(checkpoint), is_here: true });
+        }
+        Ok(Begin { checkpoint: None, is_here: !folder.has_results() })
+    }
 }
 
 /// The weights a new run begins with. Those of `--from` are recorded by their digest, and a configuration that has one asks for
@@ -480,7 +508,8 @@ pub fn network_for(recipe: &Recipe, input: Shape, classes: usize) -> Result<(Spe
     Ok((spec, network))
 }
 
-fn fit_config(recipe: &Recipe, data: &Prepared, threads: usize) -> FitConfig {
+/// The settings of a fit, as the recipe has them.
+pub fn fit_config(recipe: &Recipe, data: &Prepared, threads: usize) -> FitConfig {
     FitConfig {
         epochs: recipe.epochs.get() as u64,
         batch_size: recipe.batch_size.get(),
@@ -518,9 +547,9 @@ fn resumed_folder(options: &Options) -> Result<Option<PathBuf>> {
     };
     let folder = folder
         .ok_or_else(|| usage("--resume: expected the run folder, as in --resume runs/cnn-mnist-seed0"))?;
-    if !checkpoint_in(folder).is_file() {
+    if !has_checkpoint(folder) {
         return Err(usage(format!(
-            "--resume {}: expected a run folder with a checkpoint.safetensors, found none; the first epoch writes it",
+            "--resume {}: expected a run folder with a checkpoint, found none; the first epoch writes it",
             folder.display()
         )));
     }
@@ -569,7 +598,7 @@ const EXAMPLES: &str = "Examples:
   byhand train --config recipes/speedrun.toml --epochs 6
   # the same run again, bit for bit
   byhand train --config runs/cnn-mnist-seed0/config.toml
-  # go on after Ctrl-C, with the bits of one long run
+  # go on after Ctrl-C or a crash, with the bits of one long run
   byhand train --resume runs/cnn-mnist-seed0
   # a new run from the weights of an earlier one
   byhand train --from runs/cnn-mnist-seed0 --epochs 2 --lr 3e-4
@@ -577,4 +606,4 @@ const EXAMPLES: &str = "Examples:
   byhand train-mlp --json --quiet | tail -n 1
 
 The run folder (--out, or a fresh runs/<model>-<data>-seed<seed>) holds model.safetensors, config.toml, history.jsonl \
-and checkpoint.safetensors. Without MNIST and without a network the built-in digits are used, and a line says so.";
+checkpoints, with --validation also best.safetensors. Without MNIST and without a network the built-in digits are used, and a line says so.";

@@ -1,15 +1,16 @@
 //! Downloads: mirrors in order, bounded in bytes and time, verified before the file takes its place.
 
 use std::fs;
-use std::io::{Read, Seek, Write};
+use std::io::{Read, Write};
 use std::path::Path;
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use base16ct::lower::encode_string;
+use byhand_files::{Lock, NewFile, OS, lock, remove_unfinished};
 use sha2::{Digest, Sha256};
-use tempfile::NamedTempFile;
 
-use super::{Progress, Sources};
+use super::{Progress, Sources, verify_gz};
 use crate::catalogue::{File, Set};
 use crate::error::Error;
 use crate::idx;
@@ -26,23 +27,37 @@ pub(super) fn download_file(
     let folder = path.parent().expect("a file in the cache has a folder");
     let unwritable = |e| Error::io(folder.display().to_string(), "write to the cache folder", e);
     fs::create_dir_all(folder).map_err(unwritable)?;
+    let (_lock, waited) = lock_until(folder, deadline).map_err(unwritable)?;
+    if waited && verify_gz(file, path).is_ok() {
+        return Ok(());
+    }
 
     let mut failures: Vec<(&str, String)> = Vec::new();
     let published: Vec<String> = set.mirrors.iter().map(|&mirror| mirror.into()).collect();
     for mirror in sources.mirrors.as_ref().unwrap_or(&published) {
         let url = format!("{}/{}.gz", mirror.trim_end_matches('/'), file.name);
-        // In the same folder as its place, because only within a file system is a rename atomic. Dropped, it is removed.
-        let mut part = NamedTempFile::new_in(folder).map_err(unwritable)?;
+        let mut part = NewFile::create(&OS, path).map_err(unwritable)?;
         match receive(&url, file, &mut part, sources.connect_timeout, deadline, progress) {
-            Ok(()) => {
-                part.as_file().sync_all().map_err(unwritable)?;
-                part.persist(path).map_err(|e| unwritable(e.error))?;
-                return Ok(());
-            }
+            Ok(()) => return part.finish().map_err(unwritable),
             Err(reason) => failures.push((mirror, reason)),
         }
     }
     Err(Error::Download { file: file.name.into(), reason: summary(&failures) })
+}
+
+/// Takes the cache's folder, and says whether another process had it until now: it may have brought the file. Who has waited in vain goes
+/// on without: the files are written whole in any case.
+fn lock_until(folder: &Path, deadline: Instant) -> std::io::Result<(Option<Lock>, bool)> {
+    let mut waited = false;
+    while Instant::now() < deadline {
+        if let Ok(lock) = lock(folder)? {
+            remove_unfinished(&OS, folder);
+            return Ok((Some(lock), waited));
+        }
+        waited = true;
+        sleep(Duration::from_millis(50));
+    }
+    Ok((None, waited))
 }
 
 /// Why each mirror failed, in one line; what all have in common is said once.
@@ -65,7 +80,7 @@ fn summary(failures: &[(&str, String)]) -> String {
 fn receive(
     url: &str,
     file: &File,
-    part: &mut NamedTempFile,
+    part: &mut NewFile<'_>,
     connect_timeout: Duration,
     deadline: Instant,
     progress: &mut dyn FnMut(Progress<'_>),
@@ -78,6 +93,8 @@ fn receive(
         .timeout_global(Some(left))
         .timeout_resolve(Some(connect_timeout.min(left)))
         .timeout_connect(Some(connect_timeout.min(left)))
+        // Who has taken the call and says nothing is no better than who does not take it.
+        .timeout_recv_response(Some(connect_timeout.min(left)))
         .user_agent(concat!("byhand-datasets/", env!("CARGO_PKG_VERSION")))
         .build()
         .into();
@@ -124,9 +141,9 @@ fn receive(
 }
 
 /// The bytes inside, held against the catalogue's other hash.
-fn check_inside(file: &File, part: &mut NamedTempFile) -> Result<(), Error> {
-    part.rewind().map_err(|e| Error::io(file.name, "read", e))?;
-    let idx = idx::read_rank(part.as_file(), file.name, file.elements(), Some(file.dims.len() as u8))?;
+fn check_inside(file: &File, part: &NewFile<'_>) -> Result<(), Error> {
+    let part = fs::File::open(part.path()).map_err(|e| Error::io(file.name, "read", e))?;
+    let idx = idx::read_rank(part, file.name, file.elements(), Some(file.dims.len() as u8))?;
     match file.idx_sha256 {
         Some(expected) if idx.sha256 != expected => Err(idx::format_error(
             file.name,

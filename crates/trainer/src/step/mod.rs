@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use byhand_layers::exec::Apply;
 use byhand_layers::loss::Loss;
-use byhand_layers::{NamedParam, Network};
+use byhand_layers::{Block, NamedParam, Network, Pass, Workspace};
 
 use self::crew::Crew;
 use self::front::Front;
@@ -140,6 +140,8 @@ pub struct Trainer {
     gathered: OnceLock<Vec<f32>>,
     /// A step has begun and not come to its end: gradients hold what it left.
     is_begun: bool,
+    /// The weights were looked at before the first step with them: all are finite. From there on only an update moves them.
+    is_finite: bool,
     steps: u64,
 }
 
@@ -172,6 +174,7 @@ impl Trainer {
             crew,
             gathered: OnceLock::new(),
             is_begun: false,
+            is_finite: false,
             steps: 0,
         })
     }
@@ -214,6 +217,14 @@ impl Trainer {
     }
 
     fn step_inside(&mut self, learning_rate: f64, source: &dyn BatchSource) -> Result<StepStats, Diverged> {
+        if !self.is_finite {
+            // A ReLU would hide an infinite weight.
+            if let Some(param) = self.network.first_non_finite(self.theta()) {
+                let place = Some(shown(param));
+                return Err(Diverged::new(self.steps, learning_rate, DivergenceCause::Weights, place));
+            }
+            self.is_finite = true;
+        }
         self.begin(source.scratch_len());
         let crew = &*Arc::clone(&self.crew);
         let Trainer { config, plan, help, workers, front, tail, steps, .. } = self;
@@ -234,7 +245,7 @@ impl Trainer {
         let descends = is_sound && is_bounded && moving.are_operands_below(limit);
         let apply = if descends { Apply::Descend(learning_rate as f32) } else { Apply::Accumulate };
         if !(moving.apply(apply) && is_sound) {
-            return Err(self.diverged(learning_rate, stats.loss));
+            return Err(self.diverged(learning_rate, stats.loss, source));
         }
         moving.update(Update { optimizer: config.optimizer, step: *steps, learning_rate }, !descends);
         self.is_begun = false;
@@ -329,6 +340,7 @@ impl Trainer {
             front.restore(all);
         }
         self.gathered.take();
+        self.is_finite = false;
         self.steps = steps;
     }
 
@@ -343,23 +355,51 @@ impl Trainer {
 
     /// Says what diverged.
     #[cold]
-    fn diverged(&self, learning_rate: f64, loss: f64) -> Diverged {
+    fn diverged(&self, learning_rate: f64, loss: f64, source: &dyn BatchSource) -> Diverged {
         let tail = self.tail.segment.gradient();
         let dtheta = match &self.front {
             None => tail,
             Some(front) => front.gather(&tail, Segment::first_gradient),
         };
-        let name = |param: &NamedParam| format!("{} ({})", param.name, param.layer_name);
         let params = self.network.params();
+        // Backwards, the last layer comes first.
         let bad_gradient =
-            || params.iter().find(|p| !all_below(&dtheta[p.range.clone()], cost::LARGEST_GRADIENT));
-        let (cause, tensor) = match self.network.first_non_finite(self.theta()) {
-            Some(param) => (DivergenceCause::Weights, Some(name(param))),
-            None if loss.is_finite() => (DivergenceCause::Gradient, bad_gradient().map(name)),
-            None => (DivergenceCause::Loss, bad_gradient().map(name)),
+            || params.iter().rfind(|p| !all_below(&dtheta[p.range.clone()], cost::LARGEST_GRADIENT));
+        let (cause, place) = match self.network.first_non_finite(self.theta()) {
+            Some(param) => (DivergenceCause::Weights, Some(shown(param))),
+            None if loss.is_finite() => {
+                let place = self.bad_output(source).or_else(|| bad_gradient().map(shown));
+                (DivergenceCause::Gradient, place)
+            }
+            None => (DivergenceCause::Loss, self.bad_output(source)),
         };
-        Diverged { step: self.steps, epoch: None, learning_rate, cause, tensor }
+        Diverged::new(self.steps, learning_rate, cause, place)
     }
+
+    /// The first layer, in the minibatch that is at hand, with an output that is not finite: samples one by one, layer by layer.
+    fn bad_output(&self, source: &dyn BatchSource) -> Option<String> {
+        let (network, block) = (self.network.unfused(), Block::single(1));
+        let mut workspace = Workspace::new(&network, block);
+        let mut scratch = vec![0; source.scratch_len()];
+        let firsts = (0..source.len()).filter_map(|sample| {
+            source.fill(sample..sample + 1, block, workspace.input_mut(), &mut scratch);
+            let pass = Pass::train(block, self.config.seed, self.steps, sample as u64);
+            network.forward(&pass, self.theta(), &mut workspace);
+            let is_bad = |index: &usize| workspace.activation(*index).iter().any(|value| !value.is_finite());
+            (0..workspace.activations()).find(is_bad)
+        });
+        // Layers that are the identity have no output of their own.
+        let layers = network.layers().iter().enumerate().filter(|(_, layer)| !layer.is_identity());
+        Some(match firsts.min()?.checked_sub(1).and_then(|index| layers.clone().nth(index)) {
+            Some((index, layer)) => format!("the output of layer {index} ({})", layer.name()),
+            None => "the input".to_string(),
+        })
+    }
+}
+
+/// A parameter tensor as errors name it.
+fn shown(param: &NamedParam) -> String {
+    format!("{} ({})", param.name, param.layer_name)
 }
 
 /// The end of a step: all that is trained, and what its gradient is made of.

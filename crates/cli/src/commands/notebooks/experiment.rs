@@ -212,6 +212,8 @@ fn with_fit(
         seed,
         threads: 1,
         log_every: version.window,
+        // What a wrong layer makes of the loss is what is to be seen.
+        stop_diverged: false,
         ..FitConfig::default()
     };
     let mut fit = Fit::new(network, theta.to_vec(), &part.train, None, config)?;

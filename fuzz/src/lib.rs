@@ -1,0 +1,76 @@
+//! What is fuzzed: every reader of bytes from outside. Each takes any bytes, and panics when a promise is broken.
+//!
+//! The workspace's tests include this file and run it on the corpus (`crates/byhand/tests/corpus.rs`), so that what a fuzzer once found
+//! stays mended without one.
+
+use std::path::Path;
+
+use byhand::datasets::idx;
+use byhand::files::memory::MemoryDisk;
+use byhand::files::replace;
+use byhand::layers::Shape;
+use byhand::models::{Model, Spec};
+use byhand::trainer::{Checkpoint, Objective, Optimizer, Schedule};
+
+/// IDX, plain or gzipped. What is accepted without a note, and is not gzipped, is what was written.
+pub fn idx(bytes: &[u8]) {
+    let read = idx::read(bytes, "fuzzed", 1 << 16);
+    let _ = idx::read_images(bytes, "fuzzed", 1 << 16);
+    let _ = idx::read_labels(bytes, "fuzzed", 1 << 16, 10);
+    if let Ok(idx) = read
+        && !idx.gzipped
+        && idx.note.is_none()
+    {
+        let mut again = Vec::new();
+        idx::write(&mut again, &idx.dims, &idx.data).expect("a vector takes all bytes");
+        assert_eq!(again, bytes, "other bytes were accepted");
+    }
+}
+
+/// A model file. What is accepted can be used, and is written as it was.
+pub fn model(bytes: &[u8]) {
+    if let Ok(model) = Model::from_bytes(bytes) {
+        model.network().expect("what was read fits together");
+        let again = model.to_bytes().expect("what was read can be written");
+        assert_eq!(
+            Model::from_bytes(&again).expect("what was written can be read").weights_sha256(),
+            model.weights_sha256()
+        );
+    }
+}
+
+/// A checkpoint. What is accepted is written and read again as it was.
+pub fn checkpoint(bytes: &[u8]) {
+    let disk = MemoryDisk::with_folder(Path::new("run"));
+    let path = Path::new("run/checkpoint");
+    replace(&disk, path, bytes).expect("a disk in memory takes all bytes");
+    if let Ok(checkpoint) = Checkpoint::load_from(&disk, path) {
+        checkpoint.save_on(&disk, path).expect("a disk in memory takes all bytes");
+        let again = Checkpoint::load_from(&disk, path).expect("what was written can be read");
+        assert_eq!(again.step(), checkpoint.step());
+        assert!(again.theta().iter().zip(checkpoint.theta()).all(|(a, b)| a.to_bits() == b.to_bits()));
+    }
+}
+
+/// A layer spec. What is understood is understood again as it is shown, and builds a network or says why not.
+pub fn spec(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok(spec) = text.parse::<Spec>() {
+        assert!(spec.to_string().parse::<Spec>().is_ok_and(|again| again == spec), "{spec}");
+        let _ = spec.build::<f32>(Shape::new(1, 28, 28));
+    }
+}
+
+/// An optimiser, a schedule or an objective. What is understood is understood again as it is shown.
+pub fn settings(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok(optimizer) = text.parse::<Optimizer>() {
+        assert_eq!(optimizer.to_string().parse(), Ok(optimizer));
+    }
+    if let Ok(schedule) = text.parse::<Schedule>() {
+        assert_eq!(schedule.to_string().parse(), Ok(schedule));
+    }
+    if let Ok(objective) = text.parse::<Objective>() {
+        assert_eq!(objective.to_string().parse(), Ok(objective));
+    }
+}
