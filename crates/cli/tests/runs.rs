@@ -194,6 +194,31 @@ fn a_resumed_copy_goes_on_and_leaves_the_original() {
     assert_eq!(names(&b.join("earlier-1")), WHOLE);
 }
 
+/// Running statistics go with the weights: into checkpoints, so that a resumed run has the same bits on other threads, and into model
+/// files, so that what is evaluated is what was trained.
+#[test]
+fn batch_normalisation_is_resumed_and_evaluated() {
+    let folder = TempDir::new().unwrap();
+    let [long, short] = ["long", "short"].map(|name| folder.path().join(name));
+    let layers = "conv(4,5,bias=false) batchnorm relu pool(2) dense(10)";
+    let options = ["--layers", layers, "--schedule", "constant", "--train-limit", "1000", "--threads"];
+    let wanted = result(&mut train(&long, &[&options[..], &["1", "--epochs", "4"]].concat()));
+    assert_eq!(
+        wanted["parameters"],
+        4 * 25 + 8 + 4 * 12 * 12 * 10 + 10,
+        "running statistics are no parameters"
+    );
+    result(&mut train(&short, &[&options[..], &["2"]].concat()));
+    let mut resume = byhand(&["train", "--json", "--quiet", "--epochs", "4", "--resume"]);
+    let found = result(resume.arg(&short));
+    assert_eq!(found["weights_sha256"], wanted["weights_sha256"]);
+    let evaluated = result(byhand(&["evaluate", "--json", "--quiet"]).arg(&short));
+    let (evaluated, trained) =
+        (evaluated["accuracy"].as_f64().unwrap(), wanted["test_accuracy"].as_f64().unwrap());
+    assert!(trained > 0.5, "{trained}");
+    assert!((evaluated - trained).abs() < 0.2, "{evaluated}, {trained}");
+}
+
 fn epochs(run: &Path) -> Vec<u64> {
     let text = fs::read_to_string(run.join("history.jsonl")).unwrap();
     text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["epoch"].as_u64().unwrap()).collect()

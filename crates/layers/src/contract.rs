@@ -55,7 +55,8 @@
 //!    [`Describe::scratch_len`] state. Both never shrink as a block of the same layout grows.
 //! 3. `forward` overwrites `y` and `tape` and reads neither first. `scratch` is garbage in, garbage out.
 //! 4. `backward` **adds** to `dtheta` and **overwrites** `dx`; asked for no `dx` it adds the same bits to `dtheta`.
-//! 5. Sample `i` of `y` and of `dx` depends on sample `i` of `x` and `dy` alone.
+//! 5. Sample `i` of `y` and of `dx` depends on sample `i` of `x` and `dy` alone. Batch normalisation is the one exception, and only in
+//!    training: the block that it is handed is its minibatch.
 //! 6. Lanes without a sample change nothing in what belongs to a sample, nor in `dtheta`. In a vector that also holds a sample they
 //!    hold finite numbers in `x` ([`pack`](byhand_tensor::pack)) and zero in `dy` ([`pack_gradient`](byhand_tensor::pack_gradient)); in
 //!    vectors without one they may hold anything, since kernels leave them out. A layer that sums over samples sums over live lanes
@@ -133,7 +134,7 @@ pub struct Saved<'a, T> {
 }
 
 /// One parameter tensor of a layer.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct ParamSpec {
     /// `weight` or `bias`.
     pub name: &'static str,
@@ -143,6 +144,8 @@ pub struct ParamSpec {
     pub fan_in: usize,
     /// Outputs that one input reaches (as if the stride were 1).
     pub fan_out: usize,
+    /// What all its numbers start from, if no initialiser is asked.
+    pub start: Option<f64>,
 }
 
 impl ParamSpec {
@@ -173,6 +176,8 @@ pub enum Kind {
     Rectifying,
     /// Each output is one of its inputs; among equals the first in row order is chosen and gets the whole gradient.
     Selecting,
+    /// Differentiable everywhere; in training each output depends on all samples of the block, which is the minibatch.
+    Batch,
 }
 
 /// What a layer says of itself, whatever the scalar.
@@ -194,6 +199,12 @@ pub trait Describe: Any + Debug + Send + Sync {
 
     /// Its parameter tensors, in the order in which they lie in `theta`.
     fn params(&self) -> Vec<ParamSpec> {
+        Vec::new()
+    }
+
+    /// What it knows besides and no gradient moves: running statistics. They lie in `theta` behind the parameters, and go with them
+    /// into checkpoints and model files.
+    fn state(&self) -> Vec<ParamSpec> {
         Vec::new()
     }
 

@@ -66,7 +66,7 @@ impl Init {
     }
 }
 
-/// Parameters for a whole network: weights from `init`, biases zero.
+/// Parameters for a whole network: weights from `init`, biases zero, and what starts from a number of its own from that.
 ///
 /// The numbers depend on `seed`, on a tensor's place among the network's tensors and on its fans: the same on every machine, and
 /// changing one layer leaves the numbers of the others as they are.
@@ -84,7 +84,7 @@ pub fn init_network<T: Scalar>(network: &Network<T>, init: Init, seed: u64) -> V
     init_network_with(network, seed, |param| if param.is_bias() { Init::Zeros } else { init })
 }
 
-/// Parameters for a whole network, with an initialiser chosen for each tensor.
+/// Parameters for a whole network, with an initialiser chosen for each tensor that does not start from a number of its own.
 pub fn init_network_with<T: Scalar>(
     network: &Network<T>,
     seed: u64,
@@ -94,7 +94,11 @@ pub fn init_network_with<T: Scalar>(
     for (stream, param) in network.params().iter().enumerate() {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(stream as u64);
-        choose(param).fill(param.fan_in, param.fan_out, &mut rng, &mut theta[param.range.clone()]);
+        let theta = &mut theta[param.range.clone()];
+        match param.start {
+            Some(start) => theta.fill(T::from_f64(start)),
+            None => choose(param).fill(param.fan_in, param.fan_out, &mut rng, theta),
+        }
     }
     theta
 }

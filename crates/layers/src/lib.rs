@@ -4,14 +4,15 @@
 //!
 //! * [`contract`] is the contract every layer keeps: [`Describe`] and [`Layer`]. One layer a file, each with its formula, its
 //!   shapes, its backward pass and its source: [`Conv2d`], [`MaxPool2d`], [`AvgPool2d`], [`GlobalMaxPool`],
-//!   [`GlobalAvgPool`], [`Dense`], [`Relu`], [`LeakyRelu`], [`Gelu`], [`Silu`], [`Tanh`], [`Sigmoid`], [`Linear`], [`Flatten`],
-//!   [`Dropout`].
+//!   [`GlobalAvgPool`], [`BatchNorm`], [`Dense`], [`Relu`], [`LeakyRelu`], [`Gelu`], [`Silu`], [`Tanh`], [`Sigmoid`], [`Linear`],
+//!   [`Flatten`], [`Dropout`].
 //! * [`Network`] chains layers over one flat vector of parameters; [`Workspace`] is all the memory it computes in.
 //! * [`loss`] has the losses and the softmax, [`init`] the initialisers, [`metrics`] what says how good predictions are.
 //! * [`exec`] is what a network runs: how a training step divides work among threads, and nothing that a layer need know.
 //! * [`check`] proves a layer or a loss right: [`check::check_layer`], [`check::check_loss`] (with the feature `proofs`).
 
 mod avg_pool2d;
+mod batch_norm;
 #[cfg(feature = "proofs")]
 pub mod check;
 pub mod contract;
@@ -42,6 +43,7 @@ mod tanh;
 mod workspace;
 
 pub use avg_pool2d::AvgPool2d;
+pub use batch_norm::BatchNorm;
 pub use contract::{Describe, Kind, Layer, Mode, ParamSpec, Pass, Saved};
 pub use conv2d::{Conv2d, ConvOptions};
 pub use dense::Dense;
@@ -76,6 +78,7 @@ pub const LAYERS: &[&str] = &[
     "avgpool",
     "globalavgpool",
     "globalmaxpool",
+    "batchnorm",
     "dense",
     "relu",
     "leaky_relu",

@@ -36,7 +36,7 @@ pub struct Network<T: Scalar = f32> {
 }
 
 /// One parameter tensor of a network.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct NamedParam {
     /// Index of its layer, counting every layer from 0.
     pub layer: usize,
@@ -52,6 +52,10 @@ pub struct NamedParam {
     pub fan_in: usize,
     /// Outputs that one input reaches.
     pub fan_out: usize,
+    /// What all its numbers start from, if no initialiser is asked.
+    pub start: Option<f64>,
+    /// It is [state](crate::Describe::state), which no gradient moves, and counts as no parameter.
+    pub is_state: bool,
 }
 
 impl NamedParam {
@@ -129,9 +133,14 @@ impl<T: Scalar> Network<T> {
         &self.layers
     }
 
-    /// Length of `theta`.
+    /// Length of `theta`: of all parameters, and of the state of layers.
     pub fn param_len(&self) -> usize {
         self.lowered.param_len()
+    }
+
+    /// Parameters that training moves along their gradient: those of `theta` but for the state of layers.
+    pub fn parameters(&self) -> usize {
+        self.params.iter().filter(|param| !param.is_state).map(|param| param.range.len()).sum()
     }
 
     /// What it runs.
@@ -162,7 +171,7 @@ impl<T: Scalar> Network<T> {
         Summary {
             input: self.input(),
             rows: self.layers.iter().enumerate().map(row).collect(),
-            params: self.param_len(),
+            params: self.parameters(),
             flops: self.flops(),
         }
     }
@@ -361,7 +370,8 @@ impl fmt::Display for Summary {
 fn name_params<T: Scalar>(layers: &[Arc<dyn Layer<T>>]) -> Vec<NamedParam> {
     let mut params: Vec<NamedParam> = Vec::new();
     for (index, layer) in layers.iter().enumerate() {
-        for spec in layer.params() {
+        let params_of = layer.params().into_iter().map(|spec| (spec, false));
+        for (spec, is_state) in params_of.chain(layer.state().into_iter().map(|spec| (spec, true))) {
             let start = params.last().map_or(0, |param| param.range.end);
             params.push(NamedParam {
                 layer: index,
@@ -371,6 +381,8 @@ fn name_params<T: Scalar>(layers: &[Arc<dyn Layer<T>>]) -> Vec<NamedParam> {
                 shape: spec.shape,
                 fan_in: spec.fan_in,
                 fan_out: spec.fan_out,
+                start: spec.start,
+                is_state,
             });
         }
     }

@@ -26,6 +26,8 @@ pub struct Workspace<T: Scalar = f32> {
     pub(crate) features: Vec<usize>,
     pub(crate) activations: Vec<Buffer<T>>,
     pub(crate) tapes: Vec<Buffer<T>>,
+    /// What each operation sums over a minibatch that is trained in phases.
+    pub(crate) sums: Vec<Buffer<T>>,
     pub(crate) scratch: Buffer<T>,
     /// `dy` and `dx` of the layer at work, in turns. The output's gradient is in the first.
     pub(crate) gradients: [Buffer<T>; 2],
@@ -46,6 +48,7 @@ impl<T: Scalar> Workspace<T> {
             largest: block,
             activations: features.iter().map(|&features| Buffer::zeros(block.len(features))).collect(),
             tapes: tapes.into_iter().map(Buffer::zeros).collect(),
+            sums: chain.sums().map(Buffer::zeros).collect(),
             scratch: Buffer::zeros(scratch),
             gradients: [Buffer::zeros(block.len(widest)), Buffer::zeros(block.len(widest))],
             features,
@@ -90,12 +93,17 @@ impl<T: Scalar> Workspace<T> {
         let (features, tapes, scratch) = chain.memory(block);
         let widest = features.iter().copied().max().unwrap_or(0);
         let activations: usize = features.iter().map(|&features| block.len(features)).sum();
-        (activations + tapes.iter().sum::<usize>() + scratch + 2 * block.len(widest)) * size_of::<T>()
+        (activations
+            + tapes.iter().sum::<usize>()
+            + chain.sums().sum::<usize>()
+            + scratch
+            + 2 * block.len(widest))
+            * size_of::<T>()
     }
 
     /// Bytes of memory held.
     pub fn bytes(&self) -> usize {
-        let buffers = self.activations.iter().chain(&self.tapes).chain(&self.gradients);
+        let buffers = self.activations.iter().chain(&self.tapes).chain(&self.sums).chain(&self.gradients);
         buffers.chain([&self.scratch]).map(|buffer| buffer.len() * size_of::<T>()).sum()
     }
 

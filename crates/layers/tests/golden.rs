@@ -8,8 +8,8 @@ use std::sync::OnceLock;
 
 use byhand_layers::loss::{Labels, Loss, SoftmaxCrossEntropy, SquaredError, TargetRows};
 use byhand_layers::{
-    AvgPool2d, Block, Conv2d, ConvOptions, Dense, Gelu, GlobalAvgPool, GlobalMaxPool, Layer, LeakyRelu,
-    MaxPool2d, Pass, Relu, Saved, Shape, Sigmoid, Silu, Tanh,
+    AvgPool2d, BatchNorm, Block, Conv2d, ConvOptions, Dense, Gelu, GlobalAvgPool, GlobalMaxPool, Layer,
+    LeakyRelu, MaxPool2d, Pass, Relu, Saved, Shape, Sigmoid, Silu, Tanh,
 };
 use safetensors::{Dtype, SafeTensors};
 
@@ -119,6 +119,8 @@ fn layers() -> Vec<Box<dyn Layer<f64>>> {
         Box::new(Silu::new(shape(3, 5, 2))),
         Box::new(GlobalAvgPool::new(shape(3, 5, 2)).unwrap()),
         Box::new(GlobalMaxPool::new(shape(3, 5, 2)).unwrap()),
+        Box::new(BatchNorm::new(shape(3, 5, 2), BatchNorm::EPS, BatchNorm::MOMENTUM).unwrap()),
+        Box::new(BatchNorm::new(shape(7, 1, 1), 1e-3, BatchNorm::MOMENTUM).unwrap()),
     ]
 }
 
@@ -127,14 +129,15 @@ fn run(layer: &dyn Layer<f64>, block: Block, case: &str) -> Vec<Vec<f64>> {
     let named = |name: &str| numbers(&format!("{case}/{name}"));
     let (inputs, outputs) = (layer.input().features(), layer.output().features());
     let params = layer.params();
-    let theta: Vec<f64> = params.iter().flat_map(|param| named(&param.name[..1])).collect();
+    let mut theta: Vec<f64> = params.iter().flat_map(|param| named(&param.name[..1])).collect();
+    theta.extend(layer.state().iter().flat_map(|state| vec![state.start.unwrap(); state.len()]));
     let (x, dy) = (laid(&named("x"), block, inputs), laid(&named("dy"), block, outputs));
     let mut y = vec![f64::NAN; block.len(outputs)];
     let mut dx = vec![f64::NAN; block.len(inputs)];
     let mut dtheta = vec![0.0; theta.len()];
     let mut tape = vec![f64::NAN; layer.tape_len(block)];
     let mut scratch = vec![f64::NAN; layer.scratch_len(block)];
-    let pass = Pass::eval(block);
+    let pass = Pass::train(block, 0, 0, 0);
     layer.forward(&pass, &theta, &x, &mut y, &mut tape, &mut scratch);
     let saved = Saved { x: &x, y: &y, tape: &tape };
     layer.backward(&pass, &theta, saved, &dy, Some(&mut dx), &mut dtheta, &mut scratch);

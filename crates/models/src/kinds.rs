@@ -3,8 +3,8 @@
 use std::fmt;
 
 use byhand_layers::{
-    AvgPool2d, Conv2d, ConvOptions, Dense, Dropout, Flatten, Gelu, GlobalAvgPool, GlobalMaxPool, Layer,
-    LayerError, LeakyRelu, Linear, MaxPool2d, Relu, Scalar, Shape, Sigmoid, Silu, Tanh,
+    AvgPool2d, BatchNorm, Conv2d, ConvOptions, Dense, Dropout, Flatten, Gelu, GlobalAvgPool, GlobalMaxPool,
+    Layer, LayerError, LeakyRelu, Linear, MaxPool2d, Relu, Scalar, Shape, Sigmoid, Silu, Tanh,
 };
 
 /// One layer of the grammar: its word, its parameters, and how it is made for an input shape.
@@ -148,6 +148,16 @@ impl<T: Scalar> LayerKind<T> {
             parameters: &[],
             role: Role::Image,
             build: |input, _| Ok(Box::new(GlobalMaxPool::new(input)?)),
+        },
+        Self {
+            name: "batchnorm",
+            about: "gives each channel mean 0 and deviation 1 over the minibatch, then a scale and a shift that are learned",
+            parameters: &[
+                optional("eps", Form::Fraction, Value::Fraction(BatchNorm::EPS)),
+                optional("momentum", Form::Fraction, Value::Fraction(BatchNorm::MOMENTUM)),
+            ],
+            role: Role::Elementwise,
+            build: |input, a| Ok(Box::new(BatchNorm::new(input, a.fraction("eps"), a.fraction("momentum"))?)),
         },
         Self {
             name: "dense",

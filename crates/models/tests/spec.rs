@@ -22,6 +22,7 @@ fn every_spelling_prints_as_the_shortest() {
         ("relu() tanh sigmoid linear flatten", "relu tanh sigmoid linear flatten"),
         ("dense(10,true) dense(10,bias=false)", "dense(10) dense(10,bias=false)"),
         ("dropout(0.50)", "dropout(0.5)"),
+        ("batchnorm(1e-5,0.1) batchnorm(momentum=0.2)", "batchnorm batchnorm(momentum=0.2)"),
         ("leaky_relu(0.01) leaky_relu(0.20)", "leaky_relu leaky_relu(slope=0.2)"),
     ];
     for (text, shortest) in spellings {

@@ -166,6 +166,10 @@ impl<M: Mistake> Describe for Wrong<M> {
         self.right.params()
     }
 
+    fn state(&self) -> Vec<ParamSpec> {
+        self.right.state()
+    }
+
     fn tape_len(&self, block: Block) -> usize {
         M::tape_len(&self.right, block)
     }

@@ -210,6 +210,10 @@ impl<L: Describe + ?Sized> Describe for Mutant<L> {
         self.layer.params()
     }
 
+    fn state(&self) -> Vec<ParamSpec> {
+        self.layer.state()
+    }
+
     fn tape_len(&self, block: Block) -> usize {
         self.layer.tape_len(block)
     }

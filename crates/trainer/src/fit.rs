@@ -524,7 +524,7 @@ impl<'a> Fit<'a> {
 
     fn started(&self) -> Event {
         Event::Started {
-            parameters: self.theta().len(),
+            parameters: self.network.parameters(),
             train_samples: self.train.len(),
             test_samples: self.test.map(Dataset::len),
             batch_size: self.config.batch_size,

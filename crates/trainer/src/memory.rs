@@ -25,12 +25,13 @@ pub fn training_bytes(network: &Network<f32>, config: &StepConfig) -> u64 {
     let copies = 2 + config.optimizer.slots() + plan.shards(config.batch_size);
     // The rows of a minibatch, and what layers keep of it, which is at most twice as much as they have parameters.
     let kept = batch.saturating_mul(network.input().features() as u64) + 2 * parameters;
+    // Trained in phases, every shard has room of its own.
+    let shards = if chain.norms() > 0 { plan.shards(config.batch_size) } else { 1 };
+    let workers = count(config.threads).max(shards as u64);
     let rooms =
         [plan.largest_block(), network.eval_block()].map(|block| Workspace::bytes_for(chain, block) as u64);
     let numbers = kept.saturating_add(copies as u64 * parameters);
-    numbers
-        .saturating_mul(4)
-        .saturating_add(count(config.threads).saturating_mul(rooms[0].saturating_add(rooms[1])))
+    numbers.saturating_mul(4).saturating_add(workers.saturating_mul(rooms[0].saturating_add(rooms[1])))
 }
 
 /// About how many bytes [`evaluate`](crate::evaluate) takes on so many threads (0: all) besides the data and the weights, and a prediction on one:

@@ -10,7 +10,7 @@ use byhand_trainer::{
     Checkpoint, Event, Fit, FitConfig, Hardest, ImageBatch, Progress, Sampling, Silent, StepConfig, Trainer,
     evaluate, weights_sha256,
 };
-use common::{cnn, large_cnn, mlp, test, theta, train, wide};
+use common::{cnn, large_cnn, mlp, normed, test, theta, train, wide};
 
 fn config() -> FitConfig {
     FitConfig {
@@ -35,7 +35,7 @@ fn digest(network: &Network, config: FitConfig) -> String {
 
 #[test]
 fn any_number_of_threads_and_ten_repeats() {
-    for (name, network) in [("cnn", cnn()), ("mlp", mlp())] {
+    for (name, network) in [("cnn", cnn()), ("mlp", mlp()), ("normed", normed())] {
         let one = digest(&network, config());
         for threads in [2, 3, 7, 16] {
             assert_eq!(digest(&network, FitConfig { threads, ..config() }), one, "{name}, {threads} threads");
@@ -169,6 +169,7 @@ fn stopped_anywhere_saved_and_resumed() {
         (mlp(), 300, "sgd(momentum=0.9,nesterov)", Sampling::WithReplacement),
         (mlp(), 250, "sgd", Sampling::InOrder),
         (wide(), 250, "adam", Sampling::Shuffled),
+        (normed(), 300, "adam", Sampling::Shuffled),
     ] {
         let config = FitConfig {
             batch_size,

@@ -9,7 +9,10 @@ const MLP: &str = "dense(50) relu dense(50) relu dense(10)";
 const LENET: &str = "conv(8,5) relu pool(2) conv(16,5) relu pool(2) dense(256) relu dense(10)";
 const LARGE: &str = "conv(32,3,pad=1) relu conv(32,3,pad=1) relu pool(2) dense(10)";
 
-const PLANS: [(&str, usize, &str); 18] = [
+const NORMED: &str = "conv(8,3) batchnorm relu pool(2) dense(10) batchnorm";
+
+const PLANS: [(&str, usize, &str); 19] = [
+    (NORMED, 128, "4 shards of up to 32 in blocks of 32, tiles of 16; 3 phases"),
     (
         MLP_512,
         1,

@@ -14,7 +14,7 @@ use byhand_trainer::{
     BatchSource, DivergenceCause, ImageBatch, Optimizer, Plan, Rows, Sgd, StepConfig, TargetRoom, Trainer,
     TrainerError, weights_sha256,
 };
-use common::{cnn, large_cnn, mlp, mlp3, theta, train, wide};
+use common::{cnn, large_cnn, mlp, mlp3, normed, theta, train, wide};
 use ndarray::Array2;
 
 fn rows(indices: &[u32]) -> (Array2<f32>, Vec<u16>) {
@@ -31,8 +31,9 @@ fn trainer(network: &Network, batch_size: usize, threads: usize) -> Trainer {
 
 #[test]
 fn one_step_of_sgd_is_the_naive_one() {
-    for (network, n) in
-        [cnn(), wide()].into_iter().flat_map(|network| [1, 5, 33, 200].map(|n| (network.clone(), n)))
+    for (network, n) in [cnn(), wide(), normed()]
+        .into_iter()
+        .flat_map(|network| [1, 5, 33, 200].map(|n| (network.clone(), n)))
     {
         let order = epoch_order(2, 0, train().len());
         let (x, labels) = rows(&order[..n]);
@@ -55,11 +56,51 @@ fn one_step_of_sgd_is_the_naive_one() {
         assert_eq!((found.samples, found.correct), (n, stats.correct));
         assert!((found.loss - stats.loss / n as f64).abs() < 1e-5 * found.loss);
         let largest = dtheta.iter().fold(0.0_f32, |most, g| most.max(g.abs()));
+        let states = network.params().iter().filter(|param| param.is_state).map(|param| param.range.clone());
+        let states: Vec<usize> = states.flatten().collect();
         for (i, ((after, before), g)) in trainer.theta().iter().zip(&theta).zip(&dtheta).enumerate() {
+            if states.contains(&i) {
+                assert_eq!(*g, 0.0, "{n} samples, state {i}");
+                continue;
+            }
             let moved = before - after;
             assert!(
                 (moved - 0.5 * g).abs() < 1e-5 * largest + 1e-6 * before.abs(),
                 "{n} samples, parameter {i}"
+            );
+        }
+    }
+}
+
+/// A step makes the running mean and variance 0.9 times what they were and 0.1 times those of the whole minibatch, however it is cut.
+#[test]
+fn running_statistics_are_those_of_the_minibatch() {
+    let network = normed();
+    let order = epoch_order(2, 0, train().len());
+    for n in [5, 33, 200] {
+        let (x, labels) = rows(&order[..n]);
+        let theta = theta(&network);
+        let (block, mut trainer) = (Block::single(n), trainer(&network, n, 2));
+        let mut workspace = Workspace::new(&network, block);
+        pack(x.view(), block, workspace.input_mut());
+        network.forward(&Pass::train(block, 0, 0, 0), &theta, &mut workspace);
+        trainer.step(0.5, &Rows::new(x.view(), &labels)).unwrap();
+        let running = |name: &str| {
+            let param = network.params().iter().find(|param| param.name == name).unwrap();
+            trainer.theta()[param.range.clone()].to_vec()
+        };
+        // What the first normalisation is fed: six channels of 24 x 24.
+        let values = workspace.activation(1);
+        for channel in 0..6 {
+            let of_channel = values.chunks(576).skip(channel).step_by(6).flatten().map(|&v| f64::from(v));
+            let count = (n * 576) as f64;
+            let mean = of_channel.clone().sum::<f64>() / count;
+            let variance = of_channel.map(|v| (v - mean).powi(2)).sum::<f64>() / (count - 1.0);
+            let found = ["1.running_mean", "1.running_var"].map(|name| f64::from(running(name)[channel]));
+            assert!((found[0] - 0.1 * mean).abs() < 1e-6, "{n} samples, mean {channel}: {found:?}");
+            assert!(
+                (found[1] - 0.9 - 0.1 * variance).abs() < 1e-6,
+                "{n} samples, variance {channel}: {found:?}"
             );
         }
     }

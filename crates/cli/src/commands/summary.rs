@@ -84,7 +84,7 @@ fn print(network: &Network<f32>, plan: Option<&Plan>, output: &Output) {
 fn list(output: &Output) -> Result<()> {
     let mut rows = Vec::new();
     for model in MODELS {
-        let (parameters, input) = (model.network::<f32>().param_len(), model.input.to_string());
+        let (parameters, input) = (model.network::<f32>().parameters(), model.input.to_string());
         rows.push([model.name.to_string(), input.clone(), parameters.to_string(), model.layers.to_string()]);
         rows.push(["", "", "", model.about].map(String::from));
         output.event(

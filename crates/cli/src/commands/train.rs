@@ -163,7 +163,7 @@ pub fn run(command: &str, options: &Options, output: &Output) -> Result<()> {
     output.note(format!(
         "training {} ({} parameters) on {}: {} images, {} epochs, into {}",
         recipe.name(),
-        network.param_len(),
+        network.parameters(),
         data.name,
         data.train.len(),
         recipe.epochs,
@@ -237,7 +237,7 @@ pub fn run(command: &str, options: &Options, output: &Output) -> Result<()> {
         "train_loss": watcher.train_loss,
         "test_loss": evaluation.as_ref().map(|evaluation| evaluation.loss),
         "test_accuracy": evaluation.as_ref().map(Evaluation::accuracy),
-        "parameters": network.param_len(),
+        "parameters": network.parameters(),
         "weights_sha256": sha256,
         "interrupted": interrupt.asked(),
         "out": folder.path().to_string_lossy(),

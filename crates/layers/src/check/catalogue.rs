@@ -2,8 +2,8 @@
 
 use super::Checked;
 use crate::{
-    AvgPool2d, Conv2d, ConvOptions, Dense, Dropout, Flatten, Gelu, GlobalAvgPool, GlobalMaxPool, LayerError,
-    LeakyRelu, Linear, MaxPool2d, Relu, Shape, Sigmoid, Silu, Tanh,
+    AvgPool2d, BatchNorm, Conv2d, ConvOptions, Dense, Dropout, Flatten, Gelu, GlobalAvgPool, GlobalMaxPool,
+    LayerError, LeakyRelu, Linear, MaxPool2d, Relu, Shape, Sigmoid, Silu, Tanh,
 };
 
 /// At least one configuration of every layer: rows and columns that differ, unequal kernel, stride and padding per axis, stride
@@ -41,9 +41,14 @@ fn configurations() -> Result<Vec<Box<dyn Checked>>, LayerError> {
         Box::new(AvgPool2d::new(Shape::new(3, 6, 6), [2, 2], [2, 2])?),
         Box::new(AvgPool2d::new(Shape::new(2, 7, 8), [4, 2], [1, 2])?),
         Box::new(AvgPool2d::new(Shape::new(2, 8, 11), [2, 3], [3, 3])?),
-        Box::new(GlobalAvgPool::new(Shape::new(3, 4, 4))?),
+        // Not square: every pixel has the same gradient, so that a transposed one is none.
+        Box::new(GlobalAvgPool::new(Shape::new(3, 2, 8))?),
         Box::new(GlobalAvgPool::new(odd)?),
         Box::new(GlobalMaxPool::new(odd)?),
+        Box::new(BatchNorm::new(odd, BatchNorm::EPS, 0.1)?),
+        Box::new(BatchNorm::new(Shape::new(2, 4, 4), BatchNorm::EPS, 0.1)?),
+        // Of two samples a feature has the values 1 and -1, whatever they are, if little is added to its variance.
+        Box::new(BatchNorm::new(Shape::flat(5), 0.1, 0.1)?),
         Box::new(Dense::new(6, 6, true)?),
         Box::new(Dense::new(17, 5, true)?),
         Box::new(Dense::new(7, 33, false)?),

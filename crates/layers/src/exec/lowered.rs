@@ -4,7 +4,7 @@ use super::Product;
 use crate::contract::{Layer, Pass, Saved};
 use crate::conv_pool2d::ConvPool2d;
 use crate::workspace::Workspace;
-use crate::{Dense, Relu, Shape, Sigmoid, Tanh};
+use crate::{BatchNorm, Dense, Describe, Relu, Shape, Sigmoid, Tanh};
 use byhand_tensor::{Block, Input, RowView, Scalar};
 use std::any::Any;
 use std::ops::Range;
@@ -33,6 +33,8 @@ pub(super) struct Node<T: Scalar> {
 pub(super) enum Op<T: Scalar> {
     /// A dense layer.
     Product(Product),
+    /// A batch normalisation, which the parts of a minibatch do together.
+    Norm(BatchNorm),
     /// Any other layer, of which nothing more is known than the contract says.
     Layer(Arc<dyn Layer<T>>),
 }
@@ -62,7 +64,8 @@ impl<T: Scalar> Lowered<T> {
         while index < layers.len() {
             let chain = ConvPool2d::beginning(&layers[index..]).filter(|_| fuse);
             let count = chain.as_ref().map_or(1, |(_, count)| *count);
-            let params = layers[index..index + count].iter().flat_map(|layer| layer.params());
+            let layers_here = layers[index..index + count].iter();
+            let params = layers_here.flat_map(|layer| layer.params().into_iter().chain(layer.state()));
             let end = start + params.map(|param| param.len()).sum::<usize>();
             let op = match chain {
                 Some((chain, _)) => Op::Layer(Arc::new(chain)),
@@ -116,8 +119,21 @@ impl<T: Scalar> Lowered<T> {
         self.nodes.iter().filter_map(|node| Some((node.index, node.theta.clone(), node.op.product()?)))
     }
 
+    /// The ranges of `theta` that are [state](crate::Describe::state), in order.
+    pub fn states(&self) -> impl Iterator<Item = Range<usize>> {
+        self.nodes.iter().filter_map(|node| {
+            let len = node.op.layer().state().iter().map(|state| state.len()).sum::<usize>();
+            (len > 0).then(|| node.theta.end - len..node.theta.end)
+        })
+    }
+
+    /// Layers that see the whole minibatch. Its parts must be trained in phases: there is one phase more.
+    pub fn norms(&self) -> usize {
+        self.norm_places().count()
+    }
+
     /// Runs all operations on `rows`, where the chain [takes](Self::takes_rows) them and there are such, else on
-    /// [`Workspace::input_mut`], and leaves the result in [`Workspace::output`].
+    /// [`Workspace::input_mut`], and leaves the result in [`Workspace::output`]. The block is the minibatch.
     ///
     /// # Panics
     /// If `theta` has not [`param_len`](Self::param_len) numbers, the workspace was built for another chain, its
@@ -125,56 +141,218 @@ impl<T: Scalar> Lowered<T> {
     #[track_caller]
     pub fn forward(&self, pass: &Pass, theta: &[T], rows: Option<RowView<'_, T>>, ws: &mut Workspace<T>) {
         self.assert_fits(pass, theta, ws);
-        for (place, node) in self.nodes.iter().enumerate() {
-            let Lengths { x, y, tape, scratch } = node.lengths(pass.block);
+        (0..self.nodes.len()).for_each(|place| self.forward_one(place, pass, theta, rows, ws));
+    }
+
+    /// One phase of the forward pass of a part of a minibatch: what follows batch normalisation `phase - 1` (or the
+    /// input, of phase 0), up to batch normalisation `phase`, of which it measures the input. Between two phases
+    /// all parts' workspaces go through [`merge`](Self::merge). The last phase leaves the output.
+    ///
+    /// # Panics
+    /// As [`forward`](Self::forward).
+    #[track_caller]
+    pub fn forward_phase(
+        &self,
+        phase: usize,
+        pass: &Pass,
+        theta: &[T],
+        rows: Option<RowView<'_, T>>,
+        ws: &mut Workspace<T>,
+    ) {
+        self.assert_fits(pass, theta, ws);
+        let (before, next) = (phase.checked_sub(1).and_then(|phase| self.norm(phase)), self.norm(phase));
+        if let Some((place, norm)) = before {
+            let Lengths { x, y, tape, .. } = self.nodes[place].lengths(pass.block);
             let (before, after) = ws.activations.split_at_mut(place + 1);
-            let x = input_of(place, rows, &before[place][..x]);
-            let (y, tape) = (&mut after[0][..y], &mut ws.tapes[place][..tape]);
-            let (theta, scratch) = (&theta[node.theta.clone()], &mut ws.scratch[..scratch]);
-            match &node.op {
-                Op::Product(product) => product.forward(pass.block, theta, x, y, scratch),
-                Op::Layer(layer) => layer.forward(&node.pass(pass), theta, x.block(), y, tape, scratch),
+            let (theta, measured) = (&theta[self.nodes[place].theta.clone()], &ws.tapes[place][..tape]);
+            norm.normalise(pass.block, theta, measured, &before[place][..x], &mut after[0][..y]);
+        }
+        let start = before.map_or(0, |(place, _)| place + 1);
+        let end = next.map_or(self.nodes.len(), |(place, _)| place);
+        (start..end).for_each(|place| self.forward_one(place, pass, theta, rows, ws));
+        if let Some((place, norm)) = next {
+            let Lengths { x, tape, .. } = self.nodes[place].lengths(pass.block);
+            norm.measure(pass.block, &ws.activations[place][..x], &mut ws.tapes[place][..tape]);
+        }
+    }
+
+    /// Makes what parts of a minibatch measured of batch normalisation `norm` what the minibatch measures, in the
+    /// workspaces of all. They are merged pairwise, (0+1)+(2+3)+..., whoever computed them.
+    pub fn merge<P>(&self, norm: usize, parts: &mut [P], workspace: impl Fn(&mut P) -> &mut Workspace<T>) {
+        let Some((place, norm)) = self.norm(norm) else { return };
+        merge_tapes(parts, |part| &mut workspace(part).tapes[place], |a, b| norm.merge(a, b));
+    }
+
+    /// The same of the sums that the gradient of a batch normalisation's input needs.
+    pub fn merge_sums<P>(
+        &self,
+        norm: usize,
+        parts: &mut [P],
+        workspace: impl Fn(&mut P) -> &mut Workspace<T>,
+    ) {
+        let Some((place, _)) = self.norm(norm) else { return };
+        let add = |a: &mut [T], b: &[T]| a.iter_mut().zip(b).for_each(|(a, &b)| *a += b);
+        merge_tapes(parts, |part| &mut workspace(part).sums[place], add);
+    }
+
+    /// Whether all that was measured of a minibatch is finite.
+    pub fn is_measured_finite(&self, ws: &Workspace<T>) -> bool {
+        self.norm_places().all(|place| ws.tapes[place].iter().all(|number| number.is_finite()))
+    }
+
+    /// Has all batch normalisations behind the first `frozen` parameters remember what was measured of a minibatch.
+    pub fn remember(&self, frozen: usize, theta: &mut [T], ws: &Workspace<T>) {
+        for place in self.norm_places() {
+            let Node { op: Op::Norm(norm), theta: range, .. } = &self.nodes[place] else { continue };
+            if range.start >= frozen {
+                norm.remember(&ws.tapes[place], &mut theta[range.clone()]);
             }
         }
     }
 
-    /// Runs all operations backwards from [`Workspace::output_grad_mut`], after a forward pass of the same block.
+    /// Runs all operations backwards from [`Workspace::output_grad_mut`], after a forward pass of the same block, which
+    /// is the minibatch.
     ///
     /// # Panics
     /// As [`forward`](Self::forward); `dtheta` must be as long as `theta`.
     #[track_caller]
     pub fn backward(&self, pass: &Pass, theta: &[T], backward: Backward<'_, '_, T>, ws: &mut Workspace<T>) {
-        let Backward { rows, dtheta, dx: mut input_grad, frozen, save } = backward;
+        let mut way = self.way(pass, theta, backward, ws);
+        let places = way.first..self.nodes.len();
+        places.rev().for_each(|place| self.backward_one(place, pass, theta, &mut way, ws));
+        way.end(ws);
+    }
+
+    /// One phase of the backward pass of a part of a minibatch, last phase first: from the output (of the last phase, or
+    /// from batch normalisation `phase`) down to batch normalisation `phase - 1`, of which it makes the sums. Between
+    /// two phases all parts' workspaces go through [`merge_sums`](Self::merge_sums). The gradient of the chain's input is
+    /// written in phase 0.
+    ///
+    /// # Panics
+    /// As [`backward`](Self::backward).
+    #[track_caller]
+    pub fn backward_phase(
+        &self,
+        phase: usize,
+        pass: &Pass,
+        theta: &[T],
+        backward: Backward<'_, '_, T>,
+        ws: &mut Workspace<T>,
+    ) {
+        let mut way = self.way(pass, theta, backward, ws);
+        let first = way.first;
+        let (below, above) = (phase.checked_sub(1).and_then(|phase| self.norm(phase)), self.norm(phase));
+        if let Some((place, norm)) = above.filter(|(place, _)| *place > first || way.dx.is_some()) {
+            let Lengths { x, y, tape, .. } = self.nodes[place].lengths(pass.block);
+            let (theta, tape) = (&theta[self.nodes[place].theta.clone()], &ws.tapes[place][..tape]);
+            let [dy, dx] = &mut ws.gradients;
+            let (x, dx) = (&ws.activations[place][..x], &mut dx[..x]);
+            norm.input_gradient(pass.block, theta, tape, &ws.sums[place], x, &dy[..y], dx);
+            ws.gradients.swap(0, 1);
+        }
+        let start = below.map_or(0, |(place, _)| place + 1).max(first);
+        let end = above.map_or(self.nodes.len(), |(place, _)| place);
+        (start..end).rev().for_each(|place| self.backward_one(place, pass, theta, &mut way, ws));
+        if let Some((place, norm)) = below.filter(|(place, _)| *place >= first) {
+            let Lengths { x, y, tape, .. } = self.nodes[place].lengths(pass.block);
+            let (measured, sums) = (&ws.tapes[place][..tape], &mut ws.sums[place]);
+            norm.sums(pass.block, measured, &ws.activations[place][..x], &ws.gradients[0][..y], sums);
+            norm.add_params(measured, sums, &mut way.dtheta[self.nodes[place].theta.clone()]);
+        }
+        if phase == 0 {
+            way.end(ws);
+        }
+    }
+
+    #[track_caller]
+    fn way<'a, 's>(
+        &self,
+        pass: &Pass,
+        theta: &[T],
+        backward: Backward<'a, 's, T>,
+        ws: &Workspace<T>,
+    ) -> Way<'a, 's, T> {
+        let Backward { rows, dtheta, dx, frozen, save } = backward;
         self.assert_fits(pass, theta, ws);
         assert_eq!(dtheta.len(), self.param_len, "network: length of dtheta");
+        let first = if dx.is_some() { 0 } else { self.first_trained(frozen) };
+        Way { rows, dtheta, dx, first, save }
+    }
+
+    fn forward_one(
+        &self,
+        place: usize,
+        pass: &Pass,
+        theta: &[T],
+        rows: Option<RowView<'_, T>>,
+        ws: &mut Workspace<T>,
+    ) {
+        let node = &self.nodes[place];
+        let Lengths { x, y, tape, scratch } = node.lengths(pass.block);
+        let (before, after) = ws.activations.split_at_mut(place + 1);
+        let x = input_of(place, rows, &before[place][..x]);
+        let (y, tape) = (&mut after[0][..y], &mut ws.tapes[place][..tape]);
+        let (theta, scratch) = (&theta[node.theta.clone()], &mut ws.scratch[..scratch]);
+        match &node.op {
+            Op::Product(product) => product.forward(pass.block, theta, x, y, scratch),
+            Op::Norm(norm) => norm.forward(&node.pass(pass), theta, x.block(), y, tape, scratch),
+            Op::Layer(layer) => layer.forward(&node.pass(pass), theta, x.block(), y, tape, scratch),
+        }
+    }
+
+    /// From the gradient of the operation's output, the first of the workspace's gradients, to that of its input, which is the
+    /// first then.
+    fn backward_one(
+        &self,
+        place: usize,
+        pass: &Pass,
+        theta: &[T],
+        way: &mut Way<'_, '_, T>,
+        ws: &mut Workspace<T>,
+    ) {
+        let node = &self.nodes[place];
+        let Lengths { x, y, tape, scratch } = node.lengths(pass.block);
         let [dy, dx] = &mut ws.gradients;
-        let (mut dy, mut dx) = (dy, dx);
-        let mut products = self.products().count();
-        let first = if input_grad.is_some() { 0 } else { self.first_trained(frozen) };
-        for (place, node) in self.nodes.iter().enumerate().skip(first).rev() {
-            let Lengths { x, y, tape, scratch } = node.lengths(pass.block);
-            let wanted_dx = if place > first { Some(&mut dx[..x]) } else { input_grad.take() };
-            let (x, dy_now) = (input_of(place, rows, &ws.activations[place][..x]), &dy[..y]);
-            let (theta, dtheta) = (&theta[node.theta.clone()], &mut dtheta[node.theta.clone()]);
-            let scratch = &mut ws.scratch[..scratch];
-            match &node.op {
-                Op::Product(product) => {
-                    products -= 1;
-                    let dtheta = (!save(products, product, x, dy_now)).then_some(dtheta);
-                    product.backward(pass.block, theta, x, dy_now, wanted_dx, dtheta, scratch);
-                }
-                Op::Layer(layer) => {
-                    let (y, tape) = (&ws.activations[place + 1][..y], &ws.tapes[place][..tape]);
-                    let saved = Saved { x: x.block(), y, tape };
-                    layer.backward(&node.pass(pass), theta, saved, dy_now, wanted_dx, dtheta, scratch);
-                }
+        let dx = if place > way.first { Some(&mut dx[..x]) } else { way.dx.take() };
+        let (x, dy) = (input_of(place, way.rows, &ws.activations[place][..x]), &dy[..y]);
+        let (theta, dtheta) = (&theta[node.theta.clone()], &mut way.dtheta[node.theta.clone()]);
+        let scratch = &mut ws.scratch[..scratch];
+        let layer: &dyn Layer<T> = match &node.op {
+            Op::Product(product) => {
+                let before = self.nodes[..place].iter().filter(|node| node.op.product().is_some()).count();
+                let dtheta = (!(way.save)(before, product, x, dy)).then_some(dtheta);
+                product.backward(pass.block, theta, x, dy, dx, dtheta, scratch);
+                return ws.gradients.swap(0, 1);
             }
-            std::mem::swap(&mut dy, &mut dx);
+            Op::Norm(norm) => norm,
+            Op::Layer(layer) => &**layer,
+        };
+        let (y, tape) = (&ws.activations[place + 1][..y], &ws.tapes[place][..tape]);
+        let saved = Saved { x: x.block(), y, tape };
+        layer.backward(&node.pass(pass), theta, saved, dy, dx, dtheta, scratch);
+        ws.gradients.swap(0, 1);
+    }
+
+    /// Where batch normalisation `norm` is, if there are so many.
+    fn norm(&self, norm: usize) -> Option<(usize, &BatchNorm)> {
+        let place = self.norm_places().nth(norm)?;
+        match &self.nodes[place].op {
+            Op::Norm(norm) => Some((place, norm)),
+            _ => None,
         }
-        // There was no operation.
-        if let Some(dx) = input_grad {
-            dx.copy_from_slice(&dy[..dx.len()]);
-        }
+    }
+
+    fn norm_places(&self) -> impl Iterator<Item = usize> {
+        let nodes = self.nodes.iter().enumerate();
+        nodes.filter(|(_, node)| matches!(node.op, Op::Norm(_))).map(|(place, _)| place)
+    }
+
+    /// Numbers that each operation sums over a minibatch on the way back.
+    pub(crate) fn sums(&self) -> impl Iterator<Item = usize> {
+        self.nodes.iter().map(|node| match &node.op {
+            Op::Norm(norm) => 2 * norm.input().c,
+            _ => 0,
+        })
     }
 
     /// What a workspace has room for: features of the input and of every output, numbers of every tape, and of scratch.
@@ -209,6 +387,44 @@ impl<T: Scalar> Lowered<T> {
     }
 }
 
+/// What a backward pass takes along.
+struct Way<'a, 's, T> {
+    rows: Option<RowView<'a, T>>,
+    dtheta: &'a mut [T],
+    dx: Option<&'a mut [T]>,
+    /// Where it ends.
+    first: usize,
+    save: &'a mut Save<'s, T>,
+}
+
+impl<T: Scalar> Way<'_, '_, T> {
+    /// Where there was no operation, the gradient of the input is that of the output.
+    fn end(self, ws: &Workspace<T>) {
+        if let Some(dx) = self.dx {
+            dx.copy_from_slice(&ws.gradients[0][..dx.len()]);
+        }
+    }
+}
+
+/// Merges the numbers of all parts, pairwise, and gives them to all.
+fn merge_tapes<P, T: Scalar>(
+    parts: &mut [P],
+    numbers: impl Fn(&mut P) -> &mut [T],
+    merge: impl Fn(&mut [T], &[T]),
+) {
+    let mut distance = 1;
+    while distance < parts.len() {
+        for pair in parts.chunks_mut(2 * distance).filter(|pair| pair.len() > distance) {
+            let (a, b) = pair.split_at_mut(distance);
+            merge(numbers(&mut a[0]), numbers(&mut b[0]));
+        }
+        distance *= 2;
+    }
+    if let Some((first, others)) = parts.split_first_mut() {
+        others.iter_mut().for_each(|other| numbers(other).copy_from_slice(numbers(first)));
+    }
+}
+
 /// Lengths of a node's operands for a block.
 struct Lengths {
     x: usize,
@@ -235,15 +451,19 @@ impl<T: Scalar> Node<T> {
 
 impl<T: Scalar> Op<T> {
     fn of(layer: &Arc<dyn Layer<T>>) -> Self {
-        match downcast::<Dense, T>(&**layer) {
-            Some(dense) => Self::Product(Product::new(dense.clone())),
-            None => Self::Layer(Arc::clone(layer)),
+        if let Some(dense) = downcast::<Dense, T>(&**layer) {
+            Self::Product(Product::new(dense.clone()))
+        } else if let Some(norm) = downcast::<BatchNorm, T>(&**layer) {
+            Self::Norm(norm.clone())
+        } else {
+            Self::Layer(Arc::clone(layer))
         }
     }
 
     pub(super) fn layer(&self) -> &dyn Layer<T> {
         match self {
             Self::Product(product) => product.layer(),
+            Self::Norm(norm) => norm,
             Self::Layer(layer) => &**layer,
         }
     }
@@ -251,7 +471,7 @@ impl<T: Scalar> Op<T> {
     pub(super) fn product(&self) -> Option<&Product> {
         match self {
             Self::Product(product) => Some(product),
-            Self::Layer(_) => None,
+            Self::Norm(_) | Self::Layer(_) => None,
         }
     }
 

@@ -125,7 +125,7 @@ impl<T: Scalar> Rank<T> {
                     }
                     Op::Product(product.slice(outputs.clone(), inputs).ok()?)
                 }
-                Op::Layer(_) => node.op.of_features(outputs.len())?,
+                Op::Norm(_) | Op::Layer(_) => node.op.of_features(outputs.len())?,
             };
             let end = pieces.iter().map(Piece::len).sum();
             own.push(Node { op, index: node.index, theta: start..end });

@@ -112,6 +112,10 @@ layer("silu", nn.SiLU(), (3, 5, 2))
 layer("globalavgpool", nn.AdaptiveAvgPool2d(1), (3, 5, 2))
 layer("globalmaxpool", nn.AdaptiveMaxPool2d(1), (3, 5, 2))
 
+# Of new modules, which train: with the statistics of the minibatch.
+layer("batchnorm", nn.BatchNorm2d(3), (3, 5, 2), samples=5)
+layer("batchnorm(eps=0.001)", nn.BatchNorm1d(7, eps=0.001), (7,), samples=18)
+
 versions = {"python": platform.python_version(), "torch": torch.__version__, "safetensors": safetensors.__version__}
 # safetensors' tensors must not share memory: two cases may have the same labels.
 vectors = {name: tensor.clone() for name, tensor in vectors.items()}

@@ -30,6 +30,7 @@ impl Help {
         let replicates = shards == 2
             && descends
             && !plan.has_ranks()
+            && plan.tail().norms() == 0
             && threads > 1
             && plan.batch_size() <= cost::REPLICA_SAMPLES
             && plan.defers().contains(&true);

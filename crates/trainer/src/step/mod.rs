@@ -7,6 +7,8 @@
 //! over memory in which the optimiser moves the parameters. Layers with large weights save their operands instead,
 //! and have one gradient, made of all shards at the end.
 //!
+//! Batch normalisations see all shards of a minibatch: up to each, and from each, the shards are computed in phases.
+//!
 //! Read [`Trainer::step`]'s body first, then `plan.rs` (what is decided), `tail.rs` (the passes), `segment.rs` (what
 //! moves), `cost.rs` (why).
 
@@ -163,9 +165,11 @@ impl Trainer {
         }
         let (first, others) = theta.split_at(theta.len() - plan.tail().param_len());
         let worker = || Mutex::new(Worker::new(plan.tail(), plan.cuts().largest_block()));
+        // In phases the shards are at work together, each in a workspace of its own.
+        let workers = if plan.tail().norms() > 0 { plan.shards(config.batch_size) } else { 0 };
         Ok(Trainer {
             network: network.clone(),
-            workers: (0..help.threads).map(|_| worker()).collect(),
+            workers: (0..workers.max(help.threads)).map(|_| worker()).collect(),
             front: plan.ranks().map(|ranks| Box::new(Front::new(ranks, &plan, &config.optimizer, first))),
             tail: Tail::new(&plan, &help, &config, others),
             config,
@@ -248,6 +252,7 @@ impl Trainer {
             return Err(self.diverged(learning_rate, stats.loss, source));
         }
         moving.update(Update { optimizer: config.optimizer, step: *steps, learning_rate }, !descends);
+        tail.segment.remember(&lock(&workers[0]).workspace);
         self.is_begun = false;
         self.steps += 1;
         Ok(StepStats { loss: stats.loss / samples as f64, correct: stats.correct, samples })

@@ -15,6 +15,7 @@ use super::shards::Shards;
 ///
 /// - The *first layers* of a dense network may lie on two ranks, each with half of their weights, which work on all samples at once.
 /// - The *tail*, all other layers, is computed shard by shard, each with a gradient of its own.
+/// - With batch normalisations it is computed in *phases*: all shards come to the next one before any goes on.
 /// - The weights of a dense layer may have their gradient made once for the minibatch, of saved operands: it is deferred.
 ///
 /// ```
@@ -170,6 +171,9 @@ impl fmt::Display for Plan {
         if !deferred.is_empty() {
             write!(f, "; deferred gradients: {}", deferred.join(", "))?;
         }
+        if self.tail.norms() > 0 {
+            write!(f, "; {} phases", self.tail.norms() + 1)?;
+        }
         Ok(())
     }
 }
@@ -177,7 +181,9 @@ impl fmt::Display for Plan {
 /// The cuts of a chain for minibatches of up to `batch_size`, if a sample's work is so many FLOPs and each shard has
 /// a gradient of `merged` parameters.
 pub(crate) fn shards_of(chain: &Lowered<f32>, flops: u64, batch_size: usize, merged: usize) -> Shards {
-    Shards::new(batch_size, flops, chain.param_len(), merged, sample_bytes(chain), chain.is_flat())
+    let shards =
+        Shards::new(batch_size, flops, chain.param_len(), merged, sample_bytes(chain), chain.is_flat());
+    if chain.norms() > 0 { shards.of_one_block(batch_size) } else { shards }
 }
 
 /// Bytes of activations and gradients of one sample of a tile.
@@ -188,7 +194,8 @@ fn sample_bytes(chain: &Lowered<f32>) -> usize {
 
 /// The first layers on two ranks, if that pays.
 fn split(whole: &Lowered<f32>, batch_size: usize) -> Option<Split<f32>> {
-    let is_flat = whole.is_flat() && cost::RANKED_SAMPLES.contains(&batch_size);
+    // What sees the whole minibatch is measured shard by shard, and nobody goes on before all are.
+    let is_flat = whole.is_flat() && whole.norms() == 0 && cost::RANKED_SAMPLES.contains(&batch_size);
     if !is_flat || cost::is_large(sample_bytes(whole)) {
         return None;
     }
@@ -213,11 +220,14 @@ fn split(whole: &Lowered<f32>, batch_size: usize) -> Option<Split<f32>> {
     column_row.or_else(|| Split::row(whole).filter(|split| !is_single && pays(split) && has_few_sums(split)))
 }
 
-/// The parameters behind the first `frozen` whose gradient is not deferred, in as few ranges as there are.
+/// The parameters behind the first `frozen` whose gradient is not deferred, in as few ranges as there are. The state of layers is none.
 pub(super) fn stored(chain: &Lowered<f32>, deferred: &[bool], frozen: usize) -> Vec<Range<usize>> {
     let (mut stored, mut start) = (Vec::new(), frozen);
     let waiting = chain.products().zip(deferred).filter(|(_, deferred)| **deferred);
-    for ((_, range, _), _) in waiting.filter(|((_, range, _), _)| range.start >= frozen) {
+    let mut others: Vec<Range<usize>> =
+        waiting.map(|((_, range, _), _)| range).chain(chain.states()).collect();
+    others.sort_by_key(|range| range.start);
+    for range in others.into_iter().filter(|range| range.start >= frozen) {
         stored.push(start..range.start);
         start = range.end;
     }

@@ -4,7 +4,7 @@ use std::array;
 use std::ops::Range;
 
 use byhand_layers::exec::{Apply, Kept, Lowered, Product, RowView};
-use byhand_layers::{Block, Buffer};
+use byhand_layers::{Block, Buffer, Workspace};
 
 use super::crew::Crew;
 use super::plan::stored;
@@ -58,6 +58,8 @@ pub(super) struct Saved {
 
 /// A shard at work: what it reads of the segment, and what is its own.
 pub(super) struct Shard<'a> {
+    /// Its place among the shards.
+    pub(super) place: usize,
     pub(super) chain: &'a Lowered<f32>,
     pub(super) theta: &'a [f32],
     /// Weights of its own, if it has a replica, and which of them must be copied from the others first.
@@ -153,10 +155,10 @@ impl Segment {
         let Weights { theta, replica, frozen, .. } = weights;
         let mut own = gradients.iter_mut().zip(saved).take(*active);
         let mut replicas = [None, replica.as_deref_mut()].into_iter();
-        array::from_fn(|_| {
+        array::from_fn(|place| {
             let (gradient, saved) = own.next()?;
             let replica = replicas.next().flatten();
-            Some(Shard { chain, theta, replica, stored, frozen: *frozen, deferred, gradient, saved })
+            Some(Shard { place, chain, theta, replica, stored, frozen: *frozen, deferred, gradient, saved })
         })
     }
 
@@ -220,6 +222,12 @@ impl Segment {
         if accumulated {
             self.renew();
         }
+    }
+
+    /// Has the chain remember what it measured of a minibatch.
+    pub(super) fn remember(&mut self, workspace: &Workspace<f32>) {
+        let Weights { theta, frozen, .. } = &mut self.weights;
+        self.chain.remember(*frozen, theta, workspace);
     }
 
     /// Makes the replica what the weights are.

@@ -74,6 +74,11 @@ impl Shards {
         Shards { lanes: block.lanes(), unit, max_shards, block_tiles: block_tiles.min(largest_shard) }
     }
 
+    /// The same shards, each of which is one block.
+    pub(crate) fn of_one_block(self, batch_size: usize) -> Shards {
+        Shards { block_tiles: self.tiles(batch_size).div_ceil(self.max_shards).max(1), ..self }
+    }
+
     /// The number of shards of a minibatch of `samples`.
     pub(crate) fn shards(&self, samples: usize) -> usize {
         self.max_shards.min(self.tiles(samples)).max(1)

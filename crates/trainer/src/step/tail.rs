@@ -1,10 +1,12 @@
 //! The layers behind the first, or all of them, shard by shard: forward, loss, backward.
 
-use std::sync::Mutex;
+use std::array;
+use std::ops::Range;
+use std::sync::{Mutex, MutexGuard};
 
-use byhand_layers::exec::{Backward, Input};
+use byhand_layers::exec::{Backward, Input, Lowered, RowView};
 use byhand_layers::loss::{Labels, Loss, LossStats, Target};
-use byhand_layers::{Block, Buffer, Pass};
+use byhand_layers::{Block, Buffer, Pass, Workspace};
 
 use super::StepConfig;
 use super::cost;
@@ -12,7 +14,7 @@ use super::crew::Crew;
 use super::front::Front;
 use super::help::Help;
 use super::plan::Plan;
-use super::segment::{Segment, Shard};
+use super::segment::{Saved, Segment, Shard};
 use super::shards::{MAX_SHARDS, Shards};
 use super::source::Minibatch;
 use super::update::all_below;
@@ -99,18 +101,20 @@ impl Tail {
         let Tail { segment, cuts, loss, found } = self;
         let shards = cuts.shards(step.batch.len);
         segment.begin((0..shards).map(|shard| cuts.shard(step.batch.len, shard)));
-        let mut found_by = found.iter_mut();
-        let mut jobs: [Option<Job<'_>>; MAX_SHARDS] =
-            segment.shards().map(|shard| Some((shard?, found_by.next()?)));
-        for_each(crew, &mut jobs[..shards], &|(shard, found)| {
-            let mut worker = lock(&workers[crew.thread() % workers.len()]);
-            shard.run(cuts, &**loss, step, front, &mut worker, found);
-        });
+        let mut is_measured = true;
+        if segment.chain.norms() == 0 {
+            for_each(crew, &mut jobs(segment, found)[..shards], &|(shard, found)| {
+                let mut worker = lock(&workers[crew.thread() % workers.len()]);
+                shard.run(cuts, &**loss, step, front, &mut worker, found);
+            });
+        } else {
+            is_measured = run_in_phases(segment, cuts, &**loss, found, crew, workers, step);
+        }
         let found = &found[..shards];
         let mut stats = LossStats::default();
         found.iter().for_each(|found| stats += found.stats);
         Outcome {
-            is_sound: stats.loss.is_finite() && found.iter().all(|found| found.is_sound),
+            is_sound: is_measured && stats.loss.is_finite() && found.iter().all(|found| found.is_sound),
             is_bounded: found.iter().all(|found| found.is_bounded),
             stats,
         }
@@ -129,17 +133,90 @@ impl Tail {
     }
 }
 
+/// Runs all shards up to each batch normalisation, and then from each. Whether all that these measured is finite.
+fn run_in_phases(
+    segment: &mut Segment,
+    cuts: &Shards,
+    loss: &dyn Loss<f32>,
+    found: &mut [Found],
+    crew: &Crew,
+    workers: &[Mutex<Worker>],
+    step: &Step<'_>,
+) -> bool {
+    let (shards, norms) = (cuts.shards(step.batch.len), segment.chain.norms());
+    let at = |shard: &Shard<'_>| {
+        let samples = shard.saved.samples.clone();
+        At { block: cuts.block(samples.len()), samples, first: 0 }
+    };
+    let workspaces = || -> [Option<MutexGuard<'_, Worker>>; MAX_SHARDS] {
+        array::from_fn(|shard| (shard < shards).then(|| lock(&workers[shard])))
+    };
+    found.iter_mut().for_each(|found| found.begin(step));
+    for phase in 0..=norms {
+        for_each(crew, &mut jobs(segment, found)[..shards], &|(mut shard, found)| {
+            let mut worker = lock(&workers[shard.place]);
+            shard.forward(phase, &at(&shard), loss, step, None, &mut worker, found);
+        });
+        segment.chain.merge(phase, &mut workspaces()[..shards], workspace);
+    }
+    for phase in (0..=norms).rev() {
+        for_each(crew, &mut jobs(segment, found)[..shards], &|(mut shard, found)| {
+            let mut worker = lock(&workers[shard.place]);
+            shard.backward(phase, &at(&shard), step, None, &mut worker, found);
+        });
+        if let Some(norm) = phase.checked_sub(1) {
+            segment.chain.merge_sums(norm, &mut workspaces()[..shards], workspace);
+        }
+    }
+    segment.chain.is_measured_finite(&lock(&workers[0]).workspace)
+}
+
+/// The workspace of a worker that is there.
+fn workspace<'a>(worker: &'a mut Option<MutexGuard<'_, Worker>>) -> &'a mut Workspace<f32> {
+    &mut worker.as_mut().expect("a worker for every shard").workspace
+}
+
+/// The shards of the minibatch, each with where it notes what it finds.
+fn jobs<'a>(segment: &'a mut Segment, found: &'a mut [Found]) -> [Option<Job<'a>>; MAX_SHARDS] {
+    let mut found = found.iter_mut();
+    segment.shards().map(|shard| Some((shard?, found.next()?)))
+}
+
+impl Step<'_> {
+    fn is_below(&self, numbers: &[f32]) -> bool {
+        all_below(numbers, self.limit)
+    }
+}
+
 impl Found {
+    /// Forgets the last step.
+    fn begin(&mut self, step: &Step<'_>) {
+        (self.stats, self.dx_len, self.is_bounded) = (LossStats::default(), 0, step.looks);
+    }
+
     /// The gradient of the tail's input, block by block.
     pub(super) fn dx(&self) -> &[f32] {
         &self.dx[..self.dx_len]
     }
 }
 
-impl Shard<'_> {
+/// A block of a shard: its samples, its layout, and the samples of the shard before it.
+struct At {
+    samples: Range<usize>,
+    block: Block,
+    first: usize,
+}
+
+impl At {
+    fn pass(&self, step: &Step<'_>) -> Pass {
+        Pass::train(self.block, step.seed, step.number, self.samples.start as u64)
+    }
+}
+
+impl<'a> Shard<'a> {
     /// Forward, loss and backward, a block at a time.
     fn run(
-        self,
+        mut self,
         cuts: &Shards,
         loss: &dyn Loss<f32>,
         step: &Step<'_>,
@@ -147,80 +224,133 @@ impl Shard<'_> {
         worker: &mut Worker,
         found: &mut Found,
     ) {
-        let Shard { chain, theta, replica, stored, frozen, deferred, gradient, saved } = self;
-        let theta = match replica {
-            None => theta,
-            Some(own) => {
-                stored.iter().for_each(|range| own[range.clone()].copy_from_slice(&theta[range.clone()]));
-                own
-            }
-        };
-        let Worker { workspace, reader, room } = worker;
-        let Step { batch, limit, looks, .. } = step;
-        let features = chain.input().features();
-        let scale = 1.0 / batch.len as f32;
-        let is_below = |numbers: &[f32]| all_below(numbers, *limit);
-        let mut is_bounded = *looks;
-        let wants_dx = front.is_some_and(Front::is_trained);
-        (found.stats, found.dx_len) = (LossStats::default(), 0);
+        if let Some(own) = self.replica.take() {
+            self.stored
+                .iter()
+                .for_each(|range| own[range.clone()].copy_from_slice(&self.theta[range.clone()]));
+            self.theta = own;
+        }
+        found.begin(step);
         let mut first = 0;
-        for samples in cuts.blocks(saved.samples.clone()) {
-            let block = cuts.block(samples.len());
-            let pass = Pass::train(block, step.seed, step.number, samples.start as u64);
-            workspace.set_block(block);
-            let mut rows = None;
+        for samples in cuts.blocks(self.saved.samples.clone()) {
+            let at = At { block: cuts.block(samples.len()), samples, first };
+            self.forward(0, &at, loss, step, front, worker, found);
+            self.backward(0, &at, step, front, worker, found);
+            first += at.block.samples();
+        }
+    }
+
+    /// A phase of the forward pass of a block; the last one makes the loss and its gradient.
+    fn forward(
+        &mut self,
+        phase: usize,
+        at: &At,
+        loss: &dyn Loss<f32>,
+        step: &Step<'_>,
+        front: Option<&Front>,
+        worker: &mut Worker,
+        found: &mut Found,
+    ) {
+        let Worker { workspace, reader, room } = worker;
+        let (chain, batch, samples) = (self.chain, &step.batch, at.samples.clone());
+        let features = chain.input().features();
+        if phase == 0 {
+            workspace.set_block(at.block);
             if let Some(front) = front {
                 front.sums(samples.start, workspace.input_mut());
                 let mut images = front.rows(batch).samples(samples.clone()).iter();
-                is_bounded = is_bounded && (batch.is_below(*limit) || images.all(is_below));
+                found.is_bounded =
+                    found.is_bounded && (batch.is_below(step.limit) || images.all(|row| step.is_below(row)));
             } else if !chain.takes_rows(features) {
-                reader.fill(batch.source, samples.clone(), block, workspace.input_mut());
-            } else if let Some(given) = batch.rows {
-                rows = Some(given.samples(samples.clone()));
-            } else {
+                reader.fill(batch.source, samples.clone(), at.block, workspace.input_mut());
+            } else if batch.rows.is_none() {
                 // Rows that are saved must stay, others need a place for a while only.
-                let room =
-                    if saved.rows.is_empty() { &mut **room } else { &mut saved.rows[first * features..] };
-                rows = Some(reader.rows(batch.source, samples.clone(), features, room));
+                let kept = &mut self.saved.rows;
+                let room = if kept.is_empty() { &mut **room } else { &mut kept[at.first * features..] };
+                reader.rows(batch.source, samples.clone(), features, room);
             }
-
-            chain.forward(&pass, theta, rows, workspace);
-            let target = reader.target(batch.source, samples);
-            let (logits, dlogits) = workspace.output_and_grad_mut();
-            found.stats += loss.value_and_gradient(block, logits, target, scale, dlogits);
-            note_residuals(block, target, dlogits, scale, &mut found.residuals[first..]);
-
-            let dx = &mut found.dx[found.dx_len..];
-            let mut dx = wants_dx.then(|| &mut dx[..block.len(features)]);
-            let backward = Backward {
-                rows,
-                dtheta: &mut *gradient,
-                dx: dx.as_deref_mut(),
-                frozen,
-                save: &mut |place, product, x, dy| {
-                    if deferred[place] {
-                        product.keep(block, x, dy, first, &mut saved.operands[place]);
-                        is_bounded = is_bounded
-                            && is_below(dy)
-                            && match x {
-                                Input::Block(x) => is_below(x),
-                                Input::Rows(rows) => batch.is_below(*limit) || rows.iter().all(is_below),
-                            };
-                    }
-                    deferred[place]
-                },
-            };
-            chain.backward(&pass, theta, backward, workspace);
-            if let Some(dx) = dx {
-                is_bounded = is_bounded && is_below(dx);
-                found.dx_len += dx.len();
-            }
-            first += block.samples();
         }
-        found.is_bounded = is_bounded;
-        found.is_sound =
-            stored.iter().all(|range| all_below(&gradient[range.clone()], cost::LARGEST_GRADIENT));
+        let rows = rows_of(chain, at, step, front, &self.saved.rows, room);
+        chain.forward_phase(phase, &at.pass(step), self.theta, rows, workspace);
+        if phase < chain.norms() {
+            return;
+        }
+        let scale = 1.0 / batch.len as f32;
+        let target = reader.target(batch.source, samples);
+        let (logits, dlogits) = workspace.output_and_grad_mut();
+        found.stats += loss.value_and_gradient(at.block, logits, target, scale, dlogits);
+        note_residuals(at.block, target, dlogits, scale, &mut found.residuals[at.first..]);
     }
+
+    /// A phase of the backward pass of a block, last phase first.
+    fn backward(
+        &mut self,
+        phase: usize,
+        at: &At,
+        step: &Step<'_>,
+        front: Option<&Front>,
+        worker: &mut Worker,
+        found: &mut Found,
+    ) {
+        let Worker { workspace, room, .. } = worker;
+        let Shard { chain, theta, stored, frozen, deferred, gradient, saved, .. } = self;
+        let (batch, block, features) = (&step.batch, at.block, chain.input().features());
+        let Saved { operands, rows: kept, .. } = &mut **saved;
+        let rows = rows_of(chain, at, step, front, kept, room);
+        let wants_dx = front.is_some_and(Front::is_trained);
+        let dx = &mut found.dx[found.dx_len..];
+        let mut dx = wants_dx.then(|| &mut dx[..block.len(features)]);
+        let is_bounded = &mut found.is_bounded;
+        let backward = Backward {
+            rows,
+            dtheta: gradient,
+            dx: dx.as_deref_mut(),
+            frozen: *frozen,
+            save: &mut |place, product, x, dy| {
+                if deferred[place] {
+                    product.keep(block, x, dy, at.first, &mut operands[place]);
+                    *is_bounded = *is_bounded
+                        && step.is_below(dy)
+                        && match x {
+                            Input::Block(x) => step.is_below(x),
+                            Input::Rows(rows) => {
+                                batch.is_below(step.limit) || rows.iter().all(|row| step.is_below(row))
+                            }
+                        };
+                }
+                deferred[place]
+            },
+        };
+        chain.backward_phase(phase, &at.pass(step), theta, backward, workspace);
+        if let Some(dx) = dx {
+            found.is_bounded = found.is_bounded && step.is_below(dx);
+            found.dx_len += dx.len();
+        }
+        if phase == 0 {
+            let is_small = |range: &Range<usize>| all_below(&gradient[range.clone()], cost::LARGEST_GRADIENT);
+            found.is_sound = stored.iter().all(is_small);
+        }
+    }
+}
+
+/// The rows of a block, where the chain takes such: of a minibatch that lies in memory, or where the forward pass wrote them.
+fn rows_of<'a>(
+    chain: &Lowered<f32>,
+    at: &At,
+    step: &Step<'a>,
+    front: Option<&Front>,
+    kept: &'a [f32],
+    room: &'a [f32],
+) -> Option<RowView<'a, f32>> {
+    let features = chain.input().features();
+    if front.is_some() || !chain.takes_rows(features) {
+        return None;
+    }
+    if let Some(given) = step.batch.rows {
+        return Some(given.samples(at.samples.clone()));
+    }
+    let written = if kept.is_empty() { room } else { &kept[at.first * features..] };
+    Some(RowView::new(features, &written[..at.samples.len() * features]))
 }
 
 /// Writes what [`Tail::residuals`] says of each sample of a block, whose loss was scaled by `scale`.

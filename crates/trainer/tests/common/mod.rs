@@ -6,7 +6,9 @@ use std::sync::OnceLock;
 use byhand_datasets::Dataset;
 use byhand_datasets::digits::{self, Part};
 use byhand_layers::init::{Init, init_network};
-use byhand_layers::{Conv2d, ConvOptions, Dense, Dropout, Flatten, Layer, MaxPool2d, Network, Relu, Shape};
+use byhand_layers::{
+    BatchNorm, Conv2d, ConvOptions, Dense, Dropout, Flatten, Layer, MaxPool2d, Network, Relu, Shape,
+};
 
 type Layers = Vec<Box<dyn Layer<f32>>>;
 
@@ -24,6 +26,26 @@ pub(crate) fn cnn() -> Network {
     layers.push(Box::new(Dense::new(shape.features(), 32, true).unwrap()));
     layers.push(Box::new(Relu::new(Shape::flat(32))));
     layers.push(Box::new(Dense::new(32, 10, true).unwrap()));
+    Network::new(layers).unwrap()
+}
+
+/// conv 6 of 5x5, batch normalisation, ReLU, pool 2, dense 32, batch normalisation, ReLU, dropout, dense 10.
+pub(crate) fn normed() -> Network {
+    let (wide, small, flat) = (Shape::new(6, 24, 24), Shape::new(6, 12, 12), Shape::flat(32));
+    let without_bias = ConvOptions { bias: false, ..ConvOptions::square(5) };
+    let norm = |shape| Box::new(BatchNorm::new(shape, BatchNorm::EPS, BatchNorm::MOMENTUM).unwrap());
+    let layers: Layers = vec![
+        Box::new(Conv2d::new(Shape::new(1, 28, 28), 6, without_bias).unwrap()),
+        norm(wide),
+        Box::new(Relu::new(wide)),
+        Box::new(MaxPool2d::new(wide, [2, 2], [2, 2]).unwrap()),
+        Box::new(Flatten::new(small)),
+        Box::new(Dense::new(small.features(), 32, false).unwrap()),
+        norm(flat),
+        Box::new(Relu::new(flat)),
+        Box::new(Dropout::new(flat, 0.2).unwrap()),
+        Box::new(Dense::new(32, 10, true).unwrap()),
+    ];
     Network::new(layers).unwrap()
 }
 

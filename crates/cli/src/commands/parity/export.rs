@@ -131,7 +131,7 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
     let Setup { model, layers, data, optimizer, .. } = &bundle.setup;
     output.print(format!(
         "{model} ({} parameters), {steps} steps of {optimizer} at {} on minibatches of {batch} of {data}",
-        bundle.network.param_len(),
+        bundle.network.parameters(),
         options.lr
     ));
     output.print(format!("wrote {dir}/{BUNDLE} and {dir}/{SCRIPT}; now run"));
@@ -148,7 +148,7 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
         "batch_size": batch,
         "seed": options.seed.seed,
         "images": bundle.labels.len(),
-        "parameters": bundle.network.param_len(),
+        "parameters": bundle.network.parameters(),
     }));
     Ok(())
 }

@@ -9,16 +9,20 @@ use crate::exit::usage;
 
 /// The script.
 pub fn script(network: &Network<f32>, loss: Objective, optimizer: Optimizer, lr: f64) -> Result<String> {
-    let modules: Vec<String> =
-        network.layers().iter().map(|layer| module(layer.as_ref())).collect::<Result<_>>()?;
+    let mut is_image = !network.input().is_flat();
+    let mut modules = Vec::new();
+    for layer in network.layers() {
+        is_image = is_image && layer.name() != "flatten";
+        modules.push(module(layer.as_ref(), is_image)?);
+    }
     Ok(include_str!("train.py")
         .replace("NETWORK", &modules.join(",\n    "))
         .replace("LOSS", &criterion(loss))
         .replace("OPTIMIZER", &optimizer_call(optimizer, lr)))
 }
 
-/// A layer as a module of `torch.nn`.
-fn module(layer: &dyn Layer<f32>) -> Result<String> {
+/// A layer as a module of `torch.nn`, behind images (even of one pixel) or features.
+fn module(layer: &dyn Layer<f32>, is_image: bool) -> Result<String> {
     let spec: Spec = layer.spec().parse()?;
     let arguments = spec.tokens()[0].arguments();
     let pair = |name| {
@@ -46,6 +50,12 @@ fn module(layer: &dyn Layer<f32>) -> Result<String> {
         ),
         "relu" => "nn.ReLU()".to_string(),
         "leaky_relu" => format!("nn.LeakyReLU({:?})", arguments.fraction("slope")),
+        "batchnorm" => {
+            let (axes, channels) =
+                if is_image { (2, layer.input().c) } else { (1, layer.input().features()) };
+            let (eps, momentum) = (arguments.fraction("eps"), arguments.fraction("momentum"));
+            format!("nn.BatchNorm{axes}d({channels}, eps={eps:?}, momentum={momentum:?})")
+        }
         "globalavgpool" => "nn.AdaptiveAvgPool2d(1)".to_string(),
         "globalmaxpool" => "nn.AdaptiveMaxPool2d(1)".to_string(),
         "gelu" => "nn.GELU(approximate='tanh')".to_string(),
@@ -110,7 +120,8 @@ mod tests {
 
     #[test]
     fn every_layer_has_its_module() {
-        let spec = "conv(8,5x3,stride=2x1,pad=1x0,bias=false) relu pool(3,stride=2) avgpool(2) leaky_relu gelu silu tanh linear globalavgpool globalmaxpool \
+        let spec = "conv(8,5x3,stride=2x1,pad=1x0,bias=false) relu pool(3,stride=2) avgpool(2) leaky_relu batchnorm \
+                    gelu silu tanh linear globalavgpool globalmaxpool \
                     dense(9) sigmoid dense(10,bias=false)";
         let text = made(spec, "softmax-cross-entropy", "sgd").unwrap();
         let expected = "net = nn.Sequential(
@@ -119,6 +130,7 @@ mod tests {
     nn.MaxPool2d((3, 3), stride=(2, 2)),
     nn.AvgPool2d((2, 2), stride=(2, 2)),
     nn.LeakyReLU(0.01),
+    nn.BatchNorm2d(8, eps=1e-5, momentum=0.1),
     nn.GELU(approximate='tanh'),
     nn.SiLU(),
     nn.Tanh(),

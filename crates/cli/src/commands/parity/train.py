@@ -19,20 +19,21 @@ x, labels = bundle["x"].to(torch.get_default_dtype()), bundle["labels"]
 net = nn.Sequential(
     NETWORK,
 )
-net.load_state_dict({name: bundle[name] for name in net.state_dict()})
+# PyTorch counts the minibatches of a BatchNorm besides.
+net.load_state_dict({name: bundle[name] for name in net.state_dict() if name in bundle})
 criterion = LOSS
 optimizer = OPTIMIZER
 
 losses = []
-weights = {name: [] for name in net.state_dict()}
+weights = {name: [] for name in net.state_dict() if name in bundle}
 for batch in bundle["order"]:
     optimizer.zero_grad()
     loss = criterion(net(x[batch]), labels[batch])
     loss.backward()
     optimizer.step()
     losses.append(loss.item())
-    for name, values in net.state_dict().items():
-        weights[name].append(values.clone())
+    for name in weights:
+        weights[name].append(net.state_dict()[name].clone())
     print(f"step {len(losses)}  loss {losses[-1]:.6f}")
 
 save_file(

@@ -1,0 +1,486 @@
+//! Batch normalisation.
+
+use crate::contract::{Describe, Kind, Layer, Mode, ParamSpec, Pass, Saved};
+use crate::{LayerError, Shape};
+use byhand_tensor::{Block, LANES, Loop, Scalar, vectorised};
+use std::ops::Range;
+
+/// Batch normalisation: each channel gets mean `b` and deviation `g` over all pixels of all samples of the minibatch. Of features
+/// without pixels each is a channel.
+///
+/// # Formula
+/// With `n` the samples times the pixels of a channel, and sums over them all, channel by channel:
+/// ```text
+/// m = sum of x / n      v = sum of (x - m)^2 / n      r = 1 / sqrt(v + eps)      y = g (x - m) r + b
+/// ```
+/// In evaluation `m` and `v` are the running ones, which are part of `theta` and no gradient moves: a training step makes them
+/// `(1 - momentum)` times what they were plus `momentum` times those of its minibatch, `v` there divided by `n - 1`.
+///
+/// # Shapes
+/// `y` has the shape of `x`, `g` and `b` have a number a channel, as have the running mean and variance.
+///
+/// # Backward
+/// `m` and `v` depend on every `x`, so `dx` has three terms:
+/// ```text
+/// db = sum of dy
+/// dg = sum of dy (x - m) r
+/// dx = g r (dy - db / n - (x - m) r dg / n)
+/// ```
+/// In evaluation `m` and `v` are constants, and `dx = g r dy`.
+///
+/// # Memory
+/// The tape holds `n`, and a channel's mean and sum of squares. Scratch: two sums a channel. The minibatch is the block that the layer is
+/// handed; a training step that cuts a minibatch into several merges what their layers measured.
+///
+/// # Reference
+/// Ioffe and Szegedy, "Batch normalization: accelerating deep network training by reducing internal covariate shift", 2015. Merging:
+/// Chan, Golub, LeVeque, "Algorithms for computing the sample variance", 1983.
+///
+/// ```
+/// use byhand_layers::{BatchNorm, Describe, Shape};
+/// let norm = BatchNorm::new(Shape::new(8, 26, 26), BatchNorm::EPS, BatchNorm::MOMENTUM)?;
+/// assert_eq!((norm.spec(), norm.output()), ("batchnorm".to_owned(), Shape::new(8, 26, 26)));
+/// # Ok::<(), byhand_layers::LayerError>(())
+/// ```
+#[derive(Clone, PartialEq, Debug)]
+pub struct BatchNorm {
+    shape: Shape,
+    eps: f64,
+    momentum: f64,
+}
+
+impl BatchNorm {
+    /// What is added to a variance, if nobody says otherwise.
+    pub const EPS: f64 = 1e-5;
+    /// A minibatch's share of the running mean and variance, if nobody says otherwise.
+    pub const MOMENTUM: f64 = 0.1;
+
+    /// For samples of this shape.
+    ///
+    /// # Errors
+    /// `eps` is not in `0 < eps < 1`, or `momentum` not in `0 <= momentum < 1`.
+    pub fn new(shape: Shape, eps: f64, momentum: f64) -> Result<Self, LayerError> {
+        let refused = |what, expected, found: f64| {
+            Err(LayerError::Value { layer: "batchnorm", what, expected, found: found.to_string() })
+        };
+        if !(eps > 0.0 && eps < 1.0) {
+            return refused("eps", "more than 0 and less than 1", eps);
+        }
+        if !(0.0..1.0).contains(&momentum) {
+            return refused("the momentum", "at least 0 and less than 1", momentum);
+        }
+        Ok(Self { shape, eps, momentum })
+    }
+
+    /// Channels of a sample, each of so many pixels.
+    fn channels(&self) -> (usize, usize) {
+        (self.shape.c, self.shape.h * self.shape.w)
+    }
+
+    /// Length of what is measured of a block: `n`, the means, the sums of squared distances from them.
+    fn measured_len(&self) -> usize {
+        1 + 2 * self.shape.c
+    }
+
+    /// Measures a block.
+    pub(crate) fn measure<T: Scalar>(&self, block: Block, x: &[T], measured: &mut [T]) {
+        let (channels, pixels) = self.channels();
+        vectorised(Measure { runs: Runs { block, channels, pixels }, x, measured });
+    }
+
+    /// Makes of what was measured of two blocks what would be measured of both.
+    pub(crate) fn merge<T: Scalar>(&self, a: &mut [T], b: &[T]) {
+        let ([n_a, a @ ..], [n_b, b @ ..]) = (a, b) else { unreachable!("measured_len is at least 1") };
+        let n = *n_a + *n_b;
+        let (mean_a, squares_a) = a.split_at_mut(self.shape.c);
+        let (mean_b, squares_b) = b.split_at(self.shape.c);
+        for (((mean, squares), &mean_b), &squares_b) in
+            mean_a.iter_mut().zip(squares_a).zip(mean_b).zip(squares_b)
+        {
+            let apart = mean_b - *mean;
+            *mean += apart * (*n_b / n);
+            *squares += squares_b + apart * apart * (*n_a * *n_b / n);
+        }
+        *n_a = n;
+    }
+
+    /// Normalises a block by what was measured.
+    pub(crate) fn normalise<T: Scalar>(
+        &self,
+        block: Block,
+        theta: &[T],
+        measured: &[T],
+        x: &[T],
+        y: &mut [T],
+    ) {
+        let (channels, pixels) = self.channels();
+        for channel in 0..channels {
+            let Moments { mean, r } = self.moments(measured, channel);
+            let (scale, shift) = (theta[channel] * r, theta[channels + channel]);
+            vectorised(Affine { runs: Runs { block, channels, pixels }, channel, mean, scale, shift, x, y });
+        }
+    }
+
+    /// The sums of `dy` and of `dy (x - m)` over a block, channel by channel.
+    pub(crate) fn sums<T: Scalar>(&self, block: Block, measured: &[T], x: &[T], dy: &[T], sums: &mut [T]) {
+        let (channels, pixels) = self.channels();
+        let means = &measured[1..][..channels];
+        vectorised(Sums { runs: Runs { block, channels, pixels }, means, x, dy, sums });
+    }
+
+    /// Adds the gradient of the parameters that a block has, whose `sums` these are.
+    pub(crate) fn add_params<T: Scalar>(&self, measured: &[T], sums: &[T], dtheta: &mut [T]) {
+        let channels = self.shape.c;
+        for channel in 0..channels {
+            dtheta[channel] += sums[channels + channel] * self.moments(measured, channel).r;
+            dtheta[channels + channel] += sums[channel];
+        }
+    }
+
+    /// `dx` of a block, by the sums of the whole minibatch.
+    pub(crate) fn input_gradient<T: Scalar>(
+        &self,
+        block: Block,
+        theta: &[T],
+        measured: &[T],
+        sums: &[T],
+        x: &[T],
+        dy: &[T],
+        dx: &mut [T],
+    ) {
+        let (channels, pixels) = self.channels();
+        let n = measured[0];
+        for channel in 0..channels {
+            let Moments { mean, r } = self.moments(measured, channel);
+            let (shift, slope) = (sums[channel] / n, sums[channels + channel] * r * r / n);
+            let (runs, scale) = (Runs { block, channels, pixels }, theta[channel] * r);
+            vectorised(Back { runs, channel, mean, scale, shift, slope, x, dy, dx });
+        }
+    }
+
+    /// Moves the running mean and variance of `theta` towards what was measured of a minibatch.
+    pub(crate) fn remember<T: Scalar>(&self, measured: &[T], theta: &mut [T]) {
+        let channels = self.shape.c;
+        let (new, old) = (T::from_f64(self.momentum), T::from_f64(1.0 - self.momentum));
+        let n = measured[0];
+        let others = if n > T::ONE { n - T::ONE } else { T::ONE };
+        let (means, variances) = theta[2 * channels..].split_at_mut(channels);
+        for channel in 0..channels {
+            let (mean, squares) = (measured[1 + channel], measured[1 + channels + channel]);
+            means[channel] = old * means[channel] + new * mean;
+            variances[channel] = old * variances[channel] + new * (squares / others);
+        }
+    }
+
+    /// The running mean and variance as if they had been measured, channel by channel, of one number.
+    fn running<T: Scalar>(&self, theta: &[T], measured: &mut [T]) {
+        measured[0] = T::ONE;
+        measured[1..].copy_from_slice(&theta[2 * self.shape.c..]);
+    }
+
+    fn moments<T: Scalar>(&self, measured: &[T], channel: usize) -> Moments<T> {
+        let (n, mean) = (measured[0], measured[1 + channel]);
+        let variance = measured[1 + self.shape.c + channel] / n;
+        Moments { mean, r: T::ONE / (variance + T::from_f64(self.eps)).sqrt() }
+    }
+}
+
+impl<T: Scalar> Layer<T> for BatchNorm {
+    fn forward(&self, pass: &Pass, theta: &[T], x: &[T], y: &mut [T], tape: &mut [T], _scratch: &mut [T]) {
+        match pass.mode {
+            Mode::Train { .. } => self.measure(pass.block, x, tape),
+            Mode::Eval => self.running(theta, tape),
+        }
+        self.normalise(pass.block, theta, tape, x, y);
+    }
+
+    fn backward(
+        &self,
+        pass: &Pass,
+        theta: &[T],
+        saved: Saved<'_, T>,
+        dy: &[T],
+        dx: Option<&mut [T]>,
+        dtheta: &mut [T],
+        scratch: &mut [T],
+    ) {
+        let Saved { x, tape, .. } = saved;
+        self.sums(pass.block, tape, x, dy, scratch);
+        self.add_params(tape, scratch, dtheta);
+        if let Some(dx) = dx {
+            if pass.mode == Mode::Eval {
+                scratch.fill(T::ZERO);
+            }
+            self.input_gradient(pass.block, theta, tape, scratch, x, dy, dx);
+        }
+    }
+}
+
+impl Describe for BatchNorm {
+    fn name(&self) -> &'static str {
+        "batchnorm"
+    }
+
+    fn spec(&self) -> String {
+        let mut arguments = Vec::new();
+        if self.eps != Self::EPS {
+            arguments.push(format!("eps={}", self.eps));
+        }
+        if self.momentum != Self::MOMENTUM {
+            arguments.push(format!("momentum={}", self.momentum));
+        }
+        if arguments.is_empty() {
+            "batchnorm".to_owned()
+        } else {
+            format!("batchnorm({})", arguments.join(","))
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Batch
+    }
+
+    fn input(&self) -> Shape {
+        self.shape
+    }
+
+    fn output(&self) -> Shape {
+        self.shape
+    }
+
+    fn params(&self) -> Vec<ParamSpec> {
+        [("weight", 1.0), ("bias", 0.0)].map(|(name, start)| self.tensor(name, start)).into()
+    }
+
+    fn state(&self) -> Vec<ParamSpec> {
+        [("running_mean", 0.0), ("running_var", 1.0)].map(|(name, start)| self.tensor(name, start)).into()
+    }
+
+    fn tape_len(&self, _block: Block) -> usize {
+        self.measured_len()
+    }
+
+    fn scratch_len(&self, _block: Block) -> usize {
+        2 * self.shape.c
+    }
+}
+
+impl BatchNorm {
+    fn tensor(&self, name: &'static str, start: f64) -> ParamSpec {
+        ParamSpec { name, shape: vec![self.shape.c], fan_in: 1, fan_out: 1, start: Some(start) }
+    }
+}
+
+/// A channel's mean, and one over its deviation.
+struct Moments<T> {
+    mean: T,
+    r: T,
+}
+
+/// Where a channel's numbers lie: in each tile side by side.
+#[derive(Clone, Copy)]
+struct Runs {
+    block: Block,
+    channels: usize,
+    pixels: usize,
+}
+
+impl Runs {
+    /// A channel's numbers in a tile.
+    #[inline(always)]
+    fn run(self, tile: usize, channel: usize) -> Range<usize> {
+        let len = self.pixels * self.block.lanes();
+        let start = (tile * self.channels + channel) * len;
+        start..start + len
+    }
+
+    /// The sum of `value` over a channel's numbers of `a` and `b`, in one order on every instruction set. Lanes without a sample are left
+    /// out.
+    #[inline(always)]
+    fn sum<T: Scalar>(self, channel: usize, a: &[T], b: &[T], value: impl Fn(T, T) -> T) -> T {
+        let mut total = T::ZERO;
+        for tile in 0..self.block.tiles() {
+            let run = self.run(tile, channel);
+            let mut lanes = [T::ZERO; LANES];
+            let ((a, a_rest), (b, b_rest)) =
+                (a[run.clone()].as_chunks::<LANES>(), b[run].as_chunks::<LANES>());
+            for (a, b) in a.iter().zip(b) {
+                for lane in 0..LANES {
+                    lanes[lane] += value(a[lane], b[lane]);
+                }
+            }
+            lanes.iter_mut().zip(a_rest).zip(b_rest).for_each(|((sum, &a), &b)| *sum += value(a, b));
+            if self.block.lanes() == LANES {
+                lanes[self.block.live(tile)..].fill(T::ZERO);
+            }
+            let mut half = LANES / 2;
+            while half > 0 {
+                for lane in 0..half {
+                    let other = lanes[lane + half];
+                    lanes[lane] += other;
+                }
+                half /= 2;
+            }
+            total += lanes[0];
+        }
+        total
+    }
+
+    /// How many numbers a channel has; 1 where there is no sample, so that nothing is divided by 0.
+    #[inline(always)]
+    fn n<T: Scalar>(self) -> T {
+        T::from_f64((self.block.samples() * self.pixels).max(1) as f64)
+    }
+}
+
+struct Measure<'a, T> {
+    runs: Runs,
+    x: &'a [T],
+    measured: &'a mut [T],
+}
+
+impl<T: Scalar> Loop for Measure<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { runs, x, measured } = self;
+        let n: T = runs.n();
+        measured[0] = n;
+        for channel in 0..runs.channels {
+            let mean = runs.sum(channel, x, x, |x, _| x) / n;
+            measured[1 + channel] = mean;
+            // A second pass: sum of squares minus square of sums would be a difference of nearly equal numbers.
+            measured[1 + runs.channels + channel] = runs.sum(channel, x, x, |x, _| (x - mean) * (x - mean));
+        }
+    }
+}
+
+struct Affine<'a, T> {
+    runs: Runs,
+    channel: usize,
+    mean: T,
+    scale: T,
+    shift: T,
+    x: &'a [T],
+    y: &'a mut [T],
+}
+
+impl<T: Scalar> Loop for Affine<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for tile in 0..self.runs.block.tiles() {
+            let run = self.runs.run(tile, self.channel);
+            for (y, &x) in self.y[run.clone()].iter_mut().zip(&self.x[run]) {
+                *y = (x - self.mean) * self.scale + self.shift;
+            }
+        }
+    }
+}
+
+struct Sums<'a, T> {
+    runs: Runs,
+    means: &'a [T],
+    x: &'a [T],
+    dy: &'a [T],
+    sums: &'a mut [T],
+}
+
+impl<T: Scalar> Loop for Sums<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { runs, means, x, dy, sums } = self;
+        for channel in 0..runs.channels {
+            let mean = means[channel];
+            sums[channel] = runs.sum(channel, dy, dy, |dy, _| dy);
+            sums[runs.channels + channel] = runs.sum(channel, dy, x, |dy, x| dy * (x - mean));
+        }
+    }
+}
+
+struct Back<'a, T> {
+    runs: Runs,
+    channel: usize,
+    mean: T,
+    scale: T,
+    shift: T,
+    slope: T,
+    x: &'a [T],
+    dy: &'a [T],
+    dx: &'a mut [T],
+}
+
+impl<T: Scalar> Loop for Back<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { runs, mean, scale, shift, slope, .. } = self;
+        for tile in 0..runs.block.tiles() {
+            let run = runs.run(tile, self.channel);
+            let dx = &mut self.dx[run.clone()];
+            for ((dx, &dy), &x) in dx.iter_mut().zip(&self.dy[run.clone()]).zip(&self.x[run]) {
+                *dx = scale * (dy - shift - (x - mean) * slope);
+            }
+            // A sample that is not there has no gradient.
+            let live = runs.block.live(tile);
+            if live < runs.block.lanes() {
+                dx.chunks_exact_mut(LANES).for_each(|lanes| lanes[live..].fill(T::ZERO));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::{Options, check_layer};
+
+    #[test]
+    fn keeps_the_contract() {
+        for (shape, eps) in [(Shape::new(3, 5, 7), 1e-5), (Shape::new(2, 4, 4), 1e-3), (Shape::flat(5), 0.1)]
+        {
+            check_layer(&BatchNorm::new(shape, eps, 0.1).unwrap(), &Options::default()).assert();
+        }
+    }
+
+    /// Measured in parts and merged, whatever the parts, is measured at once.
+    #[test]
+    fn parts_merge_to_the_whole() {
+        let norm = BatchNorm::new(Shape::new(2, 3, 1), 1e-5, 0.1).unwrap();
+        let x: Vec<f64> = (0..7 * 6).map(|i| f64::from((i * 37 % 29) - 11) / 8.0).collect();
+        let measure = |samples: Range<usize>| {
+            let mut measured = vec![f64::NAN; 5];
+            norm.measure(Block::single(samples.len()), &x[samples.start * 6..samples.end * 6], &mut measured);
+            measured
+        };
+        let whole = measure(0..7);
+        for cut in 1..7 {
+            let mut merged = measure(0..cut);
+            norm.merge(&mut merged, &measure(cut..7));
+            assert!(merged.iter().zip(&whole).all(|(a, b)| (a - b).abs() < 1e-12), "{merged:?}, {whole:?}");
+        }
+    }
+
+    #[test]
+    fn the_running_variance_is_that_of_n_minus_one() {
+        let norm = BatchNorm::new(Shape::flat(1), 1e-5, 0.5).unwrap();
+        let mut measured = [0.0f64; 3];
+        norm.measure(Block::single(3), &[1.0, 2.0, 6.0], &mut measured);
+        let mut theta = [1.0, 0.0, 0.0, 1.0];
+        norm.remember(&measured, &mut theta);
+        // Mean 3, squares 4 + 1 + 9 = 14 over 2; half of each, half of what was.
+        assert_eq!(theta, [1.0, 0.0, 1.5, 4.0]);
+    }
+
+    #[test]
+    fn refuses_what_would_divide_by_zero() {
+        let message = BatchNorm::new(Shape::flat(1), 0.0, 0.1).unwrap_err().to_string();
+        assert_eq!(message, "batchnorm: eps must be more than 0 and less than 1, found 0");
+        assert!(BatchNorm::new(Shape::flat(1), 1e-5, 1.0).is_err());
+    }
+}
