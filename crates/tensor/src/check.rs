@@ -4,12 +4,14 @@ use crate::layout::Block;
 use std::ops::Range;
 
 /// Panics unless `what` holds so many numbers.
+#[inline]
 #[track_caller]
 pub(crate) fn length(kernel: &str, what: &str, found: usize, expected: usize) {
     assert!(found == expected, "{kernel}: {what} must hold {expected} numbers, found {found}");
 }
 
 /// Panics unless `what` holds so many numbers of each lane of each tile.
+#[inline]
 #[track_caller]
 pub(crate) fn features(kernel: &str, what: &str, found: usize, block: Block, features: usize) {
     let expected = block.len(features);
@@ -20,12 +22,14 @@ pub(crate) fn features(kernel: &str, what: &str, found: usize, block: Block, fea
 }
 
 /// Panics unless scratch holds at least so many numbers.
+#[inline]
 #[track_caller]
 pub(crate) fn scratch(kernel: &str, found: usize, least: usize) {
     assert!(found >= least, "{kernel}: scratch must hold at least {least} numbers, found {found}");
 }
 
 /// Panics unless `what` has such a range.
+#[inline]
 #[track_caller]
 pub(crate) fn range(kernel: &str, what: &str, range: &Range<usize>, len: usize) {
     assert!(

@@ -276,10 +276,11 @@ fn activations_softmax_and_log_sum_exp() {
 fn instruction_sets_with_fused_multiply_add_give_equal_bits() {
     let direct = Conv2d::new([3, 11, 13], 6, [3, 5], [1, 1], [1, 2]).unwrap();
     let winograd = Conv2d::new([17, 11, 13], 20, [3, 3], [1, 1], [1, 2]).unwrap();
-    let dense = Dense::new(83, 21).unwrap();
+    let layers = [(direct, Dense::new(83, 21).unwrap()), (winograd, Dense::new(83, 53).unwrap())];
     let blocks = [37, 8, 7, 0].map(Block::tiled).into_iter().chain([Block::single(2)]);
-    let convs = [direct, winograd].into_iter();
-    for (conv, block) in convs.flat_map(|conv| blocks.clone().map(move |block| (conv, block))) {
+    for ((conv, dense), block) in
+        layers.iter().flat_map(|layer| blocks.clone().map(move |block| (layer, block)))
+    {
         let bits = |isa: Isa| {
             isa.with(|| {
                 let rng = &mut ChaCha8Rng::seed_from_u64(3);

@@ -111,36 +111,43 @@ impl Conv2d {
     }
 
     /// Output rows.
+    #[inline]
     pub fn h_out(&self) -> usize {
         windows(self.h_in, self.kernel[0], self.stride[0], self.pad[0])
     }
 
     /// Output columns.
+    #[inline]
     pub fn w_out(&self) -> usize {
         windows(self.w_in, self.kernel[1], self.stride[1], self.pad[1])
     }
 
     /// Features of the input.
+    #[inline]
     pub fn inputs(&self) -> usize {
         self.c_in * self.h_in * self.w_in
     }
 
     /// Features of the output.
+    #[inline]
     pub fn outputs(&self) -> usize {
         self.c_out * self.h_out() * self.w_out()
     }
 
     /// Numbers in the weight `[c_out, c_in, kh, kw]`.
+    #[inline]
     pub fn weight_len(&self) -> usize {
         self.c_out * self.taps()
     }
 
     /// Whether this block is convolved by Winograd's filtering.
+    #[inline]
     pub(crate) fn takes_winograd(&self, block: Block) -> bool {
         block.lanes() == 1 && self.is_winograd()
     }
 
     /// Taps of a kernel over all input channels.
+    #[inline]
     pub(crate) fn taps(&self) -> usize {
         self.c_in * self.kernel[0] * self.kernel[1]
     }

@@ -54,21 +54,25 @@ impl Pool2d {
     }
 
     /// Output rows.
+    #[inline]
     pub fn h_out(&self) -> usize {
         windows(self.h_in, self.window[0], self.stride[0], 0)
     }
 
     /// Output columns.
+    #[inline]
     pub fn w_out(&self) -> usize {
         windows(self.w_in, self.window[1], self.stride[1], 0)
     }
 
     /// Features of the input.
+    #[inline]
     pub fn inputs(&self) -> usize {
         self.c * self.h_in * self.w_in
     }
 
     /// Features of the output.
+    #[inline]
     pub fn outputs(&self) -> usize {
         self.c * self.h_out() * self.w_out()
     }

@@ -3,6 +3,7 @@
 use crate::error::GeometryError;
 
 /// Output size along one axis: `(input + 2 pad - window) / stride + 1`, rounded down.
+#[inline]
 pub(crate) fn windows(input: usize, window: usize, stride: usize, pad: usize) -> usize {
     (input + 2 * pad - window) / stride + 1
 }

@@ -47,6 +47,7 @@ impl Block {
     }
 
     /// Number of tiles, the last of which may be partly dead.
+    #[inline]
     pub fn tiles(self) -> usize {
         self.samples.div_ceil(self.lanes)
     }
@@ -55,6 +56,7 @@ impl Block {
     ///
     /// # Panics
     /// If memory cannot hold so many. Kernels rely on it: what has this length was not made by a product that wrapped.
+    #[inline]
     #[track_caller]
     pub fn len(self, features: usize) -> usize {
         let len = self.tiles().checked_mul(self.lanes).and_then(|places| places.checked_mul(features));
@@ -70,6 +72,7 @@ impl Block {
     }
 
     /// Live lanes of a tile: those that belong to a sample.
+    #[inline]
     pub fn live(self, tile: usize) -> usize {
         self.samples.saturating_sub(tile.saturating_mul(self.lanes)).min(self.lanes)
     }
@@ -81,6 +84,7 @@ impl Block {
 }
 
 /// In how many parts the lanes of a tile can be used, of which so many live.
+#[inline]
 pub(crate) fn parts(live: usize) -> usize {
     match live {
         0..=4 => 4,

@@ -99,6 +99,7 @@ impl<'a, T> Tiles<'a, T> {
     ///
     /// # Panics
     /// If it is not.
+    #[inline]
     #[track_caller]
     pub(crate) fn feature_stride(&self, block: Block, features: usize) -> usize {
         let Self { tiles, width, stride, .. } = *self;

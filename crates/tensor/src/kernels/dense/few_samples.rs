@@ -1,8 +1,8 @@
-//! Tiles of few samples: vectors hold inputs, where lanes of samples would be empty.
+//! The forward pass of few samples of a tile: vectors hold inputs, where lanes of samples would be empty.
 
 use super::gemm::chunks;
-use super::operands::{BackwardInput, Forward};
-use super::single::{MAX_OUTPUTS, SamplesByInputs};
+use super::operands::Forward;
+use super::single::MAX_OUTPUTS;
 use crate::blocking::{best_shape, cover, opaque};
 use crate::geometry::Dense;
 use crate::layout::{Block, Input, LANES, parts};
@@ -17,7 +17,7 @@ pub(super) fn suits(dense: &Dense, block: Block) -> bool {
     block.samples() <= MAX_SAMPLES && dense.inputs >= 4 * LANES
 }
 
-/// Scratch of [`Forward::few`] and [`BackwardInput::few`].
+/// Scratch of [`Forward::few`].
 pub(super) fn scratch_len(dense: &Dense) -> usize {
     MAX_SAMPLES * dense.inputs.next_multiple_of(LANES) + (MAX_OUTPUTS + 4) * LANES
 }
@@ -175,44 +175,5 @@ impl<T: Number, const N: usize> MicroKernel<T> for Groups<T, N> {
                 }
             }
         }
-    }
-}
-
-impl<T: Number> BackwardInput<'_, T> {
-    /// As many inputs of few samples of a tile as make up whole sixteens; returns how many.
-    #[inline(always)]
-    pub(super) fn few<V: Vector<Elem = T>>(&mut self) -> usize {
-        let Self { dense: Dense { inputs: row, outputs }, ref inputs, block, w, dy, ref dx, .. } = *self;
-        let (samples, done) = (block.samples(), inputs.len() / LANES * LANES);
-        let vectors = done / V::LANES;
-        if vectors == 0 {
-            return 0;
-        }
-        let rows = &mut self.scratch[..MAX_SAMPLES * done];
-        // A lane without a sample has a gradient of zero.
-        rows[samples * done..].fill(T::ZERO);
-        let rows = rows.as_mut_ptr();
-        let w = w[inputs.start..].as_ptr();
-        let product = SamplesByInputs::<_, true> {
-            dy: dy.as_ptr(),
-            dy_row: LANES,
-            w,
-            row,
-            outputs,
-            dx: rows,
-            dx_row: done,
-        };
-        // SAFETY: there is room for every sample, and the other lengths were checked against the sizes; the shape fits.
-        unsafe {
-            cover::<V>(&product, [best_shape::<V>(samples, vectors); 2], samples, (0, vectors));
-            for i in (0..done).step_by(LANES) {
-                let to = dx.start.add(i * LANES);
-                for feature in 0..LANES {
-                    V::splat(T::ZERO).store(to.add(feature * LANES + LANES - V::LANES));
-                }
-                V::transpose16(rows.add(i), done, [LANES, MAX_SAMPLES], to, LANES);
-            }
-        }
-        done
     }
 }

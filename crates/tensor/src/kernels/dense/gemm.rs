@@ -20,7 +20,7 @@ fn column<V: Vector>(features: usize, column: usize) -> usize {
 
 /// Vectors of live lanes in a tiled block.
 #[inline(always)]
-fn columns<V: Vector>(block: Block) -> usize {
+pub(super) fn columns<V: Vector>(block: Block) -> usize {
     if block.is_empty() {
         return 0;
     }

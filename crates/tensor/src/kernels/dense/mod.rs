@@ -1,7 +1,8 @@
 //! The products of a dense (fully connected) layer, each by the kernels that suit it: tiles by [matrix products](gemm), but for
-//! [few samples](few_samples); [single samples](single) with vectors along the inputs; the [weight gradient](weight_grad) from operands
-//! that were [packed](kept) before.
+//! [few samples](few_samples) and for input gradients [along the inputs](along_inputs); [single samples](single) with vectors along
+//! the inputs; the [weight gradient](weight_grad) from operands that were [packed](kept) before.
 
+mod along_inputs;
 mod few_samples;
 mod gemm;
 mod kept;
@@ -16,9 +17,8 @@ pub use kept::Kept;
 pub(crate) use operands::{BackwardInput, Forward};
 pub(crate) use weight_grad::Apply;
 
-use crate::blocking::vector_parts;
 use crate::geometry::Dense;
-use crate::layout::Block;
+use crate::layout::{Block, LANES};
 use crate::number::Number;
 use crate::simd::{Kernel, Vector};
 
@@ -36,9 +36,9 @@ pub(crate) fn forward_rows_len(dense: &Dense, block: Block) -> usize {
     block.len(gemm::row_chunk(dense.inputs, block.tiles()))
 }
 
-/// Scratch of the input gradient: a panel of the weight, or dx of few samples.
+/// Scratch of the input gradient: a panel of the weight, or dx of a tile, sample by sample.
 pub(crate) fn backward_input_len(dense: &Dense, block: Block) -> usize {
-    if block.lanes() == 1 { 0 } else { few_samples::scratch_len(dense).max(dense.outputs * gemm::PANEL) }
+    if block.lanes() == 1 { 0 } else { (dense.inputs * LANES).max(dense.outputs * gemm::PANEL) }
 }
 
 impl<T: Number> Kernel<T> for Forward<'_, T> {
@@ -64,10 +64,7 @@ impl<T: Number> Kernel<T> for BackwardInput<'_, T> {
         if self.block.lanes() == 1 {
             return self.rows::<V>();
         }
-        // Where a vector would have empty lanes it holds inputs instead, as many as there are whole vectors of: the same bits.
-        let is_few =
-            vector_parts::<V>(self.block.samples()) > 1 && few_samples::suits(&self.dense, self.block);
-        let done = if is_few { self.few::<V>() } else { 0 };
+        let done = if self.goes_along_inputs::<V>() { self.along_inputs::<V>() } else { 0 };
         self.tiles::<V>(done);
     }
 }

@@ -100,6 +100,7 @@ impl Correlation {
     }
 
     /// Taps along one axis that meet the source for target `i`.
+    #[inline]
     pub(crate) fn tap_range(&self, axis: usize, i: usize) -> (usize, usize) {
         let first = (i * self.source_step[axis]) as isize + self.offset[axis];
         let from = (-first).clamp(0, self.taps[axis] as isize);
@@ -108,6 +109,7 @@ impl Correlation {
     }
 
     /// Target columns `from..to` whose every tap meets the source.
+    #[inline]
     pub(crate) fn interior(&self) -> (usize, usize) {
         let step = self.source_step[1] as isize;
         let from = ((-self.offset[1]).max(0) as usize).div_ceil(step as usize) as isize;

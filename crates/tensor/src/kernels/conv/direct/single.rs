@@ -45,6 +45,7 @@ impl Flat {
     }
 
     /// Whether a correlation is of this kind.
+    #[inline]
     pub(crate) fn suits(plan: &Correlation) -> bool {
         plan.source_step == [1, 1]
             && plan.target_step == [1, 1]
@@ -52,16 +53,19 @@ impl Flat {
     }
 
     /// Numbers from one output channel of targets to the next.
+    #[inline]
     pub(crate) fn target_plane(&self) -> usize {
         self.plan.target[0] * self.pitch
     }
 
     /// Numbers of all targets, with what is written behind them.
+    #[inline]
     pub(crate) fn targets_len(&self) -> usize {
         self.plan.channels_out * self.target_plane() + OVERHANG
     }
 
     /// Numbers of the padded source, with what is read behind it.
+    #[inline]
     pub(crate) fn source_len(&self) -> usize {
         self.plan.channels_in * self.plane + OVERHANG
     }
