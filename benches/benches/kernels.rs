@@ -9,7 +9,7 @@ use criterion::Criterion;
 use std::hint::black_box;
 use std::sync::Arc;
 
-const BATCHES: [usize; 3] = [1, 16, 64];
+const BATCHES: [usize; 5] = [1, 4, 8, 16, 64];
 
 fn main() {
     let criterion = &mut criterion();
@@ -40,7 +40,8 @@ fn convolutions(criterion: &mut Criterion<FlopRate>, networks: &[Network<f32>]) 
         // Tiles are always convolved directly.
         for block in blocks.into_iter().filter(|block| twin.is_empty() || block.lanes() == 1) {
             let outputs = conv.h_out() * conv.w_out();
-            let flops = Work::Flops((2 * conv.weight_len() * outputs * block.samples()) as u64);
+            let numbers = conv.weight_len() + c_out + block.len(conv.inputs() + conv.outputs());
+            let work = Work::product(2 * conv.weight_len() * outputs * block.samples(), numbers);
             let setup = || Operands {
                 w: random::floats(conv.weight_len()),
                 b: random::floats(c_out),
@@ -48,14 +49,14 @@ fn convolutions(criterion: &mut Criterion<FlopRate>, networks: &[Network<f32>]) 
                 y: random::floats(block.len(conv.outputs())),
                 scratch: Buffer::zeros(conv.scratch_len(block)),
             };
-            kernel(criterion, "conv/forward", &subject, block, flops, setup, |o| {
+            kernel(criterion, "conv/forward", &subject, block, work, setup, |o| {
                 conv.forward(block, &o.w, Some(&o.b), &o.x, &mut o.y, &mut o.scratch);
             });
-            kernel(criterion, "conv/weight-gradient", &subject, block, flops, setup, |o| {
+            kernel(criterion, "conv/weight-gradient", &subject, block, work, setup, |o| {
                 conv.backward_params(block, &o.x, &o.y, &mut o.w, Some(&mut o.b), &mut o.scratch);
             });
             if needs_dx {
-                kernel(criterion, "conv/input-gradient", &subject, block, flops, setup, |o| {
+                kernel(criterion, "conv/input-gradient", &subject, block, work, setup, |o| {
                     conv.backward_input(0..conv.c_in(), block, &o.w, &o.y, &mut o.x, &mut o.scratch);
                 });
             }
@@ -73,7 +74,9 @@ fn chains(criterion: &mut Criterion<FlopRate>, networks: &[Network<f32>]) {
         let subject = format!("{c_in}x{h_in}x{w_in}-{c_out}x{kh}x{kw}{padded}-pool2");
         for block in BATCHES.map(Block::for_samples) {
             let outputs = conv.h_out() * conv.w_out();
-            let flops = (2 * conv.weight_len() * outputs * block.samples()) as u64;
+            let flops = 2 * conv.weight_len() * outputs * block.samples();
+            // Of the backward pass the gradient of the input as well, where it is wanted.
+            let numbers = conv.weight_len() + c_out + block.len(conv.inputs() + 2 * pooled.pool().outputs());
             let setup = || {
                 let mut operands = Operands {
                     w: random::floats(conv.weight_len()),
@@ -92,14 +95,17 @@ fn chains(criterion: &mut Criterion<FlopRate>, networks: &[Network<f32>]) {
                 "conv-relu-pool/forward",
                 &subject,
                 block,
-                Work::Flops(flops),
+                Work::product(flops, numbers),
                 setup,
                 |(o, tape)| {
                     pooled.forward(block, &o.w, Some(&o.b), &o.x, &mut o.y, tape, &mut o.scratch);
                 },
             );
-            let passes = if needs_dx { 2 } else { 1 };
-            let flops = Work::Flops(passes * flops);
+            let work = if needs_dx {
+                Work::product(2 * flops, numbers + block.len(conv.inputs()))
+            } else {
+                Work::product(flops, numbers)
+            };
             let setup = || {
                 let (operands, tape) = setup();
                 (random::floats(conv.weight_len()), Buffer::zeros(block.len(conv.inputs())), operands, tape)
@@ -109,7 +115,7 @@ fn chains(criterion: &mut Criterion<FlopRate>, networks: &[Network<f32>]) {
                 "conv-relu-pool/backward",
                 &subject,
                 block,
-                flops,
+                work,
                 setup,
                 |(dw, dx, o, tape)| {
                     let dx = needs_dx.then_some((0..conv.c_in(), &mut dx[..]));
@@ -126,7 +132,8 @@ fn denses(criterion: &mut Criterion<FlopRate>, networks: &[Network<f32>]) {
         let (inputs, outputs) = (dense.inputs(), dense.outputs());
         let subject = format!("{inputs}-{outputs}");
         for block in BATCHES.map(Block::for_samples) {
-            let flops = Work::Flops((2 * inputs * outputs * block.samples()) as u64);
+            let numbers = inputs * outputs + outputs + block.len(inputs + outputs);
+            let work = Work::product(2 * inputs * outputs * block.samples(), numbers);
             let setup = || Operands {
                 w: random::floats(inputs * outputs),
                 b: random::floats(outputs),
@@ -140,7 +147,7 @@ fn denses(criterion: &mut Criterion<FlopRate>, networks: &[Network<f32>]) {
             {
                 let subject = if rows { format!("{subject}, rows") } else { subject.clone() };
                 let len = if rows { block.samples() * inputs } else { block.len(inputs) };
-                kernel(criterion, "dense/forward", &subject, block, flops, setup, |o| {
+                kernel(criterion, "dense/forward", &subject, block, work, setup, |o| {
                     let Operands { w, b, x, y, scratch } = o;
                     dense.forward(
                         block,
@@ -151,7 +158,7 @@ fn denses(criterion: &mut Criterion<FlopRate>, networks: &[Network<f32>]) {
                         scratch,
                     );
                 });
-                kernel(criterion, "dense/weight-gradient", &subject, block, flops, setup, |o| {
+                kernel(criterion, "dense/weight-gradient", &subject, block, work, setup, |o| {
                     let Operands { w, b, x, y, scratch } = o;
                     dense.backward_params(
                         0..outputs,
@@ -165,7 +172,7 @@ fn denses(criterion: &mut Criterion<FlopRate>, networks: &[Network<f32>]) {
                 });
             }
             if needs_dx {
-                kernel(criterion, "dense/input-gradient", &subject, block, flops, setup, |o| {
+                kernel(criterion, "dense/input-gradient", &subject, block, work, setup, |o| {
                     let Operands { w, x, y, scratch, .. } = o;
                     dense.backward_input(0..inputs, block, w, y, Tiles::new(block, x), scratch);
                 });

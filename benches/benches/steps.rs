@@ -55,7 +55,7 @@ fn step(
         circumstances: format!("batch{batch}/threads{threads}"),
         batch,
         threads,
-        work: Work::Flops(flops),
+        work: Work::Flops(flops, None),
     };
     let setup = || {
         let theta = init_network(network, Init::HeNormal, 0);

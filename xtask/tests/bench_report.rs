@@ -143,3 +143,24 @@ fn a_kind_that_needs_a_command_says_so() {
     let (code, _, stderr) = xtask(folder.path(), &["measure", "parity"]);
     assert!(code == 2 && stderr.contains("measure parity -- parity compare DIR"), "{code}: {stderr}");
 }
+
+#[test]
+fn a_kernel_that_memory_bounds_is_held_against_its_roof() {
+    let folder = folder(PAGE, "");
+    let kernel = |batch: usize, figures: &str| {
+        format!(
+            "{{\"date\": \"2026-01-01\", \"commit\": \"new\", \"processor\": \"Some CPU\", \"command\": \"measure\", \"threads\": 1, \
+             \"operation\": \"dense/forward\", \"subject\": \"512-512\", \"isa\": \"avx2\", \"batch\": {batch}, \"gflops\": 20.0, {figures}}}\n"
+        )
+    };
+    let records = [
+        kernel(1, "\"percent\": 20.0, \"roof_percent\": 80.0"),
+        kernel(16, "\"percent\": 20.0, \"roof_percent\": 20.0"),
+        kernel(64, "\"percent\": 20.0"),
+    ];
+    fs::write(folder.path().join("docs/measurements/benchmarks.jsonl"), records.concat()).unwrap();
+    let (code, stdout, stderr) = xtask(folder.path(), &["bench-report", "--benchmarks"]);
+    assert_eq!(code, 0, "{stderr}");
+    let row = "| dense/forward | 512-512 | 1 | 20 GFLOP/s, 20 % (80 % of the roof) | 20 GFLOP/s, 20 % | 20 GFLOP/s, 20 % |";
+    assert!(stdout.lines().any(|line| line == row), "no line {row} in\n{stdout}");
+}

@@ -70,11 +70,14 @@ pub fn all_benchmarks(root: &Path) -> Result<String> {
                 let rate = rate
                     .iter()
                     .find_map(|(field, unit)| Some(format!("{}{unit}", count(record.maybe_number(field)?))));
-                let percent = record
-                    .maybe_number("percent")
-                    .map(|percent| format!(", {percent:.0} %"))
-                    .unwrap_or_default();
-                rate.unwrap_or_default() + &percent
+                let percent = record.maybe_number("percent");
+                let told = percent.map(|percent| format!(", {percent:.0} %")).unwrap_or_default();
+                // A roof below the peak is what the kernel should be held against.
+                let roof = record
+                    .maybe_number("roof_percent")
+                    .filter(|roof| percent.is_some_and(|of_peak| *roof > of_peak));
+                let roof = roof.map(|roof| format!(" ({roof:.0} % of the roof)")).unwrap_or_default();
+                rate.unwrap_or_default() + &told + &roof
             };
             let names = [operation, subject, threads.to_string()];
             rows.push(names.into_iter().chain(batches.iter().map(cell)).collect::<Vec<_>>());
