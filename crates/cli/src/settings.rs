@@ -327,6 +327,7 @@ impl Recipe {
     }
 
     /// What of it says which images are taken, and from where.
+    #[cfg(feature = "proofs")]
     pub fn choice_of_data(&self) -> Settings {
         let Self { data, data_dir, first_label, transpose, train_limit, test_limit, .. } = self.clone();
         let Self { validation, split, split_seed, classes, halve, .. } = self.clone();
