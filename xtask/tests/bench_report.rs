@@ -38,7 +38,7 @@ fn folder(page: &str, more: &str) -> TempDir {
     let peers: String = peers.into_iter().map(|(commit, peer, us)| record(commit, peer, us)).collect();
     write("docs/measurements/processors.toml", PROCESSORS);
     write("docs/measurements/peers.jsonl", &(peers + more));
-    write("docs/figures/.keep", "");
+    write("docs/charts/.keep", "");
     write("docs/results.md", page);
     write("README.md", "# Nothing to fill\n");
     folder
@@ -69,7 +69,7 @@ fn a_table_is_of_the_last_commit_and_a_figure_changed_by_hand_is_found() {
         "{written}"
     );
     assert!(written.ends_with(" <!-- peers:end -->\nmore\n") && !written.contains("old"), "{written}");
-    assert!(fs::read_to_string(root.join("docs/figures/throughput.svg")).unwrap().contains(">\nlenet\n<"));
+    assert!(fs::read_to_string(root.join("docs/charts/throughput.svg")).unwrap().contains(">\nlenet\n<"));
     assert_eq!(xtask(root, &["bench-report", "--check"]).0, 0);
 
     fs::write(&page, written.replace("**3.0**", "**4.0**")).unwrap();

@@ -544,6 +544,7 @@ fn a_preset_of_five_classes_says_so() {
 /// Each signal saves what was learnt and tells its own exit code.
 #[test]
 #[cfg(unix)]
+#[allow(clippy::print_stdout, reason = "what is skipped is said")]
 fn signals_end_a_run_and_save_it() {
     let folder = TempDir::new().unwrap();
     for (signal, code) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {

@@ -71,7 +71,7 @@ fn rendered(root: &Path) -> Result<Vec<(String, String)>> {
     };
     let mut files = PAGES.into_iter().map(page).collect::<Result<Vec<_>>>()?;
     files.extend(
-        charts::all(root)?.into_iter().map(|(name, chart)| (format!("docs/figures/{name}.svg"), chart)),
+        charts::all(root)?.into_iter().map(|(name, chart)| (format!("docs/charts/{name}.svg"), chart)),
     );
     Ok(files)
 }
