@@ -21,8 +21,8 @@
 //! the same clock rate. GFLOP/s count a multiply-add as 2 and count matrix products and convolutions only; kernels that
 //! have none are given in GB/s, the bytes of their operands and results.
 //!
-//! The *roof* of a kernel is `min(peak, intensity * bandwidth)` (Williams, Waterman, Patterson, "Roofline", 2009). Its intensity is the number of
-//! operations per byte of operands and results, each counted once; the bandwidth is that at which one thread reads as many bytes over and
+//! The *roof* of a kernel is `min(peak, intensity * bandwidth)` (Williams, Waterman, Patterson, "Roofline", 2009). Its intensity is the
+//! number of operations per byte of operands and results, each counted once; the bandwidth is that at which one thread reads as many bytes over and
 //! over, so it is that of the cache which holds them. A dense layer at batch 1 does two operations with each weight: its roof is far below
 //! the peak, since no kernel can be faster than the weights come.
 //!

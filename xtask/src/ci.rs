@@ -48,7 +48,8 @@ const ON_REQUEST: [Stage; 1] = [(
     &[
         ("RUSTC_BOOTSTRAP", "1"),
         ("RUSTFLAGS", "-Zsanitizer=address"),
-        // Each call that panics, as many of these do, would leave frames of its own behind, and the search for a free one takes ever longer.
+        // Each call that panics, as many of these do, would leave frames of its own behind, and the search for a free one would take
+        // ever longer.
         ("ASAN_OPTIONS", "detect_stack_use_after_return=0"),
     ],
     &[

@@ -91,8 +91,8 @@ impl Output {
         self.event("result", fields);
     }
 
-    /// The error a command ends with: one line on stderr, after the place where there is one to show, and, under `--json`, an event. The result of an interrupted run
-    /// stays the last event.
+    /// The error a command ends with: one line on stderr, after the place where there is one to show, and, under `--json`, an event. The
+    /// result of an interrupted run stays the last event.
     pub fn error(&self, error: &anyhow::Error, code: u8) {
         let message = one_line(&format!("{error:#}"));
         if !(is_interruption(code) && IS_TOLD.load(Ordering::Relaxed)) {

@@ -83,7 +83,8 @@ impl Drop for NewFile<'_> {
     }
 }
 
-/// Removes what was left in a folder by writers that were killed. Only who holds the folder's [`Lock`](crate::Lock) may: another's file may be in work.
+/// Removes what was left in a folder by writers that were killed. Only who holds the folder's [`Lock`](crate::Lock) may: another's file
+/// may be in work.
 pub fn remove_unfinished(disk: &dyn Disk, folder: &Path) {
     let is_unfinished = |path: &Path| {
         path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(UNFINISHED.as_bytes()))

@@ -6,7 +6,8 @@
 //!   find it. [`find`] looks one up by name.
 //! * One piece a file, in `src/pieces`: what it does otherwise than the right layer, marked, and its row of the register.
 //! * [`NotebookStep`] trains as the notebooks do.
-//! * [`Mutant`] and [`MutantLoss`] make wrong layers and losses of any right one: signs flipped, numbers scaled, zeroed, transposed, one element off.
+//! * [`Mutant`] and [`MutantLoss`] make wrong layers and losses of any right one: signs flipped, numbers scaled, zeroed, transposed, one
+//!   element off.
 
 mod cross_entropy;
 mod mistake;
@@ -17,7 +18,8 @@ mod pieces;
 mod places;
 mod twin;
 
+pub use mistake::Replaced;
 pub use mutant::{Gradient, Mutant, MutantLoss, Mutation, mutants};
 pub use notebook_step::NotebookStep;
-pub use piece::{Check, Example, Finding, Piece, Replaced};
+pub use piece::{Check, Example, Finding, Piece};
 pub use pieces::{PIECES, find};

@@ -6,7 +6,8 @@ use std::fmt::Debug;
 use byhand_layers::check::Checked;
 use byhand_layers::{Block, Describe, Kind, Layer, LayerError, ParamSpec, Pass, Saved, Scalar, Shape};
 
-use crate::Replaced;
+/// A wrong layer for a right one, or why not.
+pub type Replaced = Result<Box<dyn Layer<f32>>, LayerError>;
 
 /// What a wrong layer does otherwise than its right one. Whatever it does not say, the right layer does.
 pub(crate) trait Mistake: Debug + Send + Sync + 'static {

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
+use byhand_layers::Describe;
 use byhand_layers::check::{Clause, Options, Report, check_layer, check_loss};
 use byhand_layers::loss::{Loss, SoftmaxCrossEntropy};
-use byhand_layers::{Describe, Layer, LayerError};
 
-use crate::mistake::{Mistake, Wrong};
+use crate::mistake::{Mistake, Replaced, Wrong};
 use crate::twin;
 
 /// A wrong layer or loss.
@@ -44,9 +44,6 @@ pub struct Example {
     /// How many parts of it go through the network one after the other.
     pub parts: usize,
 }
-
-/// A wrong layer for a right one, or why not.
-pub type Replaced = Result<Box<dyn Layer<f32>>, LayerError>;
 
 /// How it is examined, and made to be trained.
 #[derive(Clone, Copy, Debug)]

@@ -2,6 +2,7 @@
 
 use byhand_layers::{Network, Workspace};
 
+use crate::step::crew::Crew;
 use crate::step::{StepConfig, shards_of};
 
 /// About how many bytes a [`Trainer`](crate::Trainer) takes, or a [`Fit`](crate::Fit) with a test set, besides the data: weights,
@@ -27,25 +28,16 @@ pub fn training_bytes(network: &Network<f32>, config: &StepConfig) -> u64 {
     let kept = batch.saturating_mul(network.input().features() as u64) + 2 * parameters;
     // Trained in phases, every shard has room of its own.
     let shards = if chain.norms() > 0 { plan.shards(config.batch_size) } else { 1 };
-    let workers = count(config.threads).max(shards as u64);
+    let workers = Crew::new(config.threads).threads().max(shards) as u64;
     let rooms =
         [plan.largest_block(), network.eval_block()].map(|block| Workspace::bytes_for(chain, block) as u64);
     let numbers = kept.saturating_add(copies as u64 * parameters);
     numbers.saturating_mul(4).saturating_add(workers.saturating_mul(rooms[0].saturating_add(rooms[1])))
 }
 
-/// About how many bytes [`evaluate`](crate::evaluate) takes on so many threads (0: all) besides the data and the weights, and a prediction on one:
-/// room for the activations of some samples on each.
+/// About how many bytes [`evaluate`](crate::evaluate) takes on so many threads (0: all) besides the data and the weights, and a prediction
+/// on one: room for the activations of some samples on each.
 pub fn evaluation_bytes(network: &Network<f32>, threads: usize) -> u64 {
     let room = Workspace::bytes_for(network.lowered(), network.eval_block()) as u64;
-    count(threads).saturating_mul(room)
-}
-
-/// So many threads; 0 for as many as the machine runs at once.
-fn count(threads: usize) -> u64 {
-    let threads = match threads {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        threads => threads,
-    };
-    threads as u64
+    (Crew::new(threads).threads() as u64).saturating_mul(room)
 }

@@ -1,8 +1,9 @@
 //! `cargo xtask arch`: holds the arrows between the crates and the house rules, by reading manifests and sources.
 //!
 //! Three tables say everything: [`CRATES`], which crate may depend on what, [`WORDS`], which words of Rust may
-//! stand where, and [`modules::LAYERS`], which modules of the kernels' crate may import which. A source is read with its comments, strings and `#[cfg(test)]` items blanked out, so documentation
-//! may show what code may not do. Every finding names the file, the line and the rule.
+//! stand where, and [`modules::LAYERS`], which modules of the kernels' crate may import which. A source is read
+//! with its comments, strings and `#[cfg(test)]` items blanked out, so documentation may show what code may not do.
+//! Every finding names the file, the line and the rule.
 
 mod modules;
 mod source;

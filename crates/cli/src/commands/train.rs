@@ -606,4 +606,5 @@ const EXAMPLES: &str = "Examples:
   byhand train-mlp --json --quiet | tail -n 1
 
 The run folder (--out, or a fresh runs/<model>-<data>-seed<seed>) holds model.safetensors, config.toml, history.jsonl \
-checkpoints, with --validation also best.safetensors. Without MNIST and without a network the built-in digits are used, and a line says so.";
+and checkpoints, with --validation also best.safetensors. Without MNIST and without a network the built-in digits are used, \
+and a line says so.";

@@ -79,7 +79,8 @@ pub(super) const PIECE: Piece = Piece {
     mistake: "the weights are drawn anew in every forward pass, in training and prediction alike",
     wrong: "forward:  w = normal(0, 1);  y = conv(x, w) + b",
     right: "once:     w = normal(0, 1) / sqrt(inputs);   forward:  y = conv(x, w) + b",
-    symptom: "the convolution never learns; the dense layers learn what random filters leave, and the network loses to the one without a convolution; predicting twice gives two answers",
+    symptom: "the convolution never learns; the dense layers learn what random filters leave, and the network loses to the one without \
+              a convolution; predicting twice gives two answers",
     caught_by: &[
         Check::Clause(Clause::Adjoint),
         Check::Clause(Clause::NanTravels),

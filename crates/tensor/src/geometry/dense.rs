@@ -38,8 +38,8 @@ impl Dense {
     }
 
     /// Whether [rows](crate::Input::Rows) may be taken that lie so many numbers apart. They are laid out as tiles some inputs at a time,
-    /// in the first cache, while the gradient of the parameters reads them as they are: no vector must reach beyond them, and samples that lie a
-    /// power of two apart would drive each other from the cache.
+    /// in the first cache, while the gradient of the parameters reads them as they are: no vector must reach beyond them, and samples that
+    /// lie a power of two apart would drive each other from the cache.
     pub fn takes_rows(&self, stride: usize) -> bool {
         self.inputs.is_multiple_of(LANES) && stride % (2 * LANES) == LANES
     }

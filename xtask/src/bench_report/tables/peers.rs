@@ -48,7 +48,7 @@ pub fn peers(root: &Path) -> Result<String> {
     }
     versions.sort();
     versions.dedup();
-    Ok(text.clone() + sources(&newest)?.trim_start() + &format!(" Others: {}.", versions.join(", ")))
+    Ok(text.clone() + sources(&newest)?.trim_start() + &format!("\nOthers: {}.", versions.join(", ")))
 }
 
 /// The peers one by one on the first processor, where more than the best was written down.

@@ -34,7 +34,7 @@ pub fn gradients(root: &Path) -> Result<String> {
     }
     let isas: Vec<&str> = record.list("isas").iter().filter_map(Value::as_str).collect();
     Ok(format!(
-        "{}\nExact: {}. {} configurations, {} checks, {} failures; {} and f64. {}, commit {}.",
+        "{}\nExact: {}.\n{} configurations, {} checks, {} failures; {} and f64. {}, commit {}.",
         markdown(1, &head, rows),
         exact.join(", "),
         count(record.number("configurations")?),

@@ -10,8 +10,8 @@ use crate::simd::{Kernel, Vector};
 ///
 /// `G^T U G` adds and subtracts places of `U`, each with products that are no part of the formula and cancel. What they leave is a
 /// rounding error, and Adam, to which the sign of a gradient is more than its size, would move a weight by it. With `n` output tiles a
-/// place errs by at most `gamma(n + 16) * sum |V| |D|` (Higham, "Accuracy and stability of numerical algorithms", 2002, section 3.1; sixteen
-/// for the transforms). A number of `V` is made of four pixels, one of `D` of the gradients of its output tile, and the weights in a row of
+/// place errs by at most `gamma(n + 16) * sum |V| |D|` (Higham, "Accuracy and stability of numerical algorithms", 2002, section 3.1;
+/// sixteen for the transforms). A number of `V` is made of four pixels, one of `D` of the gradients of its output tile, and the weights in a row of
 /// `G^T` have sum 2; so a number of `dw` errs by at most
 ///
 /// ```text
@@ -183,6 +183,7 @@ fn run<T: Number>(numbers: &[T]) -> u32 {
         bit
     };
     let bit = |run, (x, bit): (&T, &u32)| run | if *x != T::ZERO { *bit } else { 0 };
+    // Of a known length the loop is one comparison of vectors.
     match <&[T; LANES]>::try_from(numbers) {
         Ok(numbers) => numbers.iter().zip(&BIT).fold(0, bit),
         Err(_) => numbers.iter().zip(&BIT).fold(0, bit),
