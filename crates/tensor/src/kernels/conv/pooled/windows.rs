@@ -121,8 +121,8 @@ impl<T: Number> Windows<'_, T> {
                     }
                 }
             }
-            for r in 0..R {
-                let [a, b, c, d] = acc[r];
+            // By value: a loop that looks `acc[r]` up keeps the sums in memory, where they are summed too.
+            for (r, [a, b, c, d]) in acc.into_iter().enumerate() {
                 let four = if lanes == LANES {
                     [a, b, c, d]
                 } else {
