@@ -259,6 +259,12 @@ pub trait Layer<T: Scalar>: Describe {
     );
 }
 
+/// The layer, if it is such a one.
+pub(crate) fn downcast<L: 'static, T: Scalar>(layer: &dyn Layer<T>) -> Option<&L> {
+    let layer: &dyn Any = layer;
+    layer.downcast_ref()
+}
+
 /// A bijection of 64-bit numbers that spreads every bit over all (the finaliser of SplitMix64: Steele, Lea and Flood, "Fast
 /// splittable pseudorandom number generators", 2014).
 pub(crate) fn mix(z: u64) -> u64 {

@@ -1,7 +1,6 @@
 //! Convolution, ReLU and max-pooling as one step of a network's plan.
 
-use crate::contract::{Describe, Kind, Layer, ParamSpec, Pass, Saved};
-use crate::exec::downcast;
+use crate::contract::{Describe, Kind, Layer, ParamSpec, Pass, Saved, downcast};
 use crate::{Conv2d, MaxPool2d, Params, ParamsMut, Relu, Shape};
 use byhand_tensor::{self as tensor, Block, Scalar};
 use std::sync::Arc;

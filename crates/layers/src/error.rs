@@ -1,4 +1,4 @@
-//! What can be wrong with a layer, a network, or the text that names a shape or an initialiser.
+//! What can be wrong with a layer, a network, or the text that names an initialiser.
 
 use crate::Shape;
 use byhand_tensor::GeometryError;
@@ -40,16 +40,6 @@ pub enum LayerError {
     /// A network of no layers.
     #[error("network: expected at least one layer, found none")]
     Empty,
-}
-
-/// A text that is no shape.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error(
-    "shape: expected channels x rows x columns such as 1x28x28, or a number of features such as 784, found `{found}`"
-)]
-pub struct ShapeError {
-    /// The text.
-    pub found: String,
 }
 
 /// A text that names no initialiser.

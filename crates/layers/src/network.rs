@@ -203,8 +203,7 @@ impl<T: Scalar> Network<T> {
     /// and among any others. (Of tiles dense layers sum in another order, and of few samples in yet another.) A block's activations stay
     /// in a core's cache, or take no more room than the weights, which are read once a block.
     pub fn eval_block(&self) -> Block {
-        let (activations, ..) = self.lowered.memory(Block::single(1));
-        let sample: usize = activations.iter().sum();
+        let sample: usize = self.lowered.memory(Block::single(1)).features.iter().sum();
         let room = (Self::EVAL_BYTES / size_of::<T>()).max(self.param_len());
         Block::single((room / sample).clamp(1, Self::EVAL_SAMPLES))
     }
@@ -319,6 +318,13 @@ impl<T: Scalar> Network<T> {
     /// The first parameter tensor in which `values` (a `theta` or `dtheta`) is not finite.
     pub fn first_non_finite(&self, values: &[T]) -> Option<&NamedParam> {
         self.params.iter().find(|param| values[param.range.clone()].iter().any(|value| !value.is_finite()))
+    }
+}
+
+impl<T: Scalar> Workspace<T> {
+    /// Memory for `network` and blocks of this layout with up to as many tiles.
+    pub fn new(network: &Network<T>, block: Block) -> Self {
+        Self::of(network.lowered(), block)
     }
 }
 

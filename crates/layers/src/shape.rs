@@ -1,8 +1,8 @@
 //! The shape of one sample between two layers: channels x rows x columns.
 
-use crate::error::ShapeError;
 use std::fmt;
 use std::str::FromStr;
+use thiserror::Error;
 
 /// Channels x rows x columns of one sample. Feature `(c, y, x)` has index `(c * h + y) * w + x`.
 ///
@@ -74,6 +74,16 @@ impl FromStr for Shape {
         let product = sides.iter().try_fold(1usize, |product, &side| product.checked_mul(side));
         product.filter(|&features| features > 0).map(|_| shape).ok_or_else(error)
     }
+}
+
+/// A text that is no shape.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error(
+    "shape: expected channels x rows x columns such as 1x28x28, or a number of features such as 784, found `{found}`"
+)]
+pub struct ShapeError {
+    /// The text.
+    pub found: String,
 }
 
 #[cfg(test)]

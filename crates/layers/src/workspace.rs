@@ -1,10 +1,8 @@
 //! All the memory a network computes in, allocated once.
 
-use crate::exec::Lowered;
-use crate::network::Network;
 use byhand_tensor::{Block, Buffer, Scalar};
 
-/// The memory one thread needs to run a [`Network`] forward and backward over a block of samples: activations, tapes, scratch
+/// The memory one thread needs to run a [`Network`](crate::Network) forward and backward over a block of samples: activations, tapes, scratch
 /// and two gradient buffers. Built once, used for any number of steps; no use of it allocates.
 ///
 /// ```
@@ -33,24 +31,43 @@ pub struct Workspace<T: Scalar = f32> {
     pub(crate) gradients: [Buffer<T>; 2],
 }
 
-impl<T: Scalar> Workspace<T> {
-    /// Memory for `network` and blocks of this layout with up to as many tiles.
-    pub fn new(network: &Network<T>, block: Block) -> Self {
-        Self::of(network.lowered(), block)
+/// What a chain of operations needs for a block.
+pub(crate) struct Memory {
+    /// Features of the input and of every output.
+    pub(crate) features: Vec<usize>,
+    /// Numbers of every tape.
+    pub(crate) tapes: Vec<usize>,
+    /// Numbers that each operation sums over a minibatch.
+    pub(crate) sums: Vec<usize>,
+    /// Numbers of scratch.
+    pub(crate) scratch: usize,
+}
+
+impl Memory {
+    /// Numbers in all, with the two gradient buffers.
+    pub(crate) fn numbers(&self, block: Block) -> usize {
+        let activations: usize = self.features.iter().map(|&features| block.len(features)).sum();
+        let tapes_and_sums: usize = self.tapes.iter().chain(&self.sums).sum();
+        activations + tapes_and_sums + self.scratch + 2 * block.len(self.widest())
     }
 
-    /// The same for a chain of operations.
-    pub fn of(chain: &Lowered<T>, block: Block) -> Self {
-        let (features, tapes, scratch) = chain.memory(block);
-        let widest = features.iter().copied().max().unwrap_or(0);
+    fn widest(&self) -> usize {
+        self.features.iter().copied().max().unwrap_or(0)
+    }
+}
+
+impl<T: Scalar> Workspace<T> {
+    pub(crate) fn with(memory: Memory, block: Block) -> Self {
+        let gradient = block.len(memory.widest());
+        let Memory { features, tapes, sums, scratch } = memory;
         Self {
             block,
             largest: block,
             activations: features.iter().map(|&features| Buffer::zeros(block.len(features))).collect(),
             tapes: tapes.into_iter().map(Buffer::zeros).collect(),
-            sums: chain.sums().map(Buffer::zeros).collect(),
+            sums: sums.into_iter().map(Buffer::zeros).collect(),
             scratch: Buffer::zeros(scratch),
-            gradients: [Buffer::zeros(block.len(widest)), Buffer::zeros(block.len(widest))],
+            gradients: [Buffer::zeros(gradient), Buffer::zeros(gradient)],
             features,
         }
     }
@@ -86,19 +103,6 @@ impl<T: Scalar> Workspace<T> {
         let (tiles, room) = (block.tiles(), self.largest.tiles());
         assert!(tiles <= room, "workspace: built for {room} tiles, the block has {tiles}");
         self.block = block;
-    }
-
-    /// The bytes that [`of`](Self::of) takes, without taking them.
-    pub fn bytes_for(chain: &Lowered<T>, block: Block) -> usize {
-        let (features, tapes, scratch) = chain.memory(block);
-        let widest = features.iter().copied().max().unwrap_or(0);
-        let activations: usize = features.iter().map(|&features| block.len(features)).sum();
-        (activations
-            + tapes.iter().sum::<usize>()
-            + chain.sums().sum::<usize>()
-            + scratch
-            + 2 * block.len(widest))
-            * size_of::<T>()
     }
 
     /// Bytes of memory held.

@@ -1,5 +1,6 @@
 //! The clauses of the contract that are not about the gradient's value.
 
+use super::compare::{close, same_bits, show};
 use super::report::{Clause, Report};
 use super::run::{
     Data, Run, choose, forward, integers, lay, lay_gradient, numbers, param_len, reals, rng, rows, run,
@@ -35,71 +36,6 @@ pub(super) fn all<L: Checked + ?Sized>() -> [(Clause, Check<L>); 16] {
     ]
 }
 
-/// Runs `check` for every instruction set and block, on that instruction set.
-pub(super) fn each(options: &Options, mut check: impl FnMut(Isa, Block)) {
-    for &isa in &options.isas {
-        for block in options.blocks() {
-            isa.with(|| check(isa, block));
-        }
-    }
-}
-
-/// Compares bit for bit (but for the bits of a NaN), and records one comparison.
-pub(super) fn same_bits<T: Scalar>(
-    report: &mut Report,
-    clause: Clause,
-    isa: Option<Isa>,
-    what: &str,
-    block: Block,
-    expected: &[T],
-    found: &[T],
-) {
-    let same = |a: &T, b: &T| a.to_f64().to_bits() == b.to_f64().to_bits() || (a.is_nan() && b.is_nan());
-    let differs = expected.iter().zip(found).position(|(a, b)| !same(a, b));
-    let same = expected.len() == found.len() && differs.is_none();
-    report.record(clause, isa, if same { 0.0 } else { 1.0 }, 0.0, || match differs {
-        Some(i) => {
-            let (a, b) = (expected[i].to_f64(), found[i].to_f64());
-            format!("{what}, {}: expected {a:e}, found {b:e} at index {i}", show(block))
-        }
-        None => {
-            format!("{what}, {}: expected {} numbers, found {}", show(block), expected.len(), found.len())
-        }
-    });
-}
-
-/// Compares number by number, relative to `1 + |expected|`, and records the largest error.
-pub(super) fn close(
-    report: &mut Report,
-    clause: Clause,
-    isa: Option<Isa>,
-    what: &str,
-    block: Block,
-    expected: &[f64],
-    found: &[f64],
-    limit: f64,
-) {
-    let error = |i: usize| (found[i] - expected[i]).abs() / (1.0 + expected[i].abs());
-    let worst = (0..expected.len())
-        .find(|&i| error(i).is_nan())
-        .or_else(|| (0..expected.len()).max_by(|&i, &j| error(i).total_cmp(&error(j))));
-    if let Some(i) = worst {
-        report.record(clause, isa, error(i), limit, || {
-            format!("{what}, {}: expected {:e}, found {:e} at index {i}", show(block), expected[i], found[i])
-        });
-    }
-}
-
-/// The block in words.
-pub(super) fn show(block: Block) -> String {
-    let samples = block.samples();
-    if block.lanes() == 1 {
-        format!("{samples} samples one by one")
-    } else {
-        format!("{samples} samples in tiles")
-    }
-}
-
 fn lengths<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report) {
     let clause = Clause::Lengths;
     let named = !layer.name().is_empty() && layer.spec().starts_with(layer.name());
@@ -128,12 +64,12 @@ fn lengths<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Repor
             format!("{}: lengths of y and dtheta, and no gradient without samples", show(block))
         });
     };
-    each(options, &mut computes);
-    each(&Options { samples: vec![0], ..options.clone() }, computes);
+    options.each(&mut computes);
+    Options { samples: vec![0], ..options.clone() }.each(computes);
 }
 
 fn overwrite<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report) {
-    each(options, |isa, block| {
+    options.each(|isa, block| {
         let data = reals(layer, block.samples(), &mut rng(options.seed + 1));
         let poisoned = |poison| live(layer, block, &poisoned(layer, block, &data, poison));
         for ((what, a), (_, b)) in poisoned(f32::NAN).into_iter().zip(poisoned(3.0)) {
@@ -158,7 +94,7 @@ fn accumulate<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Re
         return;
     }
     if let Kind::Bilinear { exact: true } = layer.kind() {
-        each(options, |isa, block| accumulates::<f32, L>(layer, options, Some(isa), block, 0.0, report));
+        options.each(|isa, block| accumulates::<f32, L>(layer, options, Some(isa), block, 0.0, report));
     } else {
         options.blocks().for_each(|block| accumulates::<f64, L>(layer, options, None, block, 1e-12, report));
     }
@@ -186,7 +122,7 @@ fn accumulates<T: Scalar, L: Layer<T> + ?Sized>(
 }
 
 fn without_dx<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report) {
-    each(options, |isa, block| {
+    options.each(|isa, block| {
         let data = reals(layer, block.samples(), &mut rng(options.seed + 3));
         let x = lay(block, layer.input().features(), &data.x);
         let dy = lay_gradient(block, layer.output().features(), &data.dy);
@@ -202,7 +138,7 @@ fn without_dx<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Re
 fn sample_independence<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report) {
     let (inputs, outputs) = (layer.input().features(), layer.output().features());
     let clause = Clause::SampleIndependence;
-    each(options, |isa, block| {
+    options.each(|isa, block| {
         let n = block.samples();
         let rng = &mut rng(options.seed + 4);
         let data = reals(layer, n, rng);
@@ -242,7 +178,7 @@ fn sample_independence<L: Checked + ?Sized>(layer: &L, options: &Options, report
 
 fn dead_lanes<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report) {
     let (inputs, outputs) = (layer.input().features(), layer.output().features());
-    each(options, |isa, block| {
+    options.each(|isa, block| {
         if block.len(1) == block.samples() {
             return;
         }
@@ -358,7 +294,7 @@ fn same_in_all_layouts<T: Scalar, L: Layer<T> + ?Sized>(
 /// With few pixels and few gradients, so that many products have a factor of 0 and some sums no other.
 fn zeros<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report) {
     let (inputs, clause) = (layer.input().features(), Clause::Zeros);
-    each(options, |isa, block| {
+    options.each(|isa, block| {
         let rng = &mut rng(options.seed + 15);
         let mut data = reals(layer, block.samples(), rng);
         for (values, one_in) in [(&mut data.x, 4), (&mut data.dy, 8 * block.samples())] {
@@ -386,7 +322,7 @@ fn zeros<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report)
 fn convention<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report) {
     let clause = Clause::Convention;
     let (inputs, outputs) = (layer.input().features(), layer.output().features());
-    each(options, |isa, block| {
+    options.each(|isa, block| {
         let n = block.samples();
         let mut data = integers(layer, n, &mut rng(options.seed + 7));
         match layer.kind() {

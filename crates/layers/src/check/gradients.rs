@@ -1,6 +1,6 @@
 //! The proofs of a gradient: exact adjoint, differences, dual numbers, and f32 against f64.
 
-use super::clauses::{each, show};
+use super::compare::show;
 use super::report::{Clause, Report};
 use super::run::{Data, Run, choose, forward, integers, lay, numbers, reals, rng, rows, run, train, uniform};
 use super::{Checked, Options};
@@ -16,9 +16,7 @@ const DIRECTIONS: usize = 2;
 pub(super) fn adjoint<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report) {
     match layer.kind() {
         Kind::Bilinear { exact: true } => {
-            each(options, |isa, block| {
-                adjoint_holds::<f32, L>(layer, options, Some(isa), block, 0.0, report)
-            });
+            options.each(|isa, block| adjoint_holds::<f32, L>(layer, options, Some(isa), block, 0.0, report));
         }
         Kind::Bilinear { exact: false } => {
             options
@@ -215,7 +213,7 @@ impl Problem {
 /// * smooth: `16 u |y|` for `y`, `64 u max|dy|` for `dx`: what `exp` and `tanh` with errors of a few units in the last place leave.
 pub(super) fn oracle<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report) {
     let (inputs, outputs) = (layer.input().features(), layer.output().features());
-    each(options, |isa, block| {
+    options.each(|isa, block| {
         let data = reals(layer, block.samples(), &mut rng(options.seed + 22));
         let (found, exact): (Run<f32>, Run<f64>) =
             (run(layer, train(block), &data), run(layer, train(block), &data));

@@ -1,7 +1,7 @@
 //! The check of a loss: its gradient against its value, and the clauses a loss keeps.
 
 use super::Options;
-use super::clauses::{close, each, same_bits, show};
+use super::compare::{close, same_bits, show};
 use super::report::{Clause, Report, guarded};
 use super::run::{choose, lay, numbers, rng, rows, spread, uniform};
 use crate::Shape;
@@ -91,7 +91,7 @@ fn with_rows<T: Scalar, L: Loss<T>>(loss: &L, classes: usize, block: Block, case
 }
 
 fn overwrite<L: Loss<f32>>(loss: &L, classes: usize, options: &Options, report: &mut Report) {
-    each(options, |isa, block| {
+    options.each(|isa, block| {
         let case = Case::new(classes, block.samples(), &mut rng(options.seed));
         let logits: Vec<f32> = lay(block, classes, &case.logits);
         let poisoned = |poison| {
@@ -109,7 +109,7 @@ fn overwrite<L: Loss<f32>>(loss: &L, classes: usize, options: &Options, report: 
 }
 
 fn sample_independence<L: Loss<f32>>(loss: &L, classes: usize, options: &Options, report: &mut Report) {
-    each(options, |isa, block| {
+    options.each(|isa, block| {
         let n = block.samples();
         let rng = &mut rng(options.seed + 1);
         let case = Case::new(classes, n, rng);
@@ -128,7 +128,7 @@ fn sample_independence<L: Loss<f32>>(loss: &L, classes: usize, options: &Options
 }
 
 fn dead_lanes<L: Loss<f32>>(loss: &L, classes: usize, options: &Options, report: &mut Report) {
-    each(options, |isa, block| {
+    options.each(|isa, block| {
         if block.len(1) == block.samples() {
             return;
         }
@@ -224,7 +224,7 @@ fn differences<L: Loss<f64>>(
 /// Bounds: an exponential of a difference `d` errs by `(|d| + 8) u` relative to itself, a sum of `C` of them by `C u` more. So the
 /// gradient errs by at most `SCALE (C + 2 max|d| + 16) u`, the loss of a sample by the same without `SCALE`, relative to `1 + loss`.
 fn oracle<L: Loss<f32> + Loss<f64>>(loss: &L, classes: usize, options: &Options, report: &mut Report) {
-    each(options, |isa, block| {
+    options.each(|isa, block| {
         let case = Case::new(classes, block.samples(), &mut rng(options.seed + 5));
         let (found, exact): (Outcome<f32>, Outcome<f64>) =
             (with_labels(loss, classes, block, &case), with_labels(loss, classes, block, &case));
@@ -247,7 +247,7 @@ fn oracle<L: Loss<f32> + Loss<f64>>(loss: &L, classes: usize, options: &Options,
 }
 
 fn nan_travels<L: Loss<f32>>(loss: &L, classes: usize, options: &Options, report: &mut Report) {
-    each(options, |isa, block| {
+    options.each(|isa, block| {
         let rng = &mut rng(options.seed + 6);
         let mut case = Case::new(classes, block.samples(), rng);
         let expected: Outcome<f32> = with_labels(loss, classes, block, &case);
@@ -289,7 +289,7 @@ fn equal_bits<L: Loss<f32>>(loss: &L, classes: usize, options: &Options, report:
 }
 
 fn targets<L: Loss<f32>>(loss: &L, classes: usize, options: &Options, report: &mut Report) {
-    each(options, |isa, block| {
+    options.each(|isa, block| {
         let n = block.samples();
         let mut case = Case::new(classes, n, &mut rng(options.seed + 8));
         // Sample 0 has equal outputs: the first counts.
@@ -316,7 +316,7 @@ fn targets<L: Loss<f32>>(loss: &L, classes: usize, options: &Options, report: &m
 
 fn extremes<L: Loss<f32>>(loss: &L, classes: usize, options: &Options, report: &mut Report) {
     const LEVELS: [f64; 6] = [3e38, -3e38, 0.0, 1e-38, 90.0, -110.0];
-    each(options, |isa, block| {
+    options.each(|isa, block| {
         let rng = &mut rng(options.seed + 9);
         let mut case = Case::new(classes, block.samples(), rng);
         for _ in 0..4 {

@@ -23,6 +23,7 @@
 
 mod catalogue;
 mod clauses;
+mod compare;
 mod gradients;
 mod losses;
 mod report;
@@ -56,6 +57,15 @@ impl Options {
     /// Fewer numbers of samples: for a look in passing.
     pub fn quick() -> Self {
         Self { samples: vec![1, 2, 17], ..Self::default() }
+    }
+
+    /// Runs `check` for every instruction set and block, on that instruction set.
+    fn each(&self, mut check: impl FnMut(Isa, Block)) {
+        for &isa in &self.isas {
+            for block in self.blocks() {
+                isa.with(|| check(isa, block));
+            }
+        }
     }
 
     /// Every number of samples in both layouts.

@@ -1,12 +1,11 @@
 //! A chain of operations, forward and backward.
 
 use super::Product;
-use crate::contract::{Layer, Pass, Saved};
+use crate::contract::{Layer, Pass, Saved, downcast};
 use crate::conv_pool2d::ConvPool2d;
-use crate::workspace::Workspace;
+use crate::workspace::{Memory, Workspace};
 use crate::{BatchNorm, Dense, Describe, Relu, Shape, Sigmoid, Tanh};
 use byhand_tensor::{Block, Input, RowView, Scalar};
-use std::any::Any;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -347,21 +346,22 @@ impl<T: Scalar> Lowered<T> {
         nodes.filter(|(_, node)| matches!(node.op, Op::Norm(_))).map(|(place, _)| place)
     }
 
-    /// Numbers that each operation sums over a minibatch on the way back.
-    pub(crate) fn sums(&self) -> impl Iterator<Item = usize> {
-        self.nodes.iter().map(|node| match &node.op {
-            Op::Norm(norm) => 2 * norm.input().c,
-            _ => 0,
-        })
+    /// What a workspace has room for.
+    pub(crate) fn memory(&self, block: Block) -> Memory {
+        let layers = || self.nodes.iter().map(|node| node.op.layer());
+        let sums = |node: &Node<T>| if let Op::Norm(norm) = &node.op { 2 * norm.input().c } else { 0 };
+        Memory {
+            features: self.features().collect(),
+            tapes: layers().map(|layer| layer.tape_len(block)).collect(),
+            sums: self.nodes.iter().map(sums).collect(),
+            scratch: layers().map(|layer| layer.scratch_len(block)).max().unwrap_or(0),
+        }
     }
 
-    /// What a workspace has room for: features of the input and of every output, numbers of every tape, and of scratch.
-    pub(crate) fn memory(&self, block: Block) -> (Vec<usize>, Vec<usize>, usize) {
-        let layers = || self.nodes.iter().map(|node| node.op.layer());
-        let outputs = layers().map(|layer| layer.output().features());
-        let features = [self.input.features()].into_iter().chain(outputs).collect();
-        let tapes = layers().map(|layer| layer.tape_len(block)).collect();
-        (features, tapes, layers().map(|layer| layer.scratch_len(block)).max().unwrap_or(0))
+    /// Features of the input and of every output.
+    fn features(&self) -> impl Iterator<Item = usize> {
+        let outputs = self.nodes.iter().map(|node| node.op.layer().output().features());
+        [self.input.features()].into_iter().chain(outputs)
     }
 
     #[cfg(test)]
@@ -378,12 +378,22 @@ impl<T: Scalar> Lowered<T> {
     fn assert_fits(&self, pass: &Pass, theta: &[T], ws: &Workspace<T>) {
         assert_eq!(theta.len(), self.param_len, "network: length of theta");
         assert_eq!(pass.block, ws.block(), "network: block of the pass against block of the workspace");
-        let outputs = self.nodes.iter().map(|node| node.op.layer().output().features());
-        let features = [self.input.features()].into_iter().chain(outputs);
         assert!(
-            features.eq(ws.features.iter().copied()),
+            self.features().eq(ws.features.iter().copied()),
             "network: the workspace was built for another network"
         );
+    }
+}
+
+impl<T: Scalar> Workspace<T> {
+    /// Memory for a chain of operations and blocks of this layout with up to as many tiles.
+    pub fn of(chain: &Lowered<T>, block: Block) -> Self {
+        Self::with(chain.memory(block), block)
+    }
+
+    /// The bytes that [`of`](Self::of) takes, without taking them.
+    pub fn bytes_for(chain: &Lowered<T>, block: Block) -> usize {
+        chain.memory(block).numbers(block) * size_of::<T>()
     }
 }
 
@@ -489,12 +499,6 @@ impl<T: Scalar> Op<T> {
         };
         narrow.map(Self::Layer)
     }
-}
-
-/// The layer, if it is such a one.
-pub(crate) fn downcast<L: 'static, T: Scalar>(layer: &dyn Layer<T>) -> Option<&L> {
-    let layer: &dyn Any = layer;
-    layer.downcast_ref()
 }
 
 /// What the operation at `place` is fed: the first one rows, if there are any, else the activation there.
