@@ -15,7 +15,7 @@ use byhand_layers::Network;
 use byhand_layers::metrics::Evaluation;
 use sha2::{Digest, Sha256};
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Best, Checkpoint, Sums};
 use crate::error::{Diverged, DivergenceCause, FitError, TrainerError};
 use crate::evaluate::{Evaluator, check_data, evaluate_until};
 use crate::event::{Event, Observer};
@@ -615,61 +615,5 @@ impl<'a> Fit<'a> {
         ]
         .map(|(setting, value)| (setting.to_string(), value))
         .into()
-    }
-}
-
-/// The weights that were best on the test set when they were evaluated: those of the highest accuracy, of equal ones those of the lowest
-/// loss, of equal ones the first. (A test set that chooses weights says too much of them: give a validation set instead.)
-#[derive(Debug, Clone, PartialEq)]
-pub struct Best {
-    /// Steps done.
-    pub step: u64,
-    /// The epoch, from 1.
-    pub epoch: u64,
-    /// Mean loss.
-    pub loss: f64,
-    /// Share classified correctly.
-    pub accuracy: f64,
-    /// The weights.
-    pub theta: Vec<f32>,
-}
-
-impl Best {
-    pub(crate) fn numbers(&self) -> [u64; 4] {
-        [self.step, self.epoch, self.loss.to_bits(), self.accuracy.to_bits()]
-    }
-
-    pub(crate) fn of([step, epoch, loss, accuracy]: [u64; 4], theta: Vec<f32>) -> Best {
-        let [loss, accuracy] = [loss, accuracy].map(f64::from_bits);
-        Best { step, epoch, loss, accuracy, theta }
-    }
-}
-
-/// Sums over steps, for means.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub(crate) struct Sums {
-    pub(crate) loss: f64,
-    pub(crate) correct: u64,
-    pub(crate) samples: u64,
-}
-
-impl Sums {
-    fn add(&mut self, stats: &StepStats) {
-        self.loss += stats.loss * stats.samples as f64;
-        self.correct += stats.correct as u64;
-        self.samples += stats.samples as u64;
-    }
-
-    pub(crate) fn numbers(&self) -> [u64; 3] {
-        [self.loss.to_bits(), self.correct, self.samples]
-    }
-
-    pub(crate) fn of([loss, correct, samples]: [u64; 3]) -> Sums {
-        Sums { loss: f64::from_bits(loss), correct, samples }
-    }
-
-    /// Mean loss and share correct.
-    fn means(self) -> (f64, f64) {
-        (self.loss / self.samples as f64, self.correct as f64 / self.samples as f64)
     }
 }

@@ -35,11 +35,11 @@ mod step;
 mod trend;
 
 pub use byhand_layers::metrics::{self, Confusion, Evaluation};
-pub use checkpoint::{Checkpoint, CheckpointError, weights_sha256};
+pub use checkpoint::{Best, Checkpoint, CheckpointError, weights_sha256};
 pub use error::{Diverged, DivergenceCause, FitError, SpecError, TrainerError};
 pub use evaluate::evaluate;
 pub use event::{Event, Observer, Silent};
-pub use fit::{Best, Fit, FitConfig, Progress, Sampling};
+pub use fit::{Fit, FitConfig, Progress, Sampling};
 pub use hardest::Hardest;
 pub use memory::{evaluation_bytes, training_bytes};
 pub use objective::Objective;

@@ -3,8 +3,6 @@
 
 use std::ops::RangeInclusive;
 
-use super::shards::MAX_SHARDS;
-
 /// Work of a half that is worth a hand-off to another thread.
 const HAND_OFF: u64 = 800_000;
 
@@ -104,13 +102,4 @@ const USELESS_CALL: u64 = 15_000_000;
 /// How many steps of such work may leave out a call after calls that brought no help.
 pub(super) fn patience(work: u64) -> u32 {
     (USELESS_CALL / work.max(1)).min(255) as u32
-}
-
-/// Gradients of a shard must stay below this: the sum over all shards is then finite.
-pub(super) const LARGEST_GRADIENT: f32 = f32::MAX / MAX_SHARDS as f32;
-
-/// Operands of a gradient that is a sum over so many samples must stay below this: it is then below
-/// [`LARGEST_GRADIENT`].
-pub(super) fn largest_factor(samples: usize) -> f32 {
-    (LARGEST_GRADIENT / samples as f32).sqrt() / 2.0
 }

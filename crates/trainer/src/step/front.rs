@@ -11,13 +11,12 @@ use std::sync::Mutex;
 use byhand_layers::exec::{Apply, Backward, Input, Loop, Rank, RowView, Tiles, vectorised};
 use byhand_layers::{Block, Buffer, Pass, Workspace};
 
-use super::cost;
 use super::crew::Crew;
+use super::found::Found;
 use super::plan::Plan;
 use super::segment::{Segment, Shard};
 use super::source::Minibatch;
-use super::tail::Found;
-use super::update::{Update, all_below};
+use super::update::{LARGEST_GRADIENT, Update, all_below};
 use super::worker::{Worker, lock};
 use crate::optimizer::Optimizer;
 
@@ -167,7 +166,7 @@ impl Front {
             ranked.backward(found, rows, None);
             let rows = rows.features(ranked.rank.inputs());
             ranked.segment.apply(apply, Some(rows), crew, crew.threads() / 2);
-            ranked.is_below = apply != Apply::Accumulate || ranked.segment.is_below(cost::LARGEST_GRADIENT);
+            ranked.is_below = apply != Apply::Accumulate || ranked.segment.is_below(LARGEST_GRADIENT);
         });
         self.is_below()
     }

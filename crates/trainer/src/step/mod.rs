@@ -14,6 +14,7 @@
 
 mod cost;
 pub(crate) mod crew;
+mod found;
 mod front;
 mod help;
 mod plan;
@@ -32,6 +33,7 @@ use byhand_layers::loss::Loss;
 use byhand_layers::{Block, NamedParam, Network, Pass, Workspace};
 
 use self::crew::Crew;
+use self::found::Found;
 use self::front::Front;
 use self::help::Help;
 pub use self::plan::Plan;
@@ -40,8 +42,8 @@ use self::segment::Segment;
 pub use self::shards::MAX_SHARDS;
 use self::source::Minibatch;
 pub use self::source::{BatchSource, ImageBatch, Rows, TargetRoom};
-use self::tail::{Found, Outcome, Step, Tail};
-use self::update::{Update, all_below};
+use self::tail::{Outcome, Step, Tail};
+use self::update::{LARGEST_GRADIENT, Update, all_below, largest_factor};
 use self::worker::{Worker, lock};
 use crate::error::{Diverged, DivergenceCause, TrainerError};
 use crate::objective::Objective;
@@ -236,7 +238,7 @@ impl Trainer {
         let (samples, descends) = (batch.len, config.optimizer.is_plain_descent());
         let _awake = help.begin(crew, plan, samples);
 
-        let limit = cost::largest_factor(samples);
+        let limit = largest_factor(samples);
         let step = Step { batch, seed: config.seed, number: *steps, limit, looks: descends };
         if let Some(front) = front {
             front.forward(crew, &step.batch, plan.shards(samples), workers);
@@ -368,8 +370,7 @@ impl Trainer {
         };
         let params = self.network.params();
         // Backwards, the last layer comes first.
-        let bad_gradient =
-            || params.iter().rfind(|p| !all_below(&dtheta[p.range.clone()], cost::LARGEST_GRADIENT));
+        let bad_gradient = || params.iter().rfind(|p| !all_below(&dtheta[p.range.clone()], LARGEST_GRADIENT));
         let (cause, place) = match self.network.first_non_finite(self.theta()) {
             Some(param) => (DivergenceCause::Weights, Some(shown(param))),
             None if loss.is_finite() => {
@@ -450,7 +451,7 @@ impl<'a> Moving<'a> {
                 front.apply(crew, batch, found, apply, apply_tail)
             }
         };
-        is_below && (apply != Apply::Accumulate || tail.is_below(cost::LARGEST_GRADIENT))
+        is_below && (apply != Apply::Accumulate || tail.is_below(LARGEST_GRADIENT))
     }
 
     /// Moves the weights along the gradients that are stored; with those that were deferred, if they were accumulated.

@@ -6,18 +6,18 @@ use std::sync::{Mutex, MutexGuard};
 
 use byhand_layers::exec::{Backward, Input, Lowered, RowView};
 use byhand_layers::loss::{Labels, Loss, LossStats, Target};
-use byhand_layers::{Block, Buffer, Pass, Workspace};
+use byhand_layers::{Block, Pass, Workspace};
 
 use super::StepConfig;
-use super::cost;
 use super::crew::Crew;
+use super::found::Found;
 use super::front::Front;
 use super::help::Help;
 use super::plan::Plan;
 use super::segment::{Saved, Segment, Shard};
 use super::shards::{MAX_SHARDS, Shards};
 use super::source::Minibatch;
-use super::update::all_below;
+use super::update::{LARGEST_GRADIENT, all_below};
 use super::worker::{Worker, lock};
 
 /// The tail, and what its shards found.
@@ -27,20 +27,6 @@ pub(super) struct Tail {
     cuts: Shards,
     pub(super) loss: Box<dyn Loss<f32>>,
     found: Vec<Found>,
-}
-
-/// What a shard found.
-#[derive(Debug)]
-pub(super) struct Found {
-    /// The gradient of the tail's input, where the first layers want it.
-    dx: Buffer<f32>,
-    dx_len: usize,
-    residuals: Vec<f32>,
-    stats: LossStats,
-    /// All of the gradient that is stored is small enough.
-    is_sound: bool,
-    /// All operands that were saved are so small that their products are finite.
-    is_bounded: bool,
 }
 
 /// What all shards found together.
@@ -74,19 +60,11 @@ impl Tail {
         let deferred = plan.defers().to_vec();
         let segment = Segment::new(chain, deferred, shards, largest, takes_rows, &config.optimizer, theta);
         let segment = segment.with_rows();
-        let found = || Found {
-            dx: Buffer::zeros(if has_ranks { largest.len(features) } else { 0 }),
-            dx_len: 0,
-            residuals: vec![0.0; largest.tiles() * largest.lanes()],
-            stats: LossStats::default(),
-            is_sound: true,
-            is_bounded: false,
-        };
         Tail {
             segment: if help.replicates { segment.with_replica() } else { segment },
             cuts,
             loss: config.objective.loss(),
-            found: (0..shards).map(|_| found()).collect(),
+            found: (0..shards).map(|_| Found::new(largest, has_ranks.then_some(features))).collect(),
         }
     }
 
@@ -151,7 +129,7 @@ fn run_in_phases(
     let workspaces = || -> [Option<MutexGuard<'_, Worker>>; MAX_SHARDS] {
         array::from_fn(|shard| (shard < shards).then(|| lock(&workers[shard])))
     };
-    found.iter_mut().for_each(|found| found.begin(step));
+    found.iter_mut().for_each(|found| found.begin(step.looks));
     for phase in 0..=norms {
         for_each(crew, &mut jobs(segment, found)[..shards], &|(mut shard, found)| {
             let mut worker = lock(&workers[shard.place]);
@@ -188,18 +166,6 @@ impl Step<'_> {
     }
 }
 
-impl Found {
-    /// Forgets the last step.
-    fn begin(&mut self, step: &Step<'_>) {
-        (self.stats, self.dx_len, self.is_bounded) = (LossStats::default(), 0, step.looks);
-    }
-
-    /// The gradient of the tail's input, block by block.
-    pub(super) fn dx(&self) -> &[f32] {
-        &self.dx[..self.dx_len]
-    }
-}
-
 /// A block of a shard: its samples, its layout, and the samples of the shard before it.
 struct At {
     samples: Range<usize>,
@@ -230,7 +196,7 @@ impl<'a> Shard<'a> {
                 .for_each(|range| own[range.clone()].copy_from_slice(&self.theta[range.clone()]));
             self.theta = own;
         }
-        found.begin(step);
+        found.begin(step.looks);
         let mut first = 0;
         for samples in cuts.blocks(self.saved.samples.clone()) {
             let at = At { block: cuts.block(samples.len()), samples, first };
@@ -327,7 +293,7 @@ impl<'a> Shard<'a> {
             found.dx_len += dx.len();
         }
         if phase == 0 {
-            let is_small = |range: &Range<usize>| all_below(&gradient[range.clone()], cost::LARGEST_GRADIENT);
+            let is_small = |range: &Range<usize>| all_below(&gradient[range.clone()], LARGEST_GRADIENT);
             found.is_sound = stored.iter().all(is_small);
         }
     }

@@ -109,6 +109,15 @@ fn add(a: &mut [f32], b: &[f32]) {
     }
 }
 
+/// Gradients of a shard must stay below this: the sum over all shards is then finite.
+pub(super) const LARGEST_GRADIENT: f32 = f32::MAX / MAX_SHARDS as f32;
+
+/// Operands of a gradient that is a sum over so many samples must stay below this: it is then below
+/// [`LARGEST_GRADIENT`].
+pub(super) fn largest_factor(samples: usize) -> f32 {
+    (LARGEST_GRADIENT / samples as f32).sqrt() / 2.0
+}
+
 /// Whether every number is smaller in size than `limit`; NaN is not.
 pub(super) fn all_below(values: &[f32], limit: f32) -> bool {
     vectorised(AllBelow { values, limit })
