@@ -1,14 +1,14 @@
 //! Options that several commands have, and that mean the same in each.
 
-use std::path::{self, PathBuf};
+use std::path::PathBuf;
 
 use byhand_datasets::Data;
-use clap::{
-    Args,
-    builder::{OsStringValueParser, PathBufValueParser, TypedValueParser},
-};
+use clap::Args;
 
-use crate::settings::Settings;
+use crate::{
+    settings::Settings,
+    values::{data_option, folder_option, seed_option},
+};
 
 /// Which data, and where.
 #[derive(Args, Clone, Debug)]
@@ -50,19 +50,4 @@ pub struct SeedArg {
     /// Seed of everything random: equal seeds give equal bits
     #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true, value_parser = seed_option())]
     pub seed: u64,
-}
-
-/// Reads `--data`. A folder need not have a name in UTF-8.
-pub fn data_option() -> impl TypedValueParser<Value = Data> {
-    OsStringValueParser::new().try_map(|text| Data::from_os(&text))
-}
-
-/// Reads a folder, as a path that holds in every working folder.
-pub fn folder_option() -> impl TypedValueParser<Value = PathBuf> {
-    PathBufValueParser::new().try_map(path::absolute)
-}
-
-/// Reads a seed. TOML's whole numbers end where `i64` does.
-pub fn seed_option() -> impl TypedValueParser<Value = u64> {
-    clap::value_parser!(u64).range(..=i64::MAX as u64)
 }

@@ -12,6 +12,7 @@ mod interrupt;
 mod loading;
 mod memory;
 pub mod output;
+mod pace;
 mod pictures;
 pub mod program;
 mod recipes;
@@ -19,6 +20,7 @@ mod run_folder;
 mod settings;
 mod start;
 mod training;
+mod values;
 mod watcher;
 
 use anyhow::Result;

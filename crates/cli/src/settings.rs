@@ -20,9 +20,9 @@ use serde::{Deserialize, Serialize};
 use toml::Table;
 
 use crate::{
-    arguments::{data_option, folder_option, seed_option},
     exit::usage,
     loading::Split,
+    values::{at_least_one, at_least_zero, data_option, folder_option, seed_option},
 };
 
 /// What somebody asked for.
@@ -137,16 +137,6 @@ pub fn read_text(path: &Path) -> Result<String> {
             path.display()
         ))
     })
-}
-
-/// Reads a number of things that cannot be none. TOML's whole numbers end where `i64` does.
-pub fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
-    let number = text.parse().ok().filter(|&n| i64::try_from(n).is_ok()).and_then(NonZeroUsize::new);
-    number.ok_or_else(|| format!("expected a whole number of at least 1, found {text}"))
-}
-
-fn at_least_zero(text: &str) -> Result<usize, String> {
-    if text == "0" { Ok(0) } else { at_least_one(text).map(NonZeroUsize::get) }
 }
 
 /// How bytes become numbers.

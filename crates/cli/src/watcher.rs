@@ -9,7 +9,7 @@ use byhand_trainer::{Event, Observer};
 use indicatif::ProgressBar;
 use serde_json::Value;
 
-use crate::{output::Output, run_folder::History, training::Pace};
+use crate::{output::Output, pace::Pace, run_folder::History};
 
 /// Shows and records what happens.
 pub struct Watcher {

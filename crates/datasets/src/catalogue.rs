@@ -1,7 +1,6 @@
 //! What is known of the published data sets: file names, sizes, hashes, mirrors. Plain data.
 
 use crate::error::Error;
-use crate::source::Data;
 
 /// One published file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,15 +142,6 @@ impl Set {
     /// "MNIST's t10k-images".
     pub fn file_title(&self, file: &File) -> String {
         format!("{}'s {}", self.name, file.short)
-    }
-
-    /// What a request names this data set by; none where it is not of this catalogue.
-    pub fn data(&self) -> Option<Data> {
-        match self.id {
-            "mnist" => Some(Data::Mnist),
-            "fashion-mnist" => Some(Data::FashionMnist),
-            _ => None,
-        }
     }
 
     /// The data set called `id` on a command line.

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use ndarray::{ArcArray, Array1, Array2, Array3, ArrayView2, ArrayView3, Axis, Ix1, Ix2, Ix3, s};
 
 use crate::error::Error;
-use crate::preprocessing::halve_into;
 use crate::random::Random;
 
 /// The most classes a data set may have: as many as a label can name, and a layer spec can have outputs.
@@ -422,6 +421,25 @@ fn contiguous(name: &str, images: Array3<u8>) -> Result<ArcArray<u8, Ix3>, Error
     }
     let images = if images.is_standard_layout() { images } else { images.as_standard_layout().into_owned() };
     Ok(images.into_shared())
+}
+
+/// Writes an image `[h, w]` of half the size, `[h / 2, w / 2]`: each pixel is the integer floor of the mean of a 2x2 block; an odd
+/// last row or column is dropped.
+///
+/// # Panics
+/// When `out` has not as many bytes.
+#[inline(always)]
+#[track_caller]
+pub fn halve_into(image: ArrayView2<'_, u8>, out: &mut [u8]) {
+    let (h, w) = (image.nrows() / 2, image.ncols() / 2);
+    assert!(out.len() == h * w, "{} bytes for a half of {h}x{w}", out.len());
+    for (y, out) in out.chunks_exact_mut(w.max(1)).enumerate() {
+        for (x, out) in out.iter_mut().enumerate() {
+            let block = [(0, 0), (0, 1), (1, 0), (1, 1)];
+            let sum: u16 = block.iter().map(|(dy, dx)| u16::from(image[[2 * y + dy, 2 * x + dx]])).sum();
+            *out = (sum / 4) as u8;
+        }
+    }
 }
 
 /// One line that says which classes have no sample in which part of the data; `None` when every part has all of them. `parts`

@@ -1,7 +1,8 @@
 //! `Preprocessing`: what is done to an image before a network sees it.
 
-use ndarray::{Array2, ArrayView2, ArrayView3, Axis};
+use ndarray::{Array2, ArrayView3, Axis};
 
+use crate::dataset::halve_into;
 use crate::transform::Normalize;
 use crate::unpack::{Crop, unpack_sample};
 
@@ -76,24 +77,5 @@ impl From<Normalize> for Preprocessing {
     /// Whole images, with this map of a pixel.
     fn from(normalize: Normalize) -> Preprocessing {
         Preprocessing { normalize, ..Preprocessing::unit() }
-    }
-}
-
-/// Writes an image `[h, w]` of half the size, `[h / 2, w / 2]`: each pixel is the integer floor of the mean of a 2x2 block; an odd
-/// last row or column is dropped.
-///
-/// # Panics
-/// When `out` has not as many bytes.
-#[inline(always)]
-#[track_caller]
-pub fn halve_into(image: ArrayView2<'_, u8>, out: &mut [u8]) {
-    let (h, w) = (image.nrows() / 2, image.ncols() / 2);
-    assert!(out.len() == h * w, "{} bytes for a half of {h}x{w}", out.len());
-    for (y, out) in out.chunks_exact_mut(w.max(1)).enumerate() {
-        for (x, out) in out.iter_mut().enumerate() {
-            let block = [(0, 0), (0, 1), (1, 0), (1, 1)];
-            let sum: u16 = block.iter().map(|(dy, dx)| u16::from(image[[2 * y + dy, 2 * x + dx]])).sum();
-            *out = (sum / 4) as u8;
-        }
     }
 }

@@ -12,10 +12,10 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use crate::{
-    arguments::{data_option, folder_option},
     exit::{must_exist, usage},
     loading::{ReadingOptions, download_bar, load_data, show_download, sources},
     output::Output,
+    values::{data_option, folder_option},
 };
 
 /// What to do with data.

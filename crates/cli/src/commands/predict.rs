@@ -14,7 +14,7 @@ use crate::{
     memory,
     output::Output,
     pictures::{self, Images, Manner, Wishes},
-    settings::at_least_one,
+    values::at_least_one,
 };
 
 /// Options of `predict`.

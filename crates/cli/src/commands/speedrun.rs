@@ -24,7 +24,8 @@ use crate::{
     memory,
     output::Output,
     recipes,
-    settings::{Recipe, Settings, at_least_one, read_text},
+    settings::{Recipe, Settings, read_text},
+    values::at_least_one,
 };
 
 /// Options of `speedrun`.

@@ -23,12 +23,13 @@ use crate::{
     loading::{load_data, warn_of_missing_classes},
     memory,
     output::Output,
+    pace::{Every, Pace},
     pictures::Manner,
     program, recipes,
     run_folder::{RunFolder, config_in, has_checkpoint, newest_checkpoint_in},
     settings::{Recipe, Settings},
     start,
-    training::{Every, Pace, train},
+    training::train,
     watcher::Watcher,
 };
 

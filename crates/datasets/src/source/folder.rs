@@ -178,7 +178,7 @@ pub(super) fn load_files(
     let four = [read(0)?, read(1)?, read(2)?, read(3)?];
     let mut loaded = assemble(set.name, paths, four, Names::Published(set), reading, origin)?;
     loaded.source.unverified = !unknown.is_empty();
-    loaded.source.data = set.data().unwrap_or(loaded.source.data);
+    loaded.source.data = Data::of(set).unwrap_or(loaded.source.data);
     if !unknown.is_empty() {
         loaded.notices.insert(
             0,

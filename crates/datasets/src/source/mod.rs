@@ -68,6 +68,15 @@ pub enum Data {
 }
 
 impl Data {
+    /// What a request names a published data set by; none where it is not of the catalogue.
+    pub fn of(set: &Set) -> Option<Data> {
+        match set.id {
+            "mnist" => Some(Data::Mnist),
+            "fashion-mnist" => Some(Data::FashionMnist),
+            _ => None,
+        }
+    }
+
     /// What a command line says: `mnist`, `fashion-mnist`, `digits`, or the path of an existing folder, which is made
     /// absolute, so that it is the same folder wherever the answer is used.
     ///

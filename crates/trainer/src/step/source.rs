@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use byhand_datasets::preprocessing::halve_into;
+use byhand_datasets::dataset::halve_into;
 use byhand_datasets::unpack::{unpack_features, unpack_sample, unpack_tile};
 use byhand_datasets::{Augment, Crop, Dataset, Normalize, Preprocessing};
 use byhand_layers::exec::{Loop, RowView, Tiles, vectorised};

@@ -12,7 +12,7 @@ use std::num::NonZeroUsize;
 
 use clap::{Args, Subcommand};
 
-use crate::{arguments::SeedArg, settings::at_least_one};
+use crate::{arguments::SeedArg, values::at_least_one};
 
 /// Options of `museum`.
 #[derive(Args)]

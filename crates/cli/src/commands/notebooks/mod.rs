@@ -7,14 +7,18 @@ mod demo;
 #[cfg(feature = "proofs")]
 mod experiment;
 #[cfg(feature = "proofs")]
+mod maps;
+#[cfg(feature = "proofs")]
 mod notebook;
 #[cfg(feature = "proofs")]
 mod report;
 #[cfg(feature = "proofs")]
+mod run;
+#[cfg(feature = "proofs")]
 mod table;
 
 #[cfg(feature = "proofs")]
-pub use table::run;
+pub use run::run;
 
 use std::path::PathBuf;
 

@@ -8,8 +8,8 @@ use byhand_museum::PIECES;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{
-    demo::{first_pool, maps, pool_gradient},
     experiment::{Outcome, Part, Prepared},
+    maps::{first_pool, maps, pool_gradient},
     notebook::{Notebook, Version},
     table::{Table, metric},
 };

@@ -26,7 +26,8 @@ use crate::{
     memory,
     output::Output,
     program,
-    settings::{Settings, at_least_one},
+    settings::Settings,
+    values::at_least_one,
 };
 
 /// Options of `parity export`.

@@ -24,8 +24,9 @@ use rand_chacha::{
 
 use crate::{
     output::Output,
+    pace::{Every, Pace},
     run_folder::RunFolder,
-    training::{Every, Pace, train},
+    training::train,
     watcher::Watcher,
 };
 
