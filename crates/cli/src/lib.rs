@@ -186,18 +186,6 @@ mod tests {
         command.get_subcommands().flat_map(helps).chain(own).collect()
     }
 
-    /// As a shell cuts a line, up to a pipe or a redirection.
-    fn words(line: &str) -> Vec<String> {
-        let line = line.split(['|', '>']).next().unwrap_or_default();
-        let parts = line.split('"').enumerate();
-        parts
-            .flat_map(|(part, text)| match part % 2 {
-                0 => text.split_whitespace().map(String::from).collect(),
-                _ => vec![text.to_string()],
-            })
-            .collect()
-    }
-
     /// One option, one meaning: what help says of it, wherever it stands.
     #[test]
     fn an_option_means_the_same_in_every_command() {
@@ -226,7 +214,9 @@ mod tests {
         let examples: Vec<&str> = examples.filter(|line| line.starts_with("byhand ")).collect();
         assert!(examples.len() > 20, "{examples:?}");
         for example in examples {
-            if let Err(error) = Cli::try_parse_from(words(example)) {
+            // Up to a pipe or a redirection.
+            let line = example.split(['|', '>']).next().unwrap_or_default();
+            if let Err(error) = Cli::try_parse_from(program::words(line)) {
                 panic!("{example}: {error}");
             }
         }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Result, anyhow};
 use byhand_datasets::{
     Data, Dataset, Loaded, Reading, Sources,
     dataset::missing_line,
@@ -100,7 +100,11 @@ pub fn load_data(
     let bar = download_bar(output);
     let loaded = source::load(data, &sources, &mut |progress| show_download(&bar, &progress));
     bar.finish_and_clear();
-    let loaded = loaded.with_context(|| format!("cannot load the data '{data}'"))?;
+    let loaded = loaded.map_err(|error| {
+        let told = format!("cannot load the data '{data}': {error}");
+        // What was asked is impossible, whatever the files are.
+        if matches!(error, byhand_datasets::Error::Request(_)) { usage(told) } else { anyhow!(told) }
+    })?;
     loaded.notices.iter().for_each(|notice| output.warn(notice));
     Ok(loaded)
 }

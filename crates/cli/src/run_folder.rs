@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use byhand_files::{Disk, Lock, OS, Writer, lock, remove_unfinished, replace};
 use byhand_models::Model;
 use byhand_trainer::{Checkpoint, CheckpointError};
@@ -251,9 +251,13 @@ pub fn failure_in(folder: &Path) -> Result<(Value, Checkpoint)> {
     let text = text.map_err(|error| {
         usage(format!("{}: {error}; expected the folder of a run that diverged", path.display()))
     })?;
+    let damaged = || format!("cannot replay the failure in {}; train again to see it", folder.display());
     let told = serde_json::from_slice(&text);
-    let told = told.map_err(|error| anyhow::anyhow!("{}: expected JSON, found {error}", path.display()))?;
-    Ok((told, Checkpoint::load(&folder.join(FAILED_STATE_FILE))?))
+    let told = told.map_err(|error| anyhow!("{}: expected JSON, found {error}", path.display()));
+    Ok((
+        told.with_context(damaged)?,
+        Checkpoint::load(&folder.join(FAILED_STATE_FILE)).with_context(damaged)?,
+    ))
 }
 
 /// The configuration of the run in `folder`.

@@ -5,13 +5,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    io,
     num::NonZeroUsize,
     path::{self, Path, PathBuf},
 };
 
 use anyhow::Result;
 use byhand_datasets::{Data, Dataset, Normalize, Preprocessing};
+use byhand_files::{Disk, OS};
 use byhand_layers::init::Init;
 use byhand_models::{MODELS, NamedModel, Spec, find, registry::default_of};
 use byhand_trainer::{Objective, Optimizer, Schedule, StepConfig};
@@ -22,6 +23,7 @@ use toml::Table;
 use crate::{
     exit::usage,
     loading::Split,
+    program::in_words,
     values::{at_least_one, at_least_zero, data_option, folder_option, seed_option},
 };
 
@@ -129,9 +131,15 @@ pub struct Settings {
     pub speedrun: Option<Table>,
 }
 
+/// A configuration that is longer is none.
+const LONGEST: u64 = 1 << 20;
+
 /// The text of a configuration.
 pub fn read_text(path: &Path) -> Result<String> {
-    fs::read_to_string(path).map_err(|error| {
+    let text = OS.read(path, LONGEST).and_then(|bytes| {
+        String::from_utf8(bytes).map_err(|error| io::Error::other(format!("found no text ({error})")))
+    });
+    text.map_err(|error| {
         usage(format!(
             "{}: {error}; expected a configuration, such as the config.toml of a run",
             path.display()
@@ -228,7 +236,9 @@ impl Settings {
     pub fn parse(name: &str, text: &str) -> Result<Self> {
         toml::from_str(text).map_err(|error| {
             let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
-            usage(format!("{name}, line {line}: {}", error.message().replace('\n', " ")))
+            let shown = text.lines().nth(line - 1).unwrap_or_default().trim().chars();
+            let shown: String = shown.filter(|char| !char.is_control()).take(60).collect();
+            usage(format!("{name}, line {line} (`{shown}`): {}", in_words(error.message())))
         })
     }
 
@@ -308,7 +318,7 @@ impl Settings {
 impl Recipe {
     /// Reads the `config.toml` of a run, if there is one that this version wrote.
     pub fn read(path: &Path) -> Option<Self> {
-        toml::from_str(&fs::read_to_string(path).ok()?).ok()
+        toml::from_str(&read_text(path).ok()?).ok()
     }
 
     /// What the run is called: the model's name, or `custom`.

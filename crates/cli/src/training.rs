@@ -5,7 +5,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use byhand_trainer::{Diverged, DivergenceCause, Fit, FitError, Progress};
 use serde_json::{Value, json};
 
@@ -28,26 +28,42 @@ pub fn train(
     let ended = loop {
         let progress = fit.run(watcher);
         if let Some(trouble) = watcher.trouble.take() {
-            return Err(trouble);
+            return Err(unsaved(&trouble, folder));
         }
         let is_over = match progress {
             Ok(progress) => progress != Progress::Stopped || stop.load(Ordering::SeqCst),
             Err(FitError::Diverged(diverged)) => break Err(diverged),
             Err(error) => return Err(error.into()),
         };
-        if is_over {
-            finish(fit)?;
-        }
-        watcher.history.sync()?;
-        watcher.pace.save(|| folder.save_checkpoint(&fit.checkpoint()))?;
+        let mut save = || {
+            if is_over {
+                finish(fit)?;
+            }
+            watcher.history.sync()?;
+            watcher.pace.save(|| folder.save_checkpoint(&fit.checkpoint()))
+        };
+        save().map_err(|error| unsaved(&error, folder))?;
         if is_over {
             break Ok(());
         }
     };
     watcher.finish();
     let Err(diverged) = ended else { return Ok(()) };
-    folder.write_failure(&told(&diverged), &fit.checkpoint())?;
-    Err(coded(DIVERGED, format!("{diverged}{}", remedy(&diverged, folder.path()))))
+    // That it diverged is told in any case.
+    let replay = match folder.write_failure(&told(&diverged), &fit.checkpoint()) {
+        Ok(()) => format!("to see the step again: {} replay {}", program::name(), folder.path().display()),
+        Err(error) => format!("the step cannot be seen again: {error:#}"),
+    };
+    Err(coded(DIVERGED, format!("{diverged}{}; {replay}", remedy(&diverged, folder.path()))))
+}
+
+/// What a full disk, say, ends a run with: what was saved before is there, and the run goes on from it.
+fn unsaved(error: &anyhow::Error, folder: &RunFolder) -> anyhow::Error {
+    let next = match folder.has_results() {
+        true => "when there is room, the same command goes on from the last checkpoint",
+        false => "make room, or choose another folder with --out DIR",
+    };
+    anyhow!("{error:#}; {next}")
 }
 
 /// What `failure.json` says.
@@ -76,5 +92,5 @@ fn remedy(diverged: &Diverged, run: &Path) -> String {
         }
         _ => String::new(),
     };
-    format!("{again}{anyway}; to see the step again: {program} replay {path}")
+    format!("{again}{anyway}")
 }

@@ -326,7 +326,7 @@ fn no_drawing_is_no_answer() {
         ("full-90.png", "%"),
         ("full-28.png", "%"),
     ] {
-        fails(&mut predict(name), 1, &[name, "no drawing found", word]);
+        fails(&mut predict(name), 1, &[name, "one drawing", word]);
     }
 
     let sheet = Sheet { size: (90, 90), at: (5.0, 5.0), side: 80.0, ground: WHITE, ink: BLACK };

@@ -283,7 +283,10 @@ impl Dataset {
                 )));
             }
             if new_label[usize::from(class)].replace(k as u16).is_some() {
-                return Err(Error::Request(format!("{}: class {class} is named twice", self.name)));
+                return Err(Error::Request(format!(
+                    "{}: expected each class once, found {class} twice",
+                    self.name
+                )));
             }
         }
         if classes.is_empty() {

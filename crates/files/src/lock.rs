@@ -1,9 +1,9 @@
 //! The lock of a folder: one process at a time writes into it.
 
 use std::fs::{File, TryLockError};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
-use std::{fs, process};
+use std::process;
 
 /// Held as long as it lives. The system lifts it when the process ends, however it ends.
 #[derive(Debug)]
@@ -25,7 +25,10 @@ pub fn lock(folder: &Path) -> io::Result<Result<Lock, String>> {
     let path = folder.join(FILE);
     let mut file = File::options().create(true).write(true).truncate(false).open(&path)?;
     if let Err(TryLockError::WouldBlock) = file.try_lock() {
-        return Ok(Err(fs::read_to_string(&path).unwrap_or_default().trim().to_owned()));
+        let mut process = String::new();
+        // A number; of whatever else lies there, no more is read.
+        let _ = File::open(&path)?.take(20).read_to_string(&mut process);
+        return Ok(Err(process.trim().to_owned()));
     }
     file.set_len(0)?;
     writeln!(file, "{}", process::id())?;

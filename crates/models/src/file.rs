@@ -331,7 +331,9 @@ pub enum ModelError {
         file: String,
     },
     /// Bytes that are not the ones that were written.
-    #[error("{file}: at byte {offset}: {what} damaged: expected SHA-256 {expected}, found {found}")]
+    #[error(
+        "{file}: at byte {offset}: {what} damaged: expected SHA-256 {expected}, found {found}; copy it again, or train it again"
+    )]
     Digest {
         /// The file.
         file: String,
@@ -564,7 +566,9 @@ impl<'a> Header<'a> {
         let most = MAX_HEADER.min(len - LENGTH as u64);
         if header_len > most {
             let expected = format!("a header's length of at most {most}");
-            let found = format!("{header_len}; not a model file, or a truncated one");
+            let found = format!(
+                "{header_len}; expected a model file, as training writes it: this is none, or a cut one"
+            );
             return Err(wrong(file, 0, &expected, found));
         }
         let mut text = vec![0; header_len as usize];

@@ -203,7 +203,7 @@ fn damage_is_told_apart_and_named() {
         "model: at byte 0: expected the 8 bytes of a header's length, found a file of 0 bytes"
     );
     let text = message(&good[..data - 1]);
-    assert!(text.contains("not a model file, or a truncated one"), "{text}");
+    assert!(text.contains("this is none, or a cut one"), "{text}");
     let text = message(&good[..good.len() - 3]);
     assert!(
         text.contains(&format!("found a file of {} bytes, not {}", good.len() - 3, good.len())),

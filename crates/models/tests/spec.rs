@@ -99,7 +99,7 @@ fn absurd_sizes_are_refused_before_memory_is_taken() {
         "313593760 parameters up to this layer; expected at most 268435456",
     );
     let message = Spec::parse(&"relu ".repeat(1001)).unwrap_err().to_string();
-    assert_eq!(message, "layer spec, byte 5000, \"relu\": more than 1000 layers");
+    assert_eq!(message, "layer spec, byte 5000, \"relu\": expected at most 1000 layers, found more");
 }
 
 #[test]

@@ -93,7 +93,9 @@ fn fetch(set: Published, output: &Output) -> Result<()> {
         let bar = download_bar(output);
         let folder = source::fetch(set, &sources(None), &mut |progress| show_download(&bar, &progress));
         bar.finish_and_clear();
-        let folder = folder.with_context(|| format!("cannot fetch {data}"))?;
+        let folder = folder.with_context(|| {
+            format!("cannot fetch {data} (files that you have are named with --data-dir DIR or BYHAND_DATA, and need no fetching)")
+        })?;
         output.print(format!("{data}: {}", folder.display()));
         folders.push(json!({"data": data.to_string(), "folder": path_text(&folder)}));
     }

@@ -23,6 +23,7 @@ use crate::{
     interrupt::Interrupt,
     memory,
     output::Output,
+    program::in_words,
     recipes,
     settings::{Recipe, Settings, read_text},
     values::at_least_one,
@@ -175,9 +176,8 @@ fn read(name: &str, text: &str, options: &Options) -> Result<(Recipe, Tricks)> {
     let section = section.ok_or_else(|| {
         usage(format!("{name}: expected a section [speedrun], as in recipes/speedrun.toml"))
     })?;
-    let tricks = Tricks::deserialize(section).map_err(|error| {
-        usage(format!("{name}, [speedrun]: {}", error.to_string().trim_end().replace('\n', " ")))
-    })?;
+    let tricks = Tricks::deserialize(section)
+        .map_err(|error| usage(format!("{name}, [speedrun]: {}", in_words(error.to_string().trim_end()))))?;
     let Options { train_limit, test_limit, .. } = *options;
     let recipe = Settings { train_limit, test_limit, ..options.data.settings() }
         .over(settings.absolute()?)?

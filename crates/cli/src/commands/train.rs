@@ -275,7 +275,12 @@ impl Begin {
             } else {
                 Some(newest_checkpoint_in(resumed)?)
             };
-            let none = || usage(format!("--resume {}: found no checkpoint that is whole", resumed.display()));
+            let none = || {
+                usage(format!(
+                    "--resume {0}: expected a checkpoint that is whole, found none; begin anew with --config {0}/config.toml --out DIR",
+                    resumed.display()
+                ))
+            };
             return Ok(Begin { checkpoint: Some(newest.ok_or_else(none)?), is_here });
         }
         let Some(began) = Recipe::read(&config_in(folder.path())) else { return Ok(Begin::default()) };
@@ -384,7 +389,7 @@ fn cannot_resume(error: FitError, recipe: &Recipe, folder: &Path) -> anyhow::Err
             recipe.epochs,
             folder.display()
         )),
-        error => usage(error),
+        error => usage(format!("{error}; expected the config.toml that the run began with")),
     }
 }
 

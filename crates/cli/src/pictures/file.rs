@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use byhand_datasets::idx;
 use ndarray::Array3;
 
@@ -32,7 +32,7 @@ pub fn read(path: &Path) -> Result<Images> {
     let start = file.fill_buf().with_context(cannot_read)?;
     if start.starts_with(b"\x89PNG") {
         return Ok(Images::Picture(
-            read_png(file).with_context(|| format!("{name}: expected a whole PNG file"))?,
+            read_png(file).with_context(|| format!("{name}: cannot read the picture"))?,
         ));
     }
     if let Some(format) = other_format(start) {
@@ -45,16 +45,17 @@ fn read_png(file: BufReader<File>) -> Result<Picture> {
     let mut decoder = png::Decoder::new(file);
     decoder.set_transformations(png::Transformations::normalize_to_color8());
     // Before any memory is asked for.
-    let (width, height) = decoder.read_header_info().map(|info| (info.width, info.height))?;
+    let (width, height) =
+        decoder.read_header_info().map(|info| (info.width, info.height)).map_err(damaged)?;
     let pixels = u64::from(width) * u64::from(height);
     ensure!(
         pixels <= MOST_PIXELS,
         "expected at most {} million pixels, found {width}x{height}; scale it down",
         MOST_PIXELS >> 20
     );
-    let mut reader = decoder.read_info()?;
+    let mut reader = decoder.read_info().map_err(damaged)?;
     let mut bytes = vec![0; reader.output_buffer_size().context("the picture is too large")?];
-    let frame = reader.next_frame(&mut bytes)?;
+    let frame = reader.next_frame(&mut bytes).map_err(damaged)?;
     let channels = frame.color_type.samples();
     let colour = |pixel: &[u8]| match *pixel {
         [grey] => [grey, grey, grey, 255],
@@ -67,6 +68,13 @@ fn read_png(file: BufReader<File>) -> Result<Picture> {
         size: (frame.height as usize, frame.width as usize),
         pixels: bytes[..frame.buffer_size()].chunks_exact(channels).map(colour).collect(),
     })
+}
+
+/// What the decoder says, without the values of its own types that it shows.
+fn damaged(error: png::DecodingError) -> anyhow::Error {
+    let text = error.to_string();
+    let told = text.split(" while decoding").next().unwrap_or_default();
+    anyhow!("expected a whole PNG file, found a damaged one ({told}); save or copy it again")
 }
 
 /// The name of a format that is not read, by its first bytes.

@@ -116,6 +116,8 @@ pub struct Picture {
     pixels: Vec<[u8; 4]>,
 }
 
+/// What is said first of a picture that is none.
+const NO_DRAWING: &str = "expected a picture of one drawing on a plain ground, found none";
 /// Differences of less than this, of 255, are no drawing.
 const CONTRAST: u8 = 32;
 /// Ink at its full strength; MNIST's strongest pixel is 254 or 255 in every picture.
@@ -153,10 +155,7 @@ impl Picture {
             ink = framed(ink, size)?;
         }
         let (found, most) = (percent(&ink), (2.0 * manner.fullest + 10.0).min(100.0));
-        ensure!(
-            found <= most,
-            "no drawing found: {found:.0} % of the picture are ink, expected {most:.0} % at most"
-        );
+        ensure!(found <= most, "{NO_DRAWING}: {found:.0} % of it are ink, expected {most:.0} % at most");
         if manner.ground == Ground::Bright {
             ink.mapv_inplace(|p| 255 - p);
         }
@@ -245,10 +244,10 @@ fn is_bright(levels: ArrayView2<'_, u8>) -> bool {
 fn check_contrast(levels: ArrayView2<'_, u8>) -> Result<()> {
     let (least, most) = (levels.iter().min().unwrap_or(&0), levels.iter().max().unwrap_or(&0));
     match most - least {
-        0 => bail!("no drawing found: the picture has one value"),
+        0 => bail!("{NO_DRAWING}: it has one value"),
         difference => ensure!(
             difference >= CONTRAST,
-            "no drawing found: the picture's values differ by {difference} of 255, expected {CONTRAST} at least"
+            "{NO_DRAWING}: its values differ by {difference} of 255, expected {CONTRAST} at least"
         ),
     }
     Ok(())
@@ -291,13 +290,8 @@ fn framed(mut ink: Array2<u8>, size: (usize, usize)) -> Result<Array2<u8>> {
     ink.mapv_inplace(|level| level.saturating_sub(ground));
     stretch(&mut ink);
     let found = percent(&ink);
-    ensure!(
-        found <= 50.0,
-        "no drawing found: {found:.0} % of the picture differ from its edge, expected 50 % at most"
-    );
-    let Some(extent) = Extent::of(ink.view(), 64) else {
-        bail!("no drawing found: the picture has one value")
-    };
+    ensure!(found <= 50.0, "{NO_DRAWING}: {found:.0} % of it differ from its edge, expected 50 % at most");
+    let Some(extent) = Extent::of(ink.view(), 64) else { bail!("{NO_DRAWING}: it has one value") };
     // Pixels of the picture for one of the result.
     let scale = (extent.h as f64 / filled(size.0)).max(extent.w as f64 / filled(size.1));
     let rows = taps(extent.first.0, extent.mass.0, scale, size.0, ink.nrows());

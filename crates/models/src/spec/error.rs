@@ -28,7 +28,7 @@ pub enum Problem {
     )]
     Empty,
     /// More than [`MAX_LAYERS`].
-    #[error("more than {MAX_LAYERS} layers")]
+    #[error("expected at most {MAX_LAYERS} layers, found more")]
     TooManyLayers,
     /// A word that no layer has.
     #[error("no layer has this name{} ({})", hint(*nearest), names())]

@@ -48,7 +48,9 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
     }
     if total.reports == 0 {
         let only = options.only.as_deref().unwrap_or_default();
-        return Err(usage(format!("no layer's spec contains '{only}'")));
+        return Err(usage(format!(
+            "no layer's spec contains '{only}'; expected a part of one, such as conv or pad=1"
+        )));
     }
     output
         .result(json!({"configurations": total.reports, "checks": total.checks, "failures": total.failures,

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::{
     exit::usage,
+    program::in_words,
     settings::{Recipe, Settings, read_text, text},
 };
 
@@ -197,9 +198,8 @@ pub fn parse(name: &str, text: &str, given: &Settings) -> Result<Notebook> {
     let mut base = Settings::parse(name, text)?.absolute()?;
     let section =
         base.notebook.take().ok_or_else(|| usage(format!("{name}: expected a section [notebook]")))?;
-    let about = About::deserialize(section).map_err(|error| {
-        usage(format!("{name}, [notebook]: {}", error.to_string().trim_end().replace('\n', " ")))
-    })?;
+    let about = About::deserialize(section)
+        .map_err(|error| usage(format!("{name}, [notebook]: {}", in_words(error.to_string().trim_end()))))?;
     if about.version.is_empty() {
         return Err(usage(format!("{name}: expected at least one [[notebook.version]]")));
     }
@@ -267,7 +267,7 @@ mod tests {
             parsed.err().unwrap().to_string()
         };
         assert!(error("notebook", "speedrun").contains("expected a section [notebook]"));
-        assert!(error("epochs = 3", "epoch = 3").contains("line 12: unknown field `epoch`"));
+        assert!(error("epochs = 3", "epoch = 3").contains("line 12 (`epoch = 3`): unknown field `epoch`"));
         assert!(error("window = 100", "windows = 100").contains("unknown field `windows`"));
         assert!(error("scaled-normal", "scald-normal").contains("he-normal"));
         assert!(error("\"sgd\"", "\"adam\"").contains("version written: wrong-loss goes with"));

@@ -12,6 +12,7 @@
 use std::{fs, path::Path};
 
 use anyhow::{Context, Result, bail, ensure};
+use byhand_files::{Disk, OS};
 use byhand_layers::{Network, Shape};
 use byhand_models::Spec;
 use byhand_trainer::{Objective, Optimizer};
@@ -30,6 +31,8 @@ pub const BUNDLE: &str = "bundle.safetensors";
 pub const SCRIPT: &str = "train.py";
 /// What the script writes.
 pub const PYTORCH: &str = "pytorch.safetensors";
+/// A file that is larger is neither.
+pub const LARGEST: u64 = 1 << 33;
 
 /// What is trained, and how; specs are text, as on the command line.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -85,7 +88,7 @@ impl Bundle {
     /// Reads the file.
     pub fn load(path: &Path) -> Result<Self> {
         let shown = path.display();
-        let bytes = fs::read(path).with_context(|| {
+        let bytes = OS.read(path, LARGEST).with_context(|| {
             let folder = path.parent().unwrap_or(path).display();
             format!("cannot read {shown}; expected what `{} parity export {folder}` writes", program::name())
         })?;

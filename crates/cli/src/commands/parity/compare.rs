@@ -1,11 +1,9 @@
 //! `parity compare`: trains on the bundle and holds loss and weights against PyTorch's, step by step.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use byhand_files::{Disk, OS};
 use byhand_layers::{NamedParam, Network};
 use byhand_models::weights_sha256;
 use byhand_trainer::{Rows, StepConfig, Trainer};
@@ -14,7 +12,7 @@ use ndarray::Axis;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::json;
 
-use super::bundle::{BUNDLE, Bundle, PYTORCH, SCRIPT};
+use super::bundle::{BUNDLE, Bundle, LARGEST, PYTORCH, SCRIPT};
 use super::rounding::Allowance;
 use crate::{
     arguments::ThreadsArg,
@@ -145,7 +143,7 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
 }
 
 fn read(file: &Path, dir: &Path) -> Result<Vec<u8>> {
-    fs::read(file).map_err(|error| {
+    OS.read(file, LARGEST).map_err(|error| {
         let script = dir.join(SCRIPT);
         anyhow!(
             "cannot read {}: {error}; `python3 {}` makes it (with pip install torch safetensors)",

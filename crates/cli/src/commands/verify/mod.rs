@@ -3,6 +3,7 @@
 mod bits;
 mod bytes;
 mod disk;
+mod errors;
 mod finite;
 mod long_run;
 mod program;
@@ -48,7 +49,7 @@ struct Check {
     run: fn(usize) -> Result<Outcome>,
 }
 
-const CHECKS: [Check; 19] = [
+const CHECKS: [Check; 20] = [
     Check {
         name: "named-runs",
         holds: "the default networks end with the digests that docs/reliability.md has for this version",
@@ -156,6 +157,12 @@ const CHECKS: [Check; 19] = [
         holds: "a run that diverges ends with exit code 3, and replay makes it fail again in the same way",
         cases: [1, 1],
         run: program::failure_replayed,
+    },
+    Check {
+        name: "error-catalogue",
+        holds: "every wrong command line is told what is wrong, where, what was expected and what to do, with its exit code",
+        cases: [1, 1],
+        run: errors::error_catalogue,
     },
     Check {
         name: "long-run",

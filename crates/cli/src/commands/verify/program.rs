@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::{Outcome, small::Chance};
 
 /// This program, with nothing on its outputs that is not read.
-fn program(arguments: &[&str]) -> Result<Command> {
+pub fn program(arguments: &[&str]) -> Result<Command> {
     let mut command = Command::new(env::current_exe().context("cannot find this program")?);
     command.args(arguments).env_remove("BYHAND_DATA").env_remove("BYHAND_ISA").stdin(Stdio::null());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
