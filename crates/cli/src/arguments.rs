@@ -48,6 +48,6 @@ impl ThreadsArg {
 #[derive(Args, Clone, Copy, Debug)]
 pub struct SeedArg {
     /// Seed of everything random: equal seeds give equal bits
-    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true, value_parser = seed_option())]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = seed_option())]
     pub seed: u64,
 }

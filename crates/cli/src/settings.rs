@@ -53,10 +53,10 @@ pub struct Settings {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Data")]
     pub transpose: Option<bool>,
     /// Train on N images only; each class keeps its share
-    #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true, help_heading = "Data")]
+    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Data")]
     pub train_limit: Option<NonZeroUsize>,
     /// Evaluate on N test images only; each class keeps its share
-    #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true, help_heading = "Data")]
+    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Data")]
     pub test_limit: Option<NonZeroUsize>,
     /// Keep N of the training images (after --train-limit) for validation after each epoch
     #[arg(long, value_name = "N", value_parser = at_least_zero, help_heading = "Data")]
@@ -65,7 +65,7 @@ pub struct Settings {
     #[arg(long, value_enum, help_heading = "Data")]
     pub split: Option<Split>,
     /// Seed of a stratified choice: runs with other --seed keep the same images
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = seed_option(), help_heading = "Data")]
+    #[arg(long, value_name = "N", value_parser = seed_option(), help_heading = "Data")]
     pub split_seed: Option<u64>,
     /// Keep only these classes, e.g. 0,1,2,3,4
     #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = "Data")]
@@ -74,7 +74,7 @@ pub struct Settings {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Data")]
     pub halve: Option<bool>,
     /// See only the middle N rows and columns of each image (after --halve)
-    #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true, help_heading = "Data")]
+    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Data")]
     pub crop: Option<NonZeroUsize>,
     /// How bytes become numbers
     #[arg(long, value_enum, help_heading = "Data")]
@@ -87,17 +87,17 @@ pub struct Settings {
     #[serde(default, with = "text")]
     pub init: Option<Init>,
     /// Passes over the training images
-    #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true, help_heading = "Training")]
+    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Training")]
     pub epochs: Option<NonZeroUsize>,
     /// Images in a step
-    #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true, help_heading = "Training")]
+    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Training")]
     pub batch_size: Option<NonZeroUsize>,
     /// sgd, sgd(momentum=0.9,nesterov,weight_decay=1e-4), adam, adam(beta1=0.9,beta2=0.99), adamw(weight_decay=0.01)
     #[arg(long, help_heading = "Training")]
     #[serde(default, with = "text")]
     pub optimizer: Option<Optimizer>,
     /// Learning rate: the schedule's peak
-    #[arg(long, allow_negative_numbers = true, help_heading = "Training")]
+    #[arg(long, help_heading = "Training")]
     pub lr: Option<f64>,
     /// constant, step(parts=3,factor=0.1), cosine, linear, one-cycle(rise=0.3); each may have warmup=STEPS
     #[arg(long, help_heading = "Training")]
@@ -108,7 +108,7 @@ pub struct Settings {
     #[serde(default, with = "text")]
     pub loss: Option<Objective>,
     /// Seed of everything random: equal seeds give equal bits
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = seed_option(), help_heading = "Training")]
+    #[arg(long, value_name = "N", value_parser = seed_option(), help_heading = "Training")]
     pub seed: Option<u64>,
     /// Start from the weights of a run, a model file, or a file of weights alone (then with --layers): a new run. A run brings its
     /// settings along, a model file its layers; other options override them

@@ -44,7 +44,7 @@ pub struct Options {
     #[arg(long)]
     invert: bool,
     /// At most so many images
-    #[arg(long, value_name = "N", default_value = "100", value_parser = at_least_one, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", default_value = "100", value_parser = at_least_one)]
     limit: std::num::NonZeroUsize,
 }
 

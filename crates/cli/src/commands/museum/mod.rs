@@ -47,7 +47,7 @@ struct Train {
     /// The piece; `byhand museum` lists them
     name: String,
     /// Passes over the training images
-    #[arg(long, value_name = "N", default_value = "3", value_parser = at_least_one, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", default_value = "3", value_parser = at_least_one)]
     epochs: NonZeroUsize,
     /// Learning rate of gradient descent
     #[arg(long, default_value_t = 0.1)]
