@@ -9,7 +9,7 @@ use std::{
 };
 
 use clap::Args;
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, Row, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
@@ -49,14 +49,19 @@ impl Output {
     }
 
     /// A table of the result, for people: the head of each column, and to which side its cells stand.
-    pub fn table<const N: usize>(
+    pub fn table<Head: Into<String>>(
         &self,
-        columns: [(&str, CellAlignment); N],
-        rows: impl IntoIterator<Item = [String; N]>,
+        columns: impl IntoIterator<Item = (Head, CellAlignment)>,
+        rows: impl IntoIterator<Item = impl Into<Row>>,
     ) {
+        let (heads, sides): (Vec<String>, Vec<_>) =
+            columns.into_iter().map(|(head, side)| (head.into(), side)).unzip();
         let mut table = Table::new();
-        table.load_preset(presets::NOTHING).set_header(columns.map(|(head, _)| head)).add_rows(rows);
-        for (column, (_, side)) in table.column_iter_mut().zip(columns) {
+        table.load_preset(presets::NOTHING).add_rows(rows);
+        if heads.iter().any(|head| !head.is_empty()) {
+            table.set_header(heads);
+        }
+        for (column, side) in table.column_iter_mut().zip(sides) {
             column.set_padding((0, 2)).set_cell_alignment(side);
         }
         self.print(table.trim_fmt());

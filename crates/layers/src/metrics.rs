@@ -1,7 +1,5 @@
 //! Figures that say how good predictions are.
 
-use std::fmt;
-
 use byhand_tensor::Scalar;
 use ndarray::{Array2, ArrayView2};
 
@@ -89,12 +87,6 @@ impl Confusion {
         self.correct() as f64 / self.samples() as f64
     }
 
-    /// A table for people, with the classes' names (classes beyond them have numbers): a row a true class, a column a
-    /// predicted one, and the share recognised.
-    pub fn table<'a>(&'a self, names: &'a [String]) -> impl fmt::Display + 'a {
-        Table { confusion: self, names }
-    }
-
     /// For each class, the share of its samples that was recognised (its recall); none for a class without samples.
     pub fn per_class_accuracy(&self) -> Vec<Option<f64>> {
         let share = |(class, row): (usize, ndarray::ArrayView1<'_, u64>)| {
@@ -102,55 +94,6 @@ impl Confusion {
             (samples > 0).then(|| row[class] as f64 / samples as f64)
         };
         self.0.rows().into_iter().enumerate().map(share).collect()
-    }
-}
-
-struct Table<'a> {
-    confusion: &'a Confusion,
-    names: &'a [String],
-}
-
-/// The longest heading of a column; rows have the whole names.
-const HEADING: usize = 12;
-
-impl fmt::Display for Table<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Confusion(counts) = self.confusion;
-        // A name with a line break or a tab would break the table.
-        let name = |class: usize| {
-            let name = self.names.get(class).cloned().unwrap_or_else(|| class.to_string());
-            name.replace(char::is_control, " ")
-        };
-        let heading = |class: usize| {
-            let name = name(class);
-            let cut: String = name.chars().take(HEADING - 1).collect();
-            if name.chars().count() > HEADING { cut + "…" } else { name }
-        };
-        let widest = |of: &dyn Fn(usize) -> String| {
-            (0..counts.ncols()).map(|class| of(class).chars().count()).max().unwrap_or(0)
-        };
-        let corner = "true \\ as";
-        let first = widest(&name).max(corner.len());
-        let most = counts.iter().max().map_or(1, |most| most.to_string().len());
-        let width = most.max(widest(&heading)).max(3) + 2;
-        write!(f, "{corner:<first$}")?;
-        for class in 0..counts.ncols() {
-            write!(f, "{:>width$}", heading(class))?;
-        }
-        writeln!(f, "  recognised")?;
-        for ((class, row), share) in
-            counts.rows().into_iter().enumerate().zip(self.confusion.per_class_accuracy())
-        {
-            write!(f, "{:<first$}", name(class))?;
-            for count in row {
-                write!(f, "{count:>width$}")?;
-            }
-            match share {
-                Some(share) => writeln!(f, "  {:>8.2} %", 100.0 * share)?,
-                None => writeln!(f, "  {:>8}", "-")?,
-            }
-        }
-        Ok(())
     }
 }
 
@@ -209,22 +152,6 @@ mod tests {
         assert_eq!((confusion.samples(), confusion.correct()), (5, 3));
         assert_eq!(confusion.accuracy(), 0.6);
         assert_eq!(confusion.per_class_accuracy(), [Some(0.5), Some(2.0 / 3.0), None]);
-    }
-
-    #[test]
-    fn the_table_has_the_names() {
-        let mut confusion = Confusion::new(3);
-        for (truth, predicted) in [(0, 0), (0, 1), (1, 1)] {
-            confusion.count(truth, predicted);
-        }
-        let names = ["été".to_string(), "a much longer\nname".to_string()];
-        let table = [
-            "true \\ as                    été  a much long…             2  recognised",
-            "été                            1             1             0     50.00 %",
-            "a much longer name             0             1             0    100.00 %",
-            "2                              0             0             0         -",
-        ];
-        assert_eq!(confusion.table(&names).to_string().lines().collect::<Vec<_>>(), table);
     }
 
     #[test]

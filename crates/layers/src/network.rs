@@ -358,15 +358,9 @@ pub struct SummaryRow {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let spec_width = self.rows.iter().map(|row| row.spec.len()).max().unwrap_or(0).max("layer".len());
-        writeln!(
-            f,
-            "{:>3}  {:spec_width$}  {:>12}  {:>10}  {:>12}",
-            "", "layer", "output", "parameters", "FLOPs"
-        )?;
-        writeln!(f, "{:>3}  {:spec_width$}  {:>12}", "", "input", self.input)?;
+        writeln!(f, "input {}", self.input)?;
         for SummaryRow { index, spec, output, params, flops } in &self.rows {
-            writeln!(f, "{index:>3}  {spec:spec_width$}  {output:>12}  {params:>10}  {flops:>12}")?;
+            writeln!(f, "{index} {spec}: {output}, {params} parameters, {flops} FLOPs")?;
         }
         write!(f, "{} parameters, {} FLOPs a sample in a training step", self.params, self.flops)
     }

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use byhand_datasets::{Data, Loaded, source::path_of};
+use byhand_layers::metrics::Confusion;
 use byhand_models::Model;
 use byhand_trainer::{Objective, evaluate};
 use clap::Args;
+use comfy_table::CellAlignment::{Left, Right};
 use serde_json::json;
 
 use crate::{
@@ -75,7 +77,7 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
         evaluation.loss,
         evaluation.samples
     ));
-    output.print(evaluation.confusion.table(&model.class_names));
+    print_confusion(&evaluation.confusion, &model.class_names, output);
     let counts: Vec<Vec<u64>> =
         evaluation.confusion.counts().rows().into_iter().map(|row| row.to_vec()).collect();
     output.result(json!({
@@ -91,6 +93,27 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
         "weights_sha256": model.weights_sha256(),
     }));
     Ok(())
+}
+
+/// A row for each true class, a column for each predicted one, and the share recognised.
+fn print_confusion(confusion: &Confusion, names: &[String], output: &Output) {
+    /// The longest heading of a column; rows have the whole names.
+    const HEADING: usize = 12;
+    // A name with a line break or a tab would break the table.
+    let names: Vec<String> = names.iter().map(|name| name.replace(char::is_control, " ")).collect();
+    let heading = |name: &String| match name.char_indices().nth(HEADING - 1) {
+        Some((end, _)) if name.chars().count() > HEADING => format!("{}…", &name[..end]),
+        _ => name.clone(),
+    };
+    let columns = names.iter().map(|name| (heading(name), Right));
+    let columns = [("true \\ as".to_string(), Left)].into_iter().chain(columns);
+    let counts = confusion.counts();
+    let rows = names.iter().zip(counts.rows()).zip(confusion.per_class_accuracy());
+    let rows = rows.map(|((name, counts), share)| -> Vec<String> {
+        let share = share.map_or("-".to_string(), |share| format!("{:.2} %", 100.0 * share));
+        [name.clone()].into_iter().chain(counts.iter().map(u64::to_string)).chain([share]).collect()
+    });
+    output.table(columns.chain([("recognised".to_string(), Right)]), rows);
 }
 
 /// The data asked for, else those of the run, where it found them; and the folder of a published set.

@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use byhand_layers::{Block, Network, Pass, Workspace};
 use byhand_trainer::{BatchSource, Fit, FitError, ImageBatch, Silent};
 use clap::Args;
+use comfy_table::CellAlignment::{Left, Right};
 use serde_json::json;
 
 use crate::{
@@ -62,12 +63,13 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
     ));
     let batch = ImageBatch::new(&data.train, &diverged.batch, config.preprocessing);
     let batch = batch.augmented(&config.augment, config.seed, step);
-    output.print(format!(
-        "{:>5}  {:12} {:>12} {:>12} {:>12}",
-        "layer", "", "smallest", "largest", "not finite"
-    ));
-    for Row { name, smallest, largest, bad } in rows(&network, fit.theta(), &batch, config.seed, step) {
-        output.print(format!("{name:19} {smallest:12.4e} {largest:12.4e} {bad:>12}"));
+    let rows = rows(&network, fit.theta(), &batch, config.seed, step);
+    let columns = [("layer", Left), ("smallest", Right), ("largest", Right), ("not finite", Right)];
+    let cells = |Row { name, smallest, largest, bad }: &Row| {
+        [name.clone(), format!("{smallest:.4e}"), format!("{largest:.4e}"), bad.to_string()]
+    };
+    output.table(columns, rows.iter().map(cells));
+    for Row { name, smallest, largest, bad } in rows {
         output.event(
             "layer",
             json!({"layer": name, "smallest": smallest, "largest": largest, "not_finite": bad}),
@@ -95,8 +97,8 @@ fn rows(network: &Network<f32>, theta: &[f32], batch: &dyn BatchSource, seed: u6
     let mut workspace = Workspace::new(&network, block);
     let mut scratch = vec![0; batch.scratch_len()];
     let layers = network.layers().iter().enumerate().filter(|(_, layer)| !layer.is_identity());
-    let names = layers.map(|(index, layer)| format!("{index:>5}  {}", layer.name()));
-    let names = ["       the input".to_string()].into_iter().chain(names);
+    let names = layers.map(|(index, layer)| format!("{index} {}", layer.name()));
+    let names = ["the input".to_string()].into_iter().chain(names);
     let mut rows: Vec<Row> =
         names.map(|name| Row { name, smallest: f32::INFINITY, largest: f32::NEG_INFINITY, bad: 0 }).collect();
     for sample in 0..batch.len() {

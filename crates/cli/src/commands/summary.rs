@@ -63,7 +63,20 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
 
 fn print(network: &Network<f32>, plan: Option<&Plan>, output: &Output) {
     let summary = network.summary();
-    output.print(&summary);
+    let input = ["", "input", &summary.input.to_string(), "", ""].map(String::from);
+    let layers = summary.rows.iter().map(|row| {
+        [
+            row.index.to_string(),
+            row.spec.clone(),
+            row.output.to_string(),
+            row.params.to_string(),
+            row.flops.to_string(),
+        ]
+    });
+    let [shape, params, flops] = ["output", "parameters", "FLOPs"].map(|head| (head, Right));
+    output.table([("", Right), ("layer", Left), shape, params, flops], [input].into_iter().chain(layers));
+    output
+        .print(format!("{} parameters, {} FLOPs a sample in a training step", summary.params, summary.flops));
     for row in &summary.rows {
         output.event(
             "layer",

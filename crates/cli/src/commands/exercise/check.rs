@@ -3,6 +3,7 @@
 use anyhow::{Result, bail};
 use byhand_museum::{PIECES, Piece};
 use clap::{Args, Command};
+use comfy_table::CellAlignment::Right;
 use serde_json::{Value, json};
 
 use super::Options;
@@ -229,13 +230,14 @@ fn number(text: &str) -> Result<f64> {
 fn print_tables(tables: &[Table], output: &Output) {
     for table in tables {
         output.print("");
-        let cells: Vec<String> = table.numbers.iter().map(|&number| text(number)).collect();
-        let width = cells.iter().map(String::len).max().unwrap_or(0);
-        for (i, row) in cells.chunks(table.columns).enumerate() {
-            let name = if i == 0 { format!("{} =", table.name) } else { String::new() };
-            let row: Vec<String> = row.iter().map(|cell| format!("{cell:>width$}")).collect();
-            output.print(format!("  {name:>8} {}", row.join("  ")));
-        }
+        let name = |row| if row == 0 { format!("{} =", table.name) } else { String::new() };
+        let row = |(row, numbers): (usize, &[f64])| -> Vec<String> {
+            [name(row)].into_iter().chain(numbers.iter().map(|&number| text(number))).collect()
+        };
+        output.table(
+            vec![("", Right); table.columns + 1],
+            table.numbers.chunks(table.columns).enumerate().map(row),
+        );
     }
 }
 

@@ -6,6 +6,7 @@ use byhand_layers::{
     check::{self, Clause, Report},
     loss::{SoftmaxCrossEntropy, SquaredError},
 };
+use comfy_table::CellAlignment::{Left, Right};
 use serde_json::json;
 
 use super::Options;
@@ -24,15 +25,17 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
     let isas = Isa::available();
     let names: Vec<&str> = isas.iter().map(|isa| isa.name()).collect();
     output.note(format!("gradcheck on {}, seed {}", names.join(", "), options.seed.seed));
-    let heads: String = COLUMNS.iter().map(|(name, _)| format!(" {name:>10}")).collect();
-    output.print(format!("{:34} {:>9} {:9} {:>7}{heads}", "layer", "input", "isa", "checks"));
 
     let settings =
         check::Options { seed: options.seed.seed, isas: isas.clone(), ..check::Options::default() };
     let wanted = |name: &str| options.only.as_ref().is_none_or(|only| name.contains(only.as_str()));
     let mut total = Total::default();
-    for layer in check::catalogue() {
+    let layers = check::catalogue();
+    let bar = output.bar(layers.len() as u64, "{bar:30} {pos}/{len} layers  {msg}");
+    for layer in layers {
+        bar.inc(1);
         if wanted(&layer.spec()) {
+            bar.set_message(layer.spec());
             total.add(&check::check_layer(layer.as_ref(), &settings), &isas, output);
         }
     }
@@ -46,12 +49,17 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
             total.add(&Report { layer: name.to_string(), ..report }, &isas, output);
         }
     }
+    bar.finish_and_clear();
     if total.reports == 0 {
         let only = options.only.as_deref().unwrap_or_default();
         return Err(usage(format!(
             "no layer's spec contains '{only}'; expected a part of one, such as conv or pad=1"
         )));
     }
+    let columns = [("layer", Left), ("input", Right), ("isa", Left), ("checks", Right)];
+    let proofs = COLUMNS.map(|(name, _)| (name, Right));
+    output.table(columns.into_iter().chain(proofs).chain([("", Left)]), total.rows);
+    total.told.iter().for_each(|failure| output.print(failure));
     output
         .result(json!({"configurations": total.reports, "checks": total.checks, "failures": total.failures,
         "isas": names}));
@@ -73,10 +81,13 @@ struct Total {
     checks: usize,
     failed: usize,
     failures: usize,
+    rows: Vec<Vec<String>>,
+    /// The failures in words.
+    told: Vec<String>,
 }
 
 impl Total {
-    /// Prints a report, one row an instruction set, and adds it up.
+    /// Adds a report: one row an instruction set.
     fn add(&mut self, report: &Report, isas: &[Isa], output: &Output) {
         self.reports += 1;
         self.checks += report.checks();
@@ -88,22 +99,17 @@ impl Total {
                 continue;
             }
             let checks: usize = here.iter().map(|outcome| outcome.checks).sum();
-            let cells: String = COLUMNS
-                .iter()
-                .map(|(_, clause)| match here.iter().find(|outcome| outcome.clause == *clause) {
-                    Some(outcome) if outcome.worst == 0.0 => format!(" {:>10}", 0),
-                    Some(outcome) => format!(" {:>10.1e}", outcome.worst),
-                    None => format!(" {:>10}", "-"),
-                })
-                .collect();
-            let verdict =
-                if report.failures.iter().any(|failure| failure.isa == isa) { "  FAILED" } else { "" };
-            output.print(format!(
-                "{:34} {:>9} {:9} {checks:>7}{cells}{verdict}",
-                report.layer,
-                report.input.to_string(),
-                arithmetic(isa)
-            ));
+            let worst =
+                COLUMNS.map(|(_, clause)| match here.iter().find(|outcome| outcome.clause == clause) {
+                    Some(outcome) if outcome.worst == 0.0 => "0".to_string(),
+                    Some(outcome) => format!("{:.1e}", outcome.worst),
+                    None => "-".to_string(),
+                });
+            let is_broken = report.failures.iter().any(|failure| failure.isa == isa);
+            let verdict = if is_broken { "FAILED" } else { "" };
+            let row =
+                [report.layer.clone(), report.input.to_string(), arithmetic(isa).into(), checks.to_string()];
+            self.rows.push(row.into_iter().chain(worst).chain([verdict.into()]).collect());
             for outcome in here {
                 output.event(
                     "check",
@@ -114,16 +120,12 @@ impl Total {
             }
         }
         for failure in &report.failures {
-            output.print(format!(
-                "    {} on {}: {}",
-                failure.clause.name(),
-                arithmetic(failure.isa),
-                failure.detail
-            ));
+            let (clause, arithmetic) = (failure.clause.name(), arithmetic(failure.isa));
+            self.told.push(format!("{}: {clause} on {arithmetic}: {}", report.layer, failure.detail));
             output.event(
                 "failure",
-                json!({"layer": report.layer, "input": report.input.to_string(), "isa": arithmetic(failure.isa),
-                    "clause": failure.clause.name(), "detail": failure.detail}),
+                json!({"layer": report.layer, "input": report.input.to_string(), "isa": arithmetic,
+                    "clause": clause, "detail": failure.detail}),
             );
         }
     }

@@ -14,6 +14,7 @@ use byhand_layers::{
 use byhand_models::{Spec, weights_sha256};
 use byhand_museum::{Example, NotebookStep, Piece};
 use byhand_trainer::{BatchSource, ImageBatch, Objective, TargetRoom, evaluate};
+use comfy_table::CellAlignment::{Left, Right};
 use serde_json::json;
 
 use super::Train;
@@ -45,16 +46,15 @@ pub fn train(piece: &Piece, options: &Train, output: &Output) -> Result<()> {
     let softmax = || Box::new(SoftmaxCrossEntropy::default()) as Box<dyn Loss<f32>>;
     let wrong_loss = piece.loss().unwrap_or_else(softmax);
     let mut sides = [(wrong, wrong_loss), (right, softmax())].map(|side| Side::new(side, example, options));
-    let row = |name: &str, [(a, b), (c, d)]: [(f64, f64); 2]| {
-        output.print(format!("{name:12}{a:>10.4} {b:>9.3}   {c:>10.4} {d:>9.3}"));
+    let row = |name: String, [(a, b), (c, d)]: [(f64, f64); 2]| {
+        [name, format!("{a:.4}"), format!("{b:.3}"), format!("{c:.4}"), format!("{d:.3}")]
     };
-    output.print(format!("{:12}{:>20}   {:>20}", "", "wrong", "right"));
-    output.print(format!("{:12}{:>10} {:>9}   {:>10} {:>9}", "", "loss", "accuracy", "loss", "accuracy"));
+    let mut rows = Vec::new();
     let told = |(loss, accuracy): (f64, f64)| json!({"loss": loss, "accuracy": accuracy});
     let mut is_told_alike = true;
     for epoch in 0..options.epochs.get() as u64 {
         let found = sides.each_mut().map(|side| side.epoch(epoch, &train, options.seed.seed));
-        row(&format!("epoch {}", epoch + 1), found);
+        rows.push(row(format!("epoch {}", epoch + 1), found));
         is_told_alike &= found[0] == found[1];
         output.event("epoch", json!({"epoch": epoch + 1, "wrong": told(found[0]), "right": told(found[1])}));
     }
@@ -63,7 +63,10 @@ pub fn train(piece: &Piece, options: &Train, output: &Output) -> Result<()> {
         let found = evaluate(network, step.theta(), &test, &Preprocessing::unit(), Objective::default(), 1)?;
         *tested = (found.loss, found.accuracy());
     }
-    row("test images", tested);
+    rows.push(row("test images".to_string(), tested));
+    let [loss, accuracy, right_loss, right_accuracy] =
+        ["wrong: loss", "accuracy", "right: loss", "accuracy"].map(|head| (head, Right));
+    output.table([("", Left), loss, accuracy, right_loss, right_accuracy], rows);
     let [wrong, right] = sides.map(|side| weights_sha256(side.step.theta()));
     let same = wrong == right;
     if same {

@@ -8,6 +8,7 @@ use byhand_layers::{NamedParam, Network};
 use byhand_models::weights_sha256;
 use byhand_trainer::{Rows, StepConfig, Trainer};
 use clap::Args;
+use comfy_table::CellAlignment::{Left, Right};
 use ndarray::Axis;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::json;
@@ -63,10 +64,7 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
     };
     let mut trainer = Trainer::new(&bundle.network, bundle.theta.clone(), config)?;
     let every = steps.div_ceil(TABLE_ROWS);
-    output.print(format!(
-        "{:>6}  {:>12}  {:>12}  {:>18}  in",
-        "step", "loss, byhand", "PyTorch", "weight difference"
-    ));
+    let mut shown = Vec::new();
     let mut allowance = Allowance::new(&bundle.network, bundle.optimizer, batch);
     let (mut raw, mut beyond, mut loss) = (Largest::default(), Largest::default(), Largest::default());
     let mut first_beyond = None;
@@ -90,8 +88,13 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
             first_beyond.get_or_insert(step + 1);
         }
         if (step + 1) % every == 0 || step == 0 || step + 1 == steps {
-            output
-                .print(format!("{:>6}  {ours:>12.6}  {pytorch:>12.6}  {weights:>18.1e}  {tensor}", step + 1));
+            shown.push([
+                (step + 1).to_string(),
+                format!("{ours:.6}"),
+                format!("{pytorch:.6}"),
+                format!("{weights:.1e}"),
+                tensor.to_string(),
+            ]);
         }
         output.event(
             "step",
@@ -100,6 +103,14 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
         );
     }
 
+    let columns = [
+        ("step", Right),
+        ("loss, byhand", Right),
+        ("PyTorch", Right),
+        ("weight difference", Right),
+        ("in", Left),
+    ];
+    output.table(columns, shown);
     output.print(format!(
         "largest relative difference in {steps} steps: of a weight {:.1e} ({}, after step {}), {:.1e} beyond what rounding explains, \
          of a loss {:.1e} (step {}); PyTorch {}, {}",
