@@ -5,8 +5,8 @@
 
 use std::ops::ControlFlow;
 
+use byhand::models::weights_sha256;
 use byhand::prelude::*;
-use byhand::trainer::weights_sha256;
 
 pub(crate) fn main() -> Result<(), Box<dyn std::error::Error>> {
     let train = digits::generate(digits::Part::Train, 640, 0);

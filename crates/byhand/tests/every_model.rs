@@ -2,8 +2,8 @@
 //! training step after the first.
 
 use byhand::layers::init::init_network;
-use byhand::models::{MODELS, NamedModel};
-use byhand::trainer::{Rows, StepConfig, Trainer, weights_sha256};
+use byhand::models::{MODELS, NamedModel, weights_sha256};
+use byhand::trainer::{Rows, StepConfig, Trainer};
 use ndarray::Array2;
 
 /// Several shards for the larger networks, and a last tile that is not full.

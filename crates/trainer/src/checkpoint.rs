@@ -290,11 +290,6 @@ impl CheckpointError {
     }
 }
 
-/// The SHA-256 of weights, as little-endian f32, in lower-case hexadecimal: equal exactly when all bits are.
-pub fn weights_sha256(theta: &[f32]) -> String {
-    encode_string(&Sha256::digest(to_bytes(theta)))
-}
-
 /// A file that is larger is none of ours, and is not read: a network of 2^28 parameters, its best ones, and two numbers of state each.
 const MAX_BYTES: u64 = 4 * 4 * (1 << 28) + (1 << 20);
 
@@ -388,13 +383,5 @@ mod tests {
         assert!(Checkpoint::load(&path).unwrap_err().to_string().contains("expected a safetensors file"));
         let error = checkpoint().save(&path.join("below a file")).unwrap_err().to_string();
         assert!(error.contains("cannot write checkpoint"), "{error}");
-    }
-
-    #[test]
-    fn the_digest_is_that_of_the_bytes() {
-        // Of four zero bytes.
-        let expected = "df3f619804a92fdb4057192dc43dd748ea778adc52bc498ce80524c014b81119";
-        assert_eq!(weights_sha256(&[0.0]), expected);
-        assert_ne!(weights_sha256(&[-0.0]), expected);
     }
 }

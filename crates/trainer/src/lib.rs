@@ -10,13 +10,15 @@
 //! | optimisers and learning rates | [`Optimizer`], [`Schedule`], [`Objective`] |
 //! | how good a network is | [`evaluate`], [`Evaluation`], [`Confusion`], [`metrics`] |
 //! | how much memory training and evaluation take | [`training_bytes`], [`evaluation_bytes`] |
-//! | a fit on disk | [`Checkpoint`], [`weights_sha256`] |
+//! | a fit on disk | [`Checkpoint`] |
 //!
 //! # What is absent
 //!
 //! No network is known by name, nothing is printed, no `unsafe`. Only checkpoints are written to a disk, only [`Fit`]
 //! reads the clock (to say how long training took), and only the step starts threads (feature `parallel`). No float is
 //! summed in an order that depends on threads.
+
+#![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
 
 mod checkpoint;
 mod error;
@@ -35,7 +37,7 @@ mod step;
 mod trend;
 
 pub use byhand_layers::metrics::{self, Confusion, Evaluation};
-pub use checkpoint::{Best, Checkpoint, CheckpointError, weights_sha256};
+pub use checkpoint::{Best, Checkpoint, CheckpointError};
 pub use error::{Diverged, DivergenceCause, FitError, SpecError, TrainerError};
 pub use evaluate::evaluate;
 pub use event::{Event, Observer, Silent};

@@ -6,9 +6,10 @@ use std::ops::ControlFlow;
 
 use byhand_datasets::{Augment, Preprocessing};
 use byhand_layers::Network;
+use byhand_models::weights_sha256;
 use byhand_trainer::{
     Checkpoint, Event, Fit, FitConfig, Hardest, ImageBatch, Progress, Sampling, Silent, StepConfig, Trainer,
-    evaluate, weights_sha256,
+    evaluate,
 };
 use common::{cnn, large_cnn, mlp, normed, test, theta, train, wide};
 

@@ -10,8 +10,8 @@ use std::path::Path;
 use byhand_datasets::{Crop, Preprocessing};
 use byhand_layers::init::{Init, init_network};
 use byhand_layers::{Isa, Network, Shape};
-use byhand_models::{MODELS, Spec};
-use byhand_trainer::{ImageBatch, Rows, StepConfig, Trainer, weights_sha256};
+use byhand_models::{MODELS, Spec, weights_sha256};
+use byhand_trainer::{ImageBatch, Rows, StepConfig, Trainer};
 use common::train;
 use ndarray::Array2;
 

@@ -10,9 +10,10 @@ use byhand_datasets::batches::epoch_order;
 use byhand_datasets::{Augment, Normalize, Preprocessing};
 use byhand_layers::loss::{Labels, Loss, LossStats, SoftmaxCrossEntropy, Target};
 use byhand_layers::{Block, Dense, Flatten, Layer, Mode, Network, Pass, Shape, Workspace, pack};
+use byhand_models::weights_sha256;
 use byhand_trainer::{
     BatchSource, DivergenceCause, ImageBatch, Optimizer, Plan, Rows, Sgd, StepConfig, TargetRoom, Trainer,
-    TrainerError, weights_sha256,
+    TrainerError,
 };
 use common::{cnn, large_cnn, mlp, mlp3, normed, theta, train, wide};
 use ndarray::Array2;

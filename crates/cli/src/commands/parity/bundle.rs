@@ -9,10 +9,10 @@
 //!
 //! The header's metadata has one key, `byhand`: a [`Setup`] as JSON.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use byhand_files::{Disk, OS};
+use byhand_files::{Disk, OS, replace};
 use byhand_layers::{Network, Shape};
 use byhand_models::Spec;
 use byhand_trainer::{Objective, Optimizer};
@@ -82,7 +82,7 @@ impl Bundle {
         }
         let metadata = [("byhand".to_string(), serde_json::to_string(&self.setup)?)].into();
         let bytes = serialize(views, Some(metadata))?;
-        fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
+        replace(&OS, path, &bytes).with_context(|| format!("cannot write {}", path.display()))
     }
 
     /// Reads the file.

@@ -8,6 +8,7 @@ use byhand_datasets::{
     batches::{LastBatch, batches, epoch_order},
     unpack::unpack_sample,
 };
+use byhand_files::{OS, replace};
 use byhand_layers::init::init_network;
 use byhand_models::Spec;
 use byhand_trainer::{Objective, Optimizer};
@@ -127,7 +128,7 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
     }
     bundle.save(&options.dir.join(BUNDLE))?;
     let file = options.dir.join(SCRIPT);
-    fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+    replace(&OS, &file, text.as_bytes()).with_context(|| format!("cannot write {}", file.display()))?;
 
     let Setup { model, layers, data, optimizer, .. } = &bundle.setup;
     output.print(format!(
