@@ -1,5 +1,6 @@
 //! Everything of byhand behind one name: the crates as modules, and a [`prelude`]. No code of its own.
 #![doc = include_str!("../README.md")]
+#![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
 
 pub use byhand_datasets as datasets;
 pub use byhand_files as files;

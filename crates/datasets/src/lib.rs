@@ -21,6 +21,8 @@
 //! network. Every random number comes from ChaCha8 keyed by what it is a function of, and what decides a byte uses
 //! only IEEE `+ - * /` and square root, so equal seeds give equal bits on every machine.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
+
 pub mod augment;
 pub mod batches;
 pub mod catalogue;

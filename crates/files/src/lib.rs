@@ -4,6 +4,8 @@
 //! test names, so that a test can try each of them. [`replace`] writes a file whole or not at all: a new file in the same folder, its
 //! bytes, a sync of the file, a rename, a sync of the folder. After a crash or a loss of power the file is the old one or the new one.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
+
 mod disk;
 mod lock;
 pub mod memory;

@@ -1,5 +1,7 @@
 //! The lock of a folder: one process at a time writes into it.
 
+#![expect(clippy::disallowed_methods, reason = "a lock is the file system's")]
+
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::Path;

@@ -1,5 +1,7 @@
 //! The machine's file system.
 
+#![expect(clippy::disallowed_methods, reason = "the one way to the machine's files")]
+
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};

@@ -11,6 +11,8 @@
 //! * [`exec`] is what a network runs: how a training step divides work among threads, and nothing that a layer need know.
 //! * [`check`] proves a layer or a loss right: [`check::check_layer`], [`check::check_loss`] (with the feature `proofs`).
 
+#![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
+
 mod avg_pool2d;
 mod batch_norm;
 #[cfg(feature = "proofs")]

@@ -528,6 +528,7 @@ pub fn load_weights(path: &Path, network: &Network<f32>) -> Result<Vec<f32>, Mod
 }
 
 /// A file to read, and its length.
+#[expect(clippy::disallowed_methods, reason = "model files are large, and read part by part")]
 fn open(path: &Path) -> Result<(File, u64), ModelError> {
     let open = || {
         let file = File::open(path)?;

@@ -11,6 +11,8 @@
 //! | [`kinds`] | the one table of layers the grammar knows |
 //! | [`mod@file`] | model files: safetensors that PyTorch reads, with digests; the only code here that touches a disk |
 
+#![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
+
 pub mod file;
 pub mod kinds;
 pub mod registry;

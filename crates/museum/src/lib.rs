@@ -9,6 +9,8 @@
 //! * [`Mutant`] and [`MutantLoss`] make wrong layers and losses of any right one: signs flipped, numbers scaled, zeroed, transposed, one
 //!   element off.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
+
 mod cross_entropy;
 mod mistake;
 mod mutant;

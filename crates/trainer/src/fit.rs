@@ -390,6 +390,7 @@ impl<'a> Fit<'a> {
         }
     }
 
+    #[expect(clippy::disallowed_methods, reason = "tells how long an epoch took")]
     fn run_inside(&mut self, end: u64, observer: &mut dyn Observer) -> Result<Progress, FitError> {
         let mut stopped = self.is_stopped();
         if !self.announced {

@@ -1,6 +1,8 @@
 //! The machine's peak: independent fused multiply-adds in registers and nothing else, on several threads. What the speed of a
 //! training step is held against.
 
+#![expect(clippy::disallowed_methods, reason = "times work on threads of its own")]
+
 use std::hint::black_box;
 use std::iter;
 use std::sync::Barrier;

@@ -230,6 +230,10 @@ mod parallel {
         /// [`join`](Crew::join) for halves of equal work that come one after the other, as the layers of a small step
         /// do. Where another job has the processor that the other thread is on, waiting for its half would take
         /// longer than doing it: after that has happened, halves are done alone for a while, ever longer.
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "times a half to see whether calling for help pays; no result depends on it"
+        )]
         pub(crate) fn join_equal(&self, a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
             let alone = self.alone.load(Ordering::Relaxed);
             if alone > 0 {
