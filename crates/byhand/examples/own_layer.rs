@@ -15,16 +15,10 @@ impl Describe for Softsign {
     fn name(&self) -> &'static str {
         "softsign"
     }
-    fn spec(&self) -> String {
-        "softsign".to_owned()
-    }
     fn kind(&self) -> Kind {
         Kind::Smooth
     }
     fn input(&self) -> Shape {
-        self.0
-    }
-    fn output(&self) -> Shape {
         self.0
     }
 }

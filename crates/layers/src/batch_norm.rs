@@ -244,10 +244,6 @@ impl Describe for BatchNorm {
         self.shape
     }
 
-    fn output(&self) -> Shape {
-        self.shape
-    }
-
     fn params(&self) -> Vec<ParamSpec> {
         [("weight", 1.0), ("bias", 0.0)].map(|(name, start)| self.tensor(name, start)).into()
     }

@@ -15,16 +15,10 @@
 //!     fn name(&self) -> &'static str {
 //!         "square"
 //!     }
-//!     fn spec(&self) -> String {
-//!         "square".to_owned()
-//!     }
 //!     fn kind(&self) -> Kind {
 //!         Kind::Smooth
 //!     }
 //!     fn input(&self) -> Shape {
-//!         self.0
-//!     }
-//!     fn output(&self) -> Shape {
 //!         self.0
 //!     }
 //! }
@@ -47,7 +41,7 @@
 //! # }
 //! ```
 //!
-//! The clauses, each of which [`check_layer`](crate::check::check_layer) tests:
+//! The clauses, each of which `check::check_layer` tests (with the feature `proofs`):
 //!
 //! 1. A layer holds geometry and hyper-parameters, nothing else. Parameters come in as one flat slice `theta`, ordered as
 //!    [`Describe::params`] says; memory is lent by the caller.
@@ -160,7 +154,7 @@ impl ParamSpec {
     }
 }
 
-/// What kind of function a layer is: which proofs [`check_layer`](crate::check::check_layer) may ask of it.
+/// What kind of function a layer is: which proofs `check::check_layer` may ask of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
     /// `y = f(x, theta)` is affine in `x` for fixed `theta` and linear in `theta` for fixed `x` (and linear in `x` when it has
@@ -185,8 +179,10 @@ pub trait Describe: Any + Debug + Send + Sync {
     /// Its word in the layer-spec grammar: `conv`, `pool`, `dense`.
     fn name(&self) -> &'static str;
 
-    /// The token of the layer-spec grammar that makes it: `conv(8,5)`.
-    fn spec(&self) -> String;
+    /// The token of the layer-spec grammar that makes it: `conv(8,5)`, or its word alone.
+    fn spec(&self) -> String {
+        self.name().to_owned()
+    }
 
     /// What kind of function it is.
     fn kind(&self) -> Kind;
@@ -194,8 +190,10 @@ pub trait Describe: Any + Debug + Send + Sync {
     /// Shape of one input sample.
     fn input(&self) -> Shape;
 
-    /// Shape of one output sample.
-    fn output(&self) -> Shape;
+    /// Shape of one output sample: that of an input sample, where nothing else is said.
+    fn output(&self) -> Shape {
+        self.input()
+    }
 
     /// Its parameter tensors, in the order in which they lie in `theta`.
     fn params(&self) -> Vec<ParamSpec> {

@@ -120,10 +120,6 @@ impl Describe for Dropout {
     fn input(&self) -> Shape {
         self.shape
     }
-
-    fn output(&self) -> Shape {
-        self.shape
-    }
 }
 
 /// 32 random bits for a feature of the sample with this key: two rounds of Wellons' 32-bit mixer (`lowbias32`), one for each

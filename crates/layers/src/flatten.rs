@@ -65,10 +65,6 @@ impl Describe for Flatten {
         "flatten"
     }
 
-    fn spec(&self) -> String {
-        "flatten".to_owned()
-    }
-
     fn kind(&self) -> Kind {
         Kind::Bilinear { exact: true }
     }

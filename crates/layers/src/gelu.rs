@@ -86,19 +86,11 @@ impl Describe for Gelu {
         "gelu"
     }
 
-    fn spec(&self) -> String {
-        "gelu".to_owned()
-    }
-
     fn kind(&self) -> Kind {
         Kind::Smooth
     }
 
     fn input(&self) -> Shape {
-        self.shape
-    }
-
-    fn output(&self) -> Shape {
         self.shape
     }
 

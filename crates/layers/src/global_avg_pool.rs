@@ -71,10 +71,6 @@ impl Describe for GlobalAvgPool {
         "globalavgpool"
     }
 
-    fn spec(&self) -> String {
-        "globalavgpool".to_owned()
-    }
-
     fn kind(&self) -> Kind {
         Kind::Bilinear { exact: (self.input.h * self.input.w).is_power_of_two() }
     }

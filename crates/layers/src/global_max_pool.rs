@@ -72,10 +72,6 @@ impl Describe for GlobalMaxPool {
         "globalmaxpool"
     }
 
-    fn spec(&self) -> String {
-        "globalmaxpool".to_owned()
-    }
-
     fn kind(&self) -> Kind {
         Kind::Selecting
     }

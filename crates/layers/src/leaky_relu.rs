@@ -122,10 +122,6 @@ impl Describe for LeakyRelu {
     fn input(&self) -> Shape {
         self.shape
     }
-
-    fn output(&self) -> Shape {
-        self.shape
-    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@
 //! * [`Network`] chains layers over one flat vector of parameters; [`Workspace`] is all the memory it computes in.
 //! * [`loss`] has the losses and the softmax, [`init`] the initialisers, [`metrics`] what says how good predictions are.
 //! * [`exec`] is what a network runs: how a training step divides work among threads, and nothing that a layer need know.
-//! * [`check`] proves a layer or a loss right: [`check::check_layer`], [`check::check_loss`] (with the feature `proofs`).
+//! * `check`, with the feature `proofs`, proves a layer or a loss right: `check_layer`, `check_loss`.
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
 
@@ -73,7 +73,7 @@ pub use byhand_tensor::{
     Block, Buffer, GeometryError, Isa, LANES, Number, Scalar, pack, pack_gradient, unpack,
 };
 
-/// The registry: the name of every layer. [`check::catalogue`] has at least one configuration of each.
+/// The registry: the name of every layer. `check::catalogue` has at least one configuration of each.
 pub const LAYERS: &[&str] = &[
     "conv",
     "pool",

@@ -65,19 +65,11 @@ impl Describe for Linear {
         "linear"
     }
 
-    fn spec(&self) -> String {
-        "linear".to_owned()
-    }
-
     fn kind(&self) -> Kind {
         Kind::Bilinear { exact: true }
     }
 
     fn input(&self) -> Shape {
-        self.shape
-    }
-
-    fn output(&self) -> Shape {
         self.shape
     }
 

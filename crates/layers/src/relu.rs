@@ -66,19 +66,11 @@ impl Describe for Relu {
         "relu"
     }
 
-    fn spec(&self) -> String {
-        "relu".to_owned()
-    }
-
     fn kind(&self) -> Kind {
         Kind::Rectifying
     }
 
     fn input(&self) -> Shape {
-        self.shape
-    }
-
-    fn output(&self) -> Shape {
         self.shape
     }
 }

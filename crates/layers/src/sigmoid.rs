@@ -65,19 +65,11 @@ impl Describe for Sigmoid {
         "sigmoid"
     }
 
-    fn spec(&self) -> String {
-        "sigmoid".to_owned()
-    }
-
     fn kind(&self) -> Kind {
         Kind::Smooth
     }
 
     fn input(&self) -> Shape {
-        self.shape
-    }
-
-    fn output(&self) -> Shape {
         self.shape
     }
 }

@@ -78,19 +78,11 @@ impl Describe for Silu {
         "silu"
     }
 
-    fn spec(&self) -> String {
-        "silu".to_owned()
-    }
-
     fn kind(&self) -> Kind {
         Kind::Smooth
     }
 
     fn input(&self) -> Shape {
-        self.shape
-    }
-
-    fn output(&self) -> Shape {
         self.shape
     }
 

@@ -65,19 +65,11 @@ impl Describe for Tanh {
         "tanh"
     }
 
-    fn spec(&self) -> String {
-        "tanh".to_owned()
-    }
-
     fn kind(&self) -> Kind {
         Kind::Smooth
     }
 
     fn input(&self) -> Shape {
-        self.shape
-    }
-
-    fn output(&self) -> Shape {
         self.shape
     }
 }
