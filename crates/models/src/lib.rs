@@ -13,13 +13,18 @@
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
 
+mod error;
 pub mod file;
+mod format;
 pub mod kinds;
+mod model;
 pub mod registry;
 pub mod spec;
 
 pub use byhand_datasets::{Crop, Normalize, Preprocessing};
-pub use file::{Model, ModelError, load_weights, weights_sha256};
+pub use error::ModelError;
+pub use file::load_weights;
 pub use kinds::LayerKind;
+pub use model::{Model, weights_sha256};
 pub use registry::{MODELS, NamedModel, UnknownModel, find};
 pub use spec::{Spec, SpecError};
