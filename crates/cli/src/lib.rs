@@ -6,6 +6,7 @@
 #![allow(unreachable_pub)]
 
 mod arguments;
+mod as_text;
 mod commands;
 pub mod exit;
 mod interrupt;

@@ -8,9 +8,10 @@ use byhand_trainer::{Objective, Schedule};
 use serde::Deserialize;
 
 use crate::{
+    as_text::text,
     exit::usage,
     program::in_words,
-    settings::{Recipe, Settings, read_text, text},
+    settings::{Recipe, Settings, read_text},
 };
 
 /// The systems of the notebooks, by name.
