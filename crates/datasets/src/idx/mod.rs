@@ -182,8 +182,8 @@ pub(crate) fn read_rank(reader: impl Read, file: &str, limit: u64, rank: Option<
         let packed = start[..got].starts_with(&GZIP_MAGIC) && layers < GZIP_LAYERS;
         reader = Box::new(Cursor::new(start).take(got as u64).chain(reader));
         if !packed {
-            let idx = read_plain(reader, &start[..got], file, limit, rank)?;
-            return Ok(Idx { gzipped: layers > 0, ..idx });
+            let header = Header::read(&mut reader, &start[..got], file, limit, rank)?;
+            return header.elements(reader, file, layers > 0);
         }
         reader = Box::new(MultiGzDecoder::new(reader));
         layers += 1;
@@ -225,129 +225,155 @@ const FIRST_READ: usize = 64 << 10;
 /// QMNIST's labels: the class, and seven more numbers about who wrote the digit.
 const QMNIST_COLUMNS: usize = 8;
 
-/// `start` is what `reader` begins with.
-fn read_plain(
-    mut reader: impl Read,
-    start: &[u8],
-    file: &str,
-    limit: u64,
-    rank: Option<u8>,
-) -> Result<Idx, Error> {
-    if start.len() < 4 {
-        let found = if start.is_empty() { "an empty file: fetch it again" } else { "the end of the file" };
-        let expected = "4 bytes of magic number";
-        return Err(format_error(file, start.len() as u64, FormatProblem::Truncated, expected, found));
-    }
-    let labels = rank != Some(3);
-    let whole = [0x09, 0x0b, 0x0c].contains(&start[2]);
-    let dims_end = match (start[0], start[1], start[2], start[3]) {
-        (0, 0, 8, rank @ 1..=3) => 4 + 4 * usize::from(rank),
-        (0, 0, _, rank @ 1..=2) if whole && labels => 4 + 4 * usize::from(rank),
-        _ => {
-            let expected = match rank {
-                Some(rank) => format!("{} (magic 0x0000080{rank})", kind(rank)),
-                None => "an IDX file of bytes (magic 0x00000801 to 0x00000803)".into(),
-            };
-            return Err(format_error(file, 0, FormatProblem::Magic, expected, what_it_is(start)));
-        }
-    };
-    // Two dimensions are labels in columns where labels are asked for.
-    let columns = start[3] == 2 && (whole || rank == Some(1));
-    if let Some(rank) = rank
-        && !columns
-    {
-        expect_rank(start, rank, file)?;
-    }
-    let mut header = [0; 16];
-    let got = read_up_to(&mut reader, &mut header[..dims_end], file, 0)?;
-    if got < dims_end {
-        return Err(truncated(file, got as u64, &format!("{dims_end} bytes of header")));
-    }
-    let mut dims: Vec<usize> =
-        header[4..dims_end].chunks(4).map(|dim| BigEndian::read_u32(dim) as usize).collect();
-    let declared = dims_text(&dims);
-    let mut note = None;
-    let mut row = width(start[2]);
-    if columns || whole {
-        let columns = dims.get(1).copied().unwrap_or(1);
-        if columns != 1 && (columns, start[2]) != (QMNIST_COLUMNS, 0x0c) {
-            let found = format!(
-                "{declared} {}: write one label a line, and of rows with a single 1 (one-hot) its place",
-                numbers(start[2])
-            );
-            return Err(format_error(file, 4, FormatProblem::Dimensions, "one label an image", found));
-        }
-        let taken = if columns == 1 { "" } else { "; the first of 8 columns is the label, as in QMNIST" };
-        note = Some(format!("{file}: labels are {}{taken}", numbers(start[2]))).filter(|_| whole);
-        row *= columns;
-        dims.truncate(1);
-    }
-    let Some(total) = dims.iter().try_fold(1u64, |product, &d| product.checked_mul(d as u64)) else {
-        let expected = "dimensions whose product fits in 64 bits";
-        return Err(format_error(file, 4, FormatProblem::Overflow, expected, declared));
-    };
-    let total = match usize::try_from(total) {
-        Ok(total) if total as u64 <= limit => total,
-        _ => {
-            let found = format!("{declared} = {total} elements");
-            let expected = format!("at most {limit} elements");
-            return Err(format_error(file, 4, FormatProblem::TooLarge, expected, found));
-        }
-    };
+/// A header that was checked: what it declares is what was asked for, and within the limit.
+struct Header {
+    bytes: [u8; 16],
+    /// Its length.
+    end: usize,
+    dims: Vec<usize>,
+    /// The dimensions as they stand in the file, of which `dims` may be fewer.
+    declared: String,
+    note: Option<String>,
+    /// Whole numbers of another type than bytes.
+    is_wide: bool,
+    /// Elements to read, each the first number of so many bytes.
+    total: usize,
+    row: usize,
+}
 
-    let mut hasher = Sha256::new();
-    hasher.update(&header[..dims_end]);
-    let (mut data, mut wide) = (Vec::new(), Vec::new());
-    let mut rows = Vec::new();
-    while data.len() + wide.len() < total {
-        let from = data.len() + wide.len();
-        let step = from.max(FIRST_READ).min(total - from);
-        let room = if whole { wide.try_reserve_exact(step) } else { data.try_reserve_exact(step) };
-        room.map_err(|_| Error::io(file, "hold its elements in memory", io::ErrorKind::OutOfMemory.into()))?;
-        let offset = dims_end + from * row;
-        // Bytes go straight to their place; wider numbers are narrowed from a buffer of their own.
-        let step = if whole { step.min(FIRST_READ / row) } else { step };
-        let into = if whole { &mut rows } else { &mut data };
-        let got = (&mut reader)
-            .take((step * row) as u64)
-            .read_to_end(into)
-            .map_err(|e| read_error(file, offset as u64, e))?;
-        if got < step * row {
-            let expected =
-                format!("{} bytes ({declared} after a header of {dims_end})", dims_end + total * row);
-            return Err(truncated(file, (offset + got) as u64, &expected));
+impl Header {
+    /// `start` is what `reader` begins with.
+    fn read(
+        reader: &mut impl Read,
+        start: &[u8],
+        file: &str,
+        limit: u64,
+        rank: Option<u8>,
+    ) -> Result<Header, Error> {
+        if start.len() < 4 {
+            let found =
+                if start.is_empty() { "an empty file: fetch it again" } else { "the end of the file" };
+            let expected = "4 bytes of magic number";
+            return Err(format_error(file, start.len() as u64, FormatProblem::Truncated, expected, found));
         }
-        hasher.update(if whole { &rows[..] } else { &data[from..] });
-        for (i, number) in rows.chunks_exact(row).enumerate() {
-            let number = narrow(start[2], number);
-            wide.push(u16::try_from(number).map_err(|_| {
-                let offset = (offset + i * row) as u64;
-                format_error(
-                    file,
-                    offset,
-                    FormatProblem::Label,
-                    "a label from 0 to 65535",
-                    number.to_string(),
-                )
-            })?);
+        let labels = rank != Some(3);
+        let whole = [0x09, 0x0b, 0x0c].contains(&start[2]);
+        let dims_end = match (start[0], start[1], start[2], start[3]) {
+            (0, 0, 8, rank @ 1..=3) => 4 + 4 * usize::from(rank),
+            (0, 0, _, rank @ 1..=2) if whole && labels => 4 + 4 * usize::from(rank),
+            _ => {
+                let expected = match rank {
+                    Some(rank) => format!("{} (magic 0x0000080{rank})", kind(rank)),
+                    None => "an IDX file of bytes (magic 0x00000801 to 0x00000803)".into(),
+                };
+                return Err(format_error(file, 0, FormatProblem::Magic, expected, what_it_is(start)));
+            }
+        };
+        // Two dimensions are labels in columns where labels are asked for.
+        let columns = start[3] == 2 && (whole || rank == Some(1));
+        if let Some(rank) = rank
+            && !columns
+        {
+            expect_rank(start, rank, file)?;
         }
-        rows.clear();
+        let mut header = [0; 16];
+        let got = read_up_to(reader, &mut header[..dims_end], file, 0)?;
+        if got < dims_end {
+            return Err(truncated(file, got as u64, &format!("{dims_end} bytes of header")));
+        }
+        let mut dims: Vec<usize> =
+            header[4..dims_end].chunks(4).map(|dim| BigEndian::read_u32(dim) as usize).collect();
+        let declared = dims_text(&dims);
+        let mut note = None;
+        let mut row = width(start[2]);
+        if columns || whole {
+            let columns = dims.get(1).copied().unwrap_or(1);
+            if columns != 1 && (columns, start[2]) != (QMNIST_COLUMNS, 0x0c) {
+                let found = format!(
+                    "{declared} {}: write one label a line, and of rows with a single 1 (one-hot) its place",
+                    numbers(start[2])
+                );
+                return Err(format_error(file, 4, FormatProblem::Dimensions, "one label an image", found));
+            }
+            let taken = if columns == 1 { "" } else { "; the first of 8 columns is the label, as in QMNIST" };
+            note = Some(format!("{file}: labels are {}{taken}", numbers(start[2]))).filter(|_| whole);
+            row *= columns;
+            dims.truncate(1);
+        }
+        let Some(total) = dims.iter().try_fold(1u64, |product, &d| product.checked_mul(d as u64)) else {
+            let expected = "dimensions whose product fits in 64 bits";
+            return Err(format_error(file, 4, FormatProblem::Overflow, expected, declared));
+        };
+        let total = match usize::try_from(total) {
+            Ok(total) if total as u64 <= limit => total,
+            _ => {
+                let found = format!("{declared} = {total} elements");
+                let expected = format!("at most {limit} elements");
+                return Err(format_error(file, 4, FormatProblem::TooLarge, expected, found));
+            }
+        };
+        Ok(Header { bytes: header, end: dims_end, dims, declared, note, is_wide: whole, total, row })
     }
-    let end = (dims_end + total * row) as u64;
-    // This read is also what makes a gzip decoder compare its checksum.
-    if read_up_to(&mut reader, &mut [0], file, end)? > 0 {
-        let expected = format!("the end of the file ({declared} after a header of {dims_end} bytes)");
-        return Err(format_error(file, end, FormatProblem::Trailing, expected, "more bytes"));
+
+    /// Reads what follows it, to the end.
+    fn elements(self, mut reader: impl Read, file: &str, gzipped: bool) -> Result<Idx, Error> {
+        let Header { bytes, end, dims, declared, note, is_wide, total, row } = self;
+        let code = bytes[2];
+        let mut hasher = Sha256::new();
+        hasher.update(&bytes[..end]);
+        let (mut data, mut wide) = (Vec::new(), Vec::new());
+        let mut rows = Vec::new();
+        while data.len() + wide.len() < total {
+            let from = data.len() + wide.len();
+            let step = from.max(FIRST_READ).min(total - from);
+            let room = if is_wide { wide.try_reserve_exact(step) } else { data.try_reserve_exact(step) };
+            room.map_err(|_| {
+                Error::io(file, "hold its elements in memory", io::ErrorKind::OutOfMemory.into())
+            })?;
+            let offset = end + from * row;
+            // Bytes go straight to their place; wider numbers are narrowed from a buffer of their own.
+            let step = if is_wide { step.min(FIRST_READ / row) } else { step };
+            let into = if is_wide { &mut rows } else { &mut data };
+            let got = (&mut reader)
+                .take((step * row) as u64)
+                .read_to_end(into)
+                .map_err(|e| read_error(file, offset as u64, e))?;
+            if got < step * row {
+                let expected = format!("{} bytes ({declared} after a header of {end})", end + total * row);
+                return Err(truncated(file, (offset + got) as u64, &expected));
+            }
+            hasher.update(if is_wide { &rows[..] } else { &data[from..] });
+            for (i, number) in rows.chunks_exact(row).enumerate() {
+                let number = narrow(code, number);
+                wide.push(u16::try_from(number).map_err(|_| {
+                    let offset = (offset + i * row) as u64;
+                    format_error(
+                        file,
+                        offset,
+                        FormatProblem::Label,
+                        "a label from 0 to 65535",
+                        number.to_string(),
+                    )
+                })?);
+            }
+            rows.clear();
+        }
+        let last = (end + total * row) as u64;
+        // This read is also what makes a gzip decoder compare its checksum.
+        if read_up_to(&mut reader, &mut [0], file, last)? > 0 {
+            let expected = format!("the end of the file ({declared} after a header of {end} bytes)");
+            return Err(format_error(file, last, FormatProblem::Trailing, expected, "more bytes"));
+        }
+        Ok(Idx {
+            dims,
+            data,
+            wide,
+            gzipped,
+            sha256: encode_string(&hasher.finalize()),
+            note,
+            layout: (end, row),
+        })
     }
-    Ok(Idx {
-        dims,
-        data,
-        wide,
-        gzipped: false,
-        sha256: encode_string(&hasher.finalize()),
-        note,
-        layout: (dims_end, row),
-    })
 }
 
 /// The first number of a row.
