@@ -245,11 +245,17 @@ impl Describe for BatchNorm {
     }
 
     fn params(&self) -> Vec<ParamSpec> {
-        [("weight", 1.0), ("bias", 0.0)].map(|(name, start)| self.tensor(name, start)).into()
-    }
-
-    fn state(&self) -> Vec<ParamSpec> {
-        [("running_mean", 0.0), ("running_var", 1.0)].map(|(name, start)| self.tensor(name, start)).into()
+        let tensors = [
+            ("weight", 1.0, false),
+            ("bias", 0.0, false),
+            ("running_mean", 0.0, true),
+            ("running_var", 1.0, true),
+        ];
+        let tensor = |(name, start, is_state)| {
+            let tensor = ParamSpec::new(name, vec![self.shape.c], 1, 1);
+            ParamSpec { start: Some(start), is_state, ..tensor }
+        };
+        tensors.map(tensor).into()
     }
 
     fn tape_len(&self, _block: Block) -> usize {
@@ -258,12 +264,6 @@ impl Describe for BatchNorm {
 
     fn scratch_len(&self, _block: Block) -> usize {
         2 * self.shape.c
-    }
-}
-
-impl BatchNorm {
-    fn tensor(&self, name: &'static str, start: f64) -> ParamSpec {
-        ParamSpec { name, shape: vec![self.shape.c], fan_in: 1, fan_out: 1, start: Some(start) }
     }
 }
 

@@ -64,6 +64,7 @@
 use crate::Shape;
 use byhand_tensor::{Block, Scalar};
 use std::any::Any;
+use std::borrow::Cow;
 use std::fmt::Debug;
 
 /// Whether a pass is for training, and then which random numbers it draws.
@@ -85,7 +86,7 @@ pub enum Mode {
 
 impl Mode {
     /// The same mode with a seed of its own for layer `index`, so that two dropout layers draw different masks.
-    pub(crate) fn for_layer(self, index: usize) -> Self {
+    fn for_layer(self, index: usize) -> Self {
         match self {
             Self::Eval => self,
             Self::Train { seed, step, first_sample } => {
@@ -114,6 +115,11 @@ impl Pass {
     pub fn train(block: Block, seed: u64, step: u64, first_sample: u64) -> Self {
         Self { block, mode: Mode::Train { seed, step, first_sample } }
     }
+
+    /// The pass of layer `index` of a chain, or of its branch `index`.
+    pub(crate) fn for_layer(&self, index: usize) -> Self {
+        Self { block: self.block, mode: self.mode.for_layer(index) }
+    }
 }
 
 /// What forward left for backward: its input, its output and the tape.
@@ -130,8 +136,8 @@ pub struct Saved<'a, T> {
 /// One parameter tensor of a layer.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ParamSpec {
-    /// `weight` or `bias`.
-    pub name: &'static str,
+    /// `weight` or `bias`; of a layer that is made of others with the place before it: `main.0.weight`.
+    pub name: Cow<'static, str>,
     /// Its shape, as PyTorch writes it: `[out, in]` or `[out, in, kernel rows, kernel columns]`; `[out]` for a bias.
     pub shape: Vec<usize>,
     /// Inputs that one output sums over. Initialisers scale by it.
@@ -140,9 +146,16 @@ pub struct ParamSpec {
     pub fan_out: usize,
     /// What all its numbers start from, if no initialiser is asked.
     pub start: Option<f64>,
+    /// No gradient moves it: running statistics. It goes with the parameters into checkpoints and model files.
+    pub is_state: bool,
 }
 
 impl ParamSpec {
+    /// A parameter tensor that an initialiser fills.
+    pub fn new(name: &'static str, shape: Vec<usize>, fan_in: usize, fan_out: usize) -> Self {
+        Self { name: name.into(), shape, fan_in, fan_out, start: None, is_state: false }
+    }
+
     /// Numbers in the tensor.
     pub fn len(&self) -> usize {
         self.shape.iter().product()
@@ -172,6 +185,18 @@ pub enum Kind {
     Selecting,
     /// Differentiable everywhere; in training each output depends on all samples of the block, which is the minibatch.
     Batch,
+    /// Made of other layers, which are proved by themselves. A kink of theirs is met with probability 0.
+    Composed {
+        /// One of them is of the kind `Batch`.
+        batch: bool,
+    },
+}
+
+impl Kind {
+    /// Whether in training an output depends on all samples of the block.
+    pub fn is_batch(self) -> bool {
+        matches!(self, Self::Batch | Self::Composed { batch: true })
+    }
 }
 
 /// What a layer says of itself, whatever the scalar.
@@ -195,14 +220,8 @@ pub trait Describe: Any + Debug + Send + Sync {
         self.input()
     }
 
-    /// Its parameter tensors, in the order in which they lie in `theta`.
+    /// Its parameter tensors, in the order in which they lie in `theta`; a layer's state is behind its other tensors.
     fn params(&self) -> Vec<ParamSpec> {
-        Vec::new()
-    }
-
-    /// What it knows besides and no gradient moves: running statistics. They lie in `theta` behind the parameters, and go with them
-    /// into checkpoints and model files.
-    fn state(&self) -> Vec<ParamSpec> {
         Vec::new()
     }
 

@@ -174,14 +174,8 @@ impl Describe for Conv2d {
     fn params(&self) -> Vec<ParamSpec> {
         let [k0, k1] = self.options.kernel;
         let (fan_in, fan_out) = (self.input.c * k0 * k1, self.output.c * k0 * k1);
-        let weight = ParamSpec {
-            name: "weight",
-            shape: vec![self.output.c, self.input.c, k0, k1],
-            fan_in,
-            fan_out,
-            start: None,
-        };
-        let bias = ParamSpec { name: "bias", shape: vec![self.output.c], fan_in, fan_out, start: None };
+        let weight = ParamSpec::new("weight", vec![self.output.c, self.input.c, k0, k1], fan_in, fan_out);
+        let bias = ParamSpec::new("bias", vec![self.output.c], fan_in, fan_out);
         if self.options.bias { vec![weight, bias] } else { vec![weight] }
     }
 

@@ -131,8 +131,8 @@ impl Describe for Dense {
 
     fn params(&self) -> Vec<ParamSpec> {
         let (fan_in, fan_out) = (self.kernel.inputs(), self.kernel.outputs());
-        let weight = ParamSpec { name: "weight", shape: vec![fan_out, fan_in], fan_in, fan_out, start: None };
-        let bias = ParamSpec { name: "bias", shape: vec![fan_out], fan_in, fan_out, start: None };
+        let weight = ParamSpec::new("weight", vec![fan_out, fan_in], fan_in, fan_out);
+        let bias = ParamSpec::new("bias", vec![fan_out], fan_in, fan_out);
         if self.bias { vec![weight, bias] } else { vec![weight] }
     }
 

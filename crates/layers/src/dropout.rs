@@ -179,7 +179,7 @@ mod tests {
             Pass::train(block, 2, 2, 3),
             Pass::train(block, 1, 3, 3),
             Pass::train(block, 1, 2, 4),
-            Pass { mode: base.mode.for_layer(1), ..base },
+            base.for_layer(1),
         ];
         for other in others {
             let same = agreement(&a, &dropped(other, 40_000, 0.5));

@@ -37,6 +37,18 @@ pub enum LayerError {
         /// The output of the layer before it.
         found: Shape,
     },
+    /// A branch that does not fit beside the first.
+    #[error("{layer}: expected branch {branch} to give {expected}, found {found}")]
+    Branches {
+        /// The layer whose branch it is.
+        layer: &'static str,
+        /// Which, counted from 1.
+        branch: usize,
+        /// What it should give.
+        expected: String,
+        /// What it gives.
+        found: String,
+    },
     /// A network of no layers.
     #[error("network: expected at least one layer, found none")]
     Empty,

@@ -5,7 +5,7 @@
 //! * [`contract`] is the contract every layer keeps: [`Describe`] and [`Layer`]. One layer a file, each with its formula, its
 //!   shapes, its backward pass and its source: [`Conv2d`], [`MaxPool2d`], [`AvgPool2d`], [`GlobalMaxPool`],
 //!   [`GlobalAvgPool`], [`BatchNorm`], [`Dense`], [`Relu`], [`LeakyRelu`], [`Gelu`], [`Silu`], [`Tanh`], [`Sigmoid`], [`Linear`],
-//!   [`Flatten`], [`Dropout`].
+//!   [`Flatten`], [`Dropout`]; [`Branches`] are chains of them side by side.
 //! * [`Network`] chains layers over one flat vector of parameters; [`Workspace`] is all the memory it computes in.
 //! * [`loss`] has the losses and the softmax, [`init`] the initialisers, [`metrics`] what says how good predictions are.
 //! * [`exec`] is what a network runs: how a training step divides work among threads, and nothing that a layer need know.
@@ -15,6 +15,8 @@
 
 mod avg_pool2d;
 mod batch_norm;
+mod branches;
+mod chain;
 #[cfg(feature = "proofs")]
 pub mod check;
 pub mod contract;
@@ -46,6 +48,8 @@ mod workspace;
 
 pub use avg_pool2d::AvgPool2d;
 pub use batch_norm::BatchNorm;
+pub use branches::Branches;
+pub use chain::Chain;
 pub use contract::{Describe, Kind, Layer, Mode, ParamSpec, Pass, Saved};
 pub use conv2d::{Conv2d, ConvOptions};
 pub use dense::Dense;
@@ -81,6 +85,8 @@ pub const LAYERS: &[&str] = &[
     "globalavgpool",
     "globalmaxpool",
     "batchnorm",
+    "residual",
+    "concat",
     "dense",
     "relu",
     "leaky_relu",

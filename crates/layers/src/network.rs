@@ -1,5 +1,7 @@
-//! A chain of layers, and the names of its parameters in one flat vector.
+//! A chain of layers that is trained, and the names of its parameters in one flat vector.
 
+use crate::branches::Branches;
+use crate::chain::Chain;
 use crate::contract::{Layer, Pass};
 use crate::exec::{Backward, Lowered};
 use crate::loss::{Loss, Target, softmax};
@@ -29,8 +31,7 @@ use std::sync::Arc;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Network<T: Scalar = f32> {
-    input: Shape,
-    layers: Vec<Arc<dyn Layer<T>>>,
+    chain: Chain<dyn Layer<T>>,
     params: Vec<NamedParam>,
     lowered: Lowered<T>,
 }
@@ -38,11 +39,13 @@ pub struct Network<T: Scalar = f32> {
 /// One parameter tensor of a network.
 #[derive(Clone, PartialEq, Debug)]
 pub struct NamedParam {
-    /// Index of its layer, counting every layer from 0.
+    /// Index of the network's layer that it belongs to, counting every layer from 0.
     pub layer: usize,
-    /// Name of its layer: `conv`, `dense`.
+    /// Name of its layer: `conv`, `dense`; in a branch, of the layer there.
     pub layer_name: &'static str,
-    /// Index of the layer and name of the tensor, as PyTorch's `nn.Sequential` names it: `0.weight`.
+    /// Shape of what that layer puts out.
+    pub output: Shape,
+    /// Index of the layer and name of the tensor, as PyTorch's `nn.Sequential` names it: `0.weight`, in a branch `3.main.0.weight`.
     pub name: String,
     /// Its shape.
     pub shape: Vec<usize>,
@@ -54,7 +57,7 @@ pub struct NamedParam {
     pub fan_out: usize,
     /// What all its numbers start from, if no initialiser is asked.
     pub start: Option<f64>,
-    /// It is [state](crate::Describe::state), which no gradient moves, and counts as no parameter.
+    /// No gradient moves it, and it counts as no parameter: running statistics.
     pub is_state: bool,
 }
 
@@ -87,40 +90,33 @@ impl<T: Scalar> Network<T> {
     /// If there are not so many layers.
     #[track_caller]
     pub fn with_layer(&self, index: usize, layer: Box<dyn Layer<T>>) -> Result<Self, LayerError> {
-        let mut layers = self.layers.clone();
+        let mut layers = self.chain.layers().to_vec();
         layers[index] = Arc::from(layer);
         Self::of(layers)
     }
 
     pub(crate) fn of(layers: Vec<Arc<dyn Layer<T>>>) -> Result<Self, LayerError> {
         let input = layers.first().ok_or(LayerError::Empty)?.input();
-        for (index, pair) in layers.windows(2).enumerate() {
-            let (found, expected) = (pair[0].output(), pair[1].input());
-            let flat = found.is_flat() && expected.is_flat() && found.features() == expected.features();
-            if found != expected && !flat {
-                let layer = pair[1].spec();
-                return Err(LayerError::Chain { index: index + 1, layer, expected, found });
-            }
-        }
-        let params = name_params(&layers);
-        let lowered = Lowered::new(&layers, input, true);
-        Ok(Self { input, layers, params, lowered })
+        let chain = Chain::new(input, layers)?;
+        let params = name_params(&chain);
+        let lowered = Lowered::new(chain.layers(), input, true);
+        Ok(Self { chain, params, lowered })
     }
 
     /// The same network that runs one layer after the other, without fused chains: the same results to the bit,
     /// more slowly. For benchmarks and tests.
     pub fn unfused(&self) -> Self {
-        Self { lowered: Lowered::new(&self.layers, self.input, false), ..self.clone() }
+        Self { lowered: Lowered::new(self.layers(), self.input(), false), ..self.clone() }
     }
 
     /// Shape of an input sample.
     pub fn input(&self) -> Shape {
-        self.input
+        self.chain.input()
     }
 
     /// Shape of an output sample.
     pub fn output(&self) -> Shape {
-        self.layers.last().map_or(self.input, |layer| layer.output())
+        self.chain.output()
     }
 
     /// Number of outputs.
@@ -130,7 +126,7 @@ impl<T: Scalar> Network<T> {
 
     /// All layers, first to last.
     pub fn layers(&self) -> &[Arc<dyn Layer<T>>] {
-        &self.layers
+        self.chain.layers()
     }
 
     /// Length of `theta`: of all parameters, and of the state of layers.
@@ -161,19 +157,19 @@ impl<T: Scalar> Network<T> {
 
     /// A table of the layers.
     pub fn summary(&self) -> Summary {
-        let row = |(index, layer): (usize, &Arc<dyn Layer<T>>)| SummaryRow {
-            index,
-            spec: layer.spec(),
-            output: layer.output(),
-            params: layer.params().iter().map(|param| param.len()).sum(),
-            flops: layer.flops(),
-        };
-        Summary {
-            input: self.input(),
-            rows: self.layers.iter().enumerate().map(row).collect(),
-            params: self.parameters(),
-            flops: self.flops(),
-        }
+        let mut rows = Vec::new();
+        each_layer(&self.chain, &mut |index, name, layer, is_join| {
+            let params = layer.params().into_iter().filter(|param| !param.is_state && !is_join);
+            rows.push(SummaryRow {
+                index,
+                name: name.to_owned(),
+                spec: if is_join { layer.name().to_owned() } else { layer.spec() },
+                output: layer.output(),
+                params: params.map(|param| param.len()).sum(),
+                flops: if is_join { 0 } else { layer.flops() },
+            });
+        });
+        Summary { input: self.input(), rows, params: self.parameters(), flops: self.flops() }
     }
 
     /// Runs all layers on [`Workspace::input_mut`] and leaves the result in [`Workspace::output`].
@@ -341,11 +337,13 @@ pub struct Summary {
     pub flops: u64,
 }
 
-/// One layer in a [`Summary`].
+/// One layer in a [`Summary`]; one of branches stands behind the layers of these.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SummaryRow {
-    /// Index of the layer.
+    /// Index of the network's layer.
     pub index: usize,
+    /// The same as text; of a layer in a branch with its place in that: `3.main.0`.
+    pub name: String,
     /// Its spec.
     pub spec: String,
     /// Its output shape.
@@ -359,32 +357,53 @@ pub struct SummaryRow {
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "input {}", self.input)?;
-        for SummaryRow { index, spec, output, params, flops } in &self.rows {
-            writeln!(f, "{index} {spec}: {output}, {params} parameters, {flops} FLOPs")?;
+        for SummaryRow { name, spec, output, params, flops, .. } in &self.rows {
+            writeln!(f, "{name} {spec}: {output}, {params} parameters, {flops} FLOPs")?;
         }
         write!(f, "{} parameters, {} FLOPs a sample in a training step", self.params, self.flops)
     }
 }
 
 /// Names every tensor and gives it its range of `theta`, layer by layer.
-fn name_params<T: Scalar>(layers: &[Arc<dyn Layer<T>>]) -> Vec<NamedParam> {
+fn name_params<T: Scalar>(chain: &Chain<dyn Layer<T>>) -> Vec<NamedParam> {
     let mut params: Vec<NamedParam> = Vec::new();
-    for (index, layer) in layers.iter().enumerate() {
-        let params_of = layer.params().into_iter().map(|spec| (spec, false));
-        for (spec, is_state) in params_of.chain(layer.state().into_iter().map(|spec| (spec, true))) {
+    each_layer(chain, &mut |index, place, layer, is_join| {
+        for spec in layer.params().into_iter().filter(|_| !is_join) {
             let start = params.last().map_or(0, |param| param.range.end);
             params.push(NamedParam {
                 layer: index,
                 layer_name: layer.name(),
-                name: format!("{index}.{}", spec.name),
+                output: layer.output(),
+                name: format!("{place}.{}", spec.name),
                 range: start..start + spec.len(),
                 shape: spec.shape,
                 fan_in: spec.fan_in,
                 fan_out: spec.fan_out,
                 start: spec.start,
-                is_state,
+                is_state: spec.is_state,
             });
         }
-    }
+    });
     params
+}
+
+/// Called with the index of a network's layer, the place of that layer or of one in its branches, the layer there, and whether it is of
+/// branches, whose layers were before it.
+type Visit<'a, T> = dyn FnMut(usize, &str, &dyn Layer<T>, bool) + 'a;
+
+/// Visits all layers, in the order in which their parameters lie in `theta`.
+fn each_layer<T: Scalar>(chain: &Chain<dyn Layer<T>>, visit: &mut Visit<'_, T>) {
+    for (index, layer) in chain.layers().iter().enumerate() {
+        each_inside(index, &index.to_string(), &**layer, visit);
+    }
+}
+
+fn each_inside<T: Scalar>(index: usize, place: &str, layer: &dyn Layer<T>, visit: &mut Visit<'_, T>) {
+    let branches = Branches::of(layer);
+    for (branch, chain) in branches.iter().flat_map(|branches| branches.chains()) {
+        for (inside, layer) in chain.layers().iter().enumerate() {
+            each_inside(index, &format!("{place}.{branch}.{inside}"), &**layer, visit);
+        }
+    }
+    visit(index, place, layer, branches.is_some());
 }

@@ -46,6 +46,11 @@ impl Shape {
         let longest = if longest > self.w { longest } else { self.w };
         self.features() == longest
     }
+
+    /// Whether a layer that expects this shape takes `found`: it is the same, or both are flat and equally long.
+    pub(crate) fn takes(self, found: Self) -> bool {
+        self == found || (self.is_flat() && found.is_flat() && self.features() == found.features())
+    }
 }
 
 impl fmt::Display for Shape {

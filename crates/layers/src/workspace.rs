@@ -3,7 +3,7 @@
 use byhand_tensor::{Block, Buffer, Scalar};
 
 /// The memory one thread needs to run a [`Network`](crate::Network) forward and backward over a block of samples: activations, tapes, scratch
-/// and two gradient buffers. Built once, used for any number of steps; no use of it allocates.
+/// and gradients. Built once, used for any number of steps; no use of it allocates.
 ///
 /// ```
 /// use byhand_layers::{Block, Dense, Network, Pass, Workspace};
@@ -27,8 +27,8 @@ pub struct Workspace<T: Scalar = f32> {
     /// What each operation sums over a minibatch that is trained in phases.
     pub(crate) sums: Vec<Buffer<T>>,
     pub(crate) scratch: Buffer<T>,
-    /// `dy` and `dx` of the layer at work, in turns. The output's gradient is in the first.
-    pub(crate) gradients: [Buffer<T>; 2],
+    /// Gradients of outputs, until they have been read. The network's output's is in the first.
+    pub(crate) gradients: Vec<Buffer<T>>,
 }
 
 /// What a chain of operations needs for a block.
@@ -41,14 +41,16 @@ pub(crate) struct Memory {
     pub(crate) sums: Vec<usize>,
     /// Numbers of scratch.
     pub(crate) scratch: usize,
+    /// Gradients that there are at a time.
+    pub(crate) gradients: usize,
 }
 
 impl Memory {
-    /// Numbers in all, with the two gradient buffers.
+    /// Numbers in all.
     pub(crate) fn numbers(&self, block: Block) -> usize {
         let activations: usize = self.features.iter().map(|&features| block.len(features)).sum();
         let tapes_and_sums: usize = self.tapes.iter().chain(&self.sums).sum();
-        activations + tapes_and_sums + self.scratch + 2 * block.len(self.widest())
+        activations + tapes_and_sums + self.scratch + self.gradients * block.len(self.widest())
     }
 
     fn widest(&self) -> usize {
@@ -59,7 +61,7 @@ impl Memory {
 impl<T: Scalar> Workspace<T> {
     pub(crate) fn with(memory: Memory, block: Block) -> Self {
         let gradient = block.len(memory.widest());
-        let Memory { features, tapes, sums, scratch } = memory;
+        let Memory { features, tapes, sums, scratch, gradients } = memory;
         Self {
             block,
             largest: block,
@@ -67,7 +69,7 @@ impl<T: Scalar> Workspace<T> {
             tapes: tapes.into_iter().map(Buffer::zeros).collect(),
             sums: sums.into_iter().map(Buffer::zeros).collect(),
             scratch: Buffer::zeros(scratch),
-            gradients: [Buffer::zeros(gradient), Buffer::zeros(gradient)],
+            gradients: (0..gradients).map(|_| Buffer::zeros(gradient)).collect(),
             features,
         }
     }

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use byhand_layers::loss::{Labels, Loss, SoftmaxCrossEntropy, SquaredError, TargetRows};
 use byhand_layers::{
     AvgPool2d, BatchNorm, Block, Conv2d, ConvOptions, Dense, Gelu, GlobalAvgPool, GlobalMaxPool, Layer,
-    LeakyRelu, MaxPool2d, Pass, Relu, Saved, Shape, Sigmoid, Silu, Tanh,
+    LeakyRelu, MaxPool2d, ParamSpec, Pass, Relu, Saved, Shape, Sigmoid, Silu, Tanh,
 };
 use safetensors::{Dtype, SafeTensors};
 
@@ -129,8 +129,11 @@ fn run(layer: &dyn Layer<f64>, block: Block, case: &str) -> Vec<Vec<f64>> {
     let named = |name: &str| numbers(&format!("{case}/{name}"));
     let (inputs, outputs) = (layer.input().features(), layer.output().features());
     let params = layer.params();
-    let mut theta: Vec<f64> = params.iter().flat_map(|param| named(&param.name[..1])).collect();
-    theta.extend(layer.state().iter().flat_map(|state| vec![state.start.unwrap(); state.len()]));
+    let tensor = |param: &ParamSpec| match param.is_state {
+        true => vec![param.start.unwrap(); param.len()],
+        false => named(&param.name[..1]),
+    };
+    let theta: Vec<f64> = params.iter().flat_map(tensor).collect();
     let (x, dy) = (laid(&named("x"), block, inputs), laid(&named("dy"), block, outputs));
     let mut y = vec![f64::NAN; block.len(outputs)];
     let mut dx = vec![f64::NAN; block.len(inputs)];
@@ -143,7 +146,7 @@ fn run(layer: &dyn Layer<f64>, block: Block, case: &str) -> Vec<Vec<f64>> {
     layer.backward(&pass, &theta, saved, &dy, Some(&mut dx), &mut dtheta, &mut scratch);
     let mut found = vec![rows(&y, block, outputs), rows(&dx, block, inputs)];
     let mut rest = &dtheta[..];
-    for param in params {
+    for param in params.iter().filter(|param| !param.is_state) {
         let (own, others) = rest.split_at(param.len());
         found.push(own.to_vec());
         rest = others;

@@ -8,7 +8,8 @@
 //! net.load_state_dict(safetensors.torch.load_file("model.safetensors"))
 //! ```
 //!
-//! loads them. What PyTorch does not need lies in the header's `__metadata__`, under the one key `byhand`, as JSON:
+//! loads them. Branches have the names of a module with the parts `main` and `shortcut` (`3.main.0.weight`), or of a `ModuleList`
+//! (`3.0.0.weight`); `byhand parity export` writes such modules. What PyTorch does not need lies in the header's `__metadata__`, under the one key `byhand`, as JSON:
 //!
 //! | field | |
 //! |---|---|

@@ -2,7 +2,7 @@
 
 use byhand_layers::{Layer, Scalar, Shape};
 use byhand_models::kinds::{DefaultValue, Form, Value};
-use byhand_models::{LayerKind, Spec};
+use byhand_models::{BranchKind, LayerKind, Spec};
 use proptest::prelude::*;
 
 const IMAGE: Shape = Shape::new(1, 28, 28);
@@ -24,6 +24,12 @@ fn every_spelling_prints_as_the_shortest() {
         ("dropout(0.50)", "dropout(0.5)"),
         ("batchnorm(1e-5,0.1) batchnorm(momentum=0.2)", "batchnorm batchnorm(momentum=0.2)"),
         ("leaky_relu(0.01) leaky_relu(0.20)", "leaky_relu leaky_relu(slope=0.2)"),
+        ("residual( conv(4,3, pad=1) batchnorm )", "residual(conv(4,3,pad=1) batchnorm)"),
+        ("residual(relu|tanh) relu", "residual(relu | tanh) relu"),
+        (
+            "concat(linear|residual(relu)|concat(relu  relu | tanh))",
+            "concat(linear | residual(relu) | concat(relu relu | tanh))",
+        ),
     ];
     for (text, shortest) in spellings {
         let spec = Spec::parse(text).unwrap_or_else(|error| panic!("{}", error.diagram()));
@@ -34,8 +40,11 @@ fn every_spelling_prints_as_the_shortest() {
 
 #[test]
 fn mistakes_are_answered_with_the_place_and_what_was_expected() {
-    let names: Vec<_> = LayerKind::<f32>::ALL.iter().map(|kind| kind.name).collect();
+    let branches = BranchKind::<f32>::ALL.iter().map(|kind| kind.name);
+    let names: Vec<_> = LayerKind::<f32>::ALL.iter().map(|kind| kind.name).chain(branches).collect();
     let layers = format!("({})", names.join(", "));
+    const RESIDUAL: &str = "residual(layers) or residual(layers | shortcut)";
+    const CONCAT: &str = "concat(layers | layers | ...)";
     const CONV: &str = "conv(channels, kernel, stride=1, pad=0, bias=true)";
     let pair = "a whole number from 1 to 255, or two as HEIGHTxWIDTH";
     let mistakes = [
@@ -61,6 +70,20 @@ fn mistakes_are_answered_with_the_place_and_what_was_expected() {
         ("conv(8,3,kernel=5)", format!("byte 9, \"kernel=5\": kernel is given twice; expected {CONV}")),
         ("relu(1)", "byte 5, \"1\": one argument too many; expected relu".into()),
         ("dense(10,bias=no)", "byte 9, \"bias=no\": bias must be true or false; in dense(outputs, bias=true)".into()),
+        ("residual", format!("byte 0, \"residual\": residual with 0 branches; expected {RESIDUAL}")),
+        ("relu residual()", format!("byte 13, \"()\": a branch without layers; linear is the input itself; expected {RESIDUAL}")),
+        ("residual(relu | )", format!("byte 14, \"| )\": a branch without layers; linear is the input itself; expected {RESIDUAL}")),
+        ("concat(|relu)", format!("byte 6, \"(|\": a branch without layers; linear is the input itself; expected {CONCAT}")),
+        ("concat(relu)", format!("byte 0, \"concat(relu)\": concat with 1 branches; expected {CONCAT}")),
+        ("relu residual(relu | relu | relu)", format!("byte 5, \"residual(relu | relu | relu)\": residual with 3 branches; expected {RESIDUAL}")),
+        ("relu | relu", "byte 5, \"|\": expected the name of a layer; \"|\" stands between the branches of residual(...) and concat(...)".into()),
+        ("concat(relu | relu", "byte 0, \"concat(relu | relu\": expected \")\" after the branches".into()),
+        ("residual(conv(8,5)", "byte 0, \"residual(conv(8,5)\": expected \")\" after the branches".into()),
+        ("residual(relu))", "byte 14, \")\": expected a blank between two layers".into()),
+        ("residual(relu)relu", "byte 14, \"r\": expected a blank between two layers".into()),
+        ("concat(relu | conv(8,3 | relu)", format!("byte 21, \"3 | relu\": kernel must be {pair}; in {CONV}")),
+        ("concat(relu | residual(rleu))", format!("byte 23, \"rleu\": no layer has this name; did you mean \"relu\"? {layers}")),
+        ("residul(relu)", format!("byte 0, \"residul\": no layer has this name; did you mean \"residual\"? {layers}")),
         ("dropout(1)", "byte 8, \"1\": p must be a number of at least 0 and less than 1; in dropout(p)".into()),
         ("dropout(NaN)", "byte 8, \"NaN\": p must be a number of at least 0 and less than 1; in dropout(p)".into()),
     ];
@@ -81,6 +104,58 @@ fn layers_that_do_not_fit_are_pointed_at() {
 }
 
 #[test]
+fn branches_that_do_not_fit_are_pointed_at() {
+    let refused = |text: &str| Spec::parse(text).unwrap().build::<f32>(IMAGE).unwrap_err();
+    let error = refused("conv(8,3) residual(conv(8,3,pad=1) pool(50) | conv(8,1)) dense(10)");
+    assert_eq!(error.at(), 35..43);
+    assert!(
+        error.diagram().contains("\n                                   ^^^^^^^^\n"),
+        "{}",
+        error.diagram()
+    );
+    let error = refused("conv(8,3,pad=1) residual(conv(16,3,stride=2,pad=1) batchnorm) dense(10)");
+    assert_eq!(
+        error.to_string(),
+        "layer spec, byte 16, \"residual(conv(16,3,stride=2,pad=1) batch...\": residual: expected branch 2 to give 16x14x14, as the \
+         main branch gives (\"|\" and a shortcut behind it, such as conv(16,1,stride=2)), found 8x28x28, the input itself"
+    );
+    let error = refused("concat(conv(8,3) | pool(2))");
+    let expected = "concat: expected branch 2 to give 26x26 pixels, as the first gives, found 1x14x14";
+    assert!(error.to_string().ends_with(expected), "{error}");
+    let error = refused("conv(8,28) concat(relu | dense(4))");
+    let expected = "expected branch 2 to give an image, as the first does (flatten makes features of an image), found features";
+    assert!(error.to_string().ends_with(expected), "{error}");
+    let error = refused("residual(conv(65536,1) conv(1,1))");
+    assert_eq!(error.at(), 9..22);
+}
+
+#[test]
+fn branches_have_the_names_of_modules() {
+    let text = "conv(4,3,pad=1) residual(conv(4,3,pad=1) batchnorm | conv(4,1)) concat(globalavgpool dense(3) | dense(2)) dense(2)";
+    let network = Spec::parse(text).unwrap().build::<f32>(IMAGE).unwrap();
+    let names: Vec<_> =
+        network.params().iter().map(|tensor| (tensor.layer, &*tensor.name, tensor.layer_name)).collect();
+    let of_conv =
+        [(1, "1.main.0.weight", "conv"), (1, "1.main.0.bias", "conv"), (1, "1.main.1.weight", "batchnorm")];
+    assert_eq!(names[2..5], of_conv);
+    let of_dense = [(2, "2.0.2.weight", "dense"), (2, "2.0.2.bias", "dense"), (2, "2.1.1.weight", "dense")];
+    assert_eq!(names[10..13], of_dense);
+    assert_eq!(names[14].1, "3.weight");
+    let specs: Vec<_> = network.layers().iter().map(|layer| layer.spec()).collect();
+    assert_eq!(
+        specs.join(" "),
+        text.replace("globalavgpool dense", "globalavgpool flatten dense")
+            .replace("| dense", "| flatten dense")
+    );
+    let rows: Vec<_> =
+        network.summary().rows.iter().map(|row| format!("{} {}", row.name, row.spec)).collect();
+    assert_eq!(
+        rows[1..5],
+        ["1.main.0 conv(4,3,pad=1)", "1.main.1 batchnorm", "1.shortcut.0 conv(4,1)", "1 residual"]
+    );
+}
+
+#[test]
 fn absurd_sizes_are_refused_before_memory_is_taken() {
     let refused = |text: &str, input: Shape, reason: &str| {
         let message = Spec::parse(text).unwrap().build::<f32>(input).unwrap_err().to_string();
@@ -98,6 +173,17 @@ fn absurd_sizes_are_refused_before_memory_is_taken() {
         IMAGE,
         "313593760 parameters up to this layer; expected at most 268435456",
     );
+    let nested = |depth: usize| format!("{}relu{}", "residual(".repeat(depth), ")".repeat(depth));
+    assert!(Spec::parse(&nested(16)).unwrap().build::<f32>(IMAGE).is_ok());
+    for depth in [17, 100_000] {
+        let message = Spec::parse(&nested(depth)).unwrap_err().to_string();
+        assert_eq!(
+            message,
+            "layer spec, byte 144, \"residual\": expected branches inside of at most 16 others, found more"
+        );
+    }
+    let message = Spec::parse(&format!("concat(relu | {})", "relu ".repeat(1001))).unwrap_err().to_string();
+    assert!(message.ends_with("expected at most 1000 layers, found more"), "{message}");
     let message = Spec::parse(&"relu ".repeat(1001)).unwrap_err().to_string();
     assert_eq!(message, "layer spec, byte 5000, \"relu\": expected at most 1000 layers, found more");
 }
@@ -145,6 +231,10 @@ fn every_row_of_the_table_builds_and_its_layer_spells_itself_the_same() {
             same_token::<f64>(&spec);
         }
     }
+    for (kind, text) in BranchKind::<f32>::ALL.iter().zip(["residual(relu)", "concat(relu | linear)"]) {
+        same_token::<f64>(&Spec::parse(text).unwrap());
+        rows.push(kind.name);
+    }
     let mut layers = byhand_layers::LAYERS.to_vec();
     rows.sort_unstable();
     layers.sort_unstable();
@@ -158,6 +248,8 @@ fn options_reach_the_layers_and_come_back() {
         "pool(3x2,stride=2)",
         "avgpool(3,stride=1x2)",
         "dense(7,bias=false)",
+        "residual(conv(4,3,stride=2,pad=1) batchnorm | conv(4,1,stride=2))",
+        "concat(linear | residual(relu) | conv(3,1,bias=false))",
     ] {
         same_token::<f32>(&Spec::parse(text).unwrap());
     }

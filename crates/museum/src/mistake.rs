@@ -3,7 +3,6 @@
 use std::any::Any;
 use std::fmt::Debug;
 
-use byhand_layers::check::Checked;
 use byhand_layers::{Block, Describe, Kind, Layer, LayerError, ParamSpec, Pass, Saved, Scalar, Shape};
 
 /// A wrong layer for a right one, or why not.
@@ -12,7 +11,7 @@ pub type Replaced = Result<Box<dyn Layer<f32>>, LayerError>;
 /// What a wrong layer does otherwise than its right one. Whatever it does not say, the right layer does.
 pub(crate) trait Mistake: Debug + Send + Sync + 'static {
     /// The layer that it is a wrong version of.
-    type Right: Checked + Clone;
+    type Right: Describe + Clone;
 
     /// A right layer whose wrong version every check it is caught by can tell from it.
     fn shown() -> Result<Self::Right, LayerError>;
@@ -97,7 +96,10 @@ pub(crate) struct Wrong<M: Mistake> {
     pub(crate) right: M::Right,
 }
 
-impl<M: Mistake> Wrong<M> {
+impl<M: Mistake> Wrong<M>
+where
+    M::Right: Layer<f32>,
+{
     /// The wrong layer in place of a right one.
     pub(crate) fn in_place_of(right: &dyn Describe) -> Replaced {
         let right = (right as &dyn Any)
@@ -165,10 +167,6 @@ impl<M: Mistake> Describe for Wrong<M> {
 
     fn params(&self) -> Vec<ParamSpec> {
         self.right.params()
-    }
-
-    fn state(&self) -> Vec<ParamSpec> {
-        self.right.state()
     }
 
     fn tape_len(&self, block: Block) -> usize {

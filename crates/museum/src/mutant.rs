@@ -81,8 +81,8 @@ impl Mutation {
 
 /// Every mutant of a layer: each of its gradients with each mutation that fits it.
 pub fn mutants<L: Describe + ?Sized>(layer: &Arc<L>) -> Vec<Mutant<L>> {
-    let params = layer.params().len();
-    let gradients = std::iter::once(Gradient::Dx).chain((0..params).map(Gradient::Param));
+    let params = layer.params().into_iter().enumerate().filter(|(_, param)| !param.is_state);
+    let gradients = std::iter::once(Gradient::Dx).chain(params.map(|(index, _)| Gradient::Param(index)));
     let all = gradients.flat_map(|gradient| Mutation::ALL.map(|mutation| (gradient, mutation)));
     let mutants = all.map(|(gradient, mutation)| Mutant { layer: Arc::clone(layer), gradient, mutation });
     mutants.filter(|mutant| mutant.mutation != Mutation::Transposed || mutant.plane() > 1).collect()
@@ -208,10 +208,6 @@ impl<L: Describe + ?Sized> Describe for Mutant<L> {
 
     fn params(&self) -> Vec<ParamSpec> {
         self.layer.params()
-    }
-
-    fn state(&self) -> Vec<ParamSpec> {
-        self.layer.state()
     }
 
     fn tape_len(&self, block: Block) -> usize {

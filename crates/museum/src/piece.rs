@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use byhand_layers::Describe;
-use byhand_layers::check::{Clause, Options, Report, check_layer, check_loss};
+use byhand_layers::check::{Checked, Clause, Options, Report, check_layer, check_loss};
 use byhand_layers::loss::{Loss, SoftmaxCrossEntropy};
+use byhand_layers::{Describe, Layer};
 
 use crate::mistake::{Mistake, Replaced, Wrong};
 use crate::twin;
@@ -55,8 +55,13 @@ pub(crate) enum Make {
 }
 
 impl Make {
-    pub(crate) const fn layer<M: Mistake>() -> Self {
-        Self::Layer { examine: examine_layer::<M>, in_place_of: Wrong::<M>::in_place_of }
+    pub(crate) const fn layer<M: Mistake<Right: Checked>>() -> Self {
+        Self::layers::<M, M>()
+    }
+
+    /// Of a mistake that is shown in one type of layer, and made in networks in another.
+    pub(crate) const fn layers<M: Mistake<Right: Checked>, N: Mistake<Right: Layer<f32>>>() -> Self {
+        Self::Layer { examine: examine_layer::<M>, in_place_of: Wrong::<N>::in_place_of }
     }
 
     pub(crate) const fn loss<L: Loss<f32> + Loss<f64> + Default + 'static>() -> Self {
@@ -142,12 +147,12 @@ pub struct Finding {
 }
 
 /// The findings about a wrong layer, beside its right version.
-fn examine_layer<M: Mistake>(options: &Options) -> (String, Vec<Finding>) {
+fn examine_layer<M: Mistake<Right: Checked>>(options: &Options) -> (String, Vec<Finding>) {
     let right = M::shown();
     let right = right.unwrap_or_else(|error| unreachable!("the geometry of a piece is refused: {error}"));
     let wrong = Wrong::<M> { right };
     // One checker for all pieces: compiled for each, it would be most of this crate.
-    let mut findings = of_report(check_layer(&wrong as &dyn byhand_layers::check::Checked, options));
+    let mut findings = of_report(check_layer(&wrong as &dyn Checked, options));
     let detail = twin::compare_layers(&wrong, &wrong.right, options.seed);
     findings.extend(detail.map(|detail| Finding { check: Check::Twin, detail }));
     (format!("{} on {}", wrong.spec(), wrong.input()), findings)

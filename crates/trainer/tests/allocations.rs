@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use byhand_datasets::batches::epoch_order_into;
 use byhand_datasets::{Augment, Preprocessing};
 use byhand_trainer::{Hardest, ImageBatch, StepConfig, Trainer};
-use common::{cnn, mlp, normed, theta, train, wide};
+use common::{cnn, mlp, normed, residual, theta, train, wide};
 
 struct Counting;
 
@@ -37,7 +37,9 @@ fn steps_allocate_nothing() {
     let augmented = Augment { shift: 1, rotate: 0.1, ..Augment::default() };
     // Kept until the end: the threads of a dropped trainer allocate while they end, some time later.
     let mut trainers = Vec::new();
-    for (name, network) in [("cnn", cnn()), ("mlp", mlp()), ("wide", wide()), ("normed", normed())] {
+    for (name, network) in
+        [("cnn", cnn()), ("mlp", mlp()), ("wide", wide()), ("normed", normed()), ("residual", residual())]
+    {
         for optimizer in ["sgd", "adam"] {
             for threads in [1, 2] {
                 for batch_size in [1, 32, 200] {

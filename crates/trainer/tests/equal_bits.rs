@@ -11,7 +11,7 @@ use byhand_trainer::{
     Checkpoint, Event, Fit, FitConfig, Hardest, ImageBatch, Progress, Sampling, Silent, StepConfig, Trainer,
     evaluate,
 };
-use common::{cnn, large_cnn, mlp, normed, test, theta, train, wide};
+use common::{cnn, large_cnn, mlp, normed, residual, test, theta, train, wide};
 
 fn config() -> FitConfig {
     FitConfig {
@@ -36,7 +36,7 @@ fn digest(network: &Network, config: FitConfig) -> String {
 
 #[test]
 fn any_number_of_threads_and_ten_repeats() {
-    for (name, network) in [("cnn", cnn()), ("mlp", mlp()), ("normed", normed())] {
+    for (name, network) in [("cnn", cnn()), ("mlp", mlp()), ("normed", normed()), ("residual", residual())] {
         let one = digest(&network, config());
         for threads in [2, 3, 7, 16] {
             assert_eq!(digest(&network, FitConfig { threads, ..config() }), one, "{name}, {threads} threads");

@@ -93,16 +93,18 @@ struct Row {
 }
 
 fn rows(network: &Network<f32>, theta: &[f32], batch: &dyn BatchSource, seed: u64, step: u64) -> Vec<Row> {
-    let (network, block) = (network.unfused(), Block::single(1));
+    let network = network.unfused();
+    // A batch normalisation sees all samples.
+    let at_once = if network.lowered().norms() > 0 { batch.len() } else { 1 };
+    let block = Block::single(at_once);
     let mut workspace = Workspace::new(&network, block);
     let mut scratch = vec![0; batch.scratch_len()];
-    let layers = network.layers().iter().enumerate().filter(|(_, layer)| !layer.is_identity());
-    let names = layers.map(|(index, layer)| format!("{index} {}", layer.name()));
+    let names = network.lowered().operations().map(|(layer, name)| format!("{layer} {name}"));
     let names = ["the input".to_string()].into_iter().chain(names);
     let mut rows: Vec<Row> =
         names.map(|name| Row { name, smallest: f32::INFINITY, largest: f32::NEG_INFINITY, bad: 0 }).collect();
-    for sample in 0..batch.len() {
-        batch.fill(sample..sample + 1, block, workspace.input_mut(), &mut scratch);
+    for sample in (0..batch.len()).step_by(at_once) {
+        batch.fill(sample..sample + at_once, block, workspace.input_mut(), &mut scratch);
         network.forward(&Pass::train(block, seed, step, sample as u64), theta, &mut workspace);
         for (index, row) in rows.iter_mut().enumerate() {
             let (finite, bad): (Vec<f32>, Vec<f32>) =

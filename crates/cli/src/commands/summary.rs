@@ -66,7 +66,7 @@ fn print(network: &Network<f32>, plan: Option<&Plan>, output: &Output) {
     let input = ["", "input", &summary.input.to_string(), "", ""].map(String::from);
     let layers = summary.rows.iter().map(|row| {
         [
-            row.index.to_string(),
+            row.name.clone(),
             row.spec.clone(),
             row.output.to_string(),
             row.params.to_string(),
@@ -80,7 +80,7 @@ fn print(network: &Network<f32>, plan: Option<&Plan>, output: &Output) {
     for row in &summary.rows {
         output.event(
             "layer",
-            json!({"index": row.index, "layer": row.spec, "output": row.output.to_string(), "parameters": row.params,
+            json!({"index": row.index, "name": row.name, "layer": row.spec, "output": row.output.to_string(), "parameters": row.params,
                 "flops": row.flops}),
         );
     }

@@ -2,9 +2,10 @@
 
 use super::Checked;
 use crate::{
-    AvgPool2d, BatchNorm, Conv2d, ConvOptions, Dense, Dropout, Flatten, Gelu, GlobalAvgPool, GlobalMaxPool,
-    LayerError, LeakyRelu, Linear, MaxPool2d, Relu, Shape, Sigmoid, Silu, Tanh,
+    AvgPool2d, BatchNorm, Branches, Chain, Conv2d, ConvOptions, Dense, Dropout, Flatten, Gelu, GlobalAvgPool,
+    GlobalMaxPool, LayerError, LeakyRelu, Linear, MaxPool2d, Relu, Shape, Sigmoid, Silu, Tanh,
 };
+use std::sync::Arc;
 
 /// At least one configuration of every layer: rows and columns that differ, unequal kernel, stride and padding per axis, stride
 /// remainders of two, overlapping windows and gaps between them, sizes across vector widths, and square ones, because a
@@ -26,6 +27,18 @@ fn configurations() -> Result<Vec<Box<dyn Checked>>, LayerError> {
         Conv2d::new(Shape::new(c, h, w), c_out, ConvOptions { kernel, stride, pad, bias })
     };
     let odd = Shape::new(3, 5, 7);
+    // Without kinks, so that differences hold.
+    let same = || conv([3, 5, 7], 3, [3, 3], [1, 1], [1, 1], false);
+    let norm = || BatchNorm::new(odd, 0.1, 0.1);
+    let block: Vec<Arc<dyn Checked>> =
+        vec![Arc::new(same()?), Arc::new(norm()?), Arc::new(Silu::new(odd)), Arc::new(same()?)];
+    let dropped: Vec<Arc<dyn Checked>> =
+        vec![Arc::new(Dropout::new(odd, 0.3)?), Arc::new(same()?), Arc::new(norm()?)];
+    let half = || conv([3, 5, 7], 4, [3, 3], [2, 2], [1, 1], false);
+    let few = |channels| conv([3, 5, 7], channels, [1, 1], [1, 1], [0, 0], true);
+    let chain = |layers: Vec<Arc<dyn Checked>>| Chain::new(odd, layers);
+    let inner =
+        Branches::residual(chain(vec![Arc::new(few(3)?), Arc::new(Tanh::new(odd))])?, chain(vec![])?)?;
     Ok(vec![
         Box::new(conv([2, 6, 6], 2, [3, 3], [1, 1], [0, 0], true)?),
         Box::new(conv([1, 12, 17], 5, [5, 3], [1, 1], [0, 0], true)?),
@@ -49,6 +62,14 @@ fn configurations() -> Result<Vec<Box<dyn Checked>>, LayerError> {
         Box::new(BatchNorm::new(Shape::new(2, 4, 4), BatchNorm::EPS, 0.1)?),
         // Of two samples a feature has the values 1 and -1, whatever they are, if little is added to its variance.
         Box::new(BatchNorm::new(Shape::flat(5), 0.1, 0.1)?),
+        Box::new(Branches::residual(chain(block)?, chain(vec![])?)?),
+        Box::new(Branches::residual(chain(dropped)?, chain(vec![])?)?),
+        Box::new(Branches::residual(chain(vec![Arc::new(half()?)])?, chain(vec![Arc::new(half()?)])?)?),
+        Box::new(Branches::concat(vec![
+            chain(vec![])?,
+            chain(vec![Arc::new(few(2)?)])?,
+            chain(vec![Arc::new(inner)])?,
+        ])?),
         Box::new(Dense::new(6, 6, true)?),
         Box::new(Dense::new(17, 5, true)?),
         Box::new(Dense::new(7, 33, false)?),

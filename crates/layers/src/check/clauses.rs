@@ -147,7 +147,7 @@ fn sample_independence<L: Checked + ?Sized>(layer: &L, options: &Options, report
             (y, rows(block, inputs, &run.dx)[sample * inputs..][..inputs].to_vec())
         };
         let expected: Run<f32> = run(layer, train(block), &data);
-        let alone: &[usize] = if layer.kind() == Kind::Batch { &[] } else { &[0, n / 2, n - 1] };
+        let alone: &[usize] = if layer.kind().is_batch() { &[] } else { &[0, n / 2, n - 1] };
         for &sample in alone {
             let mut others = reals(layer, n, rng);
             others.theta.clone_from(&data.theta);
@@ -275,7 +275,7 @@ fn same_in_all_layouts<T: Scalar, L: Layer<T> + ?Sized>(
         let one_by_one = (y, dx, numbers_of(&dtheta));
         let mut ways = vec![("one by one", single_found)];
         // What depends on the whole minibatch is not the same of each sample by itself.
-        if layer.kind() != Kind::Batch || mode == Mode::Eval {
+        if !layer.kind().is_batch() || mode == Mode::Eval {
             ways.push(("each in a call of its own", one_by_one));
         }
         for (how, found) in ways {
@@ -358,7 +358,7 @@ fn convention<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Re
                     close(report, clause, Some(isa), what, block, &expected, &dx, 0.0);
                 }
             }
-            Kind::Bilinear { .. } | Kind::Smooth | Kind::Batch => {}
+            Kind::Bilinear { .. } | Kind::Smooth | Kind::Batch | Kind::Composed { .. } => {}
         }
     });
 }
@@ -381,8 +381,9 @@ fn nan_travels<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut R
                 let mut check = |what: String, large: &Data, nan: &Data| {
                     let (large, nan) = (y(large), y(nan));
                     let lost = (0..before.len()).find(|&i| large[i] != before[i] && !nan[i].is_nan());
-                    let stray =
-                        (0..before.len()).find(|&i| large[i] == before[i] && nan[i].is_nan() && i >= outputs);
+                    let stray = (0..before.len()).find(|&i| {
+                        large[i] == before[i] && nan[i].is_nan() && i >= outputs && !layer.kind().is_batch()
+                    });
                     report.record(clause, Some(isa), f64::from(u8::from(lost.is_some())), 0.0, || {
                         let found = lost.map_or(0.0, |i| nan[i]);
                         format!("{}: a NaN {what} became {found:e} in y", show(block))

@@ -23,7 +23,7 @@ pub(super) fn adjoint<L: Checked + ?Sized>(layer: &L, options: &Options, report:
                 .blocks()
                 .for_each(|block| adjoint_holds::<f64, L>(layer, options, None, block, 1e-12, report));
         }
-        Kind::Smooth | Kind::Rectifying | Kind::Selecting | Kind::Batch => {}
+        Kind::Smooth | Kind::Rectifying | Kind::Selecting | Kind::Batch | Kind::Composed { .. } => {}
     }
 }
 
@@ -210,6 +210,7 @@ impl Problem {
 /// * rectifying: `y` a number or its product with a constant, `gamma(2) |y|`; selecting: `y` exactly; of both `dx` a sum of at most as many
 ///   such numbers as there are outputs, and two roundings more;
 /// * batch: `64 u max|x| s` for `y`, with the steepest slope `s` of `y`; `dx` and `dtheta` that times their sums;
+/// * composed: none, its layers have theirs;
 /// * smooth: `16 u |y|` for `y`, `64 u max|dy|` for `dx`: what `exp` and `tanh` with errors of a few units in the last place leave.
 pub(super) fn oracle<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report) {
     let (inputs, outputs) = (layer.input().features(), layer.output().features());
@@ -238,6 +239,8 @@ pub(super) fn oracle<L: Checked + ?Sized>(layer: &L, options: &Options, report: 
                 let (dx, dtheta) = (vec![64.0 * UNIT * largest; data.x.len()], vec![0.0; data.theta.len()]);
                 Run { y, dx, dtheta }
             }
+            // It has no kernel of its own.
+            Kind::Composed { .. } => return,
             Kind::Batch => {
                 // The steepest slope stands for one over the smallest deviation.
                 let largest = |values: &[f64]| values.iter().fold(1.0f64, |largest, v| largest.max(v.abs()));

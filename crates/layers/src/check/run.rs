@@ -1,6 +1,6 @@
 //! Runs a layer on made-up data, with all the memory it is lent poisoned.
 
-use crate::contract::{Describe, Kind, Layer, Mode, Pass, Saved};
+use crate::contract::{Describe, Kind, Layer, Mode, ParamSpec, Pass, Saved};
 use byhand_tensor::{Block, Scalar};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -31,9 +31,11 @@ pub(super) fn reals(layer: &(impl Describe + ?Sized), samples: usize, rng: &mut 
     let features = layer.input().features();
     let x = match layer.kind() {
         Kind::Rectifying | Kind::Selecting => (0..samples).flat_map(|_| apart(features, rng)).collect(),
-        Kind::Bilinear { .. } | Kind::Smooth | Kind::Batch => uniform(samples * features, rng),
+        Kind::Bilinear { .. } | Kind::Smooth | Kind::Batch | Kind::Composed { .. } => {
+            uniform(samples * features, rng)
+        }
     };
-    let theta = with_state(layer, uniform(trained_len(layer), rng));
+    let theta = theta(layer, |n| uniform(n, rng));
     Data { theta, x, dy: uniform(samples * layer.output().features(), rng) }
 }
 
@@ -41,7 +43,7 @@ pub(super) fn reals(layer: &(impl Describe + ?Sized), samples: usize, rng: &mut 
 pub(super) fn integers(layer: &(impl Describe + ?Sized), samples: usize, rng: &mut ChaCha8Rng) -> Data {
     let mut draw = |n: usize| (0..n).map(|_| f64::from(rng.next_u32() % 7) - 3.0).collect();
     Data {
-        theta: with_state(layer, draw(trained_len(layer))),
+        theta: theta(layer, &mut draw),
         x: draw(samples * layer.input().features()),
         dy: draw(samples * layer.output().features()),
     }
@@ -52,19 +54,16 @@ pub(super) fn rng(seed: u64) -> ChaCha8Rng {
 }
 
 pub(super) fn param_len(layer: &(impl Describe + ?Sized)) -> usize {
-    with_state(layer, vec![0.0; trained_len(layer)]).len()
-}
-
-fn trained_len(layer: &(impl Describe + ?Sized)) -> usize {
     layer.params().iter().map(|param| param.len()).sum()
 }
 
-/// The parameters, and behind them state that is not what it starts from; variances stay positive.
-fn with_state(layer: &(impl Describe + ?Sized), mut theta: Vec<f64>) -> Vec<f64> {
-    for param in layer.state() {
-        theta.extend((0..param.len()).map(|i| param.start.unwrap_or(0.0) + (i % 8) as f64 / 8.0));
-    }
-    theta
+/// Parameters as `draw` says, and state that is not what it starts from; variances stay positive.
+fn theta(layer: &(impl Describe + ?Sized), mut draw: impl FnMut(usize) -> Vec<f64>) -> Vec<f64> {
+    let tensor = |param: ParamSpec| match param.is_state {
+        true => (0..param.len()).map(|i| param.start.unwrap_or(0.0) + (i % 8) as f64 / 8.0).collect(),
+        false => draw(param.len()),
+    };
+    layer.params().into_iter().flat_map(tensor).collect()
 }
 
 /// `n` of the numbers below `of`, in random order; all of them if there are no more.

@@ -1,30 +1,49 @@
-//! A chain of operations, forward and backward.
+//! Operations in turn, each on what earlier ones wrote, forward and backward.
 
 use super::Product;
+use super::flow::{Back, Flow, Give, flows};
+use crate::branches::{Branches, Join, add};
 use crate::contract::{Layer, Pass, Saved, downcast};
 use crate::conv_pool2d::ConvPool2d;
 use crate::workspace::{Memory, Workspace};
 use crate::{BatchNorm, Dense, Describe, Relu, Shape, Sigmoid, Tanh};
-use byhand_tensor::{Block, Input, RowView, Scalar};
+use byhand_tensor::{Block, Buffer, Input, RowView, Scalar};
 use std::ops::Range;
 use std::sync::Arc;
 
 /// What a network runs: its layers but for the identities, chains of convolution, ReLU and pooling as one, dense
-/// layers as [products](Product). Like a network it holds no parameters and no state.
+/// layers as [products](Product), the layers of [`Branches`] one by one and then what joins them. Like a network it holds no parameters
+/// and no state.
 #[derive(Clone, Debug)]
 pub struct Lowered<T: Scalar = f32> {
     pub(super) input: Shape,
     pub(super) nodes: Vec<Node<T>>,
     pub(super) param_len: usize,
+    /// Slots for gradients, and the one in which that of the input is in the end.
+    slots: usize,
+    input_slot: usize,
 }
 
-/// An operation, and where its parameters lie.
+/// An operation, what it reads, and where its parameters lie.
 #[derive(Clone, Debug)]
 pub(super) struct Node<T: Scalar> {
     pub(super) op: Op<T>,
-    /// Index of its first layer in the network; dropout draws by it.
-    pub(super) index: usize,
+    /// The activations that it reads; it writes the one behind its place.
+    pub(super) reads: Vec<usize>,
+    /// Where the gradients of those lie.
+    pub(super) flow: Flow,
+    pub(super) origin: Origin,
     pub(super) theta: Range<usize>,
+}
+
+/// The layer of the network that an operation is made of, or begins with.
+#[derive(Clone, Debug)]
+pub(super) struct Origin {
+    /// Its index in the network; behind it, for each layer of branches around it, the index of the branch and that in the branch. Dropout
+    /// draws by it.
+    path: Vec<usize>,
+    /// The same in words: `3`, `3.main.0`.
+    name: String,
 }
 
 /// One of few kinds of operation.
@@ -36,6 +55,8 @@ pub(super) enum Op<T: Scalar> {
     Norm(BatchNorm),
     /// Any other layer, of which nothing more is known than the contract says.
     Layer(Arc<dyn Layer<T>>),
+    /// The end of branches, and the shape of what they become.
+    Join(Join, Shape),
 }
 
 /// Saves the operands of a product, or says that it does not: given are its place among the products, itself, its `x`
@@ -59,23 +80,16 @@ pub struct Backward<'a, 's, T> {
 impl<T: Scalar> Lowered<T> {
     /// These layers; with chains as one if `fuse` says so.
     pub(crate) fn new(layers: &[Arc<dyn Layer<T>>], input: Shape, fuse: bool) -> Self {
-        let (mut nodes, mut start, mut index) = (Vec::new(), 0, 0);
-        while index < layers.len() {
-            let chain = ConvPool2d::beginning(&layers[index..]).filter(|_| fuse);
-            let count = chain.as_ref().map_or(1, |(_, count)| *count);
-            let layers_here = layers[index..index + count].iter();
-            let params = layers_here.flat_map(|layer| layer.params().into_iter().chain(layer.state()));
-            let end = start + params.map(|param| param.len()).sum::<usize>();
-            let op = match chain {
-                Some((chain, _)) => Op::Layer(Arc::new(chain)),
-                None => Op::of(&layers[index]),
-            };
-            if !op.layer().is_identity() {
-                nodes.push(Node { op, index, theta: start..end });
-            }
-            (start, index) = (end, index + count);
-        }
-        Self { input, nodes, param_len: start }
+        let mut made = Made { nodes: Vec::new(), param_len: 0, fuse };
+        made.add_chain(layers, &Origin { path: Vec::new(), name: String::new() }, 0);
+        Self::of(input, made.nodes, made.param_len)
+    }
+
+    pub(super) fn of(input: Shape, mut nodes: Vec<Node<T>>, param_len: usize) -> Self {
+        let operations: Vec<_> = nodes.iter().map(|node| (node.reads.clone(), node.op.back())).collect();
+        let (flows, slots, input_slot) = flows(&operations);
+        nodes.iter_mut().zip(flows).for_each(|(node, flow)| node.flow = flow);
+        Self { input, nodes, param_len, slots, input_slot }
     }
 
     /// Shape of an input sample.
@@ -85,7 +99,7 @@ impl<T: Scalar> Lowered<T> {
 
     /// Shape of an output sample.
     pub fn output(&self) -> Shape {
-        self.nodes.last().map_or(self.input, |node| node.op.layer().output())
+        self.nodes.last().map_or(self.input, |node| node.op.output())
     }
 
     /// Length of `theta`.
@@ -95,7 +109,7 @@ impl<T: Scalar> Lowered<T> {
 
     /// Whether no layer sees more of an input than a list of numbers: there are no images in it, and no channels.
     pub fn is_flat(&self) -> bool {
-        let mut layers = self.nodes.iter().map(|node| node.op.layer());
+        let mut layers = self.nodes.iter().filter_map(|node| node.op.layer());
         layers.all(|layer| layer.input().is_flat() && layer.output().is_flat())
     }
 
@@ -103,25 +117,35 @@ impl<T: Scalar> Lowered<T> {
     /// but for the chain's own input. Matrix products and convolutions only; a multiply-add counts 2.
     pub fn flops(&self) -> u64 {
         let first = self.first_trained(0);
-        let layers = self.nodes.iter().map(|node| node.op.layer()).enumerate();
-        layers.map(|(place, layer)| layer.flops() + layer.backward_flops(place > first)).sum()
+        let layers = self.nodes.iter().filter_map(|node| Some((node.op.layer()?, node.reads[0] > first)));
+        layers.map(|(layer, with_dx)| layer.flops() + layer.backward_flops(with_dx)).sum()
     }
 
     /// Whether the input may come as rows, one sample after the other, so many numbers apart, whatever the block.
     pub fn takes_rows(&self, apart: usize) -> bool {
         let first = self.nodes.first().and_then(|node| node.op.product());
-        first.is_some_and(|product| product.takes_rows(apart))
+        let others = self.nodes.iter().skip(1).flat_map(|node| &node.reads);
+        first.is_some_and(|product| product.takes_rows(apart)) && others.into_iter().all(|read| *read > 0)
     }
 
-    /// The products, in order: the index of each layer in the network, its range of `theta`, itself.
-    pub fn products(&self) -> impl Iterator<Item = (usize, Range<usize>, &Product)> {
-        self.nodes.iter().filter_map(|node| Some((node.index, node.theta.clone(), node.op.product()?)))
+    /// The operations, in order, each of which writes one activation: the layer of the network that it is made of (`3`, or `3.main.0` in
+    /// a branch), and its word in the layer-spec grammar.
+    pub fn operations(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.nodes.iter().map(|node| (node.origin.name.as_str(), node.op.name()))
     }
 
-    /// The ranges of `theta` that are [state](crate::Describe::state), in order.
+    /// The products, in order: the layer of the network, its range of `theta`, itself.
+    pub fn products(&self) -> impl Iterator<Item = (&str, Range<usize>, &Product)> {
+        self.nodes
+            .iter()
+            .filter_map(|node| Some((&*node.origin.name, node.theta.clone(), node.op.product()?)))
+    }
+
+    /// The ranges of `theta` that are [state](crate::ParamSpec::is_state), in order.
     pub fn states(&self) -> impl Iterator<Item = Range<usize>> {
         self.nodes.iter().filter_map(|node| {
-            let len = node.op.layer().state().iter().map(|state| state.len()).sum::<usize>();
+            let state = node.op.layer()?.params().into_iter().filter(|param| param.is_state);
+            let len = state.map(|state| state.len()).sum::<usize>();
             (len > 0).then(|| node.theta.end - len..node.theta.end)
         })
     }
@@ -161,17 +185,22 @@ impl<T: Scalar> Lowered<T> {
         self.assert_fits(pass, theta, ws);
         let (before, next) = (phase.checked_sub(1).and_then(|phase| self.norm(phase)), self.norm(phase));
         if let Some((place, norm)) = before {
-            let Lengths { x, y, tape, .. } = self.nodes[place].lengths(pass.block);
+            let node = &self.nodes[place];
+            let (read, len) = (node.reads[0], node.len(pass.block));
             let (before, after) = ws.activations.split_at_mut(place + 1);
-            let (theta, measured) = (&theta[self.nodes[place].theta.clone()], &ws.tapes[place][..tape]);
-            norm.normalise(pass.block, theta, measured, &before[place][..x], &mut after[0][..y]);
+            let (theta, measured) = (&theta[node.theta.clone()], &ws.tapes[place]);
+            norm.normalise(pass.block, theta, measured, &before[read][..len], &mut after[0][..len]);
         }
         let start = before.map_or(0, |(place, _)| place + 1);
         let end = next.map_or(self.nodes.len(), |(place, _)| place);
         (start..end).for_each(|place| self.forward_one(place, pass, theta, rows, ws));
         if let Some((place, norm)) = next {
-            let Lengths { x, tape, .. } = self.nodes[place].lengths(pass.block);
-            norm.measure(pass.block, &ws.activations[place][..x], &mut ws.tapes[place][..tape]);
+            let node = &self.nodes[place];
+            norm.measure(
+                pass.block,
+                &ws.activations[node.reads[0]][..node.len(pass.block)],
+                &mut ws.tapes[place],
+            );
         }
     }
 
@@ -219,7 +248,7 @@ impl<T: Scalar> Lowered<T> {
         let mut way = self.way(pass, theta, backward, ws);
         let places = way.first..self.nodes.len();
         places.rev().for_each(|place| self.backward_one(place, pass, theta, &mut way, ws));
-        way.end(ws);
+        way.ends.end(ws);
     }
 
     /// One phase of the backward pass of a part of a minibatch, last phase first: from the output (of the last phase, or
@@ -241,25 +270,27 @@ impl<T: Scalar> Lowered<T> {
         let mut way = self.way(pass, theta, backward, ws);
         let first = way.first;
         let (below, above) = (phase.checked_sub(1).and_then(|phase| self.norm(phase)), self.norm(phase));
-        if let Some((place, norm)) = above.filter(|(place, _)| *place > first || way.dx.is_some()) {
-            let Lengths { x, y, tape, .. } = self.nodes[place].lengths(pass.block);
-            let (theta, tape) = (&theta[self.nodes[place].theta.clone()], &ws.tapes[place][..tape]);
-            let [dy, dx] = &mut ws.gradients;
-            let (x, dx) = (&ws.activations[place][..x], &mut dx[..x]);
-            norm.input_gradient(pass.block, theta, tape, &ws.sums[place], x, &dy[..y], dx);
-            ws.gradients.swap(0, 1);
+        if let Some((place, norm)) = above.filter(|(place, _)| *place >= first) {
+            let node = &self.nodes[place];
+            let (len, give) = (node.len(pass.block), node.flow.to[0]);
+            if let (dy, Some(dx)) = way.ends.of(node, give, [len, len], &mut ws.gradients) {
+                let (theta, x) = (&theta[node.theta.clone()], &ws.activations[give.input][..len]);
+                norm.input_gradient(pass.block, theta, &ws.tapes[place], &ws.sums[place], x, dy, dx);
+                way.ends.add(give, len, &mut ws.gradients);
+            }
         }
         let start = below.map_or(0, |(place, _)| place + 1).max(first);
         let end = above.map_or(self.nodes.len(), |(place, _)| place);
         (start..end).rev().for_each(|place| self.backward_one(place, pass, theta, &mut way, ws));
         if let Some((place, norm)) = below.filter(|(place, _)| *place >= first) {
-            let Lengths { x, y, tape, .. } = self.nodes[place].lengths(pass.block);
-            let (measured, sums) = (&ws.tapes[place][..tape], &mut ws.sums[place]);
-            norm.sums(pass.block, measured, &ws.activations[place][..x], &ws.gradients[0][..y], sums);
-            norm.add_params(measured, sums, &mut way.dtheta[self.nodes[place].theta.clone()]);
+            let node = &self.nodes[place];
+            let (len, measured, sums) = (node.len(pass.block), &ws.tapes[place], &mut ws.sums[place]);
+            let (x, dy) = (&ws.activations[node.reads[0]][..len], &ws.gradients[node.flow.dy][..len]);
+            norm.sums(pass.block, measured, x, dy, sums);
+            norm.add_params(measured, sums, &mut way.dtheta[node.theta.clone()]);
         }
         if phase == 0 {
-            way.end(ws);
+            way.ends.end(ws);
         }
     }
 
@@ -275,7 +306,9 @@ impl<T: Scalar> Lowered<T> {
         self.assert_fits(pass, theta, ws);
         assert_eq!(dtheta.len(), self.param_len, "network: length of dtheta");
         let first = if dx.is_some() { 0 } else { self.first_trained(frozen) };
-        Way { rows, dtheta, dx, first, save }
+        let readers = self.nodes.iter().flat_map(|node| &node.reads).filter(|read| **read == 0).count();
+        let input = (readers != 1).then_some(self.input_slot);
+        Way { rows, dtheta, first, save, ends: Ends { dx, first, input } }
     }
 
     fn forward_one(
@@ -287,20 +320,23 @@ impl<T: Scalar> Lowered<T> {
         ws: &mut Workspace<T>,
     ) {
         let node = &self.nodes[place];
-        let Lengths { x, y, tape, scratch } = node.lengths(pass.block);
+        let Lengths { y, tape, scratch } = node.lengths(pass.block);
         let (before, after) = ws.activations.split_at_mut(place + 1);
-        let x = input_of(place, rows, &before[place][..x]);
+        let read =
+            |input: usize| &before[node.reads[input]][..pass.block.len(ws.features[node.reads[input]])];
         let (y, tape) = (&mut after[0][..y], &mut ws.tapes[place][..tape]);
         let (theta, scratch) = (&theta[node.theta.clone()], &mut ws.scratch[..scratch]);
         match &node.op {
-            Op::Product(product) => product.forward(pass.block, theta, x, y, scratch),
-            Op::Norm(norm) => norm.forward(&node.pass(pass), theta, x.block(), y, tape, scratch),
-            Op::Layer(layer) => layer.forward(&node.pass(pass), theta, x.block(), y, tape, scratch),
+            Op::Product(product) => {
+                product.forward(pass.block, theta, input_of(node, rows, read(0)), y, scratch);
+            }
+            Op::Norm(norm) => norm.forward(&node.pass(pass), theta, read(0), y, tape, scratch),
+            Op::Layer(layer) => layer.forward(&node.pass(pass), theta, read(0), y, tape, scratch),
+            Op::Join(join, _) => join.forward(pass.block, read, y),
         }
     }
 
-    /// From the gradient of the operation's output, the first of the workspace's gradients, to that of its input, which is the
-    /// first then.
+    /// From the gradient of the operation's output to those of its inputs.
     fn backward_one(
         &self,
         place: usize,
@@ -310,26 +346,32 @@ impl<T: Scalar> Lowered<T> {
         ws: &mut Workspace<T>,
     ) {
         let node = &self.nodes[place];
-        let Lengths { x, y, tape, scratch } = node.lengths(pass.block);
-        let [dy, dx] = &mut ws.gradients;
-        let dx = if place > way.first { Some(&mut dx[..x]) } else { way.dx.take() };
-        let (x, dy) = (input_of(place, way.rows, &ws.activations[place][..x]), &dy[..y]);
+        let Lengths { y, tape, scratch } = node.lengths(pass.block);
+        if let Op::Join(join, _) = &node.op {
+            for (branch, &give) in node.flow.to.iter().enumerate() {
+                let len = pass.block.len(ws.features[give.input]);
+                if let (dy, Some(dx)) = way.ends.of(node, give, [y, len], &mut ws.gradients) {
+                    join.backward(branch, pass.block, dy, dx);
+                }
+                way.ends.add(give, len, &mut ws.gradients);
+            }
+            return;
+        }
+        let give = node.flow.to[0];
+        let x = &ws.activations[give.input][..pass.block.len(ws.features[give.input])];
+        let (dy, dx) = way.ends.of(node, give, [y, x.len()], &mut ws.gradients);
         let (theta, dtheta) = (&theta[node.theta.clone()], &mut way.dtheta[node.theta.clone()]);
         let scratch = &mut ws.scratch[..scratch];
-        let layer: &dyn Layer<T> = match &node.op {
-            Op::Product(product) => {
-                let before = self.nodes[..place].iter().filter(|node| node.op.product().is_some()).count();
-                let dtheta = (!(way.save)(before, product, x, dy)).then_some(dtheta);
-                product.backward(pass.block, theta, x, dy, dx, dtheta, scratch);
-                return ws.gradients.swap(0, 1);
-            }
-            Op::Norm(norm) => norm,
-            Op::Layer(layer) => &**layer,
-        };
-        let (y, tape) = (&ws.activations[place + 1][..y], &ws.tapes[place][..tape]);
-        let saved = Saved { x: x.block(), y, tape };
-        layer.backward(&node.pass(pass), theta, saved, dy, dx, dtheta, scratch);
-        ws.gradients.swap(0, 1);
+        if let Op::Product(product) = &node.op {
+            let x = input_of(node, way.rows, x);
+            let before = self.nodes[..place].iter().filter(|node| node.op.product().is_some()).count();
+            let dtheta = (!(way.save)(before, product, x, dy)).then_some(dtheta);
+            product.backward(pass.block, theta, x, dy, dx, dtheta, scratch);
+        } else if let Some(layer) = node.op.layer() {
+            let saved = Saved { x, y: &ws.activations[place + 1][..y], tape: &ws.tapes[place][..tape] };
+            layer.backward(&node.pass(pass), theta, saved, dy, dx, dtheta, scratch);
+        }
+        way.ends.add(give, x.len(), &mut ws.gradients);
     }
 
     /// Where batch normalisation `norm` is, if there are so many.
@@ -348,19 +390,20 @@ impl<T: Scalar> Lowered<T> {
 
     /// What a workspace has room for.
     pub(crate) fn memory(&self, block: Block) -> Memory {
-        let layers = || self.nodes.iter().map(|node| node.op.layer());
+        let lengths = || self.nodes.iter().map(|node| node.lengths(block));
         let sums = |node: &Node<T>| if let Op::Norm(norm) = &node.op { 2 * norm.input().c } else { 0 };
         Memory {
             features: self.features().collect(),
-            tapes: layers().map(|layer| layer.tape_len(block)).collect(),
+            tapes: lengths().map(|node| node.tape).collect(),
             sums: self.nodes.iter().map(sums).collect(),
-            scratch: layers().map(|layer| layer.scratch_len(block)).max().unwrap_or(0),
+            scratch: lengths().map(|node| node.scratch).max().unwrap_or(0),
+            gradients: self.slots,
         }
     }
 
     /// Features of the input and of every output.
     fn features(&self) -> impl Iterator<Item = usize> {
-        let outputs = self.nodes.iter().map(|node| node.op.layer().output().features());
+        let outputs = self.nodes.iter().map(|node| node.op.output().features());
         [self.input.features()].into_iter().chain(outputs)
     }
 
@@ -401,18 +444,116 @@ impl<T: Scalar> Workspace<T> {
 struct Way<'a, 's, T> {
     rows: Option<RowView<'a, T>>,
     dtheta: &'a mut [T],
-    dx: Option<&'a mut [T]>,
     /// Where it ends.
     first: usize,
     save: &'a mut Save<'s, T>,
+    ends: Ends<'a, T>,
 }
 
-impl<T: Scalar> Way<'_, '_, T> {
-    /// Where there was no operation, the gradient of the input is that of the output.
-    fn end(self, ws: &Workspace<T>) {
-        if let Some(dx) = self.dx {
-            dx.copy_from_slice(&ws.gradients[0][..dx.len()]);
+/// Both ends of an operation on the way back, and of the whole way.
+struct Ends<'a, T> {
+    /// The gradient of the input, if it is wanted.
+    dx: Option<&'a mut [T]>,
+    /// Of activations up to this one no gradient is wanted, but for the input's.
+    first: usize,
+    /// The slot that has the gradient of the input in the end; none where its only reader writes it to where it is wanted.
+    input: Option<usize>,
+}
+
+impl<T: Scalar> Ends<'_, T> {
+    fn wants(&self, activation: usize) -> bool {
+        activation > self.first || self.dx.is_some()
+    }
+
+    /// The gradient of the output, and where that of an input is written, if it is wanted; `[output, input]` are their lengths.
+    fn of<'g>(
+        &'g mut self,
+        node: &Node<T>,
+        give: Give,
+        [output, input]: [usize; 2],
+        gradients: &'g mut [Buffer<T>],
+    ) -> (&'g [T], Option<&'g mut [T]>) {
+        match give.write.filter(|_| self.wants(give.input)) {
+            Some(slot) if give.input > 0 || self.input.is_some() => {
+                let [dy, dx] =
+                    gradients.get_disjoint_mut([node.flow.dy, slot]).expect("two slots of the workspace");
+                (&dy[..output], Some(&mut dx[..input]))
+            }
+            Some(_) => (&gradients[node.flow.dy][..output], self.dx.as_deref_mut()),
+            None => (&gradients[node.flow.dy][..output], None),
         }
+    }
+
+    /// Adds what was written, where the input has a gradient by another operation that reads it.
+    fn add(&self, give: Give, len: usize, gradients: &mut [Buffer<T>]) {
+        if let Some((from, to)) = give.add.filter(|_| self.wants(give.input)) {
+            let [from, to] = gradients.get_disjoint_mut([from, to]).expect("two slots of the workspace");
+            add(&from[..len], &mut to[..len]);
+        }
+    }
+
+    /// The gradient of the input, if it lies elsewhere.
+    fn end(self, ws: &Workspace<T>) {
+        if let (Some(dx), Some(slot)) = (self.dx, self.input) {
+            dx.copy_from_slice(&ws.gradients[slot][..dx.len()]);
+        }
+    }
+}
+
+/// Operations as they are made of layers.
+struct Made<T: Scalar> {
+    nodes: Vec<Node<T>>,
+    param_len: usize,
+    fuse: bool,
+}
+
+impl<T: Scalar> Made<T> {
+    /// Adds layers that read an activation, and says which one they leave.
+    fn add_chain(&mut self, layers: &[Arc<dyn Layer<T>>], around: &Origin, x: usize) -> usize {
+        let (mut index, mut x) = (0, x);
+        while index < layers.len() {
+            let origin = around.inside(index, &index.to_string());
+            if let Some(branches) = Branches::of(&*layers[index]) {
+                x = self.add_branches(branches, origin, x);
+                index += 1;
+                continue;
+            }
+            let (op, count) = match ConvPool2d::beginning(&layers[index..]).filter(|_| self.fuse) {
+                Some((chain, count)) => (Op::Layer(Arc::new(chain) as _), count),
+                None => (Op::of(&layers[index]), 1),
+            };
+            let params = layers[index..index + count].iter().flat_map(|layer| layer.params());
+            let params = params.map(|param| param.len()).sum();
+            if !op.layer().is_some_and(|layer| layer.is_identity()) {
+                x = self.add(op, vec![x], origin, params);
+            }
+            index += count;
+        }
+        x
+    }
+
+    fn add_branches(&mut self, branches: &Branches<dyn Layer<T>>, origin: Origin, x: usize) -> usize {
+        let ends = branches
+            .chains()
+            .enumerate()
+            .map(|(branch, (name, chain))| self.add_chain(chain.layers(), &origin.inside(branch, &name), x));
+        let ends = ends.collect();
+        self.add(Op::Join(branches.join().clone(), branches.output()), ends, origin, 0)
+    }
+
+    fn add(&mut self, op: Op<T>, reads: Vec<usize>, origin: Origin, params: usize) -> usize {
+        let theta = self.param_len..self.param_len + params;
+        self.param_len = theta.end;
+        self.nodes.push(Node { op, reads, flow: Flow::default(), origin, theta });
+        self.nodes.len()
+    }
+}
+
+impl Origin {
+    /// A layer of a chain, or a branch of a layer.
+    fn inside(&self, index: usize, word: &str) -> Self {
+        let name = if self.name.is_empty() { word.to_owned() } else { format!("{}.{word}", self.name) };
+        Self { path: self.path.iter().copied().chain([index]).collect(), name }
     }
 }
 
@@ -435,27 +576,32 @@ fn merge_tapes<P, T: Scalar>(
     }
 }
 
-/// Lengths of a node's operands for a block.
+/// Lengths of what an operation writes to for a block.
 struct Lengths {
-    x: usize,
     y: usize,
     tape: usize,
     scratch: usize,
 }
 
 impl<T: Scalar> Node<T> {
+    /// An operation that reads one activation.
+    pub(super) fn new(op: Op<T>, read: usize, origin: Origin, theta: Range<usize>) -> Self {
+        Self { op, reads: vec![read], flow: Flow::default(), origin, theta }
+    }
+
     fn lengths(&self, block: Block) -> Lengths {
-        let layer = self.op.layer();
-        Lengths {
-            x: block.len(layer.input().features()),
-            y: block.len(layer.output().features()),
-            tape: layer.tape_len(block),
-            scratch: layer.scratch_len(block),
-        }
+        let (tape, scratch) =
+            self.op.layer().map_or((0, 0), |layer| (layer.tape_len(block), layer.scratch_len(block)));
+        Lengths { y: self.len(block), tape, scratch }
+    }
+
+    /// Length of the output.
+    fn len(&self, block: Block) -> usize {
+        block.len(self.op.output().features())
     }
 
     fn pass(&self, pass: &Pass) -> Pass {
-        Pass { block: pass.block, mode: pass.mode.for_layer(self.index) }
+        self.origin.path.iter().fold(*pass, |pass, &index| pass.for_layer(index))
     }
 }
 
@@ -470,24 +616,51 @@ impl<T: Scalar> Op<T> {
         }
     }
 
-    pub(super) fn layer(&self) -> &dyn Layer<T> {
+    /// The layer that it is, if it is one.
+    pub(super) fn layer(&self) -> Option<&dyn Layer<T>> {
         match self {
-            Self::Product(product) => product.layer(),
-            Self::Norm(norm) => norm,
-            Self::Layer(layer) => &**layer,
+            Self::Product(product) => Some(product.layer()),
+            Self::Norm(norm) => Some(norm),
+            Self::Layer(layer) => Some(&**layer),
+            Self::Join(..) => None,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Join(join, _) => join.name(),
+            _ => self.layer().map_or("", |layer| layer.name()),
+        }
+    }
+
+    /// Shape of an output sample.
+    pub(super) fn output(&self) -> Shape {
+        match self {
+            Self::Product(product) => product.layer().output(),
+            Self::Norm(norm) => norm.output(),
+            Self::Layer(layer) => layer.output(),
+            Self::Join(_, output) => *output,
+        }
+    }
+
+    /// What becomes of the gradient of its output.
+    fn back(&self) -> Back {
+        match self {
+            Self::Join(Join::Sum, _) => Back::HandsOn,
+            _ => Back::Writes,
         }
     }
 
     pub(super) fn product(&self) -> Option<&Product> {
         match self {
             Self::Product(product) => Some(product),
-            Self::Norm(_) | Self::Layer(_) => None,
+            _ => None,
         }
     }
 
     /// The same of `features` features, if it is a function of each by itself.
     pub(super) fn of_features(&self, features: usize) -> Option<Self> {
-        let (layer, shape) = (self.layer(), Shape::flat(features));
+        let (layer, shape) = (self.layer()?, Shape::flat(features));
         let narrow: Option<Arc<dyn Layer<T>>> = if downcast::<Relu, T>(layer).is_some() {
             Some(Arc::new(Relu::new(shape)))
         } else if downcast::<Tanh, T>(layer).is_some() {
@@ -501,10 +674,14 @@ impl<T: Scalar> Op<T> {
     }
 }
 
-/// What the operation at `place` is fed: the first one rows, if there are any, else the activation there.
-fn input_of<'a, T: Copy>(place: usize, rows: Option<RowView<'a, T>>, activation: &'a [T]) -> Input<'a, T> {
+/// What an operation is fed: rows, if there are any, instead of the input, else the activation that it reads.
+fn input_of<'a, T: Scalar>(
+    node: &Node<T>,
+    rows: Option<RowView<'a, T>>,
+    activation: &'a [T],
+) -> Input<'a, T> {
     match rows {
-        Some(rows) if place == 0 => Input::Rows(rows),
+        Some(rows) if node.reads == [0] => Input::Rows(rows),
         _ => Input::Block(activation),
     }
 }

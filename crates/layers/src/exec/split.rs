@@ -86,17 +86,18 @@ impl<T: Scalar> Split<T> {
         }
         let ranks = [Rank::of(whole, nodes, 0..middle)?, Rank::of(whole, nodes, middle..features)?];
         let (before, after) = whole.nodes.split_at(nodes);
+        let is_chain = before.iter().enumerate().all(|(place, node)| node.reads == [place]);
+        if !is_chain || after.iter().flat_map(|node| &node.reads).any(|read| *read < nodes) {
+            return None;
+        }
         let last = before.last()?;
         let start = last.theta.end;
         let moved = |node: &Node<T>| {
             let theta = node.theta.start - start..node.theta.end - start;
-            Node { theta, ..node.clone() }
+            Node { theta, reads: node.reads.iter().map(|read| read - nodes).collect(), ..node.clone() }
         };
-        let rest = Lowered {
-            input: last.op.layer().output(),
-            nodes: after.iter().map(moved).collect(),
-            param_len: whole.param_len - start,
-        };
+        let after = after.iter().map(moved).collect();
+        let rest = Lowered::of(last.op.output(), after, whole.param_len - start);
         Some(Self { ranks, rest })
     }
 }
@@ -106,7 +107,7 @@ impl<T: Scalar> Rank<T> {
         let all_inputs = if nodes == 1 { features.clone() } else { 0..whole.input.features() };
         let (mut inputs, mut own, mut pieces, mut start) = (all_inputs.clone(), Vec::new(), Vec::new(), 0);
         for (place, node) in whole.nodes[..nodes].iter().enumerate() {
-            let all = 0..node.op.layer().output().features();
+            let all = 0..node.op.output().features();
             let outputs = if place + 1 == nodes { all } else { features.clone() };
             let op = match &node.op {
                 Op::Product(product) => {
@@ -125,13 +126,13 @@ impl<T: Scalar> Rank<T> {
                     }
                     Op::Product(product.slice(outputs.clone(), inputs).ok()?)
                 }
-                Op::Norm(_) | Op::Layer(_) => node.op.of_features(outputs.len())?,
+                _ => node.op.of_features(outputs.len())?,
             };
             let end = pieces.iter().map(Piece::len).sum();
-            own.push(Node { op, index: node.index, theta: start..end });
+            own.push(Node::new(op, place, node.origin.clone(), start..end));
             (start, inputs) = (end, outputs);
         }
-        let chain = Lowered { input: Shape::flat(all_inputs.len()), nodes: own, param_len: start };
+        let chain = Lowered::of(Shape::flat(all_inputs.len()), own, start);
         Some(Self { chain, inputs: all_inputs, pieces })
     }
 
@@ -327,7 +328,7 @@ mod tests {
             let half = Op::Layer(Arc::clone(&layer)).of_features(4);
             assert_eq!(half.is_some(), can_be, "{}", layer.spec());
             if let Some(half) = half {
-                assert_eq!((half.layer().spec(), half.layer().output()), (layer.spec(), Shape::flat(4)));
+                assert_eq!((half.layer().unwrap().spec(), half.output()), (layer.spec(), Shape::flat(4)));
             }
         }
     }

@@ -5,7 +5,8 @@ use std::ops::Range;
 use byhand_layers::LayerError;
 use thiserror::Error;
 
-use super::{MAX_FEATURES, MAX_LAYERS, MAX_PARAMETERS};
+use super::{MAX_DEPTH, MAX_FEATURES, MAX_LAYERS, MAX_PARAMETERS};
+use crate::branches::BranchKind;
 use crate::kinds::LayerKind;
 
 /// A layer spec that cannot be read or built. `Display` is one line: the place, the layer, what was found and what was
@@ -31,7 +32,7 @@ pub enum Problem {
     #[error("expected at most {MAX_LAYERS} layers, found more")]
     TooManyLayers,
     /// A word that no layer has.
-    #[error("no layer has this name{} ({})", hint(*nearest), names())]
+    #[error("no layer has this name{} ({})", hint(*nearest), names().collect::<Vec<_>>().join(", "))]
     UnknownLayer {
         /// The layer whose name looks most like it.
         nearest: Option<&'static str>,
@@ -88,6 +89,23 @@ pub enum Problem {
         /// Its form, in words.
         expected: String,
     },
+    /// Too few branches, or too many.
+    #[error("{layer} with {found} branches; expected {}", signature(layer))]
+    Branches {
+        /// The layer.
+        layer: &'static str,
+        /// How many it was given.
+        found: usize,
+    },
+    /// A branch of no layers.
+    #[error("a branch without layers; linear is the input itself; expected {}", signature(layer))]
+    EmptyBranch {
+        /// The layer.
+        layer: &'static str,
+    },
+    /// Branches in branches in branches.
+    #[error("expected branches inside of at most {MAX_DEPTH} others, found more")]
+    TooDeep,
     /// A layer that does not fit on what is before it.
     #[error(transparent)]
     Layer(LayerError),
@@ -159,12 +177,17 @@ pub(crate) fn hint(nearest: Option<&'static str>) -> String {
     nearest.map_or_else(String::new, |name| format!("; did you mean \"{name}\"?"))
 }
 
-fn names() -> String {
-    LayerKind::<f32>::ALL.iter().map(|kind| kind.name).collect::<Vec<_>>().join(", ")
+/// The words of all layers.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    let branches = BranchKind::<f32>::ALL.iter().map(|kind| kind.name);
+    LayerKind::<f32>::ALL.iter().map(|kind| kind.name).chain(branches)
 }
 
 fn signature(layer: &str) -> String {
-    LayerKind::<f32>::find(layer).map_or_else(|| layer.to_owned(), LayerKind::signature)
+    match BranchKind::<f32>::find(layer) {
+        Some(kind) => kind.signature.to_owned(),
+        None => LayerKind::<f32>::find(layer).map_or_else(|| layer.to_owned(), LayerKind::signature),
+    }
 }
 
 /// At most 40 characters, on one line, whatever is in them.

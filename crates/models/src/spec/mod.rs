@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! spec      = { blank } layer { blank { blank } layer } { blank }
-//! layer     = name [ "(" [ argument { "," argument } ] ")" ]
+//! layer     = name [ "(" [ argument { "," argument } ] ")" ] | name "(" spec { "|" spec } ")"
 //! argument  = [ parameter "=" ] value         without a name: the parameters in their order
 //! value     = whole number | HEIGHTxWIDTH | true | false | fraction
 //! ```
 //!
-//! The names and their parameters are the rows of [`LayerKind::ALL`]. A dense layer after an image gets a flatten
+//! The names and their parameters are the rows of [`LayerKind::ALL`]; those whose parentheses hold the layers of branches are the rows of
+//! [`BranchKind::ALL`]. A dense layer after an image gets a flatten
 //! before it, so that a layer's index is the one PyTorch's `nn.Sequential` gives it:
 //! `conv(8,3) pool(2) dense(10)` is `Conv2d, MaxPool2d, Flatten, Linear`, with the parameters `0.weight`, `0.bias`,
 //! `3.weight`, `3.bias`.
@@ -18,16 +19,20 @@ mod parse;
 use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use byhand_layers::{Flatten, Layer, Network, Scalar, Shape};
+use byhand_layers::{Chain, Flatten, Layer, LayerError, Network, Scalar, Shape};
 
-use crate::kinds::{Arguments, DefaultValue, LayerKind, Role, Value};
+use crate::branches::BranchKind;
+use crate::kinds::{Arguments, DefaultValue, LayerKind, Parameter, Role, Value};
 
 pub use error::{Problem, SpecError};
 pub(crate) use error::{hint, nearest};
 
 /// The most layers a spec may have.
 pub const MAX_LAYERS: usize = 1000;
+/// The most branches that may be inside of each other.
+pub const MAX_DEPTH: usize = 16;
 /// The most values one layer may put out for one sample.
 pub const MAX_FEATURES: usize = 1 << 22;
 /// The most parameters a network may have: 1 GiB of them.
@@ -60,6 +65,7 @@ pub struct Token {
     name: &'static str,
     /// One value a parameter of the kind, in its order, defaults filled in.
     values: Vec<Value>,
+    branches: Vec<Vec<Token>>,
     at: Range<usize>,
 }
 
@@ -117,32 +123,78 @@ impl Spec {
     pub fn build<T: Scalar>(&self, input: Shape) -> Result<Network<T>, SpecError> {
         let whole = 0..self.text.len();
         self.check_size(input, "the input", &whole)?;
-        let mut layers: Vec<Box<dyn Layer<T>>> = Vec::new();
-        let mut shape = input;
-        let mut is_image = (input.h, input.w) != (1, 1);
-        let mut parameters = 0;
-        for token in &self.tokens {
-            let kind = token.kind::<T>();
-            if kind.role == Role::Features && is_image {
-                layers.push(Box::new(Flatten::new(shape)));
-                shape = layers[layers.len() - 1].output();
-            }
-            let layer = (kind.build)(shape, &token.arguments())
-                .map_err(|error| self.error(Problem::Layer(error), token.at.clone()))?;
-            shape = layer.output();
-            self.check_size(shape, "its output", &token.at)?;
-            parameters += layer.params().iter().map(|tensor| elements(&tensor.shape)).sum::<u128>();
-            if parameters > MAX_PARAMETERS as u128 {
-                return Err(self.error(Problem::TooManyParameters { found: parameters }, token.at.clone()));
-            }
-            layers.push(layer);
-            is_image = match kind.role {
-                Role::Image => true,
-                Role::Elementwise => is_image,
-                Role::Flatten | Role::Features => false,
+        let mut made = Made { shape: input, is_image: (input.h, input.w) != (1, 1), layers: Vec::new() };
+        self.add_layers(&self.tokens, &mut made, &mut 0)?;
+        Network::new(made.layers).map_err(|error| self.error(Problem::Layer(error), whole))
+    }
+
+    /// Makes layers; `parameters` are those of all so far.
+    fn add_layers<T: Scalar>(
+        &self,
+        tokens: &[Token],
+        made: &mut Made<T>,
+        parameters: &mut u128,
+    ) -> Result<(), SpecError> {
+        for token in tokens {
+            let refused = |error| self.error(Problem::Layer(error), token.at.clone());
+            let layer: Box<dyn Layer<T>> = if let Some(kind) = BranchKind::find(token.name) {
+                let chains = self.branches(token, made, parameters)?;
+                Box::new((kind.build)(chains).map_err(refused)?)
+            } else {
+                let kind = LayerKind::find(token.name).expect("a token's name is a row of a table");
+                if kind.role == Role::Features && made.is_image {
+                    made.push(Box::new(Flatten::new(made.shape)));
+                }
+                let layer = (kind.build)(made.shape, &token.arguments()).map_err(refused)?;
+                made.is_image = match kind.role {
+                    Role::Image => true,
+                    Role::Elementwise => made.is_image,
+                    Role::Flatten | Role::Features => false,
+                };
+                *parameters += layer.params().iter().map(|tensor| elements(&tensor.shape)).sum::<u128>();
+                layer
             };
+            self.check_size(layer.output(), "its output", &token.at)?;
+            if *parameters > MAX_PARAMETERS as u128 {
+                return Err(self.error(Problem::TooManyParameters { found: *parameters }, token.at.clone()));
+            }
+            made.push(layer);
         }
-        Network::new(layers).map_err(|error| self.error(Problem::Layer(error), whole))
+        Ok(())
+    }
+
+    /// The branches of a layer on what was made before it; whether they give images is noted there.
+    fn branches<T: Scalar>(
+        &self,
+        token: &Token,
+        before: &mut Made<T>,
+        parameters: &mut u128,
+    ) -> Result<Vec<Chain<dyn Layer<T>>>, SpecError> {
+        let (shape, is_image) = (before.shape, before.is_image);
+        let mut chains = Vec::new();
+        for (branch, tokens) in token.branches.iter().enumerate() {
+            let mut made = Made { shape, is_image, layers: Vec::new() };
+            self.add_layers(tokens, &mut made, parameters)?;
+            if branch == 0 {
+                before.is_image = made.is_image;
+            }
+            let name = |is_image| if is_image { "an image" } else { "features" };
+            if made.is_image != before.is_image {
+                let expected = format!(
+                    "{}, as the first does (flatten makes features of an image)",
+                    name(before.is_image)
+                );
+                let (found, layer) = (name(made.is_image).to_owned(), token.name);
+                let error = LayerError::Branches { layer, branch: branch + 1, expected, found };
+                return Err(self.error(Problem::Layer(error), token.at.clone()));
+            }
+            let layers = made.layers.into_iter().map(Arc::from).collect();
+            chains.push(
+                Chain::new(shape, layers)
+                    .map_err(|error| self.error(Problem::Layer(error), token.at.clone()))?,
+            );
+        }
+        Ok(chains)
     }
 
     fn check_size(&self, shape: Shape, what: &'static str, at: &Range<usize>) -> Result<(), SpecError> {
@@ -155,6 +207,20 @@ impl Spec {
 
     fn error(&self, problem: Problem, at: Range<usize>) -> SpecError {
         SpecError::new(problem, &self.text, at)
+    }
+}
+
+/// Layers, and what they give.
+struct Made<T: Scalar> {
+    shape: Shape,
+    is_image: bool,
+    layers: Vec<Box<dyn Layer<T>>>,
+}
+
+impl<T: Scalar> Made<T> {
+    fn push(&mut self, layer: Box<dyn Layer<T>>) {
+        self.shape = layer.output();
+        self.layers.push(layer);
     }
 }
 
@@ -171,35 +237,39 @@ impl Token {
 
     /// The values of its parameters.
     pub fn arguments(&self) -> Arguments<'_> {
-        Arguments { parameters: self.kind::<f32>().parameters, values: &self.values }
+        Arguments { parameters: self.parameters(), values: &self.values }
     }
 
-    fn kind<T: Scalar>(&self) -> &'static LayerKind<T> {
-        LayerKind::find(self.name).expect("a token's name is a row of the table")
+    /// The layers of its branches, if it has such.
+    pub fn branches(&self) -> &[Vec<Token>] {
+        &self.branches
+    }
+
+    fn parameters(&self) -> &'static [Parameter] {
+        LayerKind::<f32>::find(self.name).map_or(&[], |kind| kind.parameters)
     }
 
     fn parameter(&self, name: &str) -> usize {
-        let parameters = self.kind::<f32>().parameters;
-        parameters.iter().position(|parameter| parameter.name == name).expect("a parameter of the row")
+        self.parameters().iter().position(|parameter| parameter.name == name).expect("a parameter of the row")
     }
 }
 
 /// The shortest spelling.
 impl fmt::Display for Spec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, token) in self.tokens.iter().enumerate() {
-            let blank = if index == 0 { "" } else { " " };
-            write!(f, "{blank}{token}")?;
-        }
-        Ok(())
+        f.write_str(&spelt(&self.tokens))
     }
 }
 
 /// The shortest spelling: required values in their order, then those that are not the default, by name.
 impl fmt::Display for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.branches.is_empty() {
+            let branches: Vec<String> = self.branches.iter().map(|branch| spelt(branch)).collect();
+            return write!(f, "{}({})", self.name, branches.join(" | "));
+        }
         let mut words = Vec::new();
-        for (parameter, value) in self.kind::<f32>().parameters.iter().zip(&self.values) {
+        for (parameter, value) in self.parameters().iter().zip(&self.values) {
             let default = match parameter.default {
                 DefaultValue::Required => {
                     words.push(value.to_string());
@@ -235,8 +305,12 @@ impl PartialEq for Spec {
 /// Equal when the same layer is asked for, wherever it stands and however it is spelt.
 impl PartialEq for Token {
     fn eq(&self, other: &Self) -> bool {
-        (self.name, &self.values) == (other.name, &other.values)
+        (self.name, &self.values, &self.branches) == (other.name, &other.values, &other.branches)
     }
+}
+
+fn spelt(layers: &[Token]) -> String {
+    layers.iter().map(Token::to_string).collect::<Vec<_>>().join(" ")
 }
 
 /// The layer whose outputs are the classes.

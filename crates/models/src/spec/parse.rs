@@ -2,57 +2,124 @@
 
 use std::ops::Range;
 
-use super::error::{Problem, SpecError, nearest};
-use super::{MAX_LAYERS, Token};
+use super::error::{Problem, SpecError, names, nearest};
+use super::{MAX_DEPTH, MAX_LAYERS, Token};
+use crate::branches::BranchKind;
 use crate::kinds::{DefaultValue, LayerKind, Value};
 
 /// Reads all layers of a spec.
 pub(super) fn tokens(text: &str) -> Result<Vec<Token>, SpecError> {
-    let mut tokens = Vec::new();
-    let mut at = skip(text, 0, char::is_whitespace);
-    while at < text.len() {
-        let token = token(text, at)?;
-        if tokens.len() == MAX_LAYERS {
-            return Err(SpecError::new(Problem::TooManyLayers, text, token.at));
-        }
-        at = skip(text, token.at.end, char::is_whitespace);
-        if at == token.at.end && at < text.len() {
-            return Err(unexpected(text, at, "a blank between two layers"));
-        }
-        tokens.push(token);
-    }
+    let (tokens, _) = Parser { text, layers: 0 }.chain(0, 0)?;
     if tokens.is_empty() {
         return Err(SpecError::new(Problem::Empty, text, 0..text.len()));
     }
     Ok(tokens)
 }
 
-/// Reads the layer that begins at byte `start`.
-fn token(text: &str, start: usize) -> Result<Token, SpecError> {
-    let name_end = skip(text, start, |c| !c.is_whitespace() && !"(),=".contains(c));
-    let name = &text[start..name_end];
-    if name.is_empty() {
-        return Err(unexpected(text, start, "the name of a layer"));
+/// What stands after the last layer of a branch.
+const ENDS: [char; 2] = ['|', ')'];
+
+struct Parser<'a> {
+    text: &'a str,
+    /// Layers read so far, in branches too.
+    layers: usize,
+}
+
+impl Parser<'_> {
+    /// Reads layers from byte `start` on, up to the end of the text or, inside of `depth` branches, of the branch; and says where that is.
+    fn chain(&mut self, start: usize, depth: usize) -> Result<(Vec<Token>, usize), SpecError> {
+        let text = self.text;
+        let is_end = |at: usize| at == text.len() || (depth > 0 && text[at..].starts_with(ENDS));
+        let mut tokens = Vec::new();
+        let mut at = skip(text, start, char::is_whitespace);
+        while !is_end(at) {
+            let token = self.token(at, depth)?;
+            if self.layers == MAX_LAYERS {
+                return Err(SpecError::new(Problem::TooManyLayers, text, token.at));
+            }
+            self.layers += 1;
+            at = skip(text, token.at.end, char::is_whitespace);
+            if at == token.at.end && !is_end(at) {
+                return Err(unexpected(text, at, "a blank between two layers"));
+            }
+            tokens.push(token);
+        }
+        Ok((tokens, at))
     }
-    let Some(kind) = LayerKind::<f32>::find(name) else {
-        let nearest = nearest(name, LayerKind::<f32>::ALL.iter().map(|kind| kind.name));
-        return Err(SpecError::new(Problem::UnknownLayer { nearest }, text, start..name_end));
-    };
-    if !text[name_end..].starts_with('(') {
-        let values = values(kind, text, start..name_end, &[])?;
-        return Ok(Token { name: kind.name, values, at: start..name_end });
+
+    /// Reads the layer that begins at byte `start`.
+    fn token(&mut self, start: usize, depth: usize) -> Result<Token, SpecError> {
+        let text = self.text;
+        let name_end = skip(text, start, |c| !c.is_whitespace() && !"(),=|".contains(c));
+        let name = &text[start..name_end];
+        if name.is_empty() && text[start..].starts_with('|') {
+            let expected =
+                "the name of a layer; \"|\" stands between the branches of residual(...) and concat(...)";
+            return Err(unexpected(text, start, expected));
+        }
+        if name.is_empty() {
+            return Err(unexpected(text, start, "the name of a layer"));
+        }
+        if let Some(kind) = BranchKind::<f32>::find(name) {
+            return self.branches(kind, start..name_end, depth + 1);
+        }
+        let Some(kind) = LayerKind::<f32>::find(name) else {
+            let nearest = nearest(name, names());
+            return Err(SpecError::new(Problem::UnknownLayer { nearest }, text, start..name_end));
+        };
+        if !text[name_end..].starts_with('(') {
+            let values = values(kind, text, start..name_end, &[])?;
+            return Ok(Token { name: kind.name, values, branches: Vec::new(), at: start..name_end });
+        }
+        let close = skip(text, name_end + 1, |c| !"()".contains(c));
+        if !text[close..].starts_with(')') {
+            let expected = "\")\" after the arguments";
+            return Err(SpecError::new(Problem::Unexpected { expected }, text, start..close));
+        }
+        let at = start..close + 1;
+        let values = values(kind, text, at.clone(), &split(text, name_end + 1..close))?;
+        Ok(Token { name: kind.name, values, branches: Vec::new(), at })
     }
-    let close = skip(text, name_end + 1, |c| !"()".contains(c));
-    if !text[close..].starts_with(')') {
-        return Err(SpecError::new(
-            Problem::Unexpected { expected: "\")\" after the arguments" },
-            text,
-            start..close,
-        ));
+
+    /// Reads the branches behind the word at `name`.
+    fn branches(
+        &mut self,
+        kind: &'static BranchKind<f32>,
+        name: Range<usize>,
+        depth: usize,
+    ) -> Result<Token, SpecError> {
+        let (text, start) = (self.text, name.start);
+        let problem = |found| Problem::Branches { layer: kind.name, found };
+        if depth > MAX_DEPTH {
+            return Err(SpecError::new(Problem::TooDeep, text, name));
+        }
+        if !text[name.end..].starts_with('(') {
+            return Err(SpecError::new(problem(0), text, name));
+        }
+        let (mut branches, mut end) = (Vec::new(), name.end);
+        while !text[end..].starts_with(')') {
+            let from = end + 1;
+            let (chain, to) = self.chain(from, depth)?;
+            if to == text.len() {
+                let expected = "\")\" after the branches";
+                return Err(SpecError::new(Problem::Unexpected { expected }, text, start..to));
+            }
+            if chain.is_empty() {
+                return Err(SpecError::new(
+                    Problem::EmptyBranch { layer: kind.name },
+                    text,
+                    from - 1..to + 1,
+                ));
+            }
+            branches.push(chain);
+            end = to;
+        }
+        let at = start..end + 1;
+        if !(kind.least..=kind.most).contains(&branches.len()) {
+            return Err(SpecError::new(problem(branches.len()), text, at));
+        }
+        Ok(Token { name: kind.name, values: Vec::new(), branches, at })
     }
-    let at = start..close + 1;
-    let values = values(kind, text, at.clone(), &split(text, name_end + 1..close))?;
-    Ok(Token { name: kind.name, values, at })
 }
 
 /// The values of all parameters of a layer, in their order.

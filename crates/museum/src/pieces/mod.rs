@@ -1,6 +1,7 @@
 //! The pieces, one a file, and the register of all of them.
 
 mod avg_pool_without_area;
+mod batchnorm_constants;
 mod conv_new_weights;
 mod conv_rotated_axes;
 mod conv_swapped_strides;
@@ -21,6 +22,7 @@ mod pool_sentinel;
 mod pool_swaps_axes;
 mod probabilities_overwritten;
 mod relu_mask_of_output;
+mod residual_forgets_sum;
 mod sigmoid_of_input;
 mod softmax_over_batch;
 mod softmax_without_maximum;
@@ -50,6 +52,8 @@ pub const PIECES: &[Piece] = &[
     sigmoid_of_input::PIECE,
     tanh_without_square::PIECE,
     dropout_new_mask::PIECE,
+    batchnorm_constants::PIECE,
+    residual_forgets_sum::PIECE,
     softmax_without_maximum::PIECE,
     softmax_over_batch::PIECE,
     cross_entropy_of_zero::PIECE,

@@ -382,22 +382,24 @@ impl Trainer {
         Diverged::new(self.steps, learning_rate, cause, place)
     }
 
-    /// The first layer, in the minibatch that is at hand, with an output that is not finite: samples one by one, layer by layer.
+    /// The first layer, in the minibatch that is at hand, with an output that is not finite.
     fn bad_output(&self, source: &dyn BatchSource) -> Option<String> {
-        let (network, block) = (self.network.unfused(), Block::single(1));
+        let network = self.network.unfused();
+        // A batch normalisation sees all samples.
+        let at_once = if network.lowered().norms() > 0 { source.len() } else { 1 };
+        let block = Block::single(at_once);
         let mut workspace = Workspace::new(&network, block);
         let mut scratch = vec![0; source.scratch_len()];
-        let firsts = (0..source.len()).filter_map(|sample| {
-            source.fill(sample..sample + 1, block, workspace.input_mut(), &mut scratch);
+        let firsts = (0..source.len()).step_by(at_once).filter_map(|sample| {
+            source.fill(sample..sample + at_once, block, workspace.input_mut(), &mut scratch);
             let pass = Pass::train(block, self.config.seed, self.steps, sample as u64);
             network.forward(&pass, self.theta(), &mut workspace);
             let is_bad = |index: &usize| workspace.activation(*index).iter().any(|value| !value.is_finite());
             (0..workspace.activations()).find(is_bad)
         });
-        // Layers that are the identity have no output of their own.
-        let layers = network.layers().iter().enumerate().filter(|(_, layer)| !layer.is_identity());
-        Some(match firsts.min()?.checked_sub(1).and_then(|index| layers.clone().nth(index)) {
-            Some((index, layer)) => format!("the output of layer {index} ({})", layer.name()),
+        let mut operations = network.lowered().operations();
+        Some(match firsts.min()?.checked_sub(1).and_then(|operation| operations.nth(operation)) {
+            Some((layer, name)) => format!("the output of layer {layer} ({name})"),
             None => "the input".to_string(),
         })
     }

@@ -101,8 +101,8 @@ impl Plan {
         self.ranks.is_some() || self.tail.takes_rows(self.input_features)
     }
 
-    /// Indices of the dense layers whose parameter gradient is made once for the minibatch.
-    pub fn deferred(&self) -> impl Iterator<Item = usize> {
+    /// The dense layers whose parameter gradient is made once for the minibatch: `4`, or `4.main.0` in a branch.
+    pub fn deferred(&self) -> impl Iterator<Item = &str> {
         let first = self.ranks.iter().flat_map(|[rank, _]| rank.chain().products());
         let tail = self.tail.products().zip(&self.deferred).filter(|(_, deferred)| **deferred);
         first.chain(tail.map(|(product, _)| product)).map(|(layer, _, _)| layer)
@@ -167,7 +167,7 @@ impl fmt::Display for Plan {
         let layout =
             if block.lanes() == 1 { "one by one".into() } else { format!("tiles of {}", block.lanes()) };
         write!(f, "{of} {largest} in blocks of {}, {layout}", block.samples().min(largest))?;
-        let deferred: Vec<String> = self.deferred().map(|layer| layer.to_string()).collect();
+        let deferred: Vec<&str> = self.deferred().collect();
         if !deferred.is_empty() {
             write!(f, "; deferred gradients: {}", deferred.join(", "))?;
         }

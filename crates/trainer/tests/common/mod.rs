@@ -10,6 +10,8 @@ use byhand_layers::{
     BatchNorm, Conv2d, ConvOptions, Dense, Dropout, Flatten, Layer, MaxPool2d, Network, Relu, Shape,
 };
 
+use byhand_models::Spec;
+
 type Layers = Vec<Box<dyn Layer<f32>>>;
 
 /// conv 6 of 5x5, ReLU, pool 2, dense 32, ReLU, dense 10.
@@ -47,6 +49,13 @@ pub(crate) fn normed() -> Network {
         Box::new(Dense::new(32, 10, true).unwrap()),
     ];
     Network::new(layers).unwrap()
+}
+
+/// A block with an identity and one with a projection, and branches side by side; batch normalisation and dropout inside.
+pub(crate) fn residual() -> Network {
+    let layers = "conv(6,5,stride=2) residual(conv(6,3,pad=1,bias=false) batchnorm relu dropout(0.2) conv(6,3,pad=1)) \
+                  residual(conv(8,3,stride=2,pad=1) batchnorm | conv(8,1,stride=2)) relu concat(pool(2) | avgpool(2)) dense(10)";
+    layers.parse::<Spec>().unwrap().build(Shape::new(1, 28, 28)).unwrap()
 }
 
 /// Two convolutions, of 8 and 16 channels, each with its pooling, dense 10: so much work that eight samples are cut in two.

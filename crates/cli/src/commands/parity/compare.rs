@@ -65,7 +65,7 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
     let mut trainer = Trainer::new(&bundle.network, bundle.theta.clone(), config)?;
     let every = steps.div_ceil(TABLE_ROWS);
     let mut shown = Vec::new();
-    let mut allowance = Allowance::new(&bundle.network, bundle.optimizer, batch);
+    let mut allowance = Allowance::new(&bundle.network, bundle.optimizer, batch, &bundle.theta);
     let (mut raw, mut beyond, mut loss) = (Largest::default(), Largest::default(), Largest::default());
     let mut first_beyond = None;
     for (step, rows) in bundle.order.rows().into_iter().enumerate() {
@@ -75,7 +75,7 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
         let stats = trainer
             .step(bundle.setup.lr, &Rows::new(x.view(), &labels))
             .map_err(|diverged| coded(DIVERGED, diverged))?;
-        allowance.step(bundle.setup.lr, trainer.optimizer_state().values());
+        allowance.step(bundle.setup.lr, trainer.theta(), trainer.optimizer_state().values());
         let difference = |allowed| theirs.difference(&bundle.network, trainer.theta(), step, allowed);
         let (weights, tensor) = difference(None);
         let (unexplained, its_tensor) = difference(Some(allowance.limits()));

@@ -1,7 +1,9 @@
 //! The PyTorch script of a bundle: `train.py` with network, loss and optimiser written out as PyTorch names them.
 
+use std::sync::Arc;
+
 use anyhow::Result;
-use byhand_layers::{Layer, Network};
+use byhand_layers::{Branches, Layer, Network};
 use byhand_models::Spec;
 use byhand_trainer::{Adam, AdamW, Objective, Optimizer, Sgd};
 
@@ -10,15 +12,45 @@ use crate::exit::usage;
 /// The script.
 pub fn script(network: &Network<f32>, loss: Objective, optimizer: Optimizer, lr: f64) -> Result<String> {
     let mut is_image = !network.input().is_flat();
-    let mut modules = Vec::new();
-    for layer in network.layers() {
-        is_image = is_image && layer.name() != "flatten";
-        modules.push(module(layer.as_ref(), is_image)?);
-    }
+    let modules = modules(network.layers(), &mut is_image)?;
+    let has_branches = network.layers().iter().any(|layer| Branches::of(&**layer).is_some());
     Ok(include_str!("train.py")
+        .replace("BRANCHES", if has_branches { include_str!("branches.py") } else { "" })
         .replace("NETWORK", &modules.join(",\n    "))
         .replace("LOSS", &criterion(loss))
         .replace("OPTIMIZER", &optimizer_call(optimizer, lr)))
+}
+
+/// Layers as modules, behind images or features; and which of them they give.
+fn modules(layers: &[Arc<dyn Layer<f32>>], is_image: &mut bool) -> Result<Vec<String>> {
+    let mut modules = Vec::new();
+    for layer in layers {
+        modules.push(match Branches::of(&**layer) {
+            Some(branches) => module_of_branches(branches, is_image)?,
+            None => {
+                *is_image = *is_image && layer.name() != "flatten";
+                module(layer.as_ref(), *is_image)?
+            }
+        });
+    }
+    Ok(modules)
+}
+
+/// Branches as a module of the script.
+fn module_of_branches(branches: &Branches<dyn Layer<f32>>, is_image: &mut bool) -> Result<String> {
+    let mut chains = Vec::new();
+    let mut is_image_there = *is_image;
+    for (_, chain) in branches.chains() {
+        is_image_there = *is_image;
+        let modules = modules(chain.layers(), &mut is_image_there)?;
+        chains.push(match &*modules {
+            [] => "nn.Identity()".to_string(),
+            modules => format!("nn.Sequential({})", modules.join(", ")),
+        });
+    }
+    *is_image = is_image_there;
+    let chains = chains.join(", ");
+    Ok(if branches.is_residual() { format!("Residual({chains})") } else { format!("Concat([{chains}])") })
 }
 
 /// A layer as a module of `torch.nn`, behind images (even of one pixel) or features.
@@ -147,6 +179,31 @@ mod tests {
     }
 
     #[test]
+    fn branches_are_modules_of_the_script() {
+        let spec = "residual(conv(1,3,pad=1) batchnorm) residual(conv(2,1) | conv(2,3,pad=1)) concat(linear | pool(1)) \
+                    concat(globalavgpool | globalavgpool relu) concat(dense(3) batchnorm | dense(2)) dense(10)";
+        let text = made(spec, "softmax-cross-entropy", "sgd").unwrap();
+        let conv = |inputs: usize, outputs: usize, kernel: usize, pad: usize| {
+            format!(
+                "nn.Conv2d({inputs}, {outputs}, ({kernel}, {kernel}), stride=(1, 1), padding=({pad}, {pad}), bias=True)"
+            )
+        };
+        for part in [
+            format!("Residual(nn.Sequential({}, nn.BatchNorm2d(1, eps=1e-5, momentum=0.1)), nn.Identity()),\n", conv(1, 1, 3, 1)),
+            format!("Residual(nn.Sequential({}), nn.Sequential({})),\n", conv(1, 2, 1, 0), conv(1, 2, 3, 1)),
+            "Concat([nn.Sequential(nn.Identity()), nn.Sequential(nn.MaxPool2d((1, 1), stride=(1, 1)))]),\n".to_string(),
+            "nn.Linear(8, 3, bias=True), nn.BatchNorm1d(3, eps=1e-5, momentum=0.1)), nn.Sequential(nn.Flatten(), ".to_string(),
+            "    nn.Linear(5, 10, bias=True),\n".to_string(),
+            "class Concat(nn.ModuleList):".to_string(),
+        ] {
+            assert!(text.contains(&part), "{part} in {text}");
+        }
+        assert!(!made("dense(10)", "squared-error", "sgd").unwrap().contains("class "));
+        let error = made("residual(dropout(0.5)) dense(10)", "squared-error", "sgd").unwrap_err().to_string();
+        assert!(error.contains("layer dropout(0.5)"), "{error}");
+    }
+
+    #[test]
     fn losses_and_optimizers_are_written_out() {
         let text =
             made("dense(10)", "softmax-cross-entropy(label_smoothing=0.1)", "sgd(momentum=0.9,nesterov)");
@@ -164,7 +221,7 @@ mod tests {
         ] {
             assert!(text.contains(part), "{text}");
         }
-        for placeholder in ["NETWORK", "LOSS", "OPTIMIZER"] {
+        for placeholder in ["NETWORK", "LOSS", "OPTIMIZER", "BRANCHES"] {
             assert!(!text.contains(placeholder), "{text}");
         }
     }

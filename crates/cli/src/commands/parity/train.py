@@ -15,7 +15,7 @@ folder = Path(__file__).parent
 torch.set_default_dtype(torch.float64 if "--float64" in sys.argv else torch.float32)
 bundle = load_file(folder / "bundle.safetensors")
 x, labels = bundle["x"].to(torch.get_default_dtype()), bundle["labels"]
-
+BRANCHES
 net = nn.Sequential(
     NETWORK,
 )
