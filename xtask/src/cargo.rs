@@ -21,13 +21,11 @@ pub fn forget_package(cargo: &mut Command) {
     }
 }
 
-/// Runs this command line again, in a build that has the proofs, and ends as it ends.
-pub fn again_with_proofs(output: &Output) -> Result<()> {
-    output.note(
-        "this command needs the proofs, which training does not: they are built now, once (some minutes)",
-    );
+/// Runs this command line again, in a build that has this feature, and ends as it ends.
+pub fn again_with(feature: &str, output: &Output) -> Result<()> {
+    output.note(format!("this command needs the feature `{feature}`, which training does not: it is built now, once (some minutes)"));
     let mut again = cargo();
-    again.args(["run", "--release", "--package", "xtask", "--features", "proofs", "--"]);
+    again.args(["run", "--release", "--package", "xtask", "--features", feature, "--"]);
     let status = again.args(env::args_os().skip(1)).status();
     let status = status.context("cannot start cargo; expected it on the PATH")?;
     process::exit(status.code().unwrap_or(byhand_cli::exit::FAILED.into()))

@@ -51,8 +51,10 @@ fn main() -> ExitCode {
 
 fn run(command: &Command, output: &Output) -> anyhow::Result<()> {
     match command {
-        Command::Byhand(command) if command.lacks_proofs() => cargo::again_with_proofs(output),
-        Command::Byhand(command) => byhand_cli::run(command, output),
+        Command::Byhand(command) => match command.lacks() {
+            Some(feature) => cargo::again_with(feature, output),
+            None => byhand_cli::run(command, output),
+        },
         Command::Measure(options) => measure::run(options, output),
         Command::BenchReport(options) => bench_report::run(options, output),
         Command::Arch(options) => arch::run(options, output),

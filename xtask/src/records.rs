@@ -9,10 +9,10 @@ use std::{
     io::{ErrorKind, Write},
     path::Path,
     process::{Command, Stdio},
-    thread,
 };
 
 use anyhow::{Context, Result, anyhow};
+use byhand_cli::machine;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -171,8 +171,8 @@ pub fn append(folder: &Path, kind: &str, command: &str, told: Fields) -> Result<
     let circumstances = [
         ("date", Value::from(day)),
         ("commit", commit().into()),
-        ("processor", processor().into()),
-        ("cores", thread::available_parallelism().map_or(1, usize::from).into()),
+        ("processor", machine::processor().into()),
+        ("cores", machine::cores().into()),
         ("command", command.into()),
     ];
     // A line of text, since a map would not keep this order.
@@ -194,20 +194,6 @@ fn commit() -> String {
         (Some(commit), Some(changes)) if changes.is_empty() => commit,
         (Some(commit), _) => format!("{commit} with changes"),
         (None, _) => "unknown (no git here)".to_string(),
-    }
-}
-
-/// The processor as the system names it, where it does.
-fn processor() -> String {
-    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let field = |name: &str| {
-        let line =
-            cpuinfo.lines().find(|line| line.split(':').next().is_some_and(|key| key.trim() == name))?;
-        line.split_once(": ").map(|(_, value)| value.trim())
-    };
-    match (field("model name"), field("cpu family"), field("model")) {
-        (Some(name), Some(family), Some(model)) => format!("{name}, family {family} model {model}"),
-        _ => format!("{} ({})", std::env::consts::ARCH, std::env::consts::OS),
     }
 }
 

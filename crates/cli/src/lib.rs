@@ -7,17 +7,24 @@
 
 mod arguments;
 mod as_text;
+#[cfg(feature = "live")]
+mod board;
 mod commands;
 pub mod exit;
 mod interrupt;
 mod loading;
+pub mod machine;
 mod memory;
 pub mod output;
 mod pace;
+mod past_run;
 mod pictures;
 pub mod program;
 mod recipes;
+mod reporting;
 mod run_folder;
+#[cfg(feature = "live")]
+mod screen;
 mod settings;
 mod start;
 mod training;
@@ -28,12 +35,12 @@ use anyhow::Result;
 use byhand_tensor::Isa;
 use clap::{Parser, Subcommand};
 
+use commands::{
+    compare, data, evaluate, exercise, gradcheck, inspect, museum, notebooks, parity, predict, replay,
+    report, speedrun, summary, throughput, train, verify, watch,
+};
 #[cfg(feature = "shell")]
 use commands::{completions, man};
-use commands::{
-    data, evaluate, exercise, gradcheck, museum, notebooks, parity, predict, replay, speedrun, summary,
-    throughput, train, verify,
-};
 use output::Output;
 
 /// Trains small-image networks whose every backward pass is written by hand.
@@ -69,6 +76,14 @@ pub enum Command {
     Train(train::Options),
     /// Loss, accuracy and confusion matrix of a trained model
     Evaluate(evaluate::Options),
+    /// Write the report of a run: curves, confusion, mistakes and where it looked, time per layer
+    Report(report::Options),
+    /// Serve the report of a run on 127.0.0.1 while it trains
+    Watch(watch::Options),
+    /// Runs beside each other: curves, settings, McNemar's test, pictures on which they differ
+    Compare(compare::Options),
+    /// What a model file is: from which run, on which data, how good
+    Inspect(inspect::Options),
     /// The step at which a run diverged, once more: which layer, which images
     Replay(replay::Options),
     /// What a trained model says about pictures (PNG) and images in IDX files
@@ -102,13 +117,25 @@ pub enum Command {
 }
 
 impl Command {
-    /// Whether it needs the feature `proofs`, and this build is without it.
-    pub fn lacks_proofs(&self) -> bool {
-        !cfg!(feature = "proofs")
-            && matches!(
-                self,
-                Command::Exercise(_) | Command::Gradcheck(_) | Command::Museum(_) | Command::Notebooks(_)
-            )
+    /// The feature that it needs, and that this build is without.
+    pub fn lacks(&self) -> Option<&'static str> {
+        let needs_live = match self {
+            Command::Watch(_) => true,
+            Command::TrainCnn(options)
+            | Command::TrainDnn(options)
+            | Command::TrainMlp(options)
+            | Command::Train(options) => options.is_live(),
+            _ => false,
+        };
+        let needs_proofs = matches!(
+            self,
+            Command::Exercise(_) | Command::Gradcheck(_) | Command::Museum(_) | Command::Notebooks(_)
+        );
+        match () {
+            () if needs_live && !cfg!(feature = "live") => Some("live"),
+            () if needs_proofs && !cfg!(feature = "proofs") => Some("proofs"),
+            () => None,
+        }
     }
 }
 
@@ -123,6 +150,11 @@ pub fn main() -> std::process::ExitCode {
 /// Whatever ended it; [`exit::code`] tells the exit code that the error asks for.
 pub fn run(command: &Command, output: &Output) -> Result<()> {
     instruction_set()?;
+    if let Some(feature) = command.lacks() {
+        return Err(exit::usage(format!(
+            "this program was built without the feature `{feature}`; expected one from `cargo install --path crates/cli`"
+        )));
+    }
     match command {
         Command::TrainCnn(options) => train::run("train-cnn", options, output),
         Command::TrainDnn(options) => train::run("train-dnn", options, output),
@@ -130,6 +162,11 @@ pub fn run(command: &Command, output: &Output) -> Result<()> {
         Command::Train(options) => train::run("train", options, output),
         Command::Evaluate(options) => evaluate::run(options, output),
         Command::Predict(options) => predict::run(options, output),
+        Command::Report(options) => report::run(options, output),
+        #[cfg(feature = "live")]
+        Command::Watch(options) => watch::run(options, output),
+        Command::Compare(options) => compare::run(options, output),
+        Command::Inspect(options) => inspect::run(options, output),
         Command::Replay(options) => replay::run(options, output),
         Command::Summary(options) => summary::run(options, output),
         #[cfg(feature = "proofs")]
@@ -149,12 +186,9 @@ pub fn run(command: &Command, output: &Output) -> Result<()> {
         Command::Completions(options) => completions::run(options, output),
         #[cfg(feature = "shell")]
         Command::Man(options) => man::run(options, output),
-        #[cfg(not(feature = "proofs"))]
-        Command::Exercise(_) | Command::Gradcheck(_) | Command::Museum(_) | Command::Notebooks(_) => {
-            Err(exit::usage(
-                "this program was built without the proofs; expected one from `cargo install --path crates/cli`",
-            ))
-        }
+        // Told above.
+        #[cfg(not(all(feature = "proofs", feature = "live")))]
+        _ => Ok(()),
     }
 }
 
@@ -202,8 +236,8 @@ mod tests {
         }
         let mut said = BTreeMap::new();
         gather(&Cli::command(), &mut said);
-        // Which learning rate it is, and which of a file's settings count, depends on the command.
-        said.retain(|long, _| !["lr", "config"].contains(&long.as_str()));
+        // Which learning rate it is, which of a file's settings count, and what is written, depends on the command.
+        said.retain(|long, _| !["lr", "config", "out"].contains(&long.as_str()));
         said.retain(|_, meanings| meanings.len() > 1);
         assert!(said.is_empty(), "options that mean several things: {said:#?}");
     }

@@ -3,6 +3,8 @@
 //! A folder holds the files of one run. Those of an earlier one are set aside before the first new one is written, and two
 //! runs do not write into one folder at once. Every file goes to the disk through [`Disk`], whole or not at all.
 
+#[cfg(feature = "live")]
+use std::time::SystemTime;
 use std::{
     fs,
     io::{ErrorKind, Write},
@@ -13,6 +15,7 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 use byhand_files::{Disk, Lock, OS, Writer, lock, remove_unfinished, replace};
 use byhand_models::Model;
+use byhand_report::Epoch;
 use byhand_trainer::{Checkpoint, CheckpointError};
 use serde_json::Value;
 
@@ -25,6 +28,12 @@ const BEST_FILE: &str = "best.safetensors";
 /// What a run that diverged leaves: what happened, and the state before the step.
 const FAILURE_FILE: &str = "failure.json";
 const FAILED_STATE_FILE: &str = "failure.safetensors";
+/// What the run came to, and where.
+const RESULT_FILE: &str = "result.json";
+/// The page to look at.
+const REPORT_FILE: &str = "report.html";
+/// The folder of TensorBoard's event files.
+pub const BOARD: &str = "tensorboard";
 /// The folder of the checkpoints, each named by its step.
 const CHECKPOINTS: &str = "checkpoints";
 /// How many checkpoints are kept: the newest ones.
@@ -82,8 +91,18 @@ impl RunFolder {
 
     /// Moves the files of an earlier run into a folder beside them, which is given back. None is lost.
     pub fn set_aside(&self) -> Result<Option<PathBuf>> {
-        let files =
-            [MODEL_FILE, BEST_FILE, FAILURE_FILE, FAILED_STATE_FILE, CHECKPOINTS, HISTORY_FILE, CONFIG_FILE];
+        let files = [
+            MODEL_FILE,
+            BEST_FILE,
+            FAILURE_FILE,
+            FAILED_STATE_FILE,
+            CHECKPOINTS,
+            HISTORY_FILE,
+            RESULT_FILE,
+            REPORT_FILE,
+            BOARD,
+            CONFIG_FILE,
+        ];
         let there = self.disk.list(&self.path).with_context(|| cannot_write(&self.path))?;
         let is_there = |path: &PathBuf| there.contains(path);
         let earlier: Vec<&str> = files.into_iter().filter(|file| is_there(&self.path.join(file))).collect();
@@ -167,6 +186,16 @@ impl RunFolder {
     /// Writes what `train --config` reads.
     pub fn write_config(&self, text: &str) -> Result<()> {
         self.replace(CONFIG_FILE, text)
+    }
+
+    /// Writes what the run came to.
+    pub fn write_result(&self, result: &Value) -> Result<()> {
+        self.replace(RESULT_FILE, &format!("{result:#}\n"))
+    }
+
+    /// Writes the page to look at.
+    pub fn write_report(&self, page: &str) -> Result<()> {
+        self.replace(REPORT_FILE, page)
     }
 
     /// Writes what `replay` reads: what happened, and the state before it.
@@ -258,6 +287,54 @@ pub fn failure_in(folder: &Path) -> Result<(Value, Checkpoint)> {
         told.with_context(damaged)?,
         Checkpoint::load(&folder.join(FAILED_STATE_FILE)).with_context(damaged)?,
     ))
+}
+
+/// The epochs of the run in `folder`, and how many lines of its history are none.
+pub fn history_in(folder: &Path) -> Result<(Vec<Epoch>, usize)> {
+    let path = folder.join(HISTORY_FILE);
+    let text = match OS.read(&path, LONGEST_HISTORY) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok((Vec::new(), 0)),
+        text => text.with_context(|| format!("cannot read {}", path.display()))?,
+    };
+    let lines: Vec<Option<Epoch>> =
+        String::from_utf8_lossy(&text).lines().map(|line| serde_json::from_str(line).ok()).collect();
+    let all = lines.len();
+    let epochs: Vec<Epoch> = lines.into_iter().flatten().collect();
+    let unread = all - epochs.len();
+    Ok((epochs, unread))
+}
+
+/// What the run in `folder` came to, if it came to its end.
+pub fn result_in(folder: &Path) -> Result<Option<Value>> {
+    let path = folder.join(RESULT_FILE);
+    match OS.read(&path, 1 << 24) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        text => {
+            let text = text.with_context(|| format!("cannot read {}", path.display()))?;
+            let result = serde_json::from_slice(&text);
+            result
+                .map_err(|error| anyhow::anyhow!("{}: expected JSON, found {error}", path.display()))
+                .map(Some)
+        }
+    }
+}
+
+/// The files in `folder` that tell of a run's progress, each with when it was written and its length.
+#[cfg(feature = "live")]
+pub fn written_in(folder: &Path) -> Vec<(PathBuf, SystemTime, u64)> {
+    let files =
+        [CONFIG_FILE, HISTORY_FILE, RESULT_FILE, FAILURE_FILE, MODEL_FILE].map(|file| folder.join(file));
+    let checkpoints = checkpoints(&OS, folder).into_iter().map(|(_, path)| path);
+    let written = |path: PathBuf| {
+        let metadata = fs::metadata(&path).ok()?;
+        Some((path, metadata.modified().ok()?, metadata.len()))
+    };
+    files.into_iter().chain(checkpoints).filter_map(written).collect()
+}
+
+/// The page of the run in `folder`.
+pub fn report_in(folder: &Path) -> PathBuf {
+    folder.join(REPORT_FILE)
 }
 
 /// The configuration of the run in `folder`.

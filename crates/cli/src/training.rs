@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Result, anyhow};
+use byhand_report::Recorder;
 use byhand_trainer::{Diverged, DivergenceCause, Fit, FitError, Progress};
 use serde_json::{Value, json};
 
@@ -17,24 +18,33 @@ use crate::{
 };
 
 /// Trains to the end, or until `stop` is set, and then saves with `finish` before the last checkpoint: a run whose last checkpoint
-/// is there is finished.
+/// is there is finished. `recorder` looks at the weights after each epoch.
 pub fn train(
     fit: &mut Fit<'_>,
     watcher: &mut Watcher,
+    recorder: &mut Recorder,
     folder: &RunFolder,
     stop: &AtomicBool,
     finish: &dyn Fn(&Fit<'_>) -> Result<()>,
 ) -> Result<()> {
     let ended = loop {
         let progress = fit.run(watcher);
-        if let Some(trouble) = watcher.trouble.take() {
-            return Err(unsaved(&trouble, folder));
+        if let Some(mut entry) = watcher.ended.take() {
+            let tensors = recorder.look(fit.theta());
+            watcher.look(&entry, &tensors, fit.theta())?;
+            entry["tensors"] = serde_json::to_value(tensors)?;
+            watcher.history.add(&entry).map_err(|error| unsaved(&error, folder))?;
+        } else if watcher.wants_gradients {
+            watcher.show_gradients(&recorder.look(fit.theta()));
         }
         let is_over = match progress {
             Ok(progress) => progress != Progress::Stopped || stop.load(Ordering::SeqCst),
             Err(FitError::Diverged(diverged)) => break Err(diverged),
             Err(error) => return Err(error.into()),
         };
+        if !(is_over || watcher.is_due) {
+            continue;
+        }
         let mut save = || {
             if is_over {
                 finish(fit)?;

@@ -24,7 +24,11 @@ fn train(out: &Path, options: &[&str]) -> Command {
     let small =
         ["train-mlp", "--data", "digits", "--train-limit", "640", "--test-limit", "50", "--epochs", "4"];
     let mut command = byhand(&small);
-    command.args(["--checkpoint-every", "10", "--json", "--quiet"]).args(options).arg("--out").arg(out);
+    command
+        .args(["--checkpoint-every", "10", "--json", "--quiet", "--no-report"])
+        .args(options)
+        .arg("--out")
+        .arg(out);
     command
 }
 
@@ -112,7 +116,8 @@ fn a_run_killed_before_its_first_checkpoint_begins_anew_in_its_folder() {
     let (found, told) = result(&mut train(&out, &[]));
     assert_eq!((found["weights_sha256"].as_str(), &*told), (wanted["weights_sha256"].as_str(), ""));
     assert_eq!(names(&out.join("checkpoints")).len(), 3);
-    assert_eq!(names(&out), [".lock", "checkpoints", "config.toml", "history.jsonl", "model.safetensors"]);
+    let wanted = [".lock", "checkpoints", "config.toml", "history.jsonl", "model.safetensors", "result.json"];
+    assert_eq!(names(&out), wanted);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 fn train(out: &Path, options: &[&str]) -> Command {
     let small = ["--data", "digits", "--train-limit", "200", "--test-limit", "50", "--epochs", "2"];
     let given = |option: &&[&str]| !options.contains(&option[0]);
-    let mut command = byhand(&["train-mlp", "--json", "--quiet"]);
+    let mut command = byhand(&["train-mlp", "--json", "--quiet", "--no-report"]);
     command.args(small.chunks(2).filter(given).flatten()).args(options).arg("--out").arg(out);
     command
 }
@@ -88,7 +88,7 @@ fn checkpoints(run: &Path) -> Vec<PathBuf> {
     steps.iter().map(|step| run.join(format!("checkpoints/step-{step}.safetensors"))).collect()
 }
 
-const WHOLE: [&str; 4] = ["checkpoints", "config.toml", "history.jsonl", "model.safetensors"];
+const WHOLE: [&str; 5] = ["checkpoints", "config.toml", "history.jsonl", "model.safetensors", "result.json"];
 const FAILED: [&str; 4] = ["config.toml", "failure.json", "failure.safetensors", "history.jsonl"];
 
 #[test]
@@ -183,7 +183,7 @@ fn a_resumed_copy_goes_on_and_leaves_the_original() {
     result(&mut train(&a, &constant));
     result(&mut train(&b, &["--seed", "9"]));
     let original = files(&a);
-    let mut resume = byhand(&["train", "--json", "--quiet", "--epochs", "4", "--resume"]);
+    let mut resume = byhand(&["train", "--json", "--quiet", "--no-report", "--epochs", "4", "--resume"]);
     let found = result(resume.arg(&a).arg("--out").arg(&b));
     assert_eq!(found["weights_sha256"], wanted["weights_sha256"]);
     assert_eq!(found["out"].as_str(), b.to_str());
@@ -209,7 +209,7 @@ fn batch_normalisation_is_resumed_and_evaluated() {
         "running statistics are no parameters"
     );
     result(&mut train(&short, &[&options[..], &["2"]].concat()));
-    let mut resume = byhand(&["train", "--json", "--quiet", "--epochs", "4", "--resume"]);
+    let mut resume = byhand(&["train", "--json", "--quiet", "--no-report", "--epochs", "4", "--resume"]);
     let found = result(resume.arg(&short));
     assert_eq!(found["weights_sha256"], wanted["weights_sha256"]);
     let evaluated = result(byhand(&["evaluate", "--json", "--quiet"]).arg(&short));
@@ -237,7 +237,7 @@ fn the_history_has_each_epoch_once() {
     let later = line.replace(&format!("\"step\":{step}"), &format!("\"step\":{}", 2 * step));
     fs::write(&history, format!("{line}{}{{\"epoch\":", later.replace("\"epoch\":1", "\"epoch\":2")))
         .unwrap();
-    result(byhand(&["train", "--json", "--quiet", "--epochs", "3", "--resume"]).arg(&out));
+    result(byhand(&["train", "--json", "--quiet", "--no-report", "--epochs", "3", "--resume"]).arg(&out));
     assert_eq!(epochs(&out), [1, 2, 3]);
 }
 
@@ -307,7 +307,7 @@ fn more_epochs_than_the_schedule_are_a_new_run() {
     let words = ["--epochs 4", "one-cycle", "2 epochs", "--from"];
     fails(byhand(&["train", "--epochs", "4", "--resume"]).arg(&a), 2, &words);
     let begun = result(
-        byhand(&["train", "--json", "--quiet", "--epochs", "3", "--lr", "1e-4", "--from"])
+        byhand(&["train", "--json", "--quiet", "--no-report", "--epochs", "3", "--lr", "1e-4", "--from"])
             .arg(&a)
             .arg("--out")
             .arg(&b),
@@ -319,7 +319,7 @@ fn more_epochs_than_the_schedule_are_a_new_run() {
         assert!(config.contains(part), "{part} is missing in {config}");
     }
     // From elsewhere, as the path is absolute.
-    let mut again = byhand(&["train", "--json", "--quiet", "--config"]);
+    let mut again = byhand(&["train", "--json", "--quiet", "--no-report", "--config"]);
     let found = result(again.arg(b.join("config.toml")).arg("--out").arg(&c).current_dir(&folder));
     assert_eq!(found["weights_sha256"], begun["weights_sha256"]);
     // Other weights under the same name are not taken for them.
@@ -473,15 +473,20 @@ fn every_config_repeats_its_run() {
         &a,
         &["--schedule", "constant(warmup=5)", "--layers", "dense(16) dropout(0.2) dense(10)"],
     ));
-    result(byhand(&["train", "--json", "--quiet", "--epochs", "3", "--resume"]).arg(&a));
+    result(byhand(&["train", "--json", "--quiet", "--no-report", "--epochs", "3", "--resume"]).arg(&a));
     repeats(&a, &b);
-    result(byhand(&["train", "--json", "--quiet", "--epochs", "4", "--resume"]).arg(&a).arg("--out").arg(&c));
+    result(
+        byhand(&["train", "--json", "--quiet", "--no-report", "--epochs", "4", "--resume"])
+            .arg(&a)
+            .arg("--out")
+            .arg(&c),
+    );
     repeats(&c, &d);
 }
 
 #[track_caller]
 fn repeats(first: &Path, second: &Path) {
-    let mut again = byhand(&["train", "--json", "--quiet", "--config"]);
+    let mut again = byhand(&["train", "--json", "--quiet", "--no-report", "--config"]);
     result(again.arg(first.join("config.toml")).arg("--out").arg(second));
     for file in ["config.toml", "model.safetensors"] {
         let [wanted, found] = [first, second].map(|run| fs::read(run.join(file)).unwrap());
@@ -645,7 +650,7 @@ fn a_run_finds_its_data_again_and_knows_other_data() {
         "--out",
     ];
     let first = result(byhand(&layers).arg(&a).current_dir(&folder));
-    let mut again = byhand(&["train", "--json", "--quiet", "--config"]);
+    let mut again = byhand(&["train", "--json", "--quiet", "--no-report", "--config"]);
     again.arg(a.join("config.toml")).arg("--out").arg(&b).current_dir(&elsewhere);
     assert_eq!(result(&mut again)["weights_sha256"], first["weights_sha256"]);
     let config = fs::read_to_string(a.join("config.toml")).unwrap();
@@ -656,7 +661,8 @@ fn a_run_finds_its_data_again_and_knows_other_data() {
     let moved = folder.path().join("moved");
     fs::rename(&data, &moved).unwrap();
     let resume = |epochs: &str| {
-        let mut command = byhand(&["train", "--json", "--quiet", "--epochs", epochs, "--data"]);
+        let mut command =
+            byhand(&["train", "--json", "--quiet", "--no-report", "--epochs", epochs, "--data"]);
         command.arg(&moved).arg("--resume").arg(&a);
         command
     };

@@ -13,8 +13,18 @@ fn xtask(arguments: &[&str]) -> Command {
 }
 
 /// A run of some tenths of a second.
-const SMALL: [&str; 9] =
-    ["train-mlp", "--data", "digits", "--train-limit", "300", "--test-limit", "100", "--json", "--quiet"];
+const SMALL: [&str; 10] = [
+    "train-mlp",
+    "--data",
+    "digits",
+    "--train-limit",
+    "300",
+    "--test-limit",
+    "100",
+    "--json",
+    "--quiet",
+    "--no-report",
+];
 
 /// Runs and gives all events.
 #[track_caller]

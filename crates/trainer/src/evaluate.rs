@@ -4,10 +4,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use byhand_datasets::{Dataset, Preprocessing};
-use byhand_layers::loss::Loss;
-use byhand_layers::metrics::{Confusion, Evaluation};
+use byhand_layers::loss::{Labels, Loss, Target, softmax};
+use byhand_layers::metrics::{Confusion, Evaluation, argmax};
 use byhand_layers::{Block, Network, Pass, Shape};
-use ndarray::ArrayView1;
+use ndarray::{ArrayView1, ArrayView2};
 
 use crate::error::TrainerError;
 use crate::objective::Objective;
@@ -32,6 +32,68 @@ pub fn evaluate(
     evaluate_until(network, theta, dataset, preprocessing, objective, threads, &AtomicBool::new(false))
 }
 
+/// What a network says of one sample.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Prediction {
+    /// The class of the largest output.
+    pub class: u16,
+    /// Its probability, the softmax of the outputs.
+    pub probability: f32,
+    /// The probability of the sample's own class; NaN where samples have no labels.
+    pub of_truth: f32,
+}
+
+/// What `network` says of every sample of `dataset`, in its order, on `threads` threads (0: all), which have no influence on the result.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn predictions(
+    network: &Network<f32>,
+    theta: &[f32],
+    dataset: &Dataset,
+    preprocessing: &Preprocessing,
+    threads: usize,
+) -> Result<Vec<Prediction>, TrainerError> {
+    let objective = if dataset.targets().is_some() { Objective::SquaredError } else { Objective::default() };
+    let crew = ready(network, theta, dataset, preprocessing, objective, threads)?;
+    let evaluator = Evaluator::new(network, objective, crew.threads());
+    let mut chunks = vec![Vec::new(); dataset.len().div_ceil(evaluator.chunk)];
+    let stop = AtomicBool::new(false);
+    crew.enter(|| {
+        evaluator.for_each_chunk(
+            network,
+            theta,
+            dataset,
+            preprocessing,
+            &crew,
+            &stop,
+            &mut chunks,
+            |seen, chunk| {
+                let Seen { outputs, target, .. } = seen;
+                let outputs =
+                    ArrayView2::from_shape((outputs.len() / network.classes(), network.classes()), outputs);
+                let p = softmax(outputs.expect("a row for each sample of a single block"));
+                *chunk = p
+                    .rows()
+                    .into_iter()
+                    .enumerate()
+                    .map(|(sample, p)| prediction(p, sample, target))
+                    .collect();
+            },
+        );
+    });
+    Ok(chunks.concat())
+}
+
+fn prediction(p: ArrayView1<'_, f32>, sample: usize, target: Target<'_, f32>) -> Prediction {
+    let class = argmax(p.iter());
+    let of_truth = match target {
+        Target::Labels(Labels(labels)) => p[usize::from(labels[sample])],
+        Target::Rows(_) => f32::NAN,
+    };
+    Prediction { class: class as u16, probability: p[class], of_truth }
+}
+
 /// The same, unless `stop` becomes true.
 pub(crate) fn evaluate_until(
     network: &Network<f32>,
@@ -42,15 +104,39 @@ pub(crate) fn evaluate_until(
     threads: usize,
     stop: &AtomicBool,
 ) -> Result<Evaluation, TrainerError> {
+    let crew = ready(network, theta, dataset, preprocessing, objective, threads)?;
+    let evaluator = Evaluator::new(network, objective, crew.threads());
+    let evaluation = crew.enter(|| evaluator.run(network, theta, dataset, preprocessing, &crew, stop));
+    evaluation.ok_or(TrainerError::Stopped)
+}
+
+/// Checks what is asked for, and starts the threads.
+fn ready(
+    network: &Network<f32>,
+    theta: &[f32],
+    dataset: &Dataset,
+    preprocessing: &Preprocessing,
+    objective: Objective,
+    threads: usize,
+) -> Result<Crew, TrainerError> {
     if theta.len() != network.param_len() {
         return Err(TrainerError::Weights { expected: network.param_len(), found: theta.len() });
     }
     check_data(network, dataset, preprocessing, objective)?;
     let crew = Crew::new(threads);
     crew.start()?;
-    let evaluator = Evaluator::new(network, objective, crew.threads());
-    let evaluation = crew.enter(|| evaluator.run(network, theta, dataset, preprocessing, &crew, stop));
-    evaluation.ok_or(TrainerError::Stopped)
+    Ok(crew)
+}
+
+/// Some samples, and what came out.
+struct Seen<'a> {
+    block: Block,
+    /// One row a sample.
+    outputs: &'a [f32],
+    /// Room for the loss's gradient.
+    gradient: &'a mut [f32],
+    target: Target<'a, f32>,
+    confusion: &'a mut Confusion,
 }
 
 /// The memory of evaluations, to be used again and again.
@@ -85,13 +171,42 @@ impl Evaluator {
         crew: &Crew,
         stop: &AtomicBool,
     ) -> Option<Evaluation> {
-        let order: Vec<u32> = (0..dataset.len() as u32).collect();
         let mut losses = vec![0.0; dataset.len().div_ceil(self.chunk)];
         let classes = if dataset.targets().is_some() { 0 } else { network.classes() };
         for worker in &self.workers {
             lock(worker).confusion = Confusion::new(classes);
         }
-        let evaluate = |chunk: usize, loss: &mut f64| {
+        self.for_each_chunk(network, theta, dataset, preprocessing, crew, stop, &mut losses, |seen, loss| {
+            let Seen { block, outputs, gradient, target, confusion } = seen;
+            *loss = self.loss.value_and_gradient(block, outputs, target, 1.0, gradient).loss;
+            confusion.count_outputs(outputs, target);
+        });
+        if stop.load(Ordering::Relaxed) {
+            return None;
+        }
+        let mut confusion = Confusion::new(classes);
+        for worker in &self.workers {
+            confusion.add(&lock(worker).confusion);
+        }
+        let loss = losses.iter().fold(0.0, |sum, loss| sum + loss) / dataset.len() as f64;
+        Some(Evaluation { samples: dataset.len(), loss, confusion })
+    }
+
+    /// Runs the network on all samples, [`chunk`](Self::chunk) at a time, and hands what came out to `visit`, with a slot for each chunk.
+    /// Ends early when `stop` becomes true.
+    fn for_each_chunk<S: Send>(
+        &self,
+        network: &Network<f32>,
+        theta: &[f32],
+        dataset: &Dataset,
+        preprocessing: &Preprocessing,
+        crew: &Crew,
+        stop: &AtomicBool,
+        slots: &mut [S],
+        visit: impl Fn(Seen<'_>, &mut S) + Sync,
+    ) {
+        let order: Vec<u32> = (0..dataset.len() as u32).collect();
+        let evaluate = |chunk: usize, slot: &mut S| {
             if stop.load(Ordering::Relaxed) {
                 return;
             }
@@ -105,21 +220,11 @@ impl Evaluator {
             reader.fill(&batch, samples.clone(), block, workspace.input_mut());
             network.forward(&Pass::eval(block), theta, workspace);
             let target = reader.target(&batch, samples);
-            let (logits, dlogits) = workspace.output_and_grad_mut();
-            *loss = self.loss.value_and_gradient(block, logits, target, 1.0, dlogits).loss;
-            confusion.count_outputs(logits, target);
+            let (outputs, gradient) = workspace.output_and_grad_mut();
+            visit(Seen { block, outputs, gradient, target, confusion }, slot);
         };
         crew.call(self.workers.len() - 1, 0);
-        for_each(crew, 0, &mut losses, &evaluate);
-        if stop.load(Ordering::Relaxed) {
-            return None;
-        }
-        let mut confusion = Confusion::new(classes);
-        for worker in &self.workers {
-            confusion.add(&lock(worker).confusion);
-        }
-        let loss = losses.iter().fold(0.0, |sum, loss| sum + loss) / dataset.len() as f64;
-        Some(Evaluation { samples: dataset.len(), loss, confusion })
+        for_each(crew, 0, slots, &evaluate);
     }
 }
 
@@ -172,7 +277,7 @@ struct EvaluationWorker {
 }
 
 /// Runs `work(number, slot)` for every slot; any thread may take any.
-fn for_each(crew: &Crew, first: usize, slots: &mut [f64], work: &(impl Fn(usize, &mut f64) + Sync)) {
+fn for_each<S: Send>(crew: &Crew, first: usize, slots: &mut [S], work: &(impl Fn(usize, &mut S) + Sync)) {
     match slots {
         [] => {}
         [slot] => work(first, slot),

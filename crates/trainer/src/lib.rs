@@ -8,14 +8,15 @@
 //! | epochs over a data set, with observers, evaluation, stop and resume | [`Fit`], [`FitConfig`], [`Observer`], [`Event`] |
 //! | which samples to go on with | [`Hardest`] |
 //! | optimisers and learning rates | [`Optimizer`], [`Schedule`], [`Objective`] |
-//! | how good a network is | [`evaluate`], [`Evaluation`], [`Confusion`], [`metrics`] |
+//! | how good a network is | [`evaluate`], [`predictions`], [`Evaluation`], [`Confusion`], [`metrics`] |
+//! | how long each layer takes | [`layer_times`] |
 //! | how much memory training and evaluation take | [`training_bytes`], [`evaluation_bytes`] |
 //! | a fit on disk | [`Checkpoint`] |
 //!
 //! # What is absent
 //!
 //! No network is known by name, nothing is printed, no `unsafe`. Only checkpoints are written to a disk, only [`Fit`]
-//! reads the clock (to say how long training took), and only the step starts threads (feature `parallel`). No float is
+//! and [`layer_times`] read the clock (to say how long training took), and only the step starts threads (feature `parallel`). No float is
 //! summed in an order that depends on threads.
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
@@ -26,6 +27,7 @@ mod evaluate;
 mod event;
 mod fit;
 mod hardest;
+mod layer_times;
 mod memory;
 mod objective;
 mod optimizer;
@@ -39,10 +41,11 @@ mod trend;
 pub use byhand_layers::metrics::{self, Confusion, Evaluation};
 pub use checkpoint::{Best, Checkpoint, CheckpointError};
 pub use error::{Diverged, DivergenceCause, FitError, SpecError, TrainerError};
-pub use evaluate::evaluate;
+pub use evaluate::{Prediction, evaluate, predictions};
 pub use event::{Event, Observer, Silent};
 pub use fit::{Fit, FitConfig, Progress, Sampling};
 pub use hardest::Hardest;
+pub use layer_times::{LayerTime, layer_times};
 pub use memory::{evaluation_bytes, training_bytes};
 pub use objective::Objective;
 pub use optimizer::{Adam, AdamW, Optimizer, OptimizerState, Sgd, StateMut};

@@ -35,7 +35,8 @@ impl Objective {
         }
     }
 
-    pub(crate) fn loss(self) -> Box<dyn Loss<f32>> {
+    /// The loss itself.
+    pub fn loss(self) -> Box<dyn Loss<f32>> {
         match self {
             Objective::SoftmaxCrossEntropy { label_smoothing } => {
                 Box::new(SoftmaxCrossEntropy { label_smoothing })

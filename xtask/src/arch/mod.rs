@@ -58,7 +58,7 @@ impl fmt::Display for Finding {
 
 /// A package, and the packages of ours that its `[dependencies]` may name. `[dev-dependencies]` are free: a test may
 /// look at anything.
-const CRATES: [(&str, &[&str]); 11] = [
+const CRATES: [(&str, &[&str]); 12] = [
     ("crates/files", &[]),
     ("crates/tensor", &[]),
     ("crates/layers", &["byhand-tensor"]),
@@ -66,6 +66,7 @@ const CRATES: [(&str, &[&str]); 11] = [
     ("crates/models", &["byhand-layers", "byhand-datasets", "byhand-files"]),
     ("crates/trainer", &["byhand-layers", "byhand-datasets", "byhand-files"]),
     ("crates/museum", &["byhand-layers"]),
+    ("crates/report", &["byhand-layers", "byhand-datasets", "byhand-models", "byhand-trainer"]),
     (
         "crates/byhand",
         &[
@@ -78,7 +79,7 @@ const CRATES: [(&str, &[&str]); 11] = [
         ],
     ),
     ("crates/cli", ANY),
-    ("xtask", &["byhand-cli"]),
+    ("xtask", &["byhand-cli", "byhand-report"]),
     ("benches", ANY),
 ];
 
@@ -91,6 +92,7 @@ const ANY: &[&str] = &[
     "byhand-models",
     "byhand-trainer",
     "byhand-museum",
+    "byhand-report",
 ];
 
 /// A library that only some packages may depend on, and whether it must be optional there.

@@ -1,11 +1,13 @@
 //! The commands, one a file: each has its `Options` (what clap parses) and `run`.
 
+pub mod compare;
 #[cfg(feature = "shell")]
 pub mod completions;
 pub mod data;
 pub mod evaluate;
 pub mod exercise;
 pub mod gradcheck;
+pub mod inspect;
 #[cfg(feature = "shell")]
 pub mod man;
 pub mod museum;
@@ -13,8 +15,10 @@ pub mod notebooks;
 pub mod parity;
 pub mod predict;
 pub mod replay;
+pub mod report;
 pub mod speedrun;
 pub mod summary;
 pub mod throughput;
 pub mod train;
 pub mod verify;
+pub mod watch;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use byhand_layers::{
-    Shape,
+    Network, Shape,
     init::{Init, init_network},
 };
 use byhand_models::{Spec, find, weights_sha256};
@@ -83,21 +83,10 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
     };
     let network = spec.build::<f32>(input).map_err(|error| wrong_spec(&error, &error))?;
     let batch = options.batch_size as usize;
-    let features = network.input().features();
     let config = StepConfig { batch_size: batch, threads: options.threads.asked(), ..StepConfig::default() };
-    memory::check_training(&network, &config, |batch| 4 * batch as u64 * features as u64, "batch-size")?;
-    let (x, labels) = random_batch(batch, features, network.classes());
     let theta = init_network::<f32>(&network, Init::ScaledUniform, 0);
-    let mut trainer = Trainer::new(&network, theta, config)?;
-    let threads = trainer.threads();
-    let before = peak_gflops(threads);
-    let x = ArrayView2::from_shape((batch, features), &x).context("rows of the minibatch")?;
-    let rows = Rows::new(x, &labels);
-    let (mut times, sha256) = trainer
-        .session(|trainer| time_steps(trainer, &rows, Duration::from_secs_f64(options.seconds)))
-        .map_err(|diverged| coded(DIVERGED, diverged))?;
-    let peak = before.max(peak_gflops(threads));
-    times.sort_unstable();
+    let length = Duration::from_secs_f64(options.seconds);
+    let Timed { times, sha256, peak, threads, shards } = time(&network, theta, config, length)?;
 
     let microseconds = |time: Duration| time.as_secs_f64() * 1e6;
     let (median_us, min_us) = (microseconds(times[times.len() / 2]), microseconds(times[0]));
@@ -116,7 +105,7 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
         "batch": batch,
         "threads": threads,
         "isa": isa,
-        "shards": trainer.plan().shards(batch),
+        "shards": shards,
         "steps": times.len(),
         "images_per_second": images_per_second,
         "median_us": median_us,
@@ -126,6 +115,36 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
         "weights_sha256": sha256,
     }));
     Ok(())
+}
+
+/// Steps that were timed.
+pub struct Timed {
+    /// The time of each, the shortest first.
+    pub times: Vec<Duration>,
+    /// Of the weights after the first steps.
+    sha256: String,
+    /// GFLOP/s of multiply-adds alone, on as many threads.
+    peak: f64,
+    threads: usize,
+    shards: usize,
+}
+
+/// Times the training step on random data.
+pub fn time(network: &Network<f32>, theta: Vec<f32>, config: StepConfig, length: Duration) -> Result<Timed> {
+    let (batch, features) = (config.batch_size, network.input().features());
+    memory::check_training(network, &config, |batch| 4 * batch as u64 * features as u64, "batch-size")?;
+    let (x, labels) = random_batch(batch, features, network.classes());
+    let mut trainer = Trainer::new(network, theta, config)?;
+    let threads = trainer.threads();
+    let before = peak_gflops(threads);
+    let x = ArrayView2::from_shape((batch, features), &x).context("rows of the minibatch")?;
+    let rows = Rows::new(x, &labels);
+    let (mut times, sha256) = trainer
+        .session(|trainer| time_steps(trainer, &rows, length))
+        .map_err(|diverged| coded(DIVERGED, diverged))?;
+    let peak = before.max(peak_gflops(threads));
+    times.sort_unstable();
+    Ok(Timed { times, sha256, peak, threads, shards: trainer.plan().shards(batch) })
 }
 
 /// The time of each step, and the digest of the weights after the first steps.

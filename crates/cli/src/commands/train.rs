@@ -11,8 +11,11 @@ use byhand_datasets::{
 };
 use byhand_layers::{Network, Shape, init::init_network};
 use byhand_models::{MODELS, Model, NamedModel, Spec, registry::default_of, weights_sha256};
+use byhand_report::Recorder;
 use byhand_tensor::Isa;
-use byhand_trainer::{Checkpoint, Evaluation, Fit, FitConfig, FitError, Sampling, StepConfig, TrainerError};
+use byhand_trainer::{
+    Checkpoint, Evaluation, Fit, FitConfig, FitError, Sampling, StepConfig, TrainerError, predictions,
+};
 use clap::Args;
 use serde_json::json;
 
@@ -26,12 +29,15 @@ use crate::{
     pace::{Every, Pace},
     pictures::Manner,
     program, recipes,
-    run_folder::{RunFolder, config_in, has_checkpoint, newest_checkpoint_in},
+    reporting::{Shown, environment, page},
+    run_folder::{RunFolder, config_in, has_checkpoint, history_in, newest_checkpoint_in, report_in},
     settings::{Recipe, Settings},
     start,
     training::train,
     watcher::Watcher,
 };
+#[cfg(feature = "live")]
+use crate::{board::Board, screen::Screen};
 
 /// Options of the training commands.
 #[derive(Args)]
@@ -61,12 +67,32 @@ pub struct Options {
     /// Whether training ends, with exit code 3, when the loss has been ten times above its best for 1000 steps
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
     stop_diverged: bool,
+    /// Write no report.html
+    #[arg(long)]
+    no_report: bool,
+    /// Show loss, accuracy, speed and the size of gradients in the terminal while it trains
+    #[arg(long, conflicts_with = "quiet")]
+    tui: bool,
+    /// Write event files for TensorBoard into RUN/tensorboard: losses, accuracies, weights and gradients, filters, the graph
+    #[arg(long)]
+    tensorboard: bool,
     #[command(flatten)]
     threads: ThreadsArg,
 }
 
+impl Options {
+    /// Whether it needs the feature `live`.
+    pub fn is_live(&self) -> bool {
+        self.tui || self.tensorboard
+    }
+}
+
 /// Trains. `command` names the default model.
 pub fn run(command: &str, options: &Options, output: &Output) -> Result<()> {
+    #[cfg(feature = "live")]
+    if options.tui {
+        Screen::check()?;
+    }
     let resumed = resumed_folder(options)?;
     let asked = options.settings.clone().absolute()?;
     let base = match (&resumed, &options.config, &options.recipe, &asked.from) {
@@ -110,7 +136,7 @@ pub fn run(command: &str, options: &Options, output: &Output) -> Result<()> {
     recipe.layers = spec;
     let folder = match named {
         Some(folder) => folder,
-        None => RunFolder::fresh(&format!("{}-{}-seed{}", recipe.name(), short(&recipe.data), recipe.seed))?,
+        None => RunFolder::fresh(&run_name(&recipe))?,
     };
 
     let begin = Begin::of(&mut recipe, resumed.as_deref(), &folder, output)?;
@@ -161,6 +187,10 @@ pub fn run(command: &str, options: &Options, output: &Output) -> Result<()> {
     let pace = Pace::new(options.checkpoint_every);
     let mut watcher =
         Watcher::new(*output, data.validation.is_some(), history, pace, recipe.epochs.get() as u64);
+    #[cfg(feature = "live")]
+    if options.tensorboard {
+        watcher.board = Some(Board::open(folder.path(), &network, data.test.image_size())?);
+    }
     output.note(format!(
         "training {} ({} parameters) on {}: {} images, {} epochs, into {}",
         recipe.name(),
@@ -178,7 +208,7 @@ pub fn run(command: &str, options: &Options, output: &Output) -> Result<()> {
     }
 
     let manner = data.manner.note();
-    let model = |theta: &[f32]| Model {
+    let model = |theta: &[f32], more: &[(&str, String)]| Model {
         spec: recipe.layers.clone(),
         input: data.input,
         class_names: data.test.class_names().to_vec(),
@@ -192,18 +222,40 @@ pub fn run(command: &str, options: &Options, output: &Output) -> Result<()> {
             ("loss", Some(recipe.loss.to_string())),
             ("first_label", recipe.first_label.map(|label| label.to_string())),
             ("transpose", recipe.transpose.then(|| "true".to_string())),
+            ("run", Some(run_name(&recipe))),
+            ("byhand", Some(env!("CARGO_PKG_VERSION").to_string())),
             (manner.0, Some(manner.1.clone())),
         ]
         .into_iter()
         .filter_map(|(key, value)| Some((key.to_string(), value?)))
+        .chain(more.iter().map(|(key, value)| (key.to_string(), value.clone())))
         .collect(),
         theta: theta.to_vec(),
     };
-    train(&mut fit, &mut watcher, &folder, &interrupt.flag(), &|fit| {
+    let done = |fit: &Fit<'_>| [("epochs", fit.epoch().to_string()), ("steps", fit.step().to_string())];
+    // The images are halved already.
+    let preprocessing = Preprocessing { halve: false, ..data.preprocessing };
+    let mut recorder = Recorder::new(&network, &data.train, &preprocessing, recipe.loss);
+    #[cfg(feature = "live")]
+    if options.tui {
+        watcher.open_screen(format!(
+            "{} on {}, into {}",
+            recipe.name(),
+            data.name,
+            folder.path().display()
+        ))?;
+    }
+    train(&mut fit, &mut watcher, &mut recorder, &folder, &interrupt.flag(), &|fit| {
         if let (Some(best), Some(_)) = (fit.best(), &data.validation) {
-            folder.save_best(&model(&best.theta))?;
+            let notes = [
+                ("epochs", best.epoch.to_string()),
+                ("steps", best.step.to_string()),
+                ("validation_accuracy", best.accuracy.to_string()),
+                ("validation_loss", best.loss.to_string()),
+            ];
+            folder.save_best(&model(&best.theta, &notes))?;
         }
-        folder.save_model(&model(fit.theta()))
+        folder.save_model(&model(fit.theta(), &done(fit)))
     })?;
     // Somebody who wants the program to end does not wait for an evaluation.
     let evaluation = match fit.evaluate(&data.test) {
@@ -213,6 +265,16 @@ pub fn run(command: &str, options: &Options, output: &Output) -> Result<()> {
     };
     let sha256 = weights_sha256(fit.theta());
     if let Some(evaluation) = &evaluation {
+        // Once more, now that the file can say how good it is.
+        let [epochs, steps] = done(&fit);
+        let notes = [
+            epochs,
+            steps,
+            ("test_accuracy", evaluation.accuracy().to_string()),
+            ("test_loss", evaluation.loss.to_string()),
+            ("test_images", evaluation.samples.to_string()),
+        ];
+        folder.save_model(&model(fit.theta(), &notes))?;
         output.print(format!(
             "test accuracy {:.2} %, test loss {:.4} on {} images after {:.2} s of training",
             100.0 * evaluation.accuracy(),
@@ -223,7 +285,7 @@ pub fn run(command: &str, options: &Options, output: &Output) -> Result<()> {
     }
     output.print(format!("weights {sha256}"));
     output.print(format!("run {}", folder.path().display()));
-    output.result(json!({
+    let mut result = json!({
         "model": recipe.name(),
         "layers": recipe.layers.to_string(),
         "data": data.name,
@@ -242,7 +304,35 @@ pub fn run(command: &str, options: &Options, output: &Output) -> Result<()> {
         "weights_sha256": sha256,
         "interrupted": interrupt.asked(),
         "out": folder.path().to_string_lossy(),
-    }));
+    });
+    let mut kept = result.clone();
+    kept["environment"] = environment(watcher.threads);
+    folder.write_result(&kept)?;
+    if let Some(evaluation) = evaluation.filter(|_| !options.no_report && !interrupt.asked()) {
+        let model = Model { preprocessing, ..model(fit.theta(), &[]) };
+        let threads = options.threads.asked();
+        let (history, _) = history_in(folder.path())?;
+        let predictions = predictions(&network, &model.theta, &data.test, &preprocessing, threads)?;
+        let page = page(
+            &Shown {
+                folder: folder.path(),
+                warning: None,
+                recipe: &recipe,
+                model: &model,
+                test: &data.test,
+                evaluation: &evaluation,
+                predictions: &predictions,
+                history: &history,
+                result: Some(&kept),
+            },
+            false,
+        )?;
+        folder.write_report(&page)?;
+        let path = report_in(folder.path());
+        output.print(format!("report {}", path.display()));
+        result["report"] = path.to_string_lossy().into();
+    }
+    output.result(result);
     if interrupt.asked() {
         let path = folder.path().display();
         let (step, program) = (fit.step(), program::name());
@@ -570,6 +660,11 @@ fn write_config(recipe: &Recipe, folder: &RunFolder) -> Result<()> {
     ))
 }
 
+/// What a run is called if nobody says otherwise.
+fn run_name(recipe: &Recipe) -> String {
+    format!("{}-{}-seed{}", recipe.name(), short(&recipe.data), recipe.seed)
+}
+
 /// The last part of a folder's path, for a run's name.
 fn short(data: &Data) -> String {
     match data {
@@ -611,6 +706,6 @@ const EXAMPLES: &str = "Examples:
   # the result alone
   byhand train-mlp --json --quiet | tail -n 1
 
-The run folder (--out, or a fresh runs/<model>-<data>-seed<seed>) holds model.safetensors, config.toml, history.jsonl \
-and checkpoints, with --validation also best.safetensors. Without MNIST and without a network the built-in digits are used, \
-and a line says so.";
+The run folder (--out, or a fresh runs/<model>-<data>-seed<seed>) holds model.safetensors, config.toml, history.jsonl, \
+checkpoints, result.json and report.html, with --validation also best.safetensors. Without MNIST and without a network the \
+built-in digits are used, and a line says so.";

@@ -50,6 +50,7 @@ fn is_built(line: &str) -> bool {
     let is = |names: &[&str]| names.iter().any(|name| line.starts_with(name));
     (cfg!(feature = "proofs") || !is(&["exercise", "gradcheck", "museum", "notebooks"]))
         && (cfg!(feature = "shell") || !is(&["completions", "man"]))
+        && (cfg!(feature = "live") || !(is(&["watch"]) || line.contains("--tui")))
 }
 
 /// The entry of a command line, as it is found.

@@ -34,6 +34,7 @@ fn training(out: &Path, options: &[&str]) -> Result<Command> {
         "100",
         "--json",
         "--quiet",
+        "--no-report",
     ];
     let mut command = program(&small)?;
     command.args(options).arg("--out").arg(out);

@@ -16,6 +16,7 @@ use byhand_layers::{
     init::{Init, init_network},
 };
 use byhand_models::{Model, Spec, weights_sha256};
+use byhand_report::Recorder;
 use byhand_trainer::{Fit, FitConfig};
 use rand_chacha::{
     ChaCha8Rng,
@@ -82,7 +83,9 @@ impl Small {
         let pace = Pace::new(Every::Steps(self.every));
         let mut watcher = Watcher::new(Output::quiet(), false, history, pace, self.config.epochs);
         let finish = |fit: &Fit<'_>| folder.save_model(&self.model(fit.theta()));
-        train(&mut fit, &mut watcher, &folder, &AtomicBool::new(false), &finish)?;
+        let FitConfig { preprocessing, objective, .. } = self.config;
+        let mut recorder = Recorder::new(&self.network, &self.train, &preprocessing, objective);
+        train(&mut fit, &mut watcher, &mut recorder, &folder, &AtomicBool::new(false), &finish)?;
         Ok(weights_sha256(fit.theta()))
     }
 

@@ -1,0 +1,84 @@
+//! Event files for TensorBoard, written into the run folder while a run trains (`--tensorboard`).
+
+use std::{
+    fs,
+    fs::File,
+    io::{self, BufWriter},
+    path::Path,
+    time::SystemTime,
+};
+
+use anyhow::{Context, Result};
+use byhand_layers::Network;
+use byhand_report::{Epoch, TensorRecord, filter_sheet, tensorboard::Events};
+
+use crate::run_folder::BOARD;
+
+/// An event file.
+pub struct Board {
+    events: Events<BufWriter<File>>,
+    network: Network<f32>,
+    /// Rows and columns of an image.
+    image: (usize, usize),
+    /// The sum of the losses since the last number, and how many they are.
+    sum: (f64, u32),
+}
+
+impl Board {
+    /// Steps of which one number is written.
+    const STEPS: u32 = 50;
+
+    /// Begins a file in the folder of a run.
+    pub fn open(run: &Path, network: &Network<f32>, image: (usize, usize)) -> Result<Self> {
+        let folder = run.join(BOARD);
+        let open = || -> io::Result<_> {
+            fs::create_dir_all(&folder)?;
+            let file = File::create(folder.join(format!("events.out.tfevents.{:.6}.byhand", now())))?;
+            let mut events = Events::new(BufWriter::new(file), now())?;
+            events.graph(now(), network)?;
+            events.flush()?;
+            Ok(events)
+        };
+        let events = open().with_context(|| {
+            format!("cannot write {}; make room, or leave --tensorboard out", folder.display())
+        })?;
+        Ok(Self { events, network: network.clone(), image, sum: (0.0, 0) })
+    }
+
+    /// A step was done.
+    pub fn step(&mut self, step: u64, loss: f64, learning_rate: f64) -> io::Result<()> {
+        self.sum = (self.sum.0 + loss, self.sum.1 + 1);
+        if self.sum.1 < Self::STEPS {
+            return Ok(());
+        }
+        let loss = self.sum.0 / f64::from(self.sum.1);
+        self.sum = (0.0, 0);
+        self.events.scalars(now(), step, &[("loss/minibatches", loss), ("learning rate", learning_rate)])
+    }
+
+    /// An epoch was done, at whose end the weights are `theta`.
+    pub fn epoch(&mut self, epoch: &Epoch, tensors: &[TensorRecord], theta: &[f32]) -> io::Result<()> {
+        let numbers = [
+            ("loss/training", epoch.train_loss),
+            ("loss/validation", epoch.validation_loss),
+            ("loss/test", epoch.test_loss),
+            ("accuracy/training", epoch.train_accuracy),
+            ("accuracy/validation", epoch.validation_accuracy),
+            ("accuracy/test", epoch.test_accuracy),
+            ("images per second", epoch.images_per_second),
+        ];
+        let known: Vec<(&str, f64)> =
+            numbers.into_iter().filter_map(|(name, number)| Some((name, number?))).collect();
+        self.events.scalars(now(), epoch.step, &known)?;
+        self.events.spreads(now(), epoch.step, tensors)?;
+        if let Some(sheet) = filter_sheet(&self.network, theta, self.image) {
+            self.events.image(now(), epoch.step, "first filters", sheet.view())?;
+        }
+        self.events.flush()
+    }
+}
+
+/// Seconds since 1970.
+fn now() -> f64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
+}
