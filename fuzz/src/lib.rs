@@ -1,6 +1,6 @@
 //! What is fuzzed: every reader of bytes from outside. Each takes any bytes, and panics when a promise is broken.
 //!
-//! The workspace's tests include this file and run it on the corpus (`crates/byhand/tests/corpus.rs`), so that what a fuzzer once found
+//! The workspace's tests include this file and run it on the corpus (`crates/cli/tests/corpus.rs`), so that what a fuzzer once found
 //! stays mended without one.
 
 use std::path::Path;
@@ -11,6 +11,7 @@ use byhand::files::replace;
 use byhand::layers::Shape;
 use byhand::models::{Model, Spec};
 use byhand::trainer::{Checkpoint, Objective, Optimizer, Schedule};
+use byhand_cli::readers;
 
 /// IDX, plain or gzipped. What is accepted without a note, and is not gzipped, is what was written.
 pub fn idx(bytes: &[u8]) {
@@ -72,5 +73,20 @@ pub fn settings(bytes: &[u8]) {
     }
     if let Ok(objective) = text.parse::<Objective>() {
         assert_eq!(objective.to_string().parse(), Ok(objective));
+    }
+}
+
+/// A configuration in TOML. What is understood is settled, or it is said why not.
+pub fn config(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Err(error) = readers::configuration(text) {
+        assert!(!error.to_string().is_empty());
+    }
+}
+
+/// A picture, or IDX images that are predicted. What is a picture is prepared, or it is said why not.
+pub fn picture(bytes: &[u8]) {
+    if let Err(error) = readers::picture(bytes) {
+        assert!(!error.to_string().is_empty());
     }
 }

@@ -144,6 +144,34 @@ pub fn main() -> std::process::ExitCode {
     program::main::<Cli>("byhand", |cli| &cli.output, |cli| run(&cli.command, &cli.output))
 }
 
+/// The readers of files from outside that no other crate has, for fuzzers.
+#[doc(hidden)]
+pub mod readers {
+    use std::io::Cursor;
+
+    use anyhow::Result;
+
+    use crate::{
+        pictures::{self, Images, Manner, Wishes},
+        settings::Settings,
+    };
+
+    /// Reads a configuration, and settles what it leaves open.
+    pub fn configuration(text: &str) -> Result<()> {
+        Settings::parse("fuzzed.toml", text)?.settle("train").map(drop)
+    }
+
+    /// Reads an image file, and prepares it for a model that was trained on MNIST.
+    pub fn picture(bytes: &[u8]) -> Result<()> {
+        match pictures::read_from(Cursor::new(bytes), "fuzzed.png")? {
+            Images::Picture(picture) => {
+                picture.prepare((28, 28), Manner::UNKNOWN, Wishes::default()).map(drop)
+            }
+            Images::Many(_) => Ok(()),
+        }
+    }
+}
+
 /// Runs a command.
 ///
 /// # Errors

@@ -187,7 +187,14 @@ fn a_failure_is_written_down_and_replayed() {
 
 #[test]
 fn the_quick_checks_pass() {
-    let quick = ["crash-exhaustive", "io-errors", "model-damage", "failure-replayed", "error-catalogue"];
+    let quick = [
+        "named-runs",
+        "crash-exhaustive",
+        "io-errors",
+        "model-damage",
+        "failure-replayed",
+        "error-catalogue",
+    ];
     let (found, _) = result(byhand(&["verify", "--json", "--quiet"]).args(quick));
     assert_eq!((&found["passed"], &found["failed"]), (&quick.len().into(), &0.into()));
     assert_eq!(byhand(&["verify", "nothing"]).output().unwrap().status.code(), Some(2));

@@ -1,183 +1,21 @@
 //! Downloads, against a server on this machine: good, bad, short, slow and absent mirrors.
 
+// The check of downloads in `verify` has the same server.
+#[allow(unreachable_pub, reason = "public for the other files of verify")]
+#[path = "../../cli/src/commands/verify/fault_server.rs"]
+mod fault_server;
+
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use byhand_datasets::catalogue::{File, MNIST, Set};
 use byhand_datasets::digits::{self, Part};
-use byhand_datasets::{Data, Error, Origin, Sources, idx, load, source};
-use flate2::Compression;
-use flate2::write::GzEncoder;
-use sha2::{Digest, Sha256};
+use byhand_datasets::{Data, Error, Origin, Sources, load, source};
+use fault_server::{Manner, Published};
 use tempfile::{TempDir, tempdir};
-
-/// A data set like the catalogue's, but small: the files' gzipped bytes, and what the catalogue would say of them.
-struct Published {
-    set: Set,
-    files: Vec<(String, Vec<u8>)>,
-}
-
-fn published() -> Published {
-    let mut set = MNIST;
-    set.name = "Tiny";
-    set.id = "tiny";
-    set.mirrors = &[];
-    let mut files = Vec::new();
-    for (part, n, first) in [(Part::Train, 300, 0), (Part::Test, 200, 2)] {
-        let data = digits::generate(part, n, 9);
-        let (mut images, mut labels) = (Vec::new(), Vec::new());
-        idx::write_images(&mut images, data.images()).unwrap();
-        idx::write_labels(&mut labels, data.labels()).unwrap();
-        for (k, bytes) in [(first, images), (first + 1, labels)] {
-            let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-            encoder.write_all(&bytes).unwrap();
-            let gz = encoder.finish().unwrap();
-            let file = &mut set.files[k];
-            *file = File {
-                dims: if k == first { vec![n, 28, 28] } else { vec![n] }.leak(),
-                gz_len: gz.len() as u64,
-                gz_sha256: sha256(&gz),
-                idx_sha256: Some(sha256(&bytes)),
-                ..*file
-            };
-            files.push((format!("/{}.gz", file.name), gz));
-        }
-    }
-    Published { set, files }
-}
-
-fn sha256(bytes: &[u8]) -> &'static str {
-    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect::<String>().leak()
-}
-
-/// How a server answers.
-#[derive(Clone, Copy, PartialEq, Debug)]
-enum Manner {
-    Good,
-    /// One byte of the body is wrong.
-    Corrupt,
-    /// Promises all, sends half, hangs up.
-    Short,
-    /// Says nothing of a length and sends more than there is.
-    Endless,
-    /// A byte at a time.
-    Slow,
-    /// Says nothing at all.
-    Stall,
-    /// Hangs up before it says anything.
-    Reset,
-    /// Sends a page for people with status 200, as a captive portal does.
-    Page,
-    /// The page, made as long as the file.
-    LongPage,
-    /// Another file of the set under this name.
-    Other,
-    /// Sends to itself again and again.
-    Circle,
-    Status(u16),
-}
-
-/// All that are not good, and are so at once.
-const BAD: [Manner; 13] = [
-    Manner::Corrupt,
-    Manner::Short,
-    Manner::Endless,
-    Manner::Reset,
-    Manner::Page,
-    Manner::LongPage,
-    Manner::Other,
-    Manner::Circle,
-    Manner::Status(403),
-    Manner::Status(404),
-    Manner::Status(500),
-    Manner::Status(503),
-    Manner::Status(204),
-];
-
-/// A server on this machine: its address, and how many requests it has had. It ends with the test program.
-fn serve(published: &Published, manner: Manner) -> (String, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = format!("http://{}/", listener.local_addr().unwrap());
-    let requests = Arc::new(AtomicUsize::new(0));
-    let (files, count) = (published.files.clone(), requests.clone());
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            count.fetch_add(1, Ordering::SeqCst);
-            // A client that hangs up in the middle is part of the tests.
-            let _ = answer(stream.unwrap(), &files, manner);
-        }
-    });
-    (address, requests)
-}
-
-fn answer(mut stream: TcpStream, files: &[(String, Vec<u8>)], manner: Manner) -> std::io::Result<()> {
-    let mut lines = BufReader::new(stream.try_clone()?).lines();
-    let request = lines.next().unwrap()?;
-    for line in lines.by_ref() {
-        if line?.is_empty() {
-            break;
-        }
-    }
-    let path = request.split(' ').nth(1).unwrap();
-    let place = files.iter().position(|(name, _)| name == path);
-    let (place, status) = match (place, manner) {
-        (Some(place), manner) if !matches!(manner, Manner::Status(_)) => (place, 200),
-        (_, Manner::Status(status)) => (0, status),
-        _ => (0, 404),
-    };
-    match manner {
-        Manner::Reset => return Ok(()),
-        Manner::Stall => {
-            thread::sleep(Duration::from_secs(5));
-            return Ok(());
-        }
-        Manner::Circle => {
-            let head = format!(
-                "HTTP/1.1 302 Found\r\nLocation: {path}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-            );
-            return stream.write_all(head.as_bytes());
-        }
-        _ if status != 200 => {
-            return write!(stream, "HTTP/1.1 {status} No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-        }
-        _ => {}
-    }
-    let mut body = files[place].1.clone();
-    match manner {
-        Manner::Page => body = b"<html>Please log in</html>".into(),
-        Manner::LongPage => {
-            body = b"<html>Please log in</html>".iter().copied().cycle().take(body.len()).collect()
-        }
-        Manner::Other => body = files[(place + 1) % files.len()].1.clone(),
-        _ => {}
-    }
-    let length = match manner {
-        Manner::Endless => String::new(),
-        _ => format!("Content-Length: {}\r\n", body.len()),
-    };
-    write!(stream, "HTTP/1.1 200 OK\r\n{length}Connection: close\r\n\r\n")?;
-    match manner {
-        Manner::Corrupt => body[20] ^= 1,
-        Manner::Short => body.truncate(body.len() / 2),
-        Manner::Endless => body.extend([0; 100_000]),
-        _ => {}
-    }
-    if manner == Manner::Slow {
-        // Not for ever, if the client should fail to give up.
-        for byte in body.iter().take(100) {
-            stream.write_all(&[*byte])?;
-            thread::sleep(Duration::from_millis(50));
-        }
-        return Ok(());
-    }
-    stream.write_all(&body)
-}
 
 fn sources(cache: &TempDir, mirrors: &[&str]) -> Sources {
     Sources {
@@ -202,8 +40,8 @@ fn cached(cache: &TempDir) -> Vec<PathBuf> {
 
 #[test]
 fn a_good_mirror_once_and_then_the_cache() {
-    let published = published();
-    let (mirror, requests) = serve(&published, Manner::Good);
+    let published = Published::tiny();
+    let (mirror, requests) = published.serve(Manner::Good).unwrap();
     let cache = tempdir().unwrap();
     let sources = sources(&cache, &[&mirror]);
     let mut last = None;
@@ -238,9 +76,9 @@ fn a_good_mirror_once_and_then_the_cache() {
 /// Each fault by itself: nothing of it is accepted or left behind, it is told in one line, and it ends at once.
 #[test]
 fn every_bad_mirror_alone() {
-    let published = published();
-    for manner in BAD {
-        let (mirror, _) = serve(&published, manner);
+    let published = Published::tiny();
+    for manner in Manner::BAD {
+        let (mirror, _) = published.serve(manner).unwrap();
         let cache = tempdir().unwrap();
         let begun = Instant::now();
         let error =
@@ -250,8 +88,8 @@ fn every_bad_mirror_alone() {
         assert!(begun.elapsed() < Duration::from_secs(10), "{manner:?}");
     }
     // One that says nothing is given up as one that takes no call, and the next is asked.
-    let (stall, _) = serve(&published, Manner::Stall);
-    let (good, _) = serve(&published, Manner::Good);
+    let (stall, _) = published.serve(Manner::Stall).unwrap();
+    let (good, _) = published.serve(Manner::Good).unwrap();
     let cache = tempdir().unwrap();
     let sources =
         Sources { connect_timeout: Duration::from_millis(200), ..sources(&cache, &[&stall, &good]) };
@@ -260,11 +98,26 @@ fn every_bad_mirror_alone() {
     assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
 }
 
+/// A mirror that sends elsewhere is followed, and one that calls a `.gz` packed once more is understood.
+#[test]
+fn a_good_mirror_with_habits_of_its_own() {
+    let published = Published::tiny();
+    let (good, requests) = published.serve(Manner::Good).unwrap();
+    let port = good.trim_end_matches('/').rsplit(':').next().unwrap().parse().unwrap();
+    for manner in [Manner::Elsewhere(port), Manner::Encoded] {
+        let (mirror, _) = published.serve(manner).unwrap();
+        let cache = tempdir().unwrap();
+        source::fetch(&published.set, &sources(&cache, &[&mirror]), &mut |_| ()).unwrap();
+        assert_eq!(cached(&cache).len(), 4, "{manner:?}");
+    }
+    assert_eq!(requests.load(Ordering::SeqCst), 4);
+}
+
 /// Two at once into one cache: one brings the files, the other waits for them; a writer that was killed is tidied up after.
 #[test]
 fn two_at_once_fetch_each_file_once() {
-    let published = published();
-    let (mirror, requests) = serve(&published, Manner::Good);
+    let published = Published::tiny();
+    let (mirror, requests) = published.serve(Manner::Good).unwrap();
     let cache = tempdir().unwrap();
     let folder = cache.path().join("tiny");
     fs::create_dir(&folder).unwrap();
@@ -284,9 +137,9 @@ fn two_at_once_fetch_each_file_once() {
 
 #[test]
 fn a_good_mirror_after_bad_ones() {
-    let published = published();
-    let bad = BAD.map(|manner| serve(&published, manner).0);
-    let (good, _) = serve(&published, Manner::Good);
+    let published = Published::tiny();
+    let bad = Manner::BAD.map(|manner| published.serve(manner).unwrap().0);
+    let (good, _) = published.serve(Manner::Good).unwrap();
     let mirrors: Vec<&str> = bad.iter().chain([&good]).map(String::as_str).collect();
     let cache = tempdir().unwrap();
     let folder = source::fetch(&published.set, &sources(&cache, &mirrors), &mut |_| ()).unwrap();
@@ -298,10 +151,10 @@ fn a_good_mirror_after_bad_ones() {
 
 #[test]
 fn what_is_wrong_with_each_mirror_is_said_and_good_files_stay() {
-    let published = published();
-    let (good, _) = serve(&published, Manner::Good);
+    let published = Published::tiny();
+    let (good, _) = published.serve(Manner::Good).unwrap();
     let bad = [Manner::Corrupt, Manner::Short, Manner::Endless, Manner::Status(404)];
-    let bad = bad.map(|manner| serve(&published, manner).0);
+    let bad = bad.map(|manner| published.serve(manner).unwrap().0);
     let cache = tempdir().unwrap();
     source::fetch(&published.set, &sources(&cache, &[&good]), &mut |_| ()).unwrap();
     let gone = cached(&cache).remove(1);
@@ -323,8 +176,8 @@ fn what_is_wrong_with_each_mirror_is_said_and_good_files_stay() {
 
 #[test]
 fn a_slow_server_meets_the_deadline() {
-    let published = published();
-    let (slow, _) = serve(&published, Manner::Slow);
+    let published = Published::tiny();
+    let (slow, _) = published.serve(Manner::Slow).unwrap();
     let cache = tempdir().unwrap();
     let sources = Sources { deadline: Duration::from_millis(400), ..sources(&cache, &[&slow, &slow]) };
     let loaded = source::load_set(&published.set, &sources, &mut |_| ()).unwrap();
@@ -353,8 +206,8 @@ fn no_network_means_the_built_in_digits_and_says_so() {
 
 #[test]
 fn a_cache_that_cannot_be_written() {
-    let published = published();
-    let (good, _) = serve(&published, Manner::Good);
+    let published = Published::tiny();
+    let (good, _) = published.serve(Manner::Good).unwrap();
     let cache = tempdir().unwrap();
     // A file where the folder should be: refused even to root.
     fs::write(cache.path().join("tiny"), b"in the way").unwrap();

@@ -166,6 +166,7 @@ impl Checkpoint {
             let numbers = numbers.and_then(|numbers| numbers.try_into().ok());
             numbers.ok_or_else(|| (format!("{N} whole numbers for {key}"), text.to_string()))
         }
+        let miscounted = |key: &str| wrong(&format!("counts that can be for {key}"), text(key).to_string());
         let [step, epoch] = all("position", text("position"))?;
         let best = match best {
             Some(theta) => Some(Best::of(all("best", text("best"))?, from_bytes(theta))),
@@ -176,9 +177,9 @@ impl Checkpoint {
             state: from_bytes(state),
             step,
             epoch,
-            epoch_sums: Sums::of(all("epoch", text("epoch"))?),
-            window_sums: Sums::of(all("window", text("window"))?),
-            trend: Trend::of(all("trend", text("trend"))?),
+            epoch_sums: Sums::of(all("epoch", text("epoch"))?).ok_or_else(|| miscounted("epoch"))?,
+            window_sums: Sums::of(all("window", text("window"))?).ok_or_else(|| miscounted("window"))?,
+            trend: Trend::of(all("trend", text("trend"))?).ok_or_else(|| miscounted("trend"))?,
             best,
             settings: serde_json::from_str(text("settings"))
                 .map_err(|error| wrong("settings as a JSON object", error.to_string()))?,
@@ -249,8 +250,10 @@ impl Sums {
         [self.loss.to_bits(), self.correct, self.samples]
     }
 
-    fn of([loss, correct, samples]: [u64; 3]) -> Sums {
-        Sums { loss: f64::from_bits(loss), correct, samples }
+    /// Of numbers that can be: none is so large that counting on would overflow.
+    fn of([loss, correct, samples]: [u64; 3]) -> Option<Sums> {
+        let can_be = correct <= samples && samples <= 1 << 53;
+        can_be.then_some(Sums { loss: f64::from_bits(loss), correct, samples })
     }
 
     /// Mean loss and share correct.

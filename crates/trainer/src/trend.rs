@@ -54,9 +54,11 @@ impl Trend {
         [sum.to_bits(), steps, windows, first.to_bits(), best.to_bits(), high]
     }
 
-    pub(crate) fn of([sum, steps, windows, first, best, high]: [u64; 6]) -> Trend {
+    /// Of numbers that can be: none is so large that counting on would overflow.
+    pub(crate) fn of([sum, steps, windows, first, best, high]: [u64; 6]) -> Option<Trend> {
         let [sum, first, best] = [sum, first, best].map(f64::from_bits);
-        Trend { sum, steps, windows, first, best, high }
+        let can_be = steps < WINDOW && high <= windows && windows <= 1 << 53;
+        can_be.then_some(Trend { sum, steps, windows, first, best, high })
     }
 }
 
@@ -69,7 +71,7 @@ mod tests {
         let mut trend = Trend::default();
         (1..=5_000).find(|&step| {
             trend.add(loss(step));
-            trend = Trend::of(trend.numbers());
+            trend = Trend::of(trend.numbers()).unwrap();
             trend.is_lost()
         })
     }

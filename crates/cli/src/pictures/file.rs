@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Seek, SeekFrom},
     path::Path,
 };
 
@@ -20,15 +20,23 @@ pub enum Images {
     Many(Array3<u8>),
 }
 
+const EXPECTED: &str = "expected a PNG or IDX file of images";
 /// Most pixels of a picture: a photograph of a good camera has as many.
 const MOST_PIXELS: u64 = 1 << 25;
+/// So many bytes at most come out of one that is packed (zlib's manual: 1032 to 1).
+const MOST_PACKED: u64 = 1032;
 
 /// Reads a file, told apart by its first bytes.
 pub fn read(path: &Path) -> Result<Images> {
     let name = path.display().to_string();
-    let cannot_read = || format!("{name}: expected a PNG or IDX file of images");
+    let cannot_read = || format!("{name}: {EXPECTED}");
     ensure!(!path.is_dir(), "{}, found a folder", cannot_read());
-    let mut file = BufReader::new(File::open(path).with_context(cannot_read)?);
+    read_from(BufReader::new(File::open(path).with_context(cannot_read)?), &name)
+}
+
+/// The same from what a file holds; `name` is that of the file.
+pub fn read_from(mut file: impl BufRead + Seek, name: &str) -> Result<Images> {
+    let cannot_read = || format!("{name}: {EXPECTED}");
     let start = file.fill_buf().with_context(cannot_read)?;
     if start.starts_with(b"\x89PNG") {
         return Ok(Images::Picture(
@@ -38,20 +46,27 @@ pub fn read(path: &Path) -> Result<Images> {
     if let Some(format) = other_format(start) {
         bail!("{}, found a {format} file; save the picture as PNG", cannot_read());
     }
-    Ok(Images::Many(idx::read_images(file, &name, idx::DEFAULT_LIMIT)?))
+    Ok(Images::Many(idx::read_images(file, name, idx::DEFAULT_LIMIT)?))
 }
 
-fn read_png(file: BufReader<File>) -> Result<Picture> {
+fn read_png(mut file: impl BufRead + Seek) -> Result<Picture> {
+    // A pipe has no end that is known.
+    let len = file.seek(SeekFrom::End(0)).and_then(|len| file.rewind().map(|()| len)).ok();
     let mut decoder = png::Decoder::new(file);
     decoder.set_transformations(png::Transformations::normalize_to_color8());
     // Before any memory is asked for.
-    let (width, height) =
-        decoder.read_header_info().map(|info| (info.width, info.height)).map_err(damaged)?;
+    let info = decoder.read_header_info().map_err(damaged)?;
+    let (width, height, bits) = (info.width, info.height, info.bits_per_pixel() as u64);
     let pixels = u64::from(width) * u64::from(height);
     ensure!(
         pixels <= MOST_PIXELS,
         "expected at most {} million pixels, found {width}x{height}; scale it down",
         MOST_PIXELS >> 20
+    );
+    let most = len.map_or(u64::MAX, |len| len.saturating_mul(MOST_PACKED));
+    ensure!(
+        pixels * bits / 8 <= most,
+        "expected a whole PNG file, found one too short for {width}x{height} pixels; save or copy it again"
     );
     let mut reader = decoder.read_info().map_err(damaged)?;
     let mut bytes = vec![0; reader.output_buffer_size().context("the picture is too large")?];

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 mod file;
 
-pub use file::{Images, read};
+pub use file::{Images, read, read_from};
 
 /// What the pictures have in common that a model was trained on.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
@@ -36,7 +36,7 @@ enum Ground {
 
 impl Manner {
     /// Of a model that does not say it: strokes on a dark ground, anywhere in the picture.
-    const UNKNOWN: Self = Self { ground: Ground::Dark, framed: false, fullest: 30.0 };
+    pub const UNKNOWN: Self = Self { ground: Ground::Dark, framed: false, fullest: 30.0 };
 
     /// Looks at some pictures of a training set.
     pub fn of(dataset: &Dataset) -> Self {

@@ -89,16 +89,7 @@ fn receive(
     if left.is_zero() {
         return Err("the time for downloads is up".into());
     }
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_global(Some(left))
-        .timeout_resolve(Some(connect_timeout.min(left)))
-        .timeout_connect(Some(connect_timeout.min(left)))
-        // Who has taken the call and says nothing is no better than who does not take it.
-        .timeout_recv_response(Some(connect_timeout.min(left)))
-        .user_agent(concat!("byhand-datasets/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .into();
-    let mut response = agent.get(url).call().map_err(|e| match e {
+    let mut response = agent(url, connect_timeout.min(left), left).get(url).call().map_err(|e| match e {
         ureq::Error::Io(e) => e.to_string(),
         ureq::Error::Timeout(which) => format!("no answer in time ({which})"),
         other => other.to_string(),
@@ -140,6 +131,21 @@ fn receive(
     check_inside(file, part).map_err(|e| e.to_string())
 }
 
+/// Whom to ask for `url`: the proxy of the environment (`HTTPS_PROXY`, `ALL_PROXY`), if there is one.
+fn agent(url: &str, connect_timeout: Duration, left: Duration) -> ureq::Agent {
+    ureq::Agent::config_builder()
+        // Who begins with TLS is not sent on without: the hash decides what is accepted, but who listens is nobody's business.
+        .https_only(url.starts_with("https://"))
+        .timeout_global(Some(left))
+        .timeout_resolve(Some(connect_timeout))
+        .timeout_connect(Some(connect_timeout))
+        // Who has taken the call and says nothing is no better than who does not take it.
+        .timeout_recv_response(Some(connect_timeout))
+        .user_agent(concat!("byhand-datasets/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .into()
+}
+
 /// The bytes inside, held against the catalogue's other hash.
 fn check_inside(file: &File, part: &NewFile<'_>) -> Result<(), Error> {
     let part = fs::File::open(part.path()).map_err(|e| Error::io(file.name, "read", e))?;
@@ -153,5 +159,20 @@ fn check_inside(file: &File, part: &NewFile<'_>) -> Result<(), Error> {
             idx.sha256,
         )),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What follows a redirect asks as for the first address.
+    #[test]
+    fn a_mirror_with_tls_does_not_send_on_without() {
+        let second = Duration::from_secs(1);
+        let plain = "http://127.0.0.1:1/";
+        let asked = |mirror: &str| agent(mirror, second, second).get(plain).call().unwrap_err();
+        assert!(matches!(asked("https://127.0.0.1:1/"), ureq::Error::RequireHttpsOnly(_)));
+        assert!(!matches!(asked(plain), ureq::Error::RequireHttpsOnly(_)));
     }
 }

@@ -1,6 +1,9 @@
 //! Check of a training that goes on for long: memory, and the same bits in two halves.
 
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 use byhand_datasets::digits::{self, Part};
@@ -8,7 +11,7 @@ use byhand_layers::init::{Init, init_network};
 use byhand_models::{find, weights_sha256};
 use byhand_trainer::{Checkpoint, Fit, FitConfig, Silent};
 
-use super::{Outcome, bytes::resident};
+use super::Outcome;
 
 /// The most that memory may grow after the first tenth of the run: what the allocator and the threads of a pool round up.
 const MOST_GROWTH: u64 = 1 << 20;
@@ -61,4 +64,11 @@ pub fn long_run(seconds: usize) -> Result<Outcome> {
         format!("{steps} steps in {seconds} s, twice: memory growth {told}, equal digest"),
         &failures,
     ))
+}
+
+/// Bytes of memory that the process holds, where the system says.
+fn resident() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(line.split_whitespace().next()?.parse::<u64>().ok()? << 10)
 }

@@ -54,28 +54,55 @@ fn digest(output: &Output) -> Result<String> {
     Ok(result["weights_sha256"].as_str().context("no weights_sha256")?.to_string())
 }
 
-/// What each training command makes of 2,000 of the built-in digits in one epoch, on every machine with fused multiply-add.
-const DIGESTS: [(&str, &str); 3] = [
-    ("train-cnn", "70e36559a7fa756d214cd5844da81a60ee3dd79074dc6ccd8a9206a06fdf8350"),
-    ("train-dnn", "1bf70ed505ad8766dfe8946cc381871d53798c9661db6013f02b146e40554cf0"),
-    ("train-mlp", "83294b723cae5c644326d53eda16fea6bd41189af0f9bcb7c68f4d8d4615bd97"),
-];
+/// The page of digests, by version: a command, its digest, and that without fused multiply-add.
+const DIGESTS: &str = include_str!("../../../../../docs/digests.md");
+
+/// The rows of this version in the page.
+fn published() -> Result<Vec<[&'static str; 3]>> {
+    let title = concat!("\n## ", env!("CARGO_PKG_VERSION"), "\n");
+    let (_, text) = DIGESTS.split_once(title).context("docs/digests.md does not have this version")?;
+    let text = text.split("\n## ").next().unwrap_or_default();
+    let rows = text.lines().filter_map(|line| {
+        let mut cells = line.trim_matches('|').split('|').map(|cell| cell.trim().trim_matches('`'));
+        Some([cells.next()?, cells.next()?, cells.next()?])
+    });
+    Ok(rows.filter(|[command, ..]| command.starts_with("train")).collect())
+}
 
 pub fn named_runs(_: usize) -> Result<Outcome> {
-    if !Isa::active().is_fused() {
-        return Ok(Outcome::skipped("this machine has no fused multiply-add; its digests are others"));
-    }
+    const THREADS: [&str; 2] = ["1", "3"];
     let folder = tempfile::tempdir()?;
-    let mut failures = Vec::new();
-    for (command, expected) in DIGESTS {
-        let small = ["--data", "digits", "--train-limit", "2000", "--test-limit", "100", "--epochs", "1"];
-        let mut run = program(&[&[command, "--json", "--quiet"], &small[..]].concat())?;
-        let found = digest(&run.arg("--out").arg(folder.path().join(command)).output()?)?;
-        if found != expected {
-            failures.push(format!("{command}: digest {found}, expected {expected}"));
+    let (rows, isas) = (published()?, Isa::available());
+    ensure!(!rows.is_empty(), "docs/digests.md has no run of this version");
+    let (mut failures, mut runs) = (Vec::new(), 0);
+    for (row, [command, fused, plain]) in rows.iter().enumerate() {
+        for (column, isa) in isas.iter().enumerate() {
+            let expected = if isa.is_fused() { fused } else { plain };
+            // By turns: `threads` holds that their number does not matter.
+            let threads = THREADS[(row + column) % THREADS.len()];
+            let small =
+                "--data digits --train-limit 2000 --test-limit 100 --epochs 1 --json --quiet --threads";
+            let words = command.split(' ').chain(small.split(' ')).chain([threads]).collect::<Vec<_>>();
+            let mut run = program(&words)?;
+            run.env("BYHAND_ISA", isa.name()).arg("--out").arg(folder.path().join(runs.to_string()));
+            let found = digest(&run.output()?)?;
+            runs += 1;
+            if found != *expected {
+                failures.push(format!("{command} on {}: digest {found}, expected {expected}", isa.name()));
+            }
         }
     }
-    Ok(Outcome::of(format!("{} of 3 digests as published", DIGESTS.len() - failures.len()), &failures))
+    let names: Vec<&str> = isas.iter().map(|isa| isa.name()).collect();
+    Ok(Outcome::of(
+        format!(
+            "{runs} runs of {} commands on {}, {} threads: {} other digests",
+            rows.len(),
+            names.join(", "),
+            THREADS.join(" and "),
+            failures.len()
+        ),
+        &failures,
+    ))
 }
 
 /// Steps of a training that is killed, and how often it saves.
