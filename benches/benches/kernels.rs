@@ -1,7 +1,8 @@
 //! Every kernel at the shapes of the networks: convolution, dense, pooling, activations, softmax; each pass by itself.
 
 use byhand_benches::{Case, FlopRate, Stopwatch, Work, bench, criterion, networks, random};
-use byhand_layers::{Layer, Network};
+use byhand_layers::{Layer, Network, Pass, Saved};
+use byhand_models::Spec;
 use byhand_tensor::{
     Block, Buffer, Conv2d, ConvPool2d, Dense, Input, Pool2d, RowView, Tiles, activation, softmax,
 };
@@ -18,6 +19,7 @@ fn main() {
     chains(criterion, &networks);
     denses(criterion, &networks);
     pools(criterion, &networks);
+    windows(criterion);
     activations(criterion);
     softmaxes(criterion);
     criterion.final_summary();
@@ -207,6 +209,67 @@ fn pools(criterion: &mut Criterion<FlopRate>, networks: &[Network<f32>]) {
             kernel(criterion, "avgpool/backward", &subject, block, avg, setup, |(dx, dy, _)| {
                 pool.avg_backward(block, dy, dx);
             });
+        }
+    }
+}
+
+/// Windows that no named network has, as layers compute them: channels in groups, taps that lie apart, padding that differs by side, padded
+/// pools.
+fn windows(criterion: &mut Criterion<FlopRate>) {
+    let input = byhand_layers::Shape::new(32, 14, 14);
+    for spec in [
+        "conv(32,3,pad=1)",
+        "conv(32,3,pad=1,groups=4)",
+        "conv(32,3,pad=1,groups=32)",
+        "conv(32,3,pad=2,dilation=2)",
+        "conv(32,3,stride=2,pad=same)",
+        "pool(3,stride=2,pad=1)",
+        "avgpool(3,stride=2,pad=1)",
+    ] {
+        let network = spec.parse::<Spec>().and_then(|spec| spec.build::<f32>(input)).expect("it fits");
+        let layer = &*network.layers()[0];
+        let subject = format!("{spec}-{input}");
+        for block in BATCHES.map(Block::for_samples) {
+            let (x, y) = (layer.input().features(), layer.output().features());
+            let (numbers, flops) = (network.param_len() + block.len(x + y), layer.flops() as usize);
+            let work = |products: usize| match flops {
+                0 => Work::floats(numbers + products * block.len(y)),
+                _ => Work::product(products * flops * block.samples(), numbers),
+            };
+            let setup = || {
+                let buffers =
+                    [network.param_len(), block.len(x), block.len(y), network.param_len(), block.len(x)];
+                let [theta, x, mut y, dtheta, dx] = buffers.map(random::floats);
+                let mut tape = Buffer::zeros(layer.tape_len(block));
+                let mut scratch = Buffer::zeros(layer.scratch_len(block));
+                layer.forward(&Pass::eval(block), &theta, &x, &mut y, &mut tape, &mut scratch);
+                ([theta, x, y, dtheta, dx], tape, scratch)
+            };
+            kernel(
+                criterion,
+                "layer/forward",
+                &subject,
+                block,
+                work(1),
+                setup,
+                |(buffers, tape, scratch)| {
+                    let [theta, x, y, ..] = buffers;
+                    layer.forward(&Pass::eval(block), theta, x, y, tape, scratch);
+                },
+            );
+            kernel(
+                criterion,
+                "layer/backward",
+                &subject,
+                block,
+                work(2),
+                setup,
+                |(buffers, tape, scratch)| {
+                    let [theta, x, y, dtheta, dx] = buffers;
+                    let saved = Saved { x, y, tape };
+                    layer.backward(&Pass::eval(block), theta, saved, y, Some(dx), dtheta, scratch);
+                },
+            );
         }
     }
 }

@@ -9,6 +9,7 @@ mod arguments;
 mod as_text;
 #[cfg(feature = "live")]
 mod board;
+mod class_weights;
 mod commands;
 pub mod exit;
 mod interrupt;
@@ -36,8 +37,8 @@ use byhand_tensor::Isa;
 use clap::{Parser, Subcommand};
 
 use commands::{
-    compare, data, evaluate, exercise, gradcheck, inspect, museum, notebooks, parity, predict, replay,
-    report, speedrun, summary, throughput, train, verify, watch,
+    compare, data, evaluate, exercise, export, gradcheck, import, inspect, museum, notebooks, parity,
+    predict, replay, report, speedrun, summary, throughput, train, verify, watch,
 };
 #[cfg(feature = "shell")]
 use commands::{completions, man};
@@ -88,6 +89,10 @@ pub enum Command {
     Replay(replay::Options),
     /// What a trained model says about pictures (PNG) and images in IDX files
     Predict(predict::Options),
+    /// A trained model as an ONNX file, as C or Rust source, or for PyTorch
+    Export(export::Options),
+    /// A model from an ONNX file, or from the weights of a PyTorch nn.Sequential
+    Import(import::Options),
     /// Layers, shapes, parameters and floating-point operations of a network
     Summary(summary::Options),
     /// Prove every layer's gradients, on every instruction set of this machine
@@ -190,6 +195,8 @@ pub fn run(command: &Command, output: &Output) -> Result<()> {
         Command::Train(options) => train::run("train", options, output),
         Command::Evaluate(options) => evaluate::run(options, output),
         Command::Predict(options) => predict::run(options, output),
+        Command::Export(options) => export::run(options, output),
+        Command::Import(options) => import::run(options, output),
         Command::Report(options) => report::run(options, output),
         #[cfg(feature = "live")]
         Command::Watch(options) => watch::run(options, output),

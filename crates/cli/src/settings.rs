@@ -22,6 +22,7 @@ use toml::Table;
 
 use crate::{
     as_text::{data, folder, text},
+    class_weights::ClassWeights,
     exit::usage,
     loading::Split,
     program::in_words,
@@ -104,10 +105,14 @@ pub struct Settings {
     #[arg(long, help_heading = "Training")]
     #[serde(default, with = "text")]
     pub schedule: Option<Schedule>,
-    /// softmax-cross-entropy, softmax-cross-entropy(label_smoothing=0.1), squared-error
+    /// softmax-cross-entropy, softmax-cross-entropy(label_smoothing=0.1), negative-log-likelihood (behind log_softmax), squared-error
     #[arg(long, help_heading = "Training")]
     #[serde(default, with = "text")]
     pub loss: Option<Objective>,
+    /// What samples count in the training loss, by their class: balanced (rare classes count more), or a number for each, e.g. 1,1,2.5
+    #[arg(long, value_name = "balanced|LIST", help_heading = "Training")]
+    #[serde(default, with = "text")]
+    pub class_weights: Option<ClassWeights>,
     /// Seed of everything random: equal seeds give equal bits
     #[arg(long, value_name = "N", value_parser = seed_option(), help_heading = "Training")]
     pub seed: Option<u64>,
@@ -219,6 +224,8 @@ pub struct Recipe {
     pub schedule: Schedule,
     #[serde(with = "text::required")]
     pub loss: Objective,
+    #[serde(default, with = "text")]
+    pub class_weights: Option<ClassWeights>,
     pub seed: u64,
     /// Whose weights the run begins with, where `init` is not asked.
     #[serde(default, with = "folder")]
@@ -434,6 +441,7 @@ fn defaults(model: Option<&NamedModel>, asked: &Settings) -> Recipe {
         lr: 3e-3,
         schedule: "one-cycle".parse().expect("a constant"),
         loss: Objective::default(),
+        class_weights: None,
         seed: 0,
         from: None,
         from_sha256: None,

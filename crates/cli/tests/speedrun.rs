@@ -85,6 +85,7 @@ fn another_recipe() {
         ("shares =", "share =", "unknown field `share`"),
         ("[speedrun]", "[notebook]", "expected a section [speedrun]"),
         ("batch-size = 128", "batch-size = 128\nshift = 2", "no validation, shift or from"),
+        ("batch-size = 128", "batch-size = 128\nclass-weights = \"balanced\"", "no class-weights"),
         ("adam(", "adma(", "expected one of sgd, adam, adamw, found `adma`"),
         ("crop = 24", "crop = 4", "found a window of 5 rows in an input of 4 rows"),
         ("crop = 24", "crop = 40", "--crop 40: expected at most the 28"),

@@ -138,7 +138,8 @@ fn config_repeats_the_run_bit_for_bit() {
         "--epochs",
         "2",
         "--layers",
-        "conv(4,3,stride=2) relu dense(10)",
+        "conv(4,3,stride=2,pad=same,dilation=1x2) relu pool(3,stride=2,pad=1,ceil=true) conv(4,3,pad=1x0x2x1,groups=2) \
+         avgpool(2,pad=1,count_pad=false) dense(10)",
         "--optimizer",
         "sgd(momentum=0.9,nesterov)",
         "--lr",
@@ -147,6 +148,8 @@ fn config_repeats_the_run_bit_for_bit() {
         "cosine(warmup=3)",
         "--loss",
         "softmax-cross-entropy(label_smoothing=0.05)",
+        "--class-weights",
+        "balanced",
         "--normalize",
         "standard",
         "--shift",

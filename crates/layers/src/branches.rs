@@ -35,11 +35,11 @@ use std::ops::Range;
 /// He, Zhang, Ren, Sun, "Deep residual learning for image recognition", 2016. Szegedy and others, "Going deeper with convolutions", 2015.
 ///
 /// ```
-/// use byhand_layers::{BatchNorm, Branches, Chain, Conv2d, ConvOptions, Describe, Layer, Network, Shape};
+/// use byhand_layers::{BatchNorm, Branches, Chain, Conv2d, ConvOptions, Describe, Layer, Network, Padding, Shape};
 /// use std::sync::Arc;
 ///
 /// let shape = Shape::new(16, 28, 28);
-/// let conv = Conv2d::new(shape, 16, ConvOptions { pad: [1, 1], ..ConvOptions::square(3) })?;
+/// let conv = Conv2d::new(shape, 16, ConvOptions { pad: Padding::axes([1, 1]), ..ConvOptions::square(3) })?;
 /// let norm = BatchNorm::new(shape, BatchNorm::EPS, BatchNorm::MOMENTUM)?;
 /// let main: Chain<dyn Layer<f32>> = Chain::new(shape, vec![Arc::new(conv), Arc::new(norm)])?;
 /// let block = Branches::residual(main, Chain::new(shape, vec![])?)?;
@@ -378,7 +378,7 @@ mod tests {
     use super::*;
     use crate::check::{Checked, Clause, Options, check_layer};
     use crate::{
-        BatchNorm, Conv2d, ConvOptions, Dense, Dropout, Linear, MaxPool2d, Network, Relu, Workspace,
+        BatchNorm, Conv2d, ConvOptions, Dense, Dropout, Linear, MaxPool2d, Network, Padding, Relu, Workspace,
     };
     use byhand_tensor::{Isa, pack, pack_gradient, unpack};
     use ndarray::Array2;
@@ -387,7 +387,8 @@ mod tests {
     const SHAPE: Shape = Shape::new(3, 6, 7);
 
     fn conv(channels: usize, kernel: usize) -> Conv2d {
-        let options = ConvOptions { pad: [kernel / 2; 2], bias: false, ..ConvOptions::square(kernel) };
+        let options =
+            ConvOptions { pad: Padding::axes([kernel / 2; 2]), bias: false, ..ConvOptions::square(kernel) };
         Conv2d::new(SHAPE, channels, options).unwrap()
     }
 

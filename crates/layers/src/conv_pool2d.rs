@@ -1,7 +1,7 @@
 //! Convolution, ReLU and max-pooling as one step of a network's plan.
 
 use crate::contract::{Describe, Kind, Layer, ParamSpec, Pass, Saved, downcast};
-use crate::{Conv2d, MaxPool2d, Params, ParamsMut, Relu, Shape};
+use crate::{Conv2d, MaxPool2d, Params, ParamsMut, PoolOptions, Relu, Shape};
 use byhand_tensor::{self as tensor, Block, Scalar};
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ impl ConvPool2d {
     /// but for those by Winograd's filtering, whose planes are whole in any case.
     pub(crate) fn beginning<T: Scalar>(layers: &[Arc<dyn Layer<T>>]) -> Option<(Self, usize)> {
         Self::chain(layers).filter(|(chain, _)| {
-            let conv = chain.conv.kernel();
+            let conv = chain.kernel.conv();
             conv.pad() == [0, 0] || conv.is_winograd()
         })
     }
@@ -55,11 +55,11 @@ impl ConvPool2d {
         let pool: &MaxPool2d = is(layers.get(place))?;
         let relu_last = is::<Relu, T>(layers.get(place + 1)).is_some();
         let count = place + 1 + usize::from(relu_last);
-        let window = pool.kernel().window();
-        if window != pool.kernel().stride() {
+        let PoolOptions { window, stride, .. } = pool.options();
+        if window != stride || !pool.kernel().is_plain() {
             return None;
         }
-        let kernel = tensor::ConvPool2d::new(*conv.kernel(), window, relu_first || relu_last).ok()?;
+        let kernel = tensor::ConvPool2d::new(*conv.kernel()?, window, relu_first || relu_last).ok()?;
         let spec = layers[..count].iter().map(|layer| layer.spec()).collect::<Vec<_>>().join(" ");
         Some((Self { conv: conv.clone(), kernel, output: pool.output(), spec }, count))
     }
@@ -131,7 +131,7 @@ impl Describe for ConvPool2d {
 mod tests {
     use super::*;
     use crate::check::{Clause, Failure, Options, check_layer};
-    use crate::{ConvOptions, Isa, Network, Workspace};
+    use crate::{ConvOptions, Isa, Network, Padding, Workspace};
     use proptest::prelude::*;
 
     /// Bits of output and gradients of a network, for one block.
@@ -213,7 +213,7 @@ mod tests {
         window: [usize; 2],
         relu: bool,
     ) -> bool {
-        let second = ConvOptions { kernel: [2, 3], pad: [1, 0], ..ConvOptions::square(1) };
+        let second = ConvOptions { kernel: [2, 3], pad: Padding::axes([1, 0]), ..ConvOptions::square(1) };
         let Some(a) = plain(input, channels, first, window, relu) else { return false };
         let Some(b) = plain(a.last().unwrap().output(), 5, second, window, relu) else { return false };
         let fused: Network = Network::new(vec![Box::new(fused(&a)), Box::new(fused(&b))]).unwrap();
@@ -241,7 +241,7 @@ mod tests {
             (Shape::new(2, 9, 11), 2, [2, 3], [1, 0], [3, 2], false),
         ];
         for (input, channels, kernel, pad, window, relu) in chains {
-            let options = ConvOptions { kernel, pad, ..ConvOptions::square(1) };
+            let options = ConvOptions { kernel, pad: Padding::axes(pad), ..ConvOptions::square(1) };
             let chain = plain(input, channels, options, window, relu).unwrap();
             assert_proved(&fused(&chain), &Options::default(), &[]);
         }
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn has_the_bits_of_the_plain_chain() {
-        let options = |kernel, pad| ConvOptions { kernel, pad, ..ConvOptions::square(1) };
+        let options = |kernel, pad| ConvOptions { kernel, pad: Padding::axes(pad), ..ConvOptions::square(1) };
         // Rests of rows and columns; odd channels.
         let chains = [
             (Shape::new(1, 13, 15), options([3, 3], [0, 0]), [2, 2], true),
@@ -267,7 +267,7 @@ mod tests {
     #[test]
     fn what_is_not_finite_reaches_the_same_outputs() {
         for (input, pad) in [(Shape::new(1, 12, 14), [0, 0]), (Shape::new(2, 10, 12), [1, 1])] {
-            let options = ConvOptions { pad, ..ConvOptions::square(3) };
+            let options = ConvOptions { pad: Padding::axes(pad), ..ConvOptions::square(3) };
             let layers = plain(input, 5, options, [2, 2], true).unwrap();
             let one: Network = Network::new(vec![Box::new(fused(&layers))]).unwrap();
             let three = Network::of(layers).unwrap().unfused();
@@ -305,7 +305,9 @@ mod tests {
             relu: bool,
             seed: u64,
         ) {
-            let (input, conv) = (Shape::new(size.0, size.1, size.2), ConvOptions { kernel, stride, pad, bias });
+            let input = Shape::new(size.0, size.1, size.2);
+            let pad = Padding::axes(pad);
+            let conv = ConvOptions { kernel, stride, pad, bias, ..ConvOptions::square(1) };
             if let Some(chain) = plain(input, channels, conv, window, relu) {
                 // Where few windows pass a ReLU, none may be there for a NaN to travel through.
                 let options = Options { seed, samples: vec![3, 17], ..Options::default() };
@@ -318,7 +320,7 @@ mod tests {
     #[test]
     fn networks_take_the_chains_that_gain() {
         let nodes = |channels, pad| {
-            let options = ConvOptions { pad: [pad, pad], ..ConvOptions::square(3) };
+            let options = ConvOptions { pad: Padding::axes([pad, pad]), ..ConvOptions::square(3) };
             let conv = Conv2d::new(Shape::new(16, 8, 8), channels, options).unwrap();
             let pool = MaxPool2d::new(conv.output(), [2, 2], [2, 2]).unwrap();
             Network::<f32>::new(vec![Box::new(conv), Box::new(pool)]).unwrap().lowered().len()

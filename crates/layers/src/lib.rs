@@ -5,7 +5,7 @@
 //! * [`contract`] is the contract every layer keeps: [`Describe`] and [`Layer`]. One layer a file, each with its formula, its
 //!   shapes, its backward pass and its source: [`Conv2d`], [`MaxPool2d`], [`AvgPool2d`], [`GlobalMaxPool`],
 //!   [`GlobalAvgPool`], [`BatchNorm`], [`Dense`], [`Relu`], [`LeakyRelu`], [`Gelu`], [`Silu`], [`Tanh`], [`Sigmoid`], [`Linear`],
-//!   [`Flatten`], [`Dropout`]; [`Branches`] are chains of them side by side.
+//!   [`LogSoftmax`], [`Flatten`], [`Dropout`]; [`Branches`] are chains of them side by side.
 //! * [`Network`] chains layers over one flat vector of parameters; [`Workspace`] is all the memory it computes in.
 //! * [`loss`] has the losses and the softmax, [`init`] the initialisers, [`metrics`] what says how good predictions are.
 //! * [`exec`] is what a network runs: how a training step divides work among threads, and nothing that a layer need know.
@@ -21,6 +21,7 @@ mod chain;
 pub mod check;
 pub mod contract;
 mod conv2d;
+mod conv_parts;
 mod conv_pool2d;
 mod dense;
 mod dropout;
@@ -34,11 +35,14 @@ mod global_max_pool;
 pub mod init;
 mod leaky_relu;
 mod linear;
+mod log_softmax;
 pub mod loss;
 mod max_pool2d;
 pub mod metrics;
 mod network;
+mod padding;
 mod params;
+mod pool_options;
 mod relu;
 mod shape;
 mod sigmoid;
@@ -61,9 +65,12 @@ pub use global_avg_pool::GlobalAvgPool;
 pub use global_max_pool::GlobalMaxPool;
 pub use leaky_relu::LeakyRelu;
 pub use linear::Linear;
+pub use log_softmax::LogSoftmax;
 pub use max_pool2d::MaxPool2d;
 pub use network::{NamedParam, Network, Summary, SummaryRow};
+pub use padding::Padding;
 pub use params::{Params, ParamsMut};
+pub use pool_options::PoolOptions;
 pub use relu::Relu;
 pub use shape::{Shape, ShapeError};
 pub use sigmoid::Sigmoid;
@@ -95,6 +102,7 @@ pub const LAYERS: &[&str] = &[
     "tanh",
     "sigmoid",
     "linear",
+    "log_softmax",
     "flatten",
     "dropout",
 ];

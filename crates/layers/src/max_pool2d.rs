@@ -1,17 +1,18 @@
 //! Max pooling.
 
 use crate::contract::{Describe, Kind, Layer, Pass, Saved};
-use crate::conv2d::per_axis;
+use crate::pool_options::PoolOptions;
 use crate::{LayerError, Shape};
 use byhand_tensor::{Block, Pool2d, Scalar};
 
 /// Max pooling: the largest number of each window, channel by channel.
 ///
 /// # Formula
-/// `y[c, i, j] = max over p, q of x[c, i*s0 + p, j*s1 + q]`, with `p`, `q` running over the window and stride `s` per axis.
+/// `y[c, i, j] = max over p, q of x[c, i*s0 + p*d0 - top, j*s1 + q*d1 - left]`, with `p`, `q` running over the window, of those that lie in
+/// the image; stride `s` and dilation `d` per axis. Padding is never the maximum, not even where all of `x` is below 0.
 ///
 /// # Shapes
-/// `x: c x h x w`, `y: c x h_out x w_out` with `h_out = (h - k0) / s0 + 1` rounded down. No padding; windows may overlap.
+/// `x: c x h x w`, `y: c x h_out x w_out` with `h_out` and `w_out` as [`PoolOptions`] says. Windows may overlap.
 ///
 /// # Backward
 /// ```text
@@ -36,6 +37,7 @@ use byhand_tensor::{Block, Pool2d, Scalar};
 #[derive(Clone, PartialEq, Debug)]
 pub struct MaxPool2d {
     kernel: Pool2d,
+    options: PoolOptions,
     input: Shape,
     output: Shape,
 }
@@ -44,21 +46,24 @@ impl MaxPool2d {
     /// Pooling of `input` over windows of `window` rows and columns, `stride` apart.
     ///
     /// # Errors
-    /// A size is zero, the window is larger than the input, or one sample has more than 2^28 numbers.
+    /// As [`with_options`](Self::with_options).
     pub fn new(input: Shape, window: [usize; 2], stride: [usize; 2]) -> Result<Self, LayerError> {
-        let kernel = Pool2d::new([input.c, input.h, input.w], window, stride)?;
-        let output = Shape::new(input.c, kernel.h_out(), kernel.w_out());
-        Ok(Self { kernel, input, output })
+        Self::with_options(input, PoolOptions { stride, ..PoolOptions::new(window) })
     }
 
-    /// Rows and columns of a window.
-    pub fn window(&self) -> [usize; 2] {
-        self.kernel.window()
+    /// The same with padding, dilation, or rounded up.
+    ///
+    /// # Errors
+    /// A size is zero; the padding of a side is as large as a window's reach; a window reaches beyond the padded image, or sees none of it;
+    /// or one sample has more than 2^28 numbers.
+    pub fn with_options(input: Shape, options: PoolOptions) -> Result<Self, LayerError> {
+        let (kernel, output) = options.kernel(input, true)?;
+        Ok(Self { kernel, options, input, output })
     }
 
-    /// Rows and columns from one window to the next.
-    pub fn stride(&self) -> [usize; 2] {
-        self.kernel.stride()
+    /// How windows look and go.
+    pub fn options(&self) -> PoolOptions {
+        self.options
     }
 
     pub(crate) fn kernel(&self) -> &Pool2d {
@@ -93,7 +98,7 @@ impl Describe for MaxPool2d {
     }
 
     fn spec(&self) -> String {
-        pool_spec("pool", &self.kernel)
+        self.options.spec("pool", "")
     }
 
     fn kind(&self) -> Kind {
@@ -113,19 +118,10 @@ impl Describe for MaxPool2d {
     }
 }
 
-/// `pool(2)`, or `pool(3,stride=2)` where the stride is not the window.
-pub(crate) fn pool_spec(name: &str, pool: &Pool2d) -> String {
-    let window = per_axis(pool.window());
-    if pool.stride() == pool.window() {
-        format!("{name}({window})")
-    } else {
-        format!("{name}({window},stride={})", per_axis(pool.stride()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Padding;
     use crate::check::{Options, check_layer};
 
     fn check(input: Shape, window: [usize; 2], stride: [usize; 2]) {
@@ -154,13 +150,40 @@ mod tests {
     }
 
     #[test]
-    fn spec_names_the_stride_where_it_differs() {
+    fn padding_dilation_and_a_rest_rounded_up() {
+        let options =
+            |stride, pad, dilation, ceil| PoolOptions { stride, pad, dilation, ceil, window: [3, 2] };
+        for options in [
+            options([2, 2], Padding::axes([1, 1]), [1, 1], false),
+            options([2, 3], Padding::Sides([2, 0, 1, 1]), [1, 1], true),
+            options([1, 2], Padding::Same, [2, 3], false),
+            options([2, 2], Padding::SameLower, [1, 1], true),
+        ] {
+            check_layer(&MaxPool2d::with_options(Shape::new(2, 6, 7), options).unwrap(), &Options::default())
+                .assert();
+        }
+    }
+
+    #[test]
+    fn spec_names_what_differs() {
         let pool = MaxPool2d::new(Shape::new(1, 9, 9), [3, 2], [2, 2]).unwrap();
         assert_eq!(pool.spec(), "pool(3x2,stride=2)");
     }
 
     #[test]
-    fn refuses_a_window_larger_than_its_input() {
-        assert!(MaxPool2d::new(Shape::new(1, 1, 9), [2, 2], [2, 2]).is_err());
+    fn refuses_windows_that_see_nothing_of_the_image() {
+        let refused = |window, pad, dilation| {
+            let options = PoolOptions { pad, dilation, ..PoolOptions::new(window) };
+            MaxPool2d::with_options(Shape::new(1, 2, 9), options).unwrap_err().to_string()
+        };
+        let error = refused([3, 3], Padding::NONE, [1, 1]);
+        assert_eq!(
+            error,
+            "pool: the window must fit into the input, found a window of 3 rows in an input of 2 rows with 0 of padding on each side"
+        );
+        let error = refused([2, 2], Padding::Sides([0, 0, 0, 2]), [1, 1]);
+        assert!(error.contains("found padding 2 for a window of 2 columns"), "{error}");
+        let error = refused([2, 2], Padding::axes([2, 0]), [4, 1]);
+        assert!(error.contains("found one that steps over all 2 rows with taps 4 apart"), "{error}");
     }
 }

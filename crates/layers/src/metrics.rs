@@ -10,7 +10,7 @@ use crate::loss::Target;
 pub struct Evaluation {
     /// Samples looked at.
     pub samples: usize,
-    /// Mean loss.
+    /// Mean loss, of what samples count where the loss weighs them.
     pub loss: f64,
     /// Who was taken for what. Without classes where targets are rows of numbers.
     pub confusion: Confusion,
@@ -50,8 +50,21 @@ impl Confusion {
     /// When a label is no class.
     #[track_caller]
     pub fn count_outputs<T: Scalar>(&mut self, outputs: &[T], target: Target<'_, T>) {
+        self.count_where(|_| true, outputs, target);
+    }
+
+    /// The same of those with some labels alone.
+    #[track_caller]
+    pub(crate) fn count_where<T: Scalar>(
+        &mut self,
+        counts: impl Fn(u16) -> bool,
+        outputs: &[T],
+        target: Target<'_, T>,
+    ) {
         if let Target::Labels(labels) = target {
-            for (row, &label) in outputs.chunks_exact(self.0.ncols()).zip(labels.0) {
+            for (row, &label) in
+                outputs.chunks_exact(self.0.ncols()).zip(labels.0).filter(|(_, label)| counts(**label))
+            {
                 self.count(usize::from(label), argmax(row));
             }
         }

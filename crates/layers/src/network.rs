@@ -276,15 +276,17 @@ impl<T: Scalar> Network<T> {
         loss: &dyn Loss<T>,
     ) -> Evaluation {
         let samples = x.nrows();
-        let mut sum = 0.0;
+        let weighting = loss.weighting();
+        let (mut sum, mut weight) = (0.0, 0.0);
         let mut confusion = Confusion::new(if target.is_labels() { self.classes() } else { 0 });
         self.for_each_block(theta, x, |samples, pass, ws| {
             let target = target.of_samples(samples, self.classes());
             let (outputs, dlogits) = ws.output_and_grad_mut();
             sum += loss.value_and_gradient(pass.block, outputs, target, T::ONE, dlogits).loss;
-            confusion.count_outputs(outputs, target);
+            weight += weighting.total(target, pass.block.samples());
+            confusion.count_where(|label| weighting.of(label).is_some(), outputs, target);
         });
-        Evaluation { samples, loss: sum / samples as f64, confusion }
+        Evaluation { samples, loss: sum / weight, confusion }
     }
 
     /// Runs the network on inputs `[samples, features]`, a block at a time, and gives each to `then`.

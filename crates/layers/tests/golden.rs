@@ -6,10 +6,13 @@
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
-use byhand_layers::loss::{Labels, Loss, SoftmaxCrossEntropy, SquaredError, TargetRows};
+use byhand_layers::loss::{
+    Labels, Loss, NegativeLogLikelihood, SoftmaxCrossEntropy, SquaredError, Target, TargetRows, Weighting,
+};
 use byhand_layers::{
     AvgPool2d, BatchNorm, Block, Conv2d, ConvOptions, Dense, Gelu, GlobalAvgPool, GlobalMaxPool, Layer,
-    LeakyRelu, MaxPool2d, ParamSpec, Pass, Relu, Saved, Shape, Sigmoid, Silu, Tanh,
+    LeakyRelu, LogSoftmax, MaxPool2d, Padding, ParamSpec, Pass, PoolOptions, Relu, Saved, Shape, Sigmoid,
+    Silu, Tanh,
 };
 use safetensors::{Dtype, SafeTensors};
 
@@ -33,15 +36,29 @@ fn layers_agree_with_pytorch() {
 
 #[test]
 fn losses_agree_with_pytorch() {
+    let weights = vec![0.5, 2.0, 0.0, 1.25, 3.0];
+    let weighted = Weighting { classes: weights.clone(), ignore: None };
+    let ignoring = Weighting { ignore: Some(9), ..Weighting::none() };
+    let both = Weighting { classes: weights, ignore: Some(9) };
+    let cross_entropy = |label_smoothing, weighting: &Weighting| SoftmaxCrossEntropy {
+        label_smoothing,
+        weighting: weighting.clone(),
+    };
     let plain = SoftmaxCrossEntropy::default();
-    let smoothed = SoftmaxCrossEntropy { label_smoothing: 0.1 };
-    let losses: [(&str, &dyn Loss<f64>); 6] = [
+    let smoothed = SoftmaxCrossEntropy { label_smoothing: 0.1, ..Default::default() };
+    let losses: [(&str, &dyn Loss<f64>); 12] = [
         ("cross-entropy of 5", &plain),
         ("cross-entropy of 10", &plain),
         ("cross-entropy, smoothing 0.1 of 5", &smoothed),
         ("cross-entropy on rows of 5", &plain),
         ("cross-entropy on rows, smoothing 0.1 of 5", &smoothed),
         ("squared error on rows of 5", &SquaredError),
+        ("cross-entropy, weights of 5", &cross_entropy(0.0, &weighted)),
+        ("cross-entropy, weights, smoothing 0.2, 9 ignored of 5", &cross_entropy(0.2, &both)),
+        ("cross-entropy, smoothing 0.2, 9 ignored of 5", &cross_entropy(0.2, &ignoring)),
+        ("cross-entropy on rows, weights, smoothing 0.2 of 5", &cross_entropy(0.2, &weighted)),
+        ("negative log-likelihood, weights, 9 ignored of 5", &NegativeLogLikelihood { weighting: both }),
+        ("negative log-likelihood of 5", &NegativeLogLikelihood::default()),
     ];
     for (case, loss) in losses {
         let (y, target) = (numbers(&format!("{case}/y")), numbers(&format!("{case}/target")));
@@ -50,9 +67,10 @@ fn losses_agree_with_pytorch() {
         let samples = if on_rows { y.len() / 5 } else { labels.len() };
         let classes = y.len() / samples;
         for block in [Block::tiled(samples), Block::single(samples)] {
-            let target = if on_rows { TargetRows(&target).into() } else { Labels(&labels).into() };
+            let target: Target<'_, f64> =
+                if on_rows { TargetRows(&target).into() } else { Labels(&labels).into() };
             let mut dy = vec![f64::NAN; block.len(classes)];
-            let scale = 1.0 / samples as f64;
+            let scale = 1.0 / loss.weighting().total(target, samples);
             let stats = loss.value_and_gradient(block, &laid(&y, block, classes), target, scale, &mut dy);
             assert_close(&[stats.loss * scale], &format!("{case}/loss"), block);
             assert_close(&rows(&dy, block, classes), &format!("{case}/dy"), block);
@@ -66,16 +84,20 @@ fn every_stored_case_is_read() {
     let stored: BTreeSet<String> = vectors().names().iter().map(|name| case(name)).collect();
     let layers: BTreeSet<String> =
         layers().iter().map(|layer| format!("{} of {}", layer.spec(), layer.input())).collect();
-    let losses = stored.iter().filter(|case| case.contains("entropy") || case.contains("squared")).count();
+    let losses = stored
+        .iter()
+        .filter(|case| ["entropy", "squared", "likelihood"].iter().any(|word| case.contains(word)))
+        .count();
     assert!(layers.is_subset(&stored), "not stored: {:?}", layers.difference(&stored));
     assert_eq!(stored.len(), layers.len() + losses, "{stored:?}");
-    assert_eq!(losses, 6);
+    assert_eq!(losses, 12);
 }
 
 /// The cases of `make.py`: each layer's spec and input shape name its tensors.
 fn layers() -> Vec<Box<dyn Layer<f64>>> {
     let conv = |input, channels, kernel, stride, pad, bias| -> Box<dyn Layer<f64>> {
-        Box::new(Conv2d::new(input, channels, ConvOptions { kernel, stride, pad, bias }).unwrap())
+        let options = ConvOptions { kernel, stride, pad: Padding::axes(pad), bias, ..ConvOptions::square(1) };
+        Box::new(Conv2d::new(input, channels, options).unwrap())
     };
     let max = |input, window, stride| -> Box<dyn Layer<f64>> {
         Box::new(MaxPool2d::new(input, window, stride).unwrap())
@@ -83,6 +105,19 @@ fn layers() -> Vec<Box<dyn Layer<f64>>> {
     let avg = |input, window, stride| -> Box<dyn Layer<f64>> {
         Box::new(AvgPool2d::new(input, window, stride).unwrap())
     };
+    let pool = |window, stride, pad| PoolOptions { stride, pad, ..PoolOptions::new(window) };
+    let ceil = |options| PoolOptions { ceil: true, ..options };
+    let max_of = |input, options| -> Box<dyn Layer<f64>> {
+        Box::new(MaxPool2d::with_options(input, options).unwrap())
+    };
+    let avg_of = |input, options, count_pad| -> Box<dyn Layer<f64>> {
+        Box::new(AvgPool2d::with_options(input, options, count_pad).unwrap())
+    };
+    let conv_of = |input, channels, options| -> Box<dyn Layer<f64>> {
+        Box::new(Conv2d::new(input, channels, options).unwrap())
+    };
+    let (axes, sides) = (Padding::axes, Padding::Sides([2, 0, 1, 2]));
+    let kernel = |kernel, stride, pad| ConvOptions { kernel, stride, pad, ..ConvOptions::square(1) };
     let dense = |inputs, outputs, bias| -> Box<dyn Layer<f64>> {
         Box::new(Dense::new(inputs, outputs, bias).unwrap())
     };
@@ -121,6 +156,31 @@ fn layers() -> Vec<Box<dyn Layer<f64>>> {
         Box::new(GlobalMaxPool::new(shape(3, 5, 2)).unwrap()),
         Box::new(BatchNorm::new(shape(3, 5, 2), BatchNorm::EPS, BatchNorm::MOMENTUM).unwrap()),
         Box::new(BatchNorm::new(shape(7, 1, 1), 1e-3, BatchNorm::MOMENTUM).unwrap()),
+        max_of(shape(2, 7, 6), pool([3, 3], [2, 2], axes([1, 1]))),
+        max_of(shape(1, 6, 8), ceil(pool([3, 3], [2, 2], axes([1, 1])))),
+        max_of(shape(1, 5, 7), ceil(pool([2, 2], [3, 3], Padding::NONE))),
+        max_of(shape(2, 5, 6), PoolOptions { dilation: [2, 3], ..pool([3, 2], [1, 1], axes([1, 1])) }),
+        max_of(shape(2, 5, 4), pool([3, 3], [2, 1], sides)),
+        max_of(shape(2, 4, 5), pool([2, 2], [1, 1], Padding::Same)),
+        max_of(shape(2, 4, 5), pool([2, 2], [1, 1], Padding::SameLower)),
+        avg_of(shape(2, 7, 6), pool([3, 3], [2, 2], axes([1, 1])), true),
+        avg_of(shape(2, 7, 6), pool([3, 3], [2, 2], axes([1, 1])), false),
+        avg_of(shape(1, 6, 8), ceil(pool([3, 3], [2, 2], axes([1, 1]))), true),
+        avg_of(shape(1, 6, 9), ceil(pool([3, 2], [2, 3], axes([1, 1]))), false),
+        avg_of(shape(3, 2, 2), ceil(pool([3, 3], [3, 3], axes([1, 1]))), true),
+        avg_of(shape(2, 5, 4), pool([3, 3], [2, 1], sides), true),
+        conv_of(shape(2, 6, 5), 3, ConvOptions { dilation: [2, 2], ..kernel([3, 3], [1, 1], Padding::Same) }),
+        conv_of(shape(2, 5, 7), 2, ConvOptions { bias: false, ..kernel([2, 4], [1, 1], Padding::Same) }),
+        conv_of(shape(2, 8, 9), 2, ConvOptions { dilation: [2, 3], ..kernel([3, 2], [2, 3], axes([2, 1])) }),
+        conv_of(shape(4, 5, 4), 6, ConvOptions { groups: 2, ..kernel([3, 3], [1, 1], axes([1, 1])) }),
+        conv_of(shape(4, 7, 6), 8, ConvOptions { groups: 4, ..kernel([3, 3], [2, 2], Padding::NONE) }),
+        conv_of(
+            shape(3, 6, 4),
+            3,
+            ConvOptions { groups: 3, dilation: [2, 1], ..kernel([2, 2], [1, 1], Padding::NONE) },
+        ),
+        Box::new(LogSoftmax::new(Shape::flat(7))),
+        conv_of(shape(1, 6, 6), 2, kernel([3, 3], [2, 2], Padding::Sides([0, 1, 2, 0]))),
     ]
 }
 

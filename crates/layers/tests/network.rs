@@ -5,7 +5,7 @@ use byhand_layers::loss::{Labels, Loss, SoftmaxCrossEntropy, SquaredError, Targe
 use byhand_layers::metrics::argmax;
 use byhand_layers::{
     AvgPool2d, Block, Conv2d, ConvOptions, Dense, Describe, Dropout, Flatten, Isa, Layer, LayerError, Linear,
-    MaxPool2d, Network, Pass, Relu, Scalar, Shape, Sigmoid, Tanh, Workspace, pack,
+    MaxPool2d, Network, Padding, Pass, Relu, Scalar, Shape, Sigmoid, Tanh, Workspace, pack,
 };
 use ndarray::{Array2, Axis, s};
 
@@ -13,7 +13,8 @@ const IMAGE: Shape = Shape::new(2, 9, 7);
 
 /// Every kind of layer in one chain.
 fn everything<T: Scalar>() -> Network<T> {
-    let conv = Conv2d::new(IMAGE, 4, ConvOptions { pad: [1, 0], ..ConvOptions::square(3) }).unwrap();
+    let conv =
+        Conv2d::new(IMAGE, 4, ConvOptions { pad: Padding::axes([1, 0]), ..ConvOptions::square(3) }).unwrap();
     let pool = MaxPool2d::new(conv.output(), [2, 2], [2, 1]).unwrap();
     let second = Conv2d::new(pool.output(), 3, ConvOptions::square(2)).unwrap();
     let average = AvgPool2d::new(second.output(), [2, 1], [1, 2]).unwrap();

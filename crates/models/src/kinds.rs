@@ -4,7 +4,8 @@ use std::fmt;
 
 use byhand_layers::{
     AvgPool2d, BatchNorm, Conv2d, ConvOptions, Dense, Dropout, Flatten, Gelu, GlobalAvgPool, GlobalMaxPool,
-    Layer, LayerError, LeakyRelu, Linear, MaxPool2d, Relu, Scalar, Shape, Sigmoid, Silu, Tanh,
+    Layer, LayerError, LeakyRelu, Linear, LogSoftmax, MaxPool2d, Padding, PoolOptions, Relu, Scalar, Shape,
+    Sigmoid, Silu, Tanh,
 };
 
 /// One layer of the grammar: its word, its parameters, and how it is made for an input shape.
@@ -12,7 +13,7 @@ use byhand_layers::{
 /// ```
 /// use byhand_models::LayerKind;
 /// let conv = LayerKind::<f32>::find("conv").unwrap();
-/// assert_eq!(conv.signature(), "conv(channels, kernel, stride=1, pad=0, bias=true)");
+/// assert_eq!(conv.signature(), "conv(channels, kernel, stride=1, pad=0, bias=true, dilation=1, groups=1)");
 /// ```
 #[derive(Debug)]
 pub struct LayerKind<T: Scalar> {
@@ -62,6 +63,8 @@ pub enum Form {
     Count,
     /// A whole number, or two as `HEIGHTxWIDTH`, each from the first number given here to [`MAX_EXTENT`].
     Extent(usize),
+    /// A whole number, two as `HEIGHTxWIDTH` or four as `TOPxLEFTxBOTTOMxRIGHT`, each from 0 to [`MAX_EXTENT`]; `same` or `same_lower`.
+    Padding,
     /// `true` or `false`.
     Flag,
     /// A number of at least 0 and less than 1.
@@ -86,6 +89,8 @@ pub enum Value {
     Count(usize),
     /// Height and width.
     Extent([usize; 2]),
+    /// What is put around an image.
+    Padding(Padding),
     /// A switch.
     Flag(bool),
     /// A probability.
@@ -102,20 +107,24 @@ impl<T: Scalar> LayerKind<T> {
     pub const ALL: &'static [Self] = &[
         Self {
             name: "conv",
-            about: "2-D convolution; kernel, stride and pad are one number or HEIGHTxWIDTH",
+            about: "2-D convolution; kernel, stride, pad and dilation are one number or HEIGHTxWIDTH",
             parameters: &[
                 required("channels", Form::Count),
                 required("kernel", Form::Extent(1)),
                 optional("stride", Form::Extent(1), Value::Extent([1, 1])),
-                optional("pad", Form::Extent(0), Value::Extent([0, 0])),
+                PAD,
                 optional("bias", Form::Flag, Value::Flag(true)),
+                DILATION,
+                optional("groups", Form::Count, Value::Count(1)),
             ],
             role: Role::Image,
             build: |input, a| {
                 let options = ConvOptions {
                     kernel: a.extent("kernel"),
                     stride: a.extent("stride"),
-                    pad: a.extent("pad"),
+                    pad: a.padding("pad"),
+                    dilation: a.extent("dilation"),
+                    groups: a.count("groups"),
                     bias: a.flag("bias"),
                 };
                 Ok(Box::new(Conv2d::new(input, a.count("channels"), options)?))
@@ -123,17 +132,26 @@ impl<T: Scalar> LayerKind<T> {
         },
         Self {
             name: "pool",
-            about: "max-pooling; the first maximum of a window gets the gradient",
-            parameters: POOL,
+            about: "max-pooling; the first maximum of a window gets the gradient, padding never does",
+            parameters: &[WINDOW, STRIDE, PAD, CEIL, DILATION],
             role: Role::Image,
-            build: |input, a| Ok(Box::new(MaxPool2d::new(input, a.extent("window"), a.extent("stride"))?)),
+            build: |input, a| Ok(Box::new(MaxPool2d::with_options(input, a.pool_options())?)),
         },
         Self {
             name: "avgpool",
-            about: "average-pooling",
-            parameters: POOL,
+            about: "average-pooling; with count_pad=false a mean is that of the pixels alone",
+            parameters: &[
+                WINDOW,
+                STRIDE,
+                PAD,
+                CEIL,
+                DILATION,
+                optional("count_pad", Form::Flag, Value::Flag(true)),
+            ],
             role: Role::Image,
-            build: |input, a| Ok(Box::new(AvgPool2d::new(input, a.extent("window"), a.extent("stride"))?)),
+            build: |input, a| {
+                Ok(Box::new(AvgPool2d::with_options(input, a.pool_options(), a.flag("count_pad"))?))
+            },
         },
         Self {
             name: "globalavgpool",
@@ -216,6 +234,13 @@ impl<T: Scalar> LayerKind<T> {
             build: |input, _| Ok(Box::new(Linear::new(input))),
         },
         Self {
+            name: "log_softmax",
+            about: "log-probabilities, for --loss negative-log-likelihood; after an image a flatten is put before it",
+            parameters: &[],
+            role: Role::Features,
+            build: |input, _| Ok(Box::new(LogSoftmax::new(input))),
+        },
+        Self {
             name: "dropout",
             about: "zeroes a feature with this probability in training, scales the rest",
             parameters: &[required("p", Form::Fraction)],
@@ -257,7 +282,7 @@ impl Arguments<'_> {
     /// The value of a [`Form::Count`] parameter.
     ///
     /// # Panics
-    /// As its three companions: when the kind has no such parameter (a mistake in the table).
+    /// As its companions: when the kind has no such parameter (a mistake in the table).
     #[track_caller]
     pub fn count(&self, name: &str) -> usize {
         match self.value(name) {
@@ -272,6 +297,15 @@ impl Arguments<'_> {
         match self.value(name) {
             Value::Extent(extent) => extent,
             other => panic!("parameter {name} is {other}, not an extent"),
+        }
+    }
+
+    /// The value of a [`Form::Padding`] parameter.
+    #[track_caller]
+    pub fn padding(&self, name: &str) -> Padding {
+        match self.value(name) {
+            Value::Padding(padding) => padding,
+            other => panic!("parameter {name} is {other}, not a padding"),
         }
     }
 
@@ -290,6 +324,17 @@ impl Arguments<'_> {
         match self.value(name) {
             Value::Fraction(p) => p,
             other => panic!("parameter {name} is {other}, not a fraction"),
+        }
+    }
+
+    /// The windows of a pooling.
+    fn pool_options(&self) -> PoolOptions {
+        PoolOptions {
+            window: self.extent("window"),
+            stride: self.extent("stride"),
+            pad: self.padding("pad"),
+            dilation: self.extent("dilation"),
+            ceil: self.flag("ceil"),
         }
     }
 
@@ -322,6 +367,10 @@ impl fmt::Display for Form {
             Self::Extent(least) => {
                 write!(f, "a whole number from {least} to {MAX_EXTENT}, or two as HEIGHTxWIDTH")
             }
+            Self::Padding => write!(
+                f,
+                "a whole number from 0 to {MAX_EXTENT}, two as HEIGHTxWIDTH, four as TOPxLEFTxBOTTOMxRIGHT, same, or same_lower"
+            ),
             Self::Flag => f.write_str("true or false"),
             Self::Fraction => f.write_str("a number of at least 0 and less than 1"),
         }
@@ -335,6 +384,7 @@ impl fmt::Display for Value {
             Self::Count(n) => write!(f, "{n}"),
             Self::Extent([h, w]) if h == w => write!(f, "{h}"),
             Self::Extent([h, w]) => write!(f, "{h}x{w}"),
+            Self::Padding(padding) => write!(f, "{padding}"),
             Self::Flag(flag) => write!(f, "{flag}"),
             Self::Fraction(p) => write!(f, "{p}"),
         }
@@ -350,16 +400,19 @@ impl Form {
                 let (h, w) = text.split_once('x').unwrap_or((text, text));
                 Some(Value::Extent([whole(h, least, MAX_EXTENT)?, whole(w, least, MAX_EXTENT)?]))
             }
+            Self::Padding => padding(text).map(Value::Padding),
             Self::Flag => text.parse().ok().map(Value::Flag),
             Self::Fraction => text.parse().ok().filter(|p| (0.0..1.0).contains(p)).map(Value::Fraction),
         }
     }
 }
 
-const POOL: &[Parameter] = &[
-    required("window", Form::Extent(1)),
-    Parameter { name: "stride", form: Form::Extent(1), default: DefaultValue::SameAs("window") },
-];
+const WINDOW: Parameter = required("window", Form::Extent(1));
+const STRIDE: Parameter =
+    Parameter { name: "stride", form: Form::Extent(1), default: DefaultValue::SameAs("window") };
+const PAD: Parameter = optional("pad", Form::Padding, Value::Padding(Padding::NONE));
+const CEIL: Parameter = optional("ceil", Form::Flag, Value::Flag(false));
+const DILATION: Parameter = optional("dilation", Form::Extent(1), Value::Extent([1, 1]));
 
 const fn required(name: &'static str, form: Form) -> Parameter {
     Parameter { name, form, default: DefaultValue::Required }
@@ -367,6 +420,20 @@ const fn required(name: &'static str, form: Form) -> Parameter {
 
 const fn optional(name: &'static str, form: Form, default: Value) -> Parameter {
     Parameter { name, form, default: DefaultValue::Is(default) }
+}
+
+fn padding(text: &str) -> Option<Padding> {
+    let side = |text| whole(text, 0, MAX_EXTENT);
+    match *text.split('x').collect::<Vec<_>>() {
+        ["same"] => Some(Padding::Same),
+        ["same_lower"] => Some(Padding::SameLower),
+        [all] => Some(Padding::axes([side(all)?; 2])),
+        [rows, columns] => Some(Padding::axes([side(rows)?, side(columns)?])),
+        [top, left, bottom, right] => {
+            Some(Padding::Sides([side(top)?, side(left)?, side(bottom)?, side(right)?]))
+        }
+        _ => None,
+    }
 }
 
 /// A whole number of this range, written in digits alone.

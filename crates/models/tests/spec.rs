@@ -1,6 +1,6 @@
 //! The layer-spec grammar: what it reads, how it prints, and what it says to a mistake.
 
-use byhand_layers::{Layer, Scalar, Shape};
+use byhand_layers::{Layer, Padding, Scalar, Shape};
 use byhand_models::kinds::{DefaultValue, Form, Value};
 use byhand_models::{BranchKind, LayerKind, Spec};
 use proptest::prelude::*;
@@ -17,6 +17,12 @@ fn every_spelling_prints_as_the_shortest() {
         ("conv(kernel=3x5, channels=4, pad=1x2)", "conv(4,3x5,pad=1x2)"),
         ("conv(4,3,bias=false)", "conv(4,3,bias=false)"),
         ("pool(2,2)", "pool(2)"),
+        ("conv(4,3,pad=1x1x1x1) conv(4,3,pad=0x1x0x1)", "conv(4,3,pad=1) conv(4,3,pad=0x1)"),
+        ("conv(4,2,pad=0x0x1x1,dilation=1x1,groups=1)", "conv(4,2,pad=0x0x1x1)"),
+        ("conv(4,3,dilation=2,pad=same,groups=4)", "conv(4,3,pad=same,dilation=2,groups=4)"),
+        ("pool(3,2,1,true,dilation=2x1)", "pool(3,stride=2,pad=1,ceil=true,dilation=2x1)"),
+        ("avgpool(3,count_pad=true,pad=same_lower)", "avgpool(3,pad=same_lower)"),
+        ("avgpool(3,pad=1,count_pad=false,ceil=false)", "avgpool(3,pad=1,count_pad=false)"),
         ("pool(3,stride=2)", "pool(3,stride=2)"),
         ("pool(2x3) avgpool(2x2,stride=2x1)", "pool(2x3) avgpool(2,stride=2x1)"),
         ("relu() tanh sigmoid linear flatten", "relu tanh sigmoid linear flatten"),
@@ -45,20 +51,27 @@ fn mistakes_are_answered_with_the_place_and_what_was_expected() {
     let layers = format!("({})", names.join(", "));
     const RESIDUAL: &str = "residual(layers) or residual(layers | shortcut)";
     const CONCAT: &str = "concat(layers | layers | ...)";
-    const CONV: &str = "conv(channels, kernel, stride=1, pad=0, bias=true)";
+    const CONV: &str = "conv(channels, kernel, stride=1, pad=0, bias=true, dilation=1, groups=1)";
+    const PADDING: &str = "a whole number from 0 to 255, two as HEIGHTxWIDTH, four as TOPxLEFTxBOTTOMxRIGHT, same, or same_lower";
     let pair = "a whole number from 1 to 255, or two as HEIGHTxWIDTH";
     let mistakes = [
         ("", "byte 0, \"\": no layers; expected some, with blanks between them, such as \"conv(8,5) relu pool(2) dense(10)\"".into()),
         ("relu pol(2)", format!("byte 5, \"pol\": no layer has this name; did you mean \"pool\"? {layers}")),
         ("Conv(8,5)", format!("byte 0, \"Conv\": no layer has this name; did you mean \"conv\"? {layers}")),
-        ("softmax", format!("byte 0, \"softmax\": no layer has this name {layers}")),
+        ("softmax", format!("byte 0, \"softmax\": no layer has this name; did you mean \"log_softmax\"? {layers}")),
         ("conv(8,5", "byte 0, \"conv(8,5\": expected \")\" after the arguments".into()),
         ("conv (8,5)", format!("byte 0, \"conv\": channels is missing; expected {CONV}")),
         ("relu, relu", "byte 4, \",\": expected a blank between two layers".into()),
         ("relu() (2)", "byte 7, \"(\": expected the name of a layer".into()),
         ("relu()relu", "byte 6, \"r\": expected a blank between two layers".into()),
         ("conv(8)", format!("byte 0, \"conv(8)\": kernel is missing; expected {CONV}")),
-        ("conv(8,5,1,0,true,9)", format!("byte 18, \"9\": one argument too many; expected {CONV}")),
+        ("conv(8,5,1,0,true,1,1,9)", format!("byte 22, \"9\": one argument too many; expected {CONV}")),
+        ("conv(8,3,pad=1x2x3)", format!("byte 9, \"pad=1x2x3\": pad must be {PADDING}; in {CONV}")),
+        ("conv(8,3,pad=Same)", format!("byte 9, \"pad=Same\": pad must be {PADDING}; in {CONV}")),
+        ("conv(8,3,pad=samex1)", format!("byte 9, \"pad=samex1\": pad must be {PADDING}; in {CONV}")),
+        ("conv(8,3,pad=256)", format!("byte 9, \"pad=256\": pad must be {PADDING}; in {CONV}")),
+        ("conv(8,3,groups=0)", format!("byte 9, \"groups=0\": groups must be a whole number from 1 to 65536; in {CONV}")),
+        ("pool(2,count_pad=true)", "byte 7, \"count_pad\": pool has no parameter of this name; expected pool(window, stride=window, pad=0, ceil=false, dilation=1)".into()),
         ("conv(8,five)", format!("byte 7, \"five\": kernel must be {pair}; in {CONV}")),
         ("conv(8,0)", format!("byte 7, \"0\": kernel must be {pair}; in {CONV}")),
         ("conv(8,3x)", format!("byte 7, \"3x\": kernel must be {pair}; in {CONV}")),
@@ -101,6 +114,16 @@ fn layers_that_do_not_fit_are_pointed_at() {
     assert!(message.starts_with("layer spec, byte 15, \"pool(50)\": "), "{message}");
     assert!(message.contains("50") && message.contains("24"), "{message}");
     assert!(error.diagram().starts_with("conv(8,5) relu pool(50) dense(10)\n               ^^^^^^^^\n"));
+    for (text, at, what) in [
+        ("pool(2,pad=2)", 0..13, "padding must be smaller than the window"),
+        ("conv(4,3) conv(6,3,groups=3)", 10..28, "groups must be a number that divides"),
+        ("conv(4,3,dilation=14)", 0..21, "a window of 29 rows in an input of 28 rows"),
+        ("avgpool(3,pad=0x0x3x0)", 0..22, "found padding 3 for a window of 3 rows"),
+    ] {
+        let error = Spec::parse(text).unwrap().build::<f32>(IMAGE).unwrap_err();
+        assert_eq!(error.at(), at, "{text}");
+        assert!(error.to_string().contains(what), "{error}");
+    }
 }
 
 #[test]
@@ -247,6 +270,11 @@ fn options_reach_the_layers_and_come_back() {
         "conv(4,3x5,stride=2x1,pad=1x2,bias=false)",
         "pool(3x2,stride=2)",
         "avgpool(3,stride=1x2)",
+        "conv(4,3x2,pad=1x0x2x1,bias=false,dilation=2x3)",
+        "conv(4,3,stride=2,pad=same,groups=2)",
+        "pool(3,stride=2,pad=1,ceil=true)",
+        "pool(2,pad=0x1x1x0,dilation=2)",
+        "avgpool(3,stride=2,pad=same_lower,ceil=true,dilation=1x2,count_pad=false)",
         "dense(7,bias=false)",
         "residual(conv(4,3,stride=2,pad=1) batchnorm | conv(4,1,stride=2))",
         "concat(linear | residual(relu) | conv(3,1,bias=false))",
@@ -305,7 +333,7 @@ fn read(text: &str) {
 fn any_token() -> impl Strategy<Value = String> {
     (
         0..LayerKind::<f32>::ALL.len(),
-        prop::collection::vec((1usize..9, 1usize..9, any::<bool>(), 0.0..1.0f64), 5),
+        prop::collection::vec((1usize..9, 1usize..9, any::<bool>(), 0.0..1.0f64), 7),
     )
         .prop_map(|(kind, numbers)| {
             let kind = &LayerKind::<f32>::ALL[kind];
@@ -317,6 +345,8 @@ fn any_token() -> impl Strategy<Value = String> {
                     let value = match parameter.form {
                         Form::Count => Value::Count(h),
                         Form::Extent(_) => Value::Extent([h, w]),
+                        Form::Padding if flag => Value::Padding(Padding::Sides([h, w, w, h])),
+                        Form::Padding => Value::Padding([Padding::Same, Padding::SameLower][h % 2]),
                         Form::Flag => Value::Flag(flag),
                         Form::Fraction => Value::Fraction(fraction),
                     };

@@ -1,6 +1,8 @@
 //! Where the numbers of windows and convolutions lie in a block.
 
-use byhand_layers::{AvgPool2d, Block, Conv2d, ConvOptions, Describe, MaxPool2d, Params, Scalar, Shape};
+use byhand_layers::{
+    AvgPool2d, Block, Conv2d, ConvOptions, Describe, MaxPool2d, Params, PoolOptions, Scalar, Shape,
+};
 
 use crate::mistake::Backward;
 
@@ -18,11 +20,17 @@ pub(crate) type Window = [usize; 4];
 
 impl Windows {
     pub(crate) fn of_max(pool: &MaxPool2d, block: Block) -> Self {
-        Self { block, x: pool.input(), y: pool.output(), window: pool.window(), stride: pool.stride() }
+        Self::of(pool.options(), pool, block)
     }
 
     pub(crate) fn of_avg(pool: &AvgPool2d, block: Block) -> Self {
-        Self { block, x: pool.input(), y: pool.output(), window: pool.window(), stride: pool.stride() }
+        Self::of(pool.options(), pool, block)
+    }
+
+    /// Of windows without padding.
+    fn of(options: PoolOptions, pool: &dyn Describe, block: Block) -> Self {
+        let PoolOptions { window, stride, .. } = options;
+        Self { block, x: pool.input(), y: pool.output(), window, stride }
     }
 
     /// Every window of each of the first `samples`, in the order of the outputs.
@@ -95,7 +103,7 @@ pub(crate) fn scatter<T: Scalar>(
 ) {
     let (block, theta, dy) = (call.pass.block, call.theta, call.dy);
     let Some(dx) = call.run_without_dx(conv) else { return };
-    let (xs, ys, ConvOptions { kernel, pad, .. }) = (conv.input(), conv.output(), conv.options());
+    let (xs, ys, pad, ConvOptions { kernel, .. }) = (conv.input(), conv.output(), conv.pad(), conv.options());
     let Params { weight: w, .. } = conv.split(theta);
     dx.fill(T::ZERO);
     for sample in 0..block.samples() {

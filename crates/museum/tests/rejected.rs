@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use byhand_layers::check::{Checked, Clause, Options, catalogue, check_layer, check_loss};
-use byhand_layers::loss::{Loss, SoftmaxCrossEntropy, SquaredError};
+use byhand_layers::loss::{Loss, NegativeLogLikelihood, SoftmaxCrossEntropy, SquaredError, Weighting};
 use byhand_museum::{Check, MutantLoss, Mutation, PIECES, mutants};
 
 #[test]
@@ -60,13 +60,16 @@ fn every_mutant_of_every_layer_is_rejected_twice() {
 #[test]
 fn every_mutant_of_every_loss_is_rejected_twice() {
     reject_mutants(SoftmaxCrossEntropy::default());
-    reject_mutants(SoftmaxCrossEntropy { label_smoothing: 0.1 });
+    reject_mutants(SoftmaxCrossEntropy { label_smoothing: 0.1, ..Default::default() });
+    let weighting = Weighting { classes: vec![1.0, 2.0, 0.5, 1.5, 3.0], ignore: Some(5) };
+    reject_mutants(SoftmaxCrossEntropy { label_smoothing: 0.1, weighting: weighting.clone() });
+    reject_mutants(NegativeLogLikelihood { weighting });
     reject_mutants(SquaredError);
 }
 
-fn reject_mutants<L: Loss<f32> + Loss<f64> + Copy>(loss: L) {
+fn reject_mutants<L: Loss<f32> + Loss<f64> + Clone>(loss: L) {
     for mutation in Mutation::ALL.into_iter().filter(|&mutation| mutation != Mutation::Transposed) {
-        let report = check_loss(&MutantLoss { loss, mutation }, 5, &Options::quick());
+        let report = check_loss(&MutantLoss { loss: loss.clone(), mutation }, 5, &Options::quick());
         let found = report.failed_clauses();
         for clause in [Clause::CentralDifference, Clause::FourPointDifference] {
             assert!(found.contains(&clause), "{loss:?}: {mutation:?} was found by {found:?} only");

@@ -16,20 +16,20 @@ pub enum GeometryError {
     },
     /// The window does not fit into its (padded) input.
     #[error(
-        "{kernel}: the window must fit into the input, found a window of {window} {axis} in an input of {input} \
-         {axis} with {pad} of padding on each side"
+        "{kernel}: the window must fit into the input, found a window of {window} {axis} in an input of {input} {axis} \
+         with {}", Padding(*pad)
     )]
     WindowTooLarge {
         /// The kernel that refused.
         kernel: &'static str,
         /// `rows` or `columns`.
         axis: &'static str,
-        /// Window size along the axis.
+        /// What a window reaches over along the axis, the gaps between its taps included.
         window: usize,
         /// Input size along the axis.
         input: usize,
-        /// Padding on each side.
-        pad: usize,
+        /// Padding before and behind.
+        pad: [usize; 2],
     },
     /// Padding as large as the kernel makes outputs that see nothing but padding.
     #[error(
@@ -40,10 +40,24 @@ pub enum GeometryError {
         kernel: &'static str,
         /// `rows` or `columns`.
         axis: &'static str,
-        /// Window size along the axis.
+        /// What a window reaches over along the axis, the gaps between its taps included.
         window: usize,
-        /// Padding on each side.
+        /// Padding of one side.
         pad: usize,
+    },
+    /// Taps that lie further apart than the image is long make a window that steps over it.
+    #[error(
+        "{kernel}: each window must see a pixel, found one that steps over all {input} {axis} with taps {dilation} apart"
+    )]
+    Unseeing {
+        /// The kernel that refused.
+        kernel: &'static str,
+        /// `rows` or `columns`.
+        axis: &'static str,
+        /// From one tap to the next.
+        dilation: usize,
+        /// Input size along the axis.
+        input: usize,
     },
     /// The sizes multiply to more numbers than a kernel may address.
     #[error("{kernel}: {what} must hold at most {limit} numbers, the given sizes make more")]
@@ -75,6 +89,18 @@ pub enum ArrayError {
         /// Its sizes.
         found: Vec<usize>,
     },
+}
+
+/// Padding as people say it: `1 of padding on each side`.
+struct Padding([usize; 2]);
+
+impl fmt::Display for Padding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            [before, behind] if before == behind => write!(f, "{before} of padding on each side"),
+            [before, behind] => write!(f, "{before} and {behind} of padding"),
+        }
+    }
 }
 
 /// Sizes as people write them: `[8, 1, 5, 5]`.

@@ -39,7 +39,7 @@ pub use dispatch::Scalar;
 #[cfg(feature = "proofs")]
 pub use dual::Dual;
 pub use error::{ArrayError, GeometryError};
-pub use geometry::{Conv2d, ConvPool2d, Dense, Pool2d};
+pub use geometry::{Conv2d, ConvPool2d, Dense, Pool2d, PoolOptions, Slide, Windows};
 pub use isa::Isa;
 pub use kernels::dense::Kept;
 pub use layout::{Block, Input, LANES, RowView, Tiles};

@@ -3,7 +3,7 @@
 //! Samples are rows: `[samples, channels, rows, columns]` or `[samples, features]`, whatever the fast kernel's layout.
 
 use crate::dispatch::Scalar;
-use crate::geometry::{Conv2d, Dense, Pool2d};
+use crate::geometry::{Conv2d, Dense, Pool2d, Windows};
 
 /// `y = conv(x, w) + b`. See [`Conv2d::forward`].
 pub fn conv2d<T: Scalar>(conv: &Conv2d, w: &[T], b: Option<&[T]>, x: &[T], y: &mut [T]) {
@@ -74,12 +74,11 @@ pub fn max_pool2d<T: Scalar>(pool: &Pool2d, x: &[T], y: &mut [T], tape: &mut [T]
     check_samples([(tape.len(), pool.outputs()), (y.len(), pool.outputs())]);
     let tapes = tape.chunks_exact_mut(pool.outputs());
     for ((x, y), tape) in samples(x, pool.inputs(), y, pool.outputs()).zip(tapes) {
-        each_window(pool, |output, window| {
-            let mut best = window[0];
-            let mut place = 0;
-            for (k, &input) in window.iter().enumerate() {
+        each_window(pool, |output, _, window| {
+            let (mut place, mut best) = window[0];
+            for &(k, input) in window {
                 if x[input] > x[best] || x[input].is_nan() {
-                    (best, place) = (input, k);
+                    (place, best) = (k, input);
                 }
             }
             y[output] = x[best];
@@ -94,16 +93,19 @@ pub fn max_pool2d_backward<T: Scalar>(pool: &Pool2d, dy: &[T], tape: &[T], dx: &
     dx.fill(T::ZERO);
     let tapes = tape.chunks_exact(pool.outputs());
     for ((dy, dx), tape) in samples(dy, pool.outputs(), dx, pool.inputs()).zip(tapes) {
-        each_window(pool, |output, window| dx[window[tape[output].to_f64() as usize]] += dy[output]);
+        each_window(pool, |output, _, window| {
+            let place = tape[output].to_f64() as usize;
+            window.iter().filter(|(k, _)| *k == place).for_each(|&(_, input)| dx[input] += dy[output]);
+        });
     }
 }
 
 /// Average pooling. See [`Pool2d::avg_forward`].
 pub fn avg_pool2d<T: Scalar>(pool: &Pool2d, x: &[T], y: &mut [T]) {
     for (x, y) in samples(x, pool.inputs(), y, pool.outputs()) {
-        each_window(pool, |output, window| {
-            let sum = window.iter().fold(T::ZERO, |sum, &input| sum + x[input]);
-            y[output] = sum / T::from_f64(window.len() as f64);
+        each_window(pool, |output, size, window| {
+            let sum = window.iter().fold(T::ZERO, |sum, &(_, input)| sum + x[input]);
+            y[output] = sum / T::from_f64(size as f64);
         });
     }
 }
@@ -112,22 +114,34 @@ pub fn avg_pool2d<T: Scalar>(pool: &Pool2d, x: &[T], y: &mut [T]) {
 pub fn avg_pool2d_backward<T: Scalar>(pool: &Pool2d, dy: &[T], dx: &mut [T]) {
     dx.fill(T::ZERO);
     for (dy, dx) in samples(dy, pool.outputs(), dx, pool.inputs()) {
-        each_window(pool, |output, window| {
-            let part = dy[output] / T::from_f64(window.len() as f64);
-            window.iter().for_each(|&input| dx[input] += part);
+        each_window(pool, |output, size, window| {
+            let part = dy[output] / T::from_f64(size as f64);
+            window.iter().for_each(|&(_, input)| dx[input] += part);
         });
     }
 }
 
-/// Calls `visit(output, inputs)` with the indices of each window, row by row.
-fn each_window(pool: &Pool2d, mut visit: impl FnMut(usize, &[usize])) {
-    let (h_out, w_out) = (pool.h_out(), pool.w_out());
+/// Calls `visit(output, size, taps)` for each window: with what its mean divides by, and the number and the input of each tap that sees a
+/// pixel, row by row.
+fn each_window(pool: &Pool2d, mut visit: impl FnMut(usize, usize, &[(usize, usize)])) {
+    let ([rows, columns], [kh, kw]) = (pool.windows().map(Windows::slide), pool.window());
+    let (h_in, w_in) = (pool.h_in(), pool.w_in());
     for c in 0..pool.c {
-        for (i, j) in grid(h_out, w_out) {
-            let window: Vec<usize> = grid(pool.window[0], pool.window[1])
-                .map(|(u, v)| (c * pool.h_in + i * pool.stride[0] + u) * pool.w_in + j * pool.stride[1] + v)
-                .collect();
-            visit((c * h_out + i) * w_out + j, &window);
+        for (i, j) in grid(pool.h_out(), pool.w_out()) {
+            let (mut taps, mut size) = (Vec::new(), 0);
+            for (u, v) in grid(kh, kw) {
+                // In the padded image.
+                let p = i * rows.stride + u * rows.dilation;
+                let q = j * columns.stride + v * columns.dilation;
+                let ([top, bottom], [left, right]) = (rows.pad, columns.pad);
+                let sees = (top..top + h_in).contains(&p) && (left..left + w_in).contains(&q);
+                if sees {
+                    taps.push((u * kw + v, (c * h_in + p - top) * w_in + q - left));
+                }
+                let is_counted = pool.counts_pad && p < top + h_in + bottom && q < left + w_in + right;
+                size += usize::from(sees || is_counted);
+            }
+            visit((c * pool.h_out() + i) * pool.w_out() + j, size, &taps);
         }
     }
 }

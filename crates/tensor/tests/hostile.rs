@@ -4,8 +4,8 @@
 //! One table lists the operations: what they read, what they write, and how they are called. Everything else is said once.
 
 use byhand_tensor::{
-    Block, Buffer, Conv2d, ConvPool2d, Dense, Dual, Input, Isa, Kept, Pool2d, RowView, Scalar, Tiles,
-    activation, pack, pack_gradient, reference, softmax, unpack,
+    Block, Buffer, Conv2d, ConvPool2d, Dense, Dual, Input, Isa, Kept, Pool2d, PoolOptions, RowView, Scalar,
+    Tiles, activation, pack, pack_gradient, reference, softmax, unpack,
 };
 use ndarray::{Array2, ArrayView2};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -262,14 +262,17 @@ fn convolutions<T: Scalar>(all: &mut Vec<Operation<T>>) {
 }
 
 fn poolings<T: Scalar>(all: &mut Vec<Operation<T>>) {
-    for (input, window, stride) in [
-        ([3, 6, 38], [2, 2], [2, 2]),
-        ([2, 7, 9], [3, 2], [2, 1]),
-        ([2, 5, 8], [2, 2], [HUGE, usize::MAX]),
-        ([1, 1, 1], [1, 1], [1, 1]),
+    for (input, window, stride, dilation, pad, ceil) in [
+        ([3, 6, 38], [2, 2], [2, 2], [1, 1], [0; 4], false),
+        ([2, 7, 9], [3, 2], [2, 1], [1, 1], [0; 4], false),
+        ([2, 5, 8], [2, 2], [HUGE, usize::MAX], [1, 1], [0; 4], false),
+        ([1, 1, 1], [1, 1], [1, 1], [1, 1], [0; 4], false),
+        ([2, 6, 7], [3, 2], [2, 2], [1, 2], [2, 0, 1, 2], true),
+        ([1, 1, 1], [2, 2], [HUGE, 1], [1, 1], [0, 1, 1, 0], true),
     ] {
-        let pool = Pool2d::new(input, window, stride).unwrap();
-        let name = format!("pool {input:?} {window:?} {stride:?}");
+        let options = PoolOptions { dilation, pad, ceil, ..PoolOptions::new(window, stride) };
+        let pool = Pool2d::with_options(input, options).unwrap();
+        let name = format!("pool {input:?} {options:?}");
         let (x, y) = (pool.inputs(), pool.outputs());
         all.push(Operation::new(
             format!("maximum of {name}"),
@@ -630,6 +633,17 @@ fn sizes(seen: &mut Seen) {
                         if let Ok(chain) = ConvPool2d::new(conv, [1, 1], false) {
                             assert!(chain.scratch_len(block) < HUGE);
                         }
+                    }
+                }
+                for (window, dilation, pad, ceil) in [
+                    ([1, b], [a, 1], [0; 4], true),
+                    ([2, 2], [a, b], [a / 2, 0, b, 1], false),
+                    ([a, 3], [1, b], [a.wrapping_sub(1), b, 1, 2], true),
+                ] {
+                    let options = PoolOptions { dilation, pad, ceil, ..PoolOptions::new(window, [b, a]) };
+                    for input in [[1, 5, 6], [2, a, b]] {
+                        let pool = Pool2d::with_options(input, options);
+                        assert!(pool.is_err() || pool.unwrap().outputs() <= 1 << 28);
                     }
                 }
                 let pool = Pool2d::new([1, a, b], [1, b], [b, a]);

@@ -3,8 +3,8 @@
 //! Operands are small integers, so `f32` sums are exact in any order and results must be equal, not close.
 
 use byhand_tensor::{
-    Block, Conv2d, ConvPool2d, Dense, Input, Isa, LANES, Number, Pool2d, RowView, Scalar, Tiles, activation,
-    pack, pack_gradient, reference, softmax, unpack,
+    Block, Conv2d, ConvPool2d, Dense, Input, Isa, LANES, Number, Pool2d, PoolOptions, RowView, Scalar, Tiles,
+    activation, pack, pack_gradient, reference, softmax, unpack,
 };
 use ndarray::{Array2, ArrayView2};
 use rand::{Rng, RngExt, SeedableRng};
@@ -177,8 +177,26 @@ fn pooling() {
         ([2, 5, 8], [1, 1], [2, 3]),
         ([2, 5, 8], [2, 2], [1 << 60, usize::MAX]),
     ];
-    for (input, window, stride) in shapes {
-        let pool = Pool2d::new(input, window, stride).unwrap();
+    let plain = shapes.map(|(input, window, stride)| (input, PoolOptions::new(window, stride)));
+    // padding on all sides or on some, a rest rounded up, taps apart, windows that only see a corner
+    let with = |window, stride, dilation, pad, ceil, counts_pad| PoolOptions {
+        dilation,
+        pad,
+        ceil,
+        counts_pad,
+        ..PoolOptions::new(window, stride)
+    };
+    let general = [
+        ([2, 7, 7], with([3, 3], [2, 2], [1, 1], [1; 4], false, true)),
+        ([2, 7, 6], with([3, 3], [2, 2], [1, 1], [1; 4], true, false)),
+        ([1, 4, 5], with([3, 2], [1, 1], [1, 1], [2, 0, 2, 1], false, false)),
+        ([3, 5, 8], with([2, 4], [3, 2], [1, 1], [0, 1, 1, 3], true, true)),
+        ([2, 6, 7], with([3, 2], [1, 2], [2, 3], [0, 0, 3, 1], false, true)),
+        ([1, 2, 3], with([2, 3], [4, 5], [3, 2], [2, 1, 2, 4], true, false)),
+        ([1, 4, 4], with([2, 2], [2, 2], [1, 1], [0, 0, 1, 1], true, true)),
+    ];
+    for (input, options) in plain.into_iter().chain(general) {
+        let pool = Pool2d::with_options(input, options).unwrap();
         everywhere(|block, rng| {
             let n = block.samples();
             // few values: many ties

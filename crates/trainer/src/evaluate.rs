@@ -259,7 +259,7 @@ pub(crate) fn check_data(
     if dataset.is_empty() {
         return Err(TrainerError::Empty { name: name() });
     }
-    if let (Some(targets), Objective::SoftmaxCrossEntropy { .. }) = (dataset.targets(), objective) {
+    if let Some(targets) = dataset.targets().filter(|_| objective != Objective::SquaredError) {
         let is_distribution =
             |row: ArrayView1<'_, f32>| row.iter().all(|&q| q >= 0.0) && (row.sum() - 1.0).abs() < 1e-3;
         if !targets.rows().into_iter().all(is_distribution) {

@@ -47,6 +47,9 @@ pub struct FitConfig {
     pub schedule: Schedule,
     /// The loss.
     pub objective: Objective,
+    /// A weight of each class in the training loss, such as [`balanced`](byhand_layers::loss::Weighting::balanced) ones; none: all weigh 1.
+    /// Evaluations weigh nothing.
+    pub class_weights: Vec<f64>,
     /// How bytes become the network's input.
     pub preprocessing: Preprocessing,
     /// Random changes of training images.
@@ -78,6 +81,7 @@ impl Default for FitConfig {
             learning_rate: 0.1,
             schedule: Schedule::CONSTANT,
             objective: Objective::default(),
+            class_weights: Vec::new(),
             preprocessing: Preprocessing::default(),
             augment: Augment::default(),
             seed: 0,
@@ -179,7 +183,11 @@ impl<'a> Fit<'a> {
             seed: config.seed,
         };
         config.schedule.validate()?;
-        let trainer = Trainer::new(network, theta, step_config)?;
+        let mut trainer = Trainer::new(network, theta, step_config)?;
+        if !config.class_weights.is_empty() {
+            let weights = config.class_weights.clone();
+            trainer = trainer.with_loss(config.objective.weighted(weights, network.classes())?);
+        }
         check_data(network, train, &config.preprocessing, config.objective)?;
         if let Some(test) = test {
             check_data(network, test, &config.preprocessing, config.objective)?;
@@ -594,6 +602,9 @@ impl<'a> Fit<'a> {
             LastBatch::Keep => "keep",
             LastBatch::Drop => "drop",
         };
+        let weights: Vec<String> = config.class_weights.iter().map(f64::to_string).collect();
+        // What a checkpoint has that says nothing of them.
+        let class_weights = if weights.is_empty() { "nothing".into() } else { weights.join(",") };
         let Preprocessing { normalize, halve, .. } = config.preprocessing;
         let halved = if halve { "halved, " } else { "" };
         [
@@ -608,6 +619,7 @@ impl<'a> Fit<'a> {
             ("learning rate", config.learning_rate.to_string()),
             ("schedule", config.schedule.to_string()),
             ("objective", config.objective.to_string()),
+            ("class weights", class_weights),
             ("normalising", format!("{halved}times {} plus {}", normalize.scale, normalize.shift)),
             ("crop", format!("{}x{} at row {}, column {}", crop.h, crop.w, crop.y, crop.x)),
             ("augmentation", format!("shift {shift}, rotate {rotate}, scale {scale}, shear {shear}")),

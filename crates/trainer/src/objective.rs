@@ -3,13 +3,13 @@
 use std::fmt;
 use std::str::FromStr;
 
-use byhand_layers::loss::{Loss, SoftmaxCrossEntropy, SquaredError};
+use byhand_layers::loss::{Loss, NegativeLogLikelihood, SoftmaxCrossEntropy, SquaredError, Weighting};
 
 use crate::error::{SpecError, TrainerError};
 use crate::spec::{Call, write_call};
 
 /// A loss of `byhand_layers::loss`, as text: `softmax-cross-entropy`, `softmax-cross-entropy(label_smoothing=0.1)`,
-/// `squared-error`.
+/// `negative-log-likelihood`, `squared-error`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Objective {
     /// Softmax cross-entropy on logits.
@@ -17,6 +17,8 @@ pub enum Objective {
         /// The share of the target spread evenly over the classes, in `0 <= s < 1`.
         label_smoothing: f64,
     },
+    /// Negative log-likelihood on log-probabilities.
+    NegativeLogLikelihood,
     /// Squared error against one-hot rows.
     SquaredError,
 }
@@ -29,9 +31,9 @@ impl Objective {
     pub fn validate(&self) -> Result<(), TrainerError> {
         match *self {
             Objective::SoftmaxCrossEntropy { label_smoothing } => {
-                Ok(SoftmaxCrossEntropy { label_smoothing }.validate()?)
+                Ok(SoftmaxCrossEntropy { label_smoothing, ..Default::default() }.validate()?)
             }
-            Objective::SquaredError => Ok(()),
+            Objective::NegativeLogLikelihood | Objective::SquaredError => Ok(()),
         }
     }
 
@@ -39,9 +41,33 @@ impl Objective {
     pub fn loss(self) -> Box<dyn Loss<f32>> {
         match self {
             Objective::SoftmaxCrossEntropy { label_smoothing } => {
-                Box::new(SoftmaxCrossEntropy { label_smoothing })
+                Box::new(SoftmaxCrossEntropy { label_smoothing, ..Default::default() })
             }
+            Objective::NegativeLogLikelihood => Box::new(NegativeLogLikelihood::default()),
             Objective::SquaredError => Box::new(SquaredError),
+        }
+    }
+
+    /// The loss with weights of the classes, for a network with so many outputs.
+    ///
+    /// # Errors
+    /// It knows no classes, there are not as many weights, or one is out of its range.
+    pub(crate) fn weighted(
+        self,
+        classes: Vec<f64>,
+        outputs: usize,
+    ) -> Result<Box<dyn Loss<f32>>, TrainerError> {
+        let weighting = Weighting { classes, ignore: None };
+        weighting.validate("class weights", Some(outputs))?;
+        match self {
+            Objective::SoftmaxCrossEntropy { label_smoothing } => {
+                Ok(Box::new(SoftmaxCrossEntropy { label_smoothing, weighting }))
+            }
+            Objective::NegativeLogLikelihood => Ok(Box::new(NegativeLogLikelihood { weighting })),
+            Objective::SquaredError => {
+                let expected = "softmax-cross-entropy or negative-log-likelihood where classes have weights";
+                Err(TrainerError::setting("objective", expected, self.to_string()))
+            }
         }
     }
 }
@@ -62,8 +88,12 @@ impl FromStr for Objective {
             "softmax-cross-entropy" => {
                 Objective::SoftmaxCrossEntropy { label_smoothing: call.number("label_smoothing", 0.0)? }
             }
+            "negative-log-likelihood" => Objective::NegativeLogLikelihood,
             "squared-error" => Objective::SquaredError,
-            _ => return Err(call.unknown_name("softmax-cross-entropy, squared-error")),
+            _ => {
+                let names = "softmax-cross-entropy, negative-log-likelihood, squared-error";
+                return Err(call.unknown_name(names));
+            }
         };
         call.finish(objective.validate())?;
         Ok(objective)
@@ -77,6 +107,7 @@ impl fmt::Display for Objective {
             Objective::SoftmaxCrossEntropy { label_smoothing } => {
                 write_call(f, "softmax-cross-entropy", &[format!("label_smoothing={label_smoothing}")])
             }
+            Objective::NegativeLogLikelihood => f.write_str("negative-log-likelihood"),
             Objective::SquaredError => f.write_str("squared-error"),
         }
     }
@@ -88,7 +119,12 @@ mod tests {
 
     #[test]
     fn text_and_back() {
-        for text in ["softmax-cross-entropy", "softmax-cross-entropy(label_smoothing=0.1)", "squared-error"] {
+        for text in [
+            "softmax-cross-entropy",
+            "softmax-cross-entropy(label_smoothing=0.1)",
+            "negative-log-likelihood",
+            "squared-error",
+        ] {
             assert_eq!(text.parse::<Objective>().unwrap().to_string(), text);
         }
         let error = "squared-error(x=1)".parse::<Objective>().unwrap_err().to_string();

@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use byhand_datasets::batches::epoch_order;
 use byhand_datasets::{Augment, Normalize, Preprocessing};
-use byhand_layers::loss::{Labels, Loss, LossStats, SoftmaxCrossEntropy, Target};
+use byhand_layers::loss::{Labels, Loss, LossStats, SoftmaxCrossEntropy, Target, Weighting};
 use byhand_layers::{Block, Dense, Flatten, Layer, Mode, Network, Pass, Shape, Workspace, pack};
 use byhand_models::weights_sha256;
 use byhand_trainer::{
-    BatchSource, DivergenceCause, ImageBatch, Optimizer, Plan, Rows, Sgd, StepConfig, TargetRoom, Trainer,
-    TrainerError,
+    BatchSource, DivergenceCause, ImageBatch, Optimizer, Plan, Rows, Sgd, StepConfig, StepStats, TargetRoom,
+    Trainer, TrainerError,
 };
 use common::{cnn, large_cnn, mlp, mlp3, normed, theta, train, wide};
 use ndarray::Array2;
@@ -449,6 +449,45 @@ fn a_loss_of_ones_own_is_trained_for() {
     let (half, whole) = (own.step(0.2, &batch).unwrap(), other.step(0.1, &batch).unwrap());
     assert_eq!((2.0 * half.loss, half.correct), (whole.loss, whole.correct));
     assert_eq!(own.theta(), other.theta(), "halves are exact");
+}
+
+/// The mean is over what all samples of the minibatch count, however it is cut: a class of weight 2 does what its samples do that come
+/// twice, an ignored sample what one does that does not come.
+#[test]
+fn samples_count_what_the_loss_says() {
+    let indices = &epoch_order(2, 0, train().len())[..90];
+    let (x, mut labels) = rows(indices);
+    let weighting = |classes, ignore| Weighting { classes, ignore };
+    let step = |x: &Array2<f32>, labels: &[u16], label_smoothing, weighting: Weighting, threads| {
+        let loss = SoftmaxCrossEntropy { label_smoothing, weighting };
+        let mut trainer = trainer(&cnn(), labels.len(), threads).with_loss(Box::new(loss));
+        let stats = trainer.step(0.5, &Rows::new(x.view(), labels)).unwrap();
+        (stats, trainer.residuals().collect::<Vec<_>>(), trainer.into_theta())
+    };
+    type Stepped = (StepStats, Vec<f32>, Vec<f32>);
+    let compare = |what: &str, a: &Stepped, b: &Stepped| {
+        assert!((a.0.loss - b.0.loss).abs() < 1e-5, "{what}: {} and {}", a.0.loss, b.0.loss);
+        let apart = a.2.iter().zip(&b.2).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(apart < 1e-5, "{what}: weights {apart} apart");
+    };
+    let mut weights = vec![1.0; 10];
+    weights[usize::from(labels[0])] = 2.0;
+    let again = (0..90).filter(|&i| labels[i] == labels[0]).map(|i| indices[i]);
+    let (x_twice, labels_twice) = rows(&indices.iter().copied().chain(again).collect::<Vec<_>>());
+    let weighted = step(&x, &labels, 0.0, weighting(weights.clone(), None), 2);
+    compare("weighted", &weighted, &step(&x_twice, &labels_twice, 0.0, Weighting::none(), 2));
+    assert_eq!(weighted.2, step(&x, &labels, 0.0, weighting(weights.clone(), None), 1).2, "threads");
+
+    let kept: Vec<u32> = (0..90).filter(|i| i % 3 > 0).map(|i| indices[i]).collect();
+    let (x_kept, labels_kept) = rows(&kept);
+    (0..90).step_by(3).for_each(|i| labels[i] = 999);
+    let ignoring = step(&x, &labels, 0.1, weighting(weights.clone(), Some(999)), 2);
+    compare("ignored", &ignoring, &step(&x_kept, &labels_kept, 0.1, weighting(weights, None), 2));
+    assert!((0..90).all(|i| (ignoring.1[i] == 0.0) == (i % 3 == 0)), "residuals");
+
+    // None counts: nothing moves, and nothing is said to have gone wrong.
+    let none = step(&x, &[999; 90], 0.1, weighting(vec![], Some(999)), 2);
+    assert_eq!((none.0.loss, none.0.correct, none.2), (0.0, 0, theta(&cnn())));
 }
 
 #[test]

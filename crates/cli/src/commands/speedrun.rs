@@ -185,6 +185,9 @@ fn read(name: &str, text: &str, options: &Options) -> Result<(Recipe, Tricks)> {
     if recipe.validation > 0 || recipe.shift > 0 || recipe.from.is_some() {
         return Err(usage(format!("{name}: speedrun has no validation, shift or from; leave them out")));
     }
+    if let Some(weights) = &recipe.class_weights {
+        return Err(usage(format!("{name}: speedrun has no class-weights, found {weights}; leave them out")));
+    }
     Ok((recipe, tricks))
 }
 

@@ -601,6 +601,9 @@ pub fn network_for(recipe: &Recipe, input: Shape, classes: usize) -> Result<(Spe
             network.classes()
         )));
     }
+    if let Some(weights) = &recipe.class_weights {
+        weights.check(classes, recipe.loss)?;
+    }
     Ok((spec, network))
 }
 
@@ -615,6 +618,7 @@ pub fn fit_config(recipe: &Recipe, data: &Prepared, threads: usize) -> FitConfig
         learning_rate: recipe.lr,
         schedule: recipe.schedule,
         objective: recipe.loss,
+        class_weights: recipe.class_weights.as_ref().map_or_else(Vec::new, |weights| weights.of(&data.train)),
         // The images are halved once, not in every step.
         preprocessing: Preprocessing { halve: false, ..data.preprocessing },
         augment: Augment { shift: recipe.shift, ..Augment::default() },

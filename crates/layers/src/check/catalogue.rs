@@ -3,7 +3,8 @@
 use super::Checked;
 use crate::{
     AvgPool2d, BatchNorm, Branches, Chain, Conv2d, ConvOptions, Dense, Dropout, Flatten, Gelu, GlobalAvgPool,
-    GlobalMaxPool, LayerError, LeakyRelu, Linear, MaxPool2d, Relu, Shape, Sigmoid, Silu, Tanh,
+    GlobalMaxPool, LayerError, LeakyRelu, Linear, LogSoftmax, MaxPool2d, Padding, PoolOptions, Relu, Shape,
+    Sigmoid, Silu, Tanh,
 };
 use std::sync::Arc;
 
@@ -23,9 +24,13 @@ pub fn catalogue() -> Vec<Box<dyn Checked>> {
 
 fn configurations() -> Result<Vec<Box<dyn Checked>>, LayerError> {
     let conv = |input: [usize; 3], c_out, kernel, stride, pad, bias| {
-        let [c, h, w] = input;
-        Conv2d::new(Shape::new(c, h, w), c_out, ConvOptions { kernel, stride, pad, bias })
+        let ([c, h, w], pad) = (input, Padding::axes(pad));
+        let options = ConvOptions { kernel, stride, pad, bias, ..ConvOptions::square(1) };
+        Conv2d::new(Shape::new(c, h, w), c_out, options)
     };
+    let three = ConvOptions::square(3);
+    let sides = Padding::Sides([2, 0, 1, 1]);
+    let pool = |window, stride, pad| PoolOptions { stride, pad, ..PoolOptions::new(window) };
     let odd = Shape::new(3, 5, 7);
     // Without kinks, so that differences hold.
     let same = || conv([3, 5, 7], 3, [3, 3], [1, 1], [1, 1], false);
@@ -48,12 +53,45 @@ fn configurations() -> Result<Vec<Box<dyn Checked>>, LayerError> {
         Box::new(conv([2, 4, 9], 3, [3, 5], [1, 2], [1, 2], false)?),
         Box::new(conv([17, 2, 3], 18, [1, 1], [1, 1], [0, 0], true)?),
         Box::new(conv([17, 5, 7], 18, [3, 3], [1, 1], [1, 1], true)?),
+        Box::new(Conv2d::new(odd, 2, ConvOptions { pad: sides, stride: [2, 1], ..three })?),
+        Box::new(Conv2d::new(odd, 2, ConvOptions { pad: Padding::Same, dilation: [2, 3], ..three })?),
+        Box::new(Conv2d::new(
+            Shape::new(2, 9, 9),
+            2,
+            ConvOptions { dilation: [2, 2], stride: [3, 3], ..three },
+        )?),
+        Box::new(Conv2d::new(
+            Shape::new(4, 6, 5),
+            6,
+            ConvOptions { groups: 2, pad: Padding::axes([0, 1]), ..three },
+        )?),
+        Box::new(Conv2d::new(Shape::new(5, 4, 4), 5, ConvOptions { groups: 5, bias: false, ..three })?),
         Box::new(MaxPool2d::new(Shape::new(3, 6, 6), [2, 2], [2, 2])?),
         Box::new(MaxPool2d::new(Shape::new(2, 7, 8), [3, 2], [2, 1])?),
         Box::new(MaxPool2d::new(Shape::new(2, 8, 11), [2, 3], [3, 3])?),
+        Box::new(MaxPool2d::with_options(odd, pool([3, 3], [2, 2], Padding::axes([1, 1])))?),
+        Box::new(MaxPool2d::with_options(
+            Shape::new(2, 6, 7),
+            PoolOptions { ceil: true, ..pool([3, 2], [2, 2], sides) },
+        )?),
+        Box::new(MaxPool2d::with_options(
+            Shape::new(2, 6, 6),
+            PoolOptions { dilation: [2, 3], ..pool([2, 2], [1, 1], Padding::Same) },
+        )?),
         Box::new(AvgPool2d::new(Shape::new(3, 6, 6), [2, 2], [2, 2])?),
         Box::new(AvgPool2d::new(Shape::new(2, 7, 8), [4, 2], [1, 2])?),
         Box::new(AvgPool2d::new(Shape::new(2, 8, 11), [2, 3], [3, 3])?),
+        Box::new(AvgPool2d::with_options(odd, pool([3, 3], [2, 2], Padding::axes([1, 1])), true)?),
+        Box::new(AvgPool2d::with_options(Shape::new(2, 4, 4), pool([2, 2], [1, 1], Padding::Same), false)?),
+        Box::new(AvgPool2d::with_options(
+            Shape::new(2, 6, 7),
+            PoolOptions {
+                ceil: true,
+                dilation: [1, 2],
+                ..pool([2, 2], [3, 2], Padding::Sides([0, 1, 1, 0]))
+            },
+            true,
+        )?),
         // Not square: every pixel has the same gradient, so that a transposed one is none.
         Box::new(GlobalAvgPool::new(Shape::new(3, 2, 8))?),
         Box::new(GlobalAvgPool::new(odd)?),
@@ -83,6 +121,8 @@ fn configurations() -> Result<Vec<Box<dyn Checked>>, LayerError> {
         Box::new(Tanh::new(odd)),
         Box::new(Sigmoid::new(odd)),
         Box::new(Linear::new(odd)),
+        Box::new(LogSoftmax::new(odd)),
+        Box::new(LogSoftmax::new(Shape::flat(10))),
         Box::new(Flatten::new(odd)),
         Box::new(Dropout::new(odd, 0.5)?),
         Box::new(Dropout::new(Shape::flat(16), 0.3)?),

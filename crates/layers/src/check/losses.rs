@@ -319,10 +319,15 @@ fn extremes<L: Loss<f32>>(loss: &L, classes: usize, options: &Options, report: &
     options.each(|isa, block| {
         let rng = &mut rng(options.seed + 9);
         let mut case = Case::new(classes, block.samples(), rng);
-        for _ in 0..4 {
+        for attempt in 0..8 {
             case.logits.fill_with(|| LEVELS[rng.next_u32() as usize % LEVELS.len()]);
+            // A loss of log-probabilities is at least 0 where they are none above 0.
+            let is_below = attempt % 2 == 0;
+            if is_below {
+                case.logits.iter_mut().for_each(|logit| *logit = -logit.abs());
+            }
             let found: Outcome<f32> = with_labels(loss, classes, block, &case);
-            let finite = found.stats.loss.is_finite() && found.stats.loss >= 0.0;
+            let finite = found.stats.loss.is_finite() && (found.stats.loss >= 0.0 || !is_below);
             let finite = finite && found.laid.iter().all(|d| d.is_finite());
             report.record(Clause::Extremes, Some(isa), f64::from(u8::from(!finite)), 0.0, || {
                 format!("{}: expected finite numbers, found a loss of {:e}", show(block), found.stats.loss)

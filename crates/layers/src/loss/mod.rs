@@ -1,10 +1,14 @@
 //! Losses: one number for a minibatch, and its gradient with respect to the network's output.
 
+mod negative_log_likelihood;
 mod softmax_cross_entropy;
 mod squared_error;
+mod weighting;
 
+pub use negative_log_likelihood::NegativeLogLikelihood;
 pub use softmax_cross_entropy::SoftmaxCrossEntropy;
 pub use squared_error::SquaredError;
+pub use weighting::Weighting;
 
 use byhand_tensor::{Block, LANES, Scalar};
 use ndarray::{Array2, ArrayView2};
@@ -61,11 +65,12 @@ impl AddAssign for LossStats {
 pub trait Loss<T: Scalar>: Debug + Send + Sync {
     /// The loss of a block, and `dlogits = scale * d loss / d logits`, with 0 in dead lanes.
     ///
-    /// `scale` is usually `1 / N` for a minibatch of `N` samples, of which the block may be a part. `dlogits` is overwritten.
-    /// Evaluation makes the same call and leaves `dlogits` alone.
+    /// `scale` is usually `1 / N` for a minibatch of `N` samples, of which the block may be a part; with a
+    /// [weighting](Self::weighting) one over what all samples of the minibatch count together. `dlogits` is overwritten. Evaluation makes
+    /// the same call and leaves `dlogits` alone.
     ///
     /// # Panics
-    /// If the target has not one entry for each live sample, a label is not below the number of classes, or `dlogits` has not
+    /// If the target has not one entry for each live sample, a label that counts is not below the number of classes, or `dlogits` has not
     /// the length of `logits`.
     fn value_and_gradient(
         &self,
@@ -75,6 +80,12 @@ pub trait Loss<T: Scalar>: Debug + Send + Sync {
         scale: T,
         dlogits: &mut [T],
     ) -> LossStats;
+
+    /// What samples count in the mean: by default 1 each.
+    fn weighting(&self) -> &Weighting {
+        static NONE: Weighting = Weighting::none();
+        &NONE
+    }
 }
 
 impl<'a, T> Target<'a, T> {
@@ -119,7 +130,7 @@ pub fn softmax<T: Scalar>(outputs: ArrayView2<'_, T>) -> Array2<T> {
 impl<T: Scalar> Target<'_, T> {
     /// Number of classes, after all lengths are checked.
     #[track_caller]
-    fn classes(&self, block: Block, logits: &[T], dlogits: &[T]) -> usize {
+    fn classes(&self, block: Block, logits: &[T], dlogits: &[T], weighting: &Weighting) -> usize {
         let per_class = block.len(1).max(1);
         let classes = logits.len() / per_class;
         assert_eq!(
@@ -129,10 +140,14 @@ impl<T: Scalar> Target<'_, T> {
             block.samples()
         );
         assert_eq!(dlogits.len(), logits.len(), "loss: length of dlogits against logits");
+        let weights = weighting.classes.len();
+        assert!(weights == 0 || weights == classes, "loss: {weights} class weights for {classes} classes");
         match self {
             Self::Labels(Labels(labels)) => {
                 assert_eq!(labels.len(), block.samples(), "loss: labels against samples of the block");
-                for (sample, &label) in labels.iter().enumerate() {
+                for (sample, &label) in
+                    labels.iter().enumerate().filter(|(_, l)| weighting.ignore != Some(**l))
+                {
                     let label = usize::from(label);
                     assert!(
                         label < classes,
@@ -163,12 +178,13 @@ impl<T: Scalar> Target<'_, T> {
         }
     }
 
-    /// The sum of the row of `sample`.
-    fn total(&self, sample: usize, classes: usize) -> f64 {
+    /// The sum of the row of `sample`, each entry times the weight of its class.
+    fn total(&self, sample: usize, classes: usize, weighting: &Weighting) -> f64 {
         match self {
-            Self::Labels(_) => 1.0,
+            Self::Labels(Labels(labels)) => weighting.of_class(labels[sample].into()),
             Self::Rows(TargetRows(rows)) => {
-                rows[sample * classes..][..classes].iter().fold(0.0, |sum, q| sum + q.to_f64())
+                let row = rows[sample * classes..][..classes].iter().enumerate();
+                row.fold(0.0, |sum, (class, q)| sum + weighting.of_class(class) * q.to_f64())
             }
         }
     }
@@ -196,7 +212,7 @@ fn first_maximum<T: Scalar>(n: usize, at: impl Fn(usize) -> T) -> usize {
 }
 
 /// [`first_maximum`] of the `classes` outputs of each lane of a tile, all lanes at once.
-fn maxima<T: Scalar>(block: Block, tile: usize, classes: usize, outputs: &[T]) -> [usize; LANES] {
+pub(crate) fn maxima<T: Scalar>(block: Block, tile: usize, classes: usize, outputs: &[T]) -> [usize; LANES] {
     let lanes = block.lanes();
     let rows = &outputs[tile * classes * lanes..][..classes * lanes];
     let mut largest = [T::ZERO; LANES];

@@ -1,6 +1,6 @@
 //! Softmax and cross-entropy, together, on logits.
 
-use super::{Loss, LossStats, Target, clear_dead_lanes, maxima};
+use super::{Loss, LossStats, Target, Weighting, clear_dead_lanes, maxima};
 use crate::error::LayerError;
 use byhand_tensor::{Block, Scalar, softmax};
 
@@ -8,7 +8,8 @@ use byhand_tensor::{Block, Scalar, softmax};
 ///
 /// # Formula
 /// `p_j = e^z_j / sum over k of e^z_k`, `loss = - sum over j of q_j * ln(p_j)`, where `q` is the target's row; with label
-/// smoothing `s` the row is `(1 - s) * q + s / C` for `C` classes.
+/// smoothing `s` the row is `(1 - s) * q + s / C` for `C` classes. With [weights](Weighting) `w` of the classes its entries are then
+/// `w_j * q_j`.
 ///
 /// It is computed as `loss = sum over j of q_j * (m - z_j) - Q * ln(p_max)`, with `Q` the sum of the `q_j`, `m = max z` and `p_max`, the
 /// probability at the maximum, at least `1/C`: nothing overflows, and no logarithm is taken of a probability that rounded to zero. The
@@ -38,22 +39,25 @@ use byhand_tensor::{Block, Scalar, softmax};
 /// assert!((stats.loss - f64::ln(2.0)).abs() < 1e-6);
 /// assert_eq!(dz, [0.5, -0.5]);
 /// ```
-#[derive(Clone, Copy, PartialEq, Default, Debug)]
+#[derive(Clone, PartialEq, Default, Debug)]
 pub struct SoftmaxCrossEntropy {
     /// Share of the target that is spread evenly over all classes, at least 0 and below 1. The default is 0.
     pub label_smoothing: f64,
+    /// What samples count.
+    pub weighting: Weighting,
 }
 
 impl SoftmaxCrossEntropy {
-    /// That the label smoothing is in its range.
+    /// That the label smoothing and the weights are in their ranges.
     ///
     /// # Errors
-    /// [`LayerError::Value`] when it is not.
+    /// [`LayerError::Value`] when one is not.
     pub fn validate(&self) -> Result<(), LayerError> {
+        let layer = "softmax-cross-entropy";
         if (0.0..1.0).contains(&self.label_smoothing) {
-            return Ok(());
+            return self.weighting.validate(layer, None);
         }
-        let (layer, expected) = ("softmax-cross-entropy", "at least 0 and below 1");
+        let expected = "at least 0 and below 1";
         let found = self.label_smoothing.to_string();
         Err(LayerError::Value { layer, what: "label_smoothing", expected, found })
     }
@@ -68,7 +72,12 @@ impl<T: Scalar> Loss<T> for SoftmaxCrossEntropy {
         scale: T,
         dlogits: &mut [T],
     ) -> LossStats {
-        let classes = target.classes(block, logits, dlogits);
+        let weighting = &self.weighting;
+        let classes = target.classes(block, logits, dlogits, weighting);
+        let mean = match weighting.classes.len() {
+            0 => 1.0,
+            n => weighting.classes.iter().fold(0.0, |sum, w| sum + w) / n as f64,
+        };
         let keep = T::from_f64(1.0 - self.label_smoothing);
         let spread = T::from_f64(self.label_smoothing / classes as f64);
         softmax::softmax(block, classes, logits, dlogits);
@@ -78,17 +87,22 @@ impl<T: Scalar> Loss<T> for SoftmaxCrossEntropy {
             for (lane, &best) in best.iter().enumerate().take(block.live(tile)) {
                 let sample = tile * block.lanes() + lane;
                 let at = |class| block.index(classes, sample, class);
+                if weighting.ignores(&target, sample) {
+                    (0..classes).for_each(|class| dlogits[at(class)] = T::ZERO);
+                    continue;
+                }
                 let m = logits[at(best)].to_f64();
-                // Exactly 1 where the row sums to 1.
-                let total =
-                    (1.0 - self.label_smoothing) * target.total(sample, classes) + self.label_smoothing;
+                // Exactly 1 where the row sums to 1 and no class has a weight.
+                let total = (1.0 - self.label_smoothing) * target.total(sample, classes, weighting)
+                    + self.label_smoothing * mean;
                 let mut loss = -total * dlogits[at(best)].ln().to_f64();
                 if total != 1.0 {
                     (0..classes).for_each(|class| dlogits[at(class)] *= T::from_f64(total));
                 }
                 let smooth = spread != T::ZERO;
                 for class in if smooth { 0..classes } else { target.support(sample, classes) } {
-                    let q = keep * target.at(sample, class, classes) + spread;
+                    let weight = T::from_f64(weighting.of_class(class));
+                    let q = weight * (keep * target.at(sample, class, classes) + spread);
                     if q != T::ZERO {
                         loss += q.to_f64() * (m - logits[at(class)].to_f64());
                         dlogits[at(class)] -= q;
@@ -100,6 +114,10 @@ impl<T: Scalar> Loss<T> for SoftmaxCrossEntropy {
         dlogits.iter_mut().for_each(|d| *d = scale * *d);
         clear_dead_lanes(block, dlogits, classes);
         stats
+    }
+
+    fn weighting(&self) -> &Weighting {
+        &self.weighting
     }
 }
 
@@ -113,7 +131,11 @@ mod tests {
     fn keeps_the_contract() {
         for label_smoothing in [0.0, 0.1] {
             for classes in [2, 5, 10] {
-                check_loss(&SoftmaxCrossEntropy { label_smoothing }, classes, &Options::default()).assert();
+                let weights = (0..classes).map(|class| 0.25 + class as f64).collect();
+                for weighting in [Weighting::none(), Weighting { classes: weights, ignore: Some(99) }] {
+                    let loss = SoftmaxCrossEntropy { label_smoothing, weighting };
+                    check_loss(&loss, classes, &Options::default()).assert();
+                }
             }
         }
     }
@@ -152,7 +174,7 @@ mod tests {
         let sum: f64 = z.iter().map(|z| z.exp()).sum();
         let p = z.map(|z| z.exp() / sum);
         for (label_smoothing, q) in [(0.0, q), (0.1, q.map(|q| 0.9 * q + 0.1 / 3.0))] {
-            let (mut dz, loss) = ([0.0; 3], SoftmaxCrossEntropy { label_smoothing });
+            let (mut dz, loss) = ([0.0; 3], SoftmaxCrossEntropy { label_smoothing, ..Default::default() });
             let target = TargetRows(&[2.0, 0.5, 0.0]).into();
             let stats = loss.value_and_gradient(Block::single(1), &z, target, 0.25, &mut dz);
             let total: f64 = q.iter().sum();
@@ -163,6 +185,19 @@ mod tests {
                 assert!((dz - expected).abs() < 1e-15, "{dz} against {expected}");
             }
         }
+    }
+
+    /// Whatever the label: it need not be a class.
+    #[test]
+    fn an_ignored_sample_has_no_loss_and_no_gradient() {
+        let weighting = Weighting { ignore: Some(7), ..Weighting::none() };
+        let (z, mut dz) = ([f32::NAN, 1.0, 0.5, 2.0], [9.0; 4]);
+        let loss = SoftmaxCrossEntropy { weighting, ..Default::default() };
+        let stats = loss.value_and_gradient(Block::single(2), &z, Labels(&[7, 1]).into(), 1.0, &mut dz);
+        assert_eq!((dz[0], dz[1], stats.correct), (0.0, 0.0, 1));
+        let alone =
+            loss.value_and_gradient(Block::single(1), &z[2..], Labels(&[1]).into(), 1.0, &mut [0.0; 2]);
+        assert_eq!(stats, alone);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Half the squared distance between output and target.
 
-use super::{Loss, LossStats, Target, clear_dead_lanes, first_maximum};
+use super::{Loss, LossStats, Target, Weighting, clear_dead_lanes, first_maximum};
 use byhand_tensor::{Block, Scalar};
 
 /// Half the squared distance between the network's output `y` and the target's row `t`.
@@ -42,7 +42,7 @@ impl<T: Scalar> Loss<T> for SquaredError {
         scale: T,
         dlogits: &mut [T],
     ) -> LossStats {
-        let classes = target.classes(block, logits, dlogits);
+        let classes = target.classes(block, logits, dlogits, &Weighting::none());
         let mut stats = LossStats::default();
         for sample in 0..block.samples() {
             let at = |class| block.index(classes, sample, class);

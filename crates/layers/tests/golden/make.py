@@ -116,6 +116,62 @@ layer("globalmaxpool", nn.AdaptiveMaxPool2d(1), (3, 5, 2))
 layer("batchnorm", nn.BatchNorm2d(3), (3, 5, 2), samples=5)
 layer("batchnorm(eps=0.001)", nn.BatchNorm1d(7, eps=0.001), (7,), samples=18)
 
+
+
+def padded(module, left, right, top, bottom, value=0.0):
+    """The module behind a padding that PyTorch's own modules do not have."""
+    return nn.Sequential(nn.ConstantPad2d((left, right, top, bottom), value), module)
+
+
+# Padding of all sides, rounded up, with gaps between taps. PyTorch allows half a window of padding; byhand, as ONNX, less than a window.
+layer("pool(3,stride=2,pad=1)", nn.MaxPool2d(3, 2, 1), (2, 7, 6), torch.rand(2, 2, 7, 6) - 2)
+layer("pool(3,stride=2,pad=1,ceil=true)", nn.MaxPool2d(3, 2, 1, ceil_mode=True), (1, 6, 8))
+layer("pool(2,stride=3,ceil=true)", nn.MaxPool2d(2, 3, ceil_mode=True), (1, 5, 7))
+layer("pool(3x2,stride=1,pad=1,dilation=2x3)", nn.MaxPool2d((3, 2), 1, 1, dilation=(2, 3)), (2, 5, 6))
+layer("pool(3,stride=2x1,pad=2x0x1x2)", padded(nn.MaxPool2d(3, (2, 1)), 0, 2, 2, 1, -torch.inf), (2, 5, 4))
+layer("pool(2,stride=1,pad=same)", padded(nn.MaxPool2d(2, 1), 0, 1, 0, 1, -torch.inf), (2, 4, 5))
+layer("pool(2,stride=1,pad=same_lower)", padded(nn.MaxPool2d(2, 1), 1, 0, 1, 0, -torch.inf), (2, 4, 5))
+
+layer("avgpool(3,stride=2,pad=1)", nn.AvgPool2d(3, 2, 1), (2, 7, 6))
+layer("avgpool(3,stride=2,pad=1,count_pad=false)", nn.AvgPool2d(3, 2, 1, count_include_pad=False), (2, 7, 6))
+layer("avgpool(3,stride=2,pad=1,ceil=true)", nn.AvgPool2d(3, 2, 1, ceil_mode=True), (1, 6, 8))
+layer(
+    "avgpool(3x2,stride=2x3,pad=1,ceil=true,count_pad=false)",
+    nn.AvgPool2d((3, 2), (2, 3), 1, ceil_mode=True, count_include_pad=False),
+    (1, 6, 9),
+)
+layer("avgpool(3,pad=1,ceil=true)", nn.AvgPool2d(3, 3, 1, ceil_mode=True), (3, 2, 2))
+layer("avgpool(3,stride=2x1,pad=2x0x1x2)", padded(nn.AvgPool2d(3, (2, 1)), 0, 2, 2, 1), (2, 5, 4))
+
+layer("conv(3,3,pad=same,dilation=2)", nn.Conv2d(2, 3, 3, padding="same", dilation=2), (2, 6, 5))
+layer("conv(2,2x4,pad=same,bias=false)", nn.Conv2d(2, 2, (2, 4), padding="same", bias=False), (2, 5, 7))
+layer(
+    "conv(2,3x2,stride=2x3,pad=2x1,dilation=2x3)",
+    nn.Conv2d(2, 2, (3, 2), (2, 3), (2, 1), (2, 3)),
+    (2, 8, 9),
+)
+layer("conv(6,3,pad=1,groups=2)", nn.Conv2d(4, 6, 3, padding=1, groups=2), (4, 5, 4))
+layer("conv(8,3,stride=2,groups=4)", nn.Conv2d(4, 8, 3, 2, groups=4), (4, 7, 6))
+layer("conv(3,2,dilation=2x1,groups=3)", nn.Conv2d(3, 3, 2, dilation=(2, 1), groups=3), (3, 6, 4), samples=18)
+layer("conv(2,3,stride=2,pad=0x1x2x0)", padded(nn.Conv2d(1, 2, 3, 2), 1, 0, 0, 2), (1, 6, 6))
+
+layer("log_softmax", nn.LogSoftmax(1), (7,), samples=5)
+
+# A mean with weights is divided by the sum of the weights of the labels that count; of rows by their number.
+weights = torch.tensor([0.5, 2.0, 0.0, 1.25, 3.0])
+ignoring = torch.tensor([4, 0, 9, 2, 9, 1])
+loss("cross-entropy, weights", 5, lambda y, t: F.cross_entropy(y, t, weights), labels)
+loss(
+    "cross-entropy, weights, smoothing 0.2, 9 ignored",
+    5,
+    lambda y, t: F.cross_entropy(y, t, weights, ignore_index=9, label_smoothing=0.2),
+    ignoring,
+)
+loss("cross-entropy, smoothing 0.2, 9 ignored", 5, lambda y, t: F.cross_entropy(y, t, ignore_index=9, label_smoothing=0.2), ignoring)
+loss("cross-entropy on rows, weights, smoothing 0.2", 5, lambda y, t: F.cross_entropy(y, t, weights, label_smoothing=0.2), mixed)
+loss("negative log-likelihood, weights, 9 ignored", 5, lambda y, t: F.nll_loss(y, t, weights, ignore_index=9), ignoring)
+loss("negative log-likelihood", 5, F.nll_loss, labels)
+
 versions = {"python": platform.python_version(), "torch": torch.__version__, "safetensors": safetensors.__version__}
 # safetensors' tensors must not share memory: two cases may have the same labels.
 vectors = {name: tensor.clone() for name, tensor in vectors.items()}

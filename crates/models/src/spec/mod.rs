@@ -4,7 +4,7 @@
 //! spec      = { blank } layer { blank { blank } layer } { blank }
 //! layer     = name [ "(" [ argument { "," argument } ] ")" ] | name "(" spec { "|" spec } ")"
 //! argument  = [ parameter "=" ] value         without a name: the parameters in their order
-//! value     = whole number | HEIGHTxWIDTH | true | false | fraction
+//! value     = whole number | HEIGHTxWIDTH | TOPxLEFTxBOTTOMxRIGHT | word | fraction
 //! ```
 //!
 //! The names and their parameters are the rows of [`LayerKind::ALL`]; those whose parentheses hold the layers of branches are the rows of

@@ -1,6 +1,6 @@
 //! Convolution whose backward pass takes the stride along rows for the one along columns.
 
-use byhand_layers::{Conv2d, ConvOptions};
+use byhand_layers::{Conv2d, ConvOptions, Padding};
 
 use super::prelude::*;
 use crate::places::scatter;
@@ -12,7 +12,12 @@ impl Mistake for ConvSwappedStrides {
     type Right = Conv2d;
 
     fn shown() -> Result<Conv2d, LayerError> {
-        let options = ConvOptions { kernel: [2, 3], stride: [2, 3], pad: [1, 0], bias: true };
+        let options = ConvOptions {
+            kernel: [2, 3],
+            stride: [2, 3],
+            pad: Padding::axes([1, 0]),
+            ..ConvOptions::square(1)
+        };
         Conv2d::new(Shape::new(2, 9, 11), 3, options)
     }
 

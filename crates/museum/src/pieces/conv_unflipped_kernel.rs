@@ -15,7 +15,7 @@ impl Mistake for ConvUnflippedKernel {
     type Right = Conv2d;
 
     fn shown() -> Result<Conv2d, LayerError> {
-        let options = ConvOptions { kernel: [3, 2], stride: [1, 1], pad: [0, 0], bias: true };
+        let options = ConvOptions { kernel: [3, 2], ..ConvOptions::square(1) };
         Conv2d::new(Shape::new(2, 9, 11), 3, options)
     }
 

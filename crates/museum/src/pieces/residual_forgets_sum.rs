@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use byhand_layers::check::Checked;
-use byhand_layers::{Branches, Chain, Conv2d, ConvOptions, Layer};
+use byhand_layers::{Branches, Chain, Conv2d, ConvOptions, Layer, Padding};
 
 use super::prelude::*;
 
@@ -33,7 +33,8 @@ impl<L: Inner + ?Sized> Mistake for ResidualForgetsSum<L> {
 
     fn shown() -> Result<Branches<L>, LayerError> {
         let shape = Shape::new(3, 5, 7);
-        let conv = Conv2d::new(shape, 3, ConvOptions { pad: [1, 1], ..ConvOptions::square(3) })?;
+        let conv =
+            Conv2d::new(shape, 3, ConvOptions { pad: Padding::axes([1, 1]), ..ConvOptions::square(3) })?;
         Branches::residual(Chain::new(shape, vec![L::of(conv)])?, Chain::new(shape, vec![])?)
     }
 

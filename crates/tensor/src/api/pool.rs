@@ -10,8 +10,9 @@ use crate::layout::Block;
 const NAME: &str = "pool";
 
 impl Pool2d {
-    /// `y[c, i, j] = max over u, v of x[c, i * stride + u, j * stride + v]`; NaN if the window holds one. `tape` receives
-    /// the place of the **first** maximum (of the last NaN) in row order, `u * window_columns + v`, as a number.
+    /// `y[c, i, j] = max over u, v of x[c, i * stride + u * dilation - pad, j * stride + v * dilation - pad]`, of those in the image; NaN if
+    /// there is one among them. `tape` receives the place of the **first** maximum (of the last NaN) in row order,
+    /// `u * window_columns + v`, as a number.
     ///
     /// # Panics
     /// If a slice has not the length its shape says.
@@ -22,7 +23,7 @@ impl Pool2d {
         T::max_pool(MaxForward { pool: *self, block, x, y, tape });
     }
 
-    /// `dx[c, i * stride + u, j * stride + v] = sum of dy[c, i, j]` over the windows whose first maximum lies there.
+    /// `dx[c, p, q] = sum of dy[c, i, j]` over the windows whose first maximum lies there.
     /// Overwrites `dx`.
     ///
     /// # Panics
@@ -34,7 +35,8 @@ impl Pool2d {
         T::pool_backward(Backward { pool: *self, block, dy, tape: Some(tape), dx });
     }
 
-    /// `y[c, i, j] = (sum over u, v of x[c, i * stride + u, j * stride + v]) / (window rows * window columns)`.
+    /// `y[c, i, j] = sum over u, v of x[c, i * stride + u * dilation - pad, j * stride + v * dilation - pad] / n(i, j)`, zero outside `x`,
+    /// with the [divisor](Self::divisor) `n`.
     ///
     /// # Panics
     /// If a slice has not the length its shape says.
@@ -44,7 +46,7 @@ impl Pool2d {
         T::avg_pool(AvgForward { pool: *self, block, x, y });
     }
 
-    /// `dx[c, p, q] = (sum of dy[c, i, j] over the windows that hold p, q) / (window rows * window columns)`.
+    /// `dx[c, p, q] = sum of dy[c, i, j] / n(i, j)` over the windows that see `p, q`, with the [divisor](Self::divisor) `n`.
     /// Overwrites `dx`.
     ///
     /// # Panics

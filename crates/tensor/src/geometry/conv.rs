@@ -1,6 +1,6 @@
 //! The shapes of a two-dimensional convolution.
 
-use super::window::{check_input, check_window, windows};
+use super::window::{Slide, Windows, check_input, windows};
 use crate::error::{GeometryError, MAX_ELEMENTS, MAX_PADDED, check_product};
 use crate::layout::Block;
 
@@ -51,7 +51,11 @@ impl Conv2d {
             return Err(GeometryError::Zero { kernel: NAME, what: "output channels" });
         }
         check_product(NAME, "the weight", &[c_out, c_in, kh, kw], MAX_ELEMENTS)?;
-        check_window(NAME, [h_in, w_in], kernel, stride, pad)?;
+        for (axis, name, input) in [(0, "rows", h_in), (1, "columns", w_in)] {
+            let slide =
+                Slide { taps: kernel[axis], stride: stride[axis], pad: [pad[axis]; 2], ..Slide::default() };
+            Windows::new(NAME, name, input, slide)?;
+        }
         check_product(NAME, "a kernel", &kernel, MAX_TAPS)?;
         // A longer stride has the same one output, and would only make numbers large.
         let stride = [stride[0].min(h_in + 2 * ph), stride[1].min(w_in + 2 * pw)];

@@ -10,4 +10,5 @@ pub use conv::Conv2d;
 pub(crate) use conv::MAX_TAPS;
 pub use conv_pool::ConvPool2d;
 pub use dense::Dense;
-pub use pool::Pool2d;
+pub use pool::{Pool2d, PoolOptions};
+pub use window::{Slide, Windows};

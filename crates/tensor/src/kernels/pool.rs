@@ -1,23 +1,52 @@
-//! Max and average pooling over any window and stride, overlapping too.
+//! Max and average pooling over any window, stride, dilation and padding, overlapping too.
 
 use crate::geometry::Pool2d;
 use crate::layout::{Block, LANES};
 use crate::number::Number;
 use crate::simd::{Kernel, Vector};
+use std::ops::Range;
+
+/// A window: its taps that see a pixel, where the first of them lies, and its output, in pixels.
+struct Window {
+    rows: Range<usize>,
+    columns: Range<usize>,
+    input: usize,
+    output: usize,
+    i: usize,
+    j: usize,
+}
+
+impl Window {
+    /// The number of its first tap that sees a pixel, in row order among all taps.
+    #[inline(always)]
+    fn first_place<T: Number>(&self, pool: &Pool2d) -> T {
+        T::from_f64((self.rows.start * pool.window()[1] + self.columns.start) as f64)
+    }
+}
 
 impl Pool2d {
-    /// Calls `visit(input, output)` for each window: where its first input and its output lie, in pixels.
+    /// Calls `visit` for each window, row by row.
     #[inline(always)]
-    fn each_window(&self, tiles: usize, mut visit: impl FnMut(usize, usize)) {
-        let (h_out, w_out) = (self.h_out(), self.w_out());
+    fn each_window(&self, tiles: usize, mut visit: impl FnMut(Window)) {
+        let (h_in, w_in, h_out, w_out) = (self.h_in(), self.w_in(), self.h_out(), self.w_out());
         for plane in 0..tiles * self.c {
             for i in 0..h_out {
+                let rows = self.rows.seen(i);
+                let row = (plane * h_in + self.rows.pixel(i, rows.start)) * w_in;
                 for j in 0..w_out {
-                    let input = (plane * self.h_in + i * self.stride[0]) * self.w_in + j * self.stride[1];
-                    visit(input, (plane * h_out + i) * w_out + j);
+                    let columns = self.columns.seen(j);
+                    let input = row + self.columns.pixel(j, columns.start);
+                    let output = (plane * h_out + i) * w_out + j;
+                    visit(Window { rows: rows.clone(), columns, input, output, i, j });
                 }
             }
         }
+    }
+
+    /// Pixels from one tap to the next, below and beside it.
+    #[inline(always)]
+    fn steps(&self) -> [usize; 2] {
+        [self.rows.slide().dilation * self.w_in(), self.columns.slide().dilation]
     }
 }
 
@@ -43,28 +72,32 @@ impl<T: Number> MaxForward<'_, T> {
     fn windows<V: Vector<Elem = T>>(self) {
         let Self { pool, block, x, y, tape } = self;
         let lanes = block.lanes();
-        let [kh, kw] = pool.window;
+        let ([down, right], row) = (pool.steps(), T::from_f64(pool.window()[1] as f64));
         let (x, y, tape) = (x.as_ptr(), y.as_mut_ptr(), tape.as_mut_ptr());
-        pool.each_window(block.tiles(), |input, output| {
+        pool.each_window(block.tiles(), |window| {
+            let first = window.first_place(&pool);
             let mut lane = 0;
             while lane < lanes {
-                // SAFETY: max_forward checked the lengths; a window lies inside its plane.
+                // SAFETY: max_forward checked the lengths; what a window sees lies inside its plane.
                 unsafe {
-                    let at = |u: usize, v: usize| V::load(x.add((input + u * pool.w_in + v) * lanes + lane));
+                    let at = |u: usize, v: usize| {
+                        V::load(x.add((window.input + u * down + v * right) * lanes + lane))
+                    };
                     let mut best = at(0, 0);
-                    let mut place = V::splat(T::ZERO);
-                    let mut here = T::ZERO;
-                    for u in 0..kh {
-                        for v in 0..kw {
+                    let (mut place, mut first) = (V::splat(first), first);
+                    for u in 0..window.rows.len() {
+                        let mut here = first;
+                        for v in 0..window.columns.len() {
                             let candidate = at(u, v);
                             let take = V::or(candidate.gt(best), candidate.is_nan());
                             best = V::select(take, candidate, best);
                             place = V::select(take, V::splat(here), place);
                             here += T::ONE;
                         }
+                        first += row;
                     }
-                    best.store(y.add(output * lanes + lane));
-                    place.store(tape.add(output * lanes + lane));
+                    best.store(y.add(window.output * lanes + lane));
+                    place.store(tape.add(window.output * lanes + lane));
                 }
                 lane += V::LANES;
             }
@@ -93,21 +126,22 @@ impl<T: Number> AvgForward<'_, T> {
     fn windows<V: Vector<Elem = T>>(self) {
         let Self { pool, block, x, y } = self;
         let lanes = block.lanes();
-        let [kh, kw] = pool.window;
-        let size = V::splat(T::from_f64((kh * kw) as f64));
+        let [down, right] = pool.steps();
         let (x, y) = (x.as_ptr(), y.as_mut_ptr());
-        pool.each_window(block.tiles(), |input, output| {
+        pool.each_window(block.tiles(), |window| {
+            let size = V::splat(T::from_f64(pool.divisor(window.i, window.j) as f64));
             let mut lane = 0;
             while lane < lanes {
-                // SAFETY: avg_forward checked the lengths; a window lies inside its plane.
+                // SAFETY: avg_forward checked the lengths; what a window sees lies inside its plane.
                 unsafe {
                     let mut sum = V::splat(T::ZERO);
-                    for u in 0..kh {
-                        for v in 0..kw {
-                            sum = sum.add(V::load(x.add((input + u * pool.w_in + v) * lanes + lane)));
+                    for u in 0..window.rows.len() {
+                        for v in 0..window.columns.len() {
+                            let from = (window.input + u * down + v * right) * lanes + lane;
+                            sum = sum.add(V::load(x.add(from)));
                         }
                     }
-                    sum.div(size).store(y.add(output * lanes + lane));
+                    sum.div(size).store(y.add(window.output * lanes + lane));
                 }
                 lane += V::LANES;
             }
@@ -129,9 +163,9 @@ impl<T: Number> Kernel<T> for Backward<'_, T> {
 
     #[inline(always)]
     fn run<V: Vector<Elem = T>>(self) {
-        let Pool2d { window, stride, .. } = self.pool;
+        let is_two_by_two = [self.pool.window(), self.pool.stride()] == [[2, 2]; 2] && self.pool.is_plain();
         match self.tape {
-            Some(tape) if self.block.lanes() == 1 && [window, stride] == [[2, 2]; 2] => self.rows::<V>(tape),
+            Some(tape) if self.block.lanes() == 1 && is_two_by_two => self.rows::<V>(tape),
             _ if self.block.lanes() == LANES => self.windows::<V>(),
             _ => self.windows::<V::One>(),
         }
@@ -144,7 +178,7 @@ impl<T: Number> Backward<'_, T> {
     #[inline(always)]
     fn rows<V: Vector<Elem = T>>(self, tape: &[T]) {
         let Self { pool, block, dy, dx, .. } = self;
-        let (w_in, h_out, w_out) = (pool.w_in, pool.h_out(), pool.w_out());
+        let (h_in, w_in, h_out, w_out) = (pool.h_in(), pool.w_in(), pool.h_out(), pool.w_out());
         if pool.inputs() != 4 * pool.outputs() {
             dx.fill(T::ZERO);
         }
@@ -162,7 +196,7 @@ impl<T: Number> Backward<'_, T> {
                         let left = d.keep(place.eq(V::splat(here)));
                         let right = d.keep(place.eq(V::splat(here + T::ONE)));
                         let (first, second) = V::zip(left, right);
-                        let to = dx.add((plane * pool.h_in + 2 * i + u) * w_in + 2 * j);
+                        let to = dx.add((plane * h_in + 2 * i + u) * w_in + 2 * j);
                         first.store_first(to, V::LANES.min(2 * n));
                         if 2 * n > V::LANES {
                             second.store_first(to.add(V::LANES), 2 * n - V::LANES);
@@ -178,33 +212,36 @@ impl<T: Number> Backward<'_, T> {
     fn windows<V: Vector<Elem = T>>(self) {
         let Self { pool, block, dy, tape, dx } = self;
         let lanes = block.lanes();
-        let [kh, kw] = pool.window;
-        let zero = V::splat(T::ZERO);
-        let size = V::splat(T::from_f64((kh * kw) as f64));
+        let ([kh, kw], [down, right]) = (pool.window(), pool.steps());
+        let (zero, row) = (V::splat(T::ZERO), T::from_f64(kw as f64));
         // Windows that share no input: each input is written once, unless no window covers it.
-        let disjoint = pool.stride[0] >= kh && pool.stride[1] >= kw;
-        if !disjoint || pool.inputs() != pool.outputs() * kh * kw {
+        let disjoint = pool.rows.are_disjoint() && pool.columns.are_disjoint();
+        if !disjoint || !pool.is_plain() || pool.inputs() != pool.outputs() * kh * kw {
             dx.fill(T::ZERO);
         }
         let (dy, dx) = (dy.as_ptr(), dx.as_mut_ptr());
-        pool.each_window(block.tiles(), |input, output| {
+        pool.each_window(block.tiles(), |window| {
+            let size = V::splat(T::from_f64(pool.divisor(window.i, window.j) as f64));
+            let first = window.first_place(&pool);
             let mut lane = 0;
             while lane < lanes {
-                // SAFETY: the public methods checked the lengths; a window lies inside its plane.
+                // SAFETY: the public methods checked the lengths; what a window sees lies inside its plane.
                 unsafe {
-                    let d = V::load(dy.add(output * lanes + lane));
-                    let place = tape.map(|tape| V::load(tape.as_ptr().add(output * lanes + lane)));
+                    let d = V::load(dy.add(window.output * lanes + lane));
+                    let place = tape.map(|tape| V::load(tape.as_ptr().add(window.output * lanes + lane)));
                     let part = if tape.is_some() { d } else { d.div(size) };
-                    let mut here = T::ZERO;
-                    for u in 0..kh {
-                        for v in 0..kw {
-                            let to = dx.add((input + u * pool.w_in + v) * lanes + lane);
+                    let mut first: T = first;
+                    for u in 0..window.rows.len() {
+                        let mut here = first;
+                        for v in 0..window.columns.len() {
+                            let to = dx.add((window.input + u * down + v * right) * lanes + lane);
                             let part =
                                 place.map_or(part, |place| V::select(place.eq(V::splat(here)), part, zero));
                             let sum = if disjoint { part } else { V::load(to).add(part) };
                             sum.store(to);
                             here += T::ONE;
                         }
+                        first += row;
                     }
                 }
                 lane += V::LANES;

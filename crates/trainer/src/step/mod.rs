@@ -239,7 +239,10 @@ impl Trainer {
         let _awake = help.begin(crew, plan, samples);
 
         let limit = largest_factor(samples);
-        let step = Step { batch, seed: config.seed, number: *steps, limit, looks: descends };
+        let weight = tail.weight(&batch, workers);
+        // Where no sample counts nothing moves.
+        let scale = if weight > 0.0 { (1.0 / weight) as f32 } else { 0.0 };
+        let step = Step { batch, seed: config.seed, number: *steps, limit, looks: descends, scale };
         if let Some(front) = front {
             front.forward(crew, &step.batch, plan.shards(samples), workers);
         }
@@ -257,7 +260,11 @@ impl Trainer {
         tail.segment.remember(&lock(&workers[0]).workspace);
         self.is_begun = false;
         self.steps += 1;
-        Ok(StepStats { loss: stats.loss / samples as f64, correct: stats.correct, samples })
+        Ok(StepStats {
+            loss: if weight > 0.0 { stats.loss / weight } else { 0.0 },
+            correct: stats.correct,
+            samples,
+        })
     }
 
     /// Leaves behind what the last step left, if it did not come to its end, and makes room for so many bytes of

@@ -46,6 +46,8 @@ pub(super) struct Step<'a> {
     /// Operands must stay below this, if anybody looks.
     pub(super) limit: f32,
     pub(super) looks: bool,
+    /// What the gradient of each sample's loss is multiplied by: one over what all samples count.
+    pub(super) scale: f32,
 }
 
 /// A shard, and where it notes what it finds.
@@ -66,6 +68,21 @@ impl Tail {
             loss: config.objective.loss(),
             found: (0..shards).map(|_| Found::new(largest, has_ranks.then_some(features))).collect(),
         }
+    }
+
+    /// What the samples of a minibatch count together.
+    pub(super) fn weight(&self, batch: &Minibatch<'_>, workers: &[Mutex<Worker>]) -> f64 {
+        let weighting = self.loss.weighting();
+        if weighting.is_none() {
+            return batch.len as f64;
+        }
+        let (cuts, mut worker, mut weight) = (&self.cuts, lock(&workers[0]), 0.0);
+        let shards = (0..cuts.shards(batch.len)).map(|shard| cuts.shard(batch.len, shard));
+        for samples in shards.flat_map(|shard| cuts.blocks(shard)) {
+            let count = samples.len();
+            weight += weighting.total(worker.reader.target(batch.source, samples), count);
+        }
+        weight
     }
 
     /// Runs all shards of a minibatch forward and backward; any thread may take any.
@@ -241,7 +258,7 @@ impl<'a> Shard<'a> {
         if phase < chain.norms() {
             return;
         }
-        let scale = 1.0 / batch.len as f32;
+        let scale = step.scale;
         let target = reader.target(batch.source, samples);
         let (logits, dlogits) = workspace.output_and_grad_mut();
         found.stats += loss.value_and_gradient(at.block, logits, target, scale, dlogits);
@@ -322,9 +339,12 @@ fn rows_of<'a>(
 /// Writes what [`Tail::residuals`] says of each sample of a block, whose loss was scaled by `scale`.
 fn note_residuals(block: Block, target: Target<'_, f32>, dlogits: &[f32], scale: f32, out: &mut [f32]) {
     let outputs = dlogits.len() / block.len(1);
+    // A label that is no class is ignored, and so are all where nothing is scaled.
+    let is_counted = |label: u16| usize::from(label) < outputs && scale > 0.0;
     for (sample, out) in out.iter_mut().enumerate().take(block.samples()) {
         let of = |output: usize| -dlogits[block.index(outputs, sample, output)] / scale;
         *out = match target {
+            Target::Labels(Labels(labels)) if !is_counted(labels[sample]) => 0.0,
             Target::Labels(Labels(labels)) => of(labels[sample].into()),
             Target::Rows(_) => (0..outputs).map(|output| of(output).abs()).fold(0.0, f32::max),
         };

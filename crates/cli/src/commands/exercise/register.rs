@@ -395,7 +395,7 @@ pub const EXERCISES: &[Exercise] = &[
         why: "the target still sums to 1, so dz still sums to 0",
         case: || {
             Ok(Box::new(OneLoss {
-                loss: Box::new(SoftmaxCrossEntropy { label_smoothing: 0.3 }),
+                loss: Box::new(SoftmaxCrossEntropy { label_smoothing: 0.3, ..Default::default() }),
                 in_museum: false,
                 z: vec![0.0, 2f32.ln(), 5f32.ln()],
                 labels: vec![2],
@@ -534,7 +534,7 @@ fn one_loss(loss: SoftmaxCrossEntropy, z: &[f32], labels: &[u16]) -> Made {
 
 /// A convolution into one channel, without padding.
 fn conv([c, h, w]: [usize; 3], kernel: [usize; 2], stride: [usize; 2]) -> Result<Conv2d, LayerError> {
-    Conv2d::new(Shape::new(c, h, w), 1, ConvOptions { kernel, stride, pad: [0, 0], bias: true })
+    Conv2d::new(Shape::new(c, h, w), 1, ConvOptions { kernel, stride, ..ConvOptions::square(1) })
 }
 
 /// Loss and gradient of one sample.

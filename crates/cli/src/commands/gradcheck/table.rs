@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use byhand_layers::{
     Isa,
     check::{self, Clause, Report},
-    loss::{SoftmaxCrossEntropy, SquaredError},
+    loss::{NegativeLogLikelihood, SoftmaxCrossEntropy, SquaredError, Weighting},
 };
 use comfy_table::CellAlignment::{Left, Right};
 use serde_json::json;
@@ -39,10 +39,15 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
             total.add(&check::check_layer(layer.as_ref(), &settings), &isas, output);
         }
     }
-    let smoothed = SoftmaxCrossEntropy { label_smoothing: 0.1 };
+    let smoothed = SoftmaxCrossEntropy { label_smoothing: 0.1, ..Default::default() };
+    let weights = (1..=10).map(f64::from).collect();
+    let weighting = Weighting { classes: weights, ignore: Some(10) };
+    let weighted = SoftmaxCrossEntropy { weighting, ..smoothed.clone() };
     for (name, report) in [
         ("cross-entropy", check::check_loss(&SoftmaxCrossEntropy::default(), 10, &settings)),
         ("smoothed cross-entropy", check::check_loss(&smoothed, 10, &settings)),
+        ("weighted cross-entropy", check::check_loss(&weighted, 10, &settings)),
+        ("negative log-likelihood", check::check_loss(&NegativeLogLikelihood::default(), 10, &settings)),
         ("squared error", check::check_loss(&SquaredError, 10, &settings)),
     ] {
         if wanted(name) {

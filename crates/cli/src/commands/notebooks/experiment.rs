@@ -208,6 +208,7 @@ fn with_fit(
         learning_rate: recipe.lr,
         schedule: recipe.schedule,
         objective: recipe.loss,
+        class_weights: recipe.class_weights.as_ref().map_or_else(Vec::new, |weights| weights.of(&part.train)),
         preprocessing,
         seed,
         threads: 1,

@@ -212,7 +212,8 @@ pub fn parse(name: &str, text: &str, given: &Settings) -> Result<Notebook> {
             return Err(wrong("window: expected at least 1, found 0"));
         }
         let as_notebooks = "sgd".parse() == Ok(recipe.optimizer)
-            && (recipe.schedule, recipe.loss) == (Schedule::CONSTANT, Objective::default());
+            && (recipe.schedule, recipe.loss) == (Schedule::CONSTANT, Objective::default())
+            && recipe.class_weights.is_none();
         if asked.wrong_loss.is_some() && !as_notebooks {
             return Err(wrong(
                 "wrong-loss goes with optimizer = \"sgd\", schedule = \"constant\" and no loss",

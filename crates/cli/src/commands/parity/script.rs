@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use byhand_layers::{Branches, Layer, Network};
-use byhand_models::Spec;
+use byhand_models::{Spec, kinds::Arguments};
 use byhand_trainer::{Adam, AdamW, Objective, Optimizer, Sgd};
 
 use crate::exit::usage;
@@ -14,8 +14,10 @@ pub fn script(network: &Network<f32>, loss: Objective, optimizer: Optimizer, lr:
     let mut is_image = !network.input().is_flat();
     let modules = modules(network.layers(), &mut is_image)?;
     let has_branches = network.layers().iter().any(|layer| Branches::of(&**layer).is_some());
+    let is_padded = modules.iter().any(|module| module.contains("Padded"));
     Ok(include_str!("train.py")
         .replace("BRANCHES", if has_branches { include_str!("branches.py") } else { "" })
+        .replace("PADDED", if is_padded { include_str!("padded.py") } else { "" })
         .replace("NETWORK", &modules.join(",\n    "))
         .replace("LOSS", &criterion(loss))
         .replace("OPTIMIZER", &optimizer_call(optimizer, lr)))
@@ -61,19 +63,61 @@ fn module(layer: &dyn Layer<f32>, is_image: bool) -> Result<String> {
         let [h, w] = arguments.extent(name);
         format!("({h}, {w})")
     };
-    let bias = || if arguments.flag("bias") { "True" } else { "False" };
+    let truth = |value| if value { "True" } else { "False" };
+    let bias = || truth(arguments.flag("bias"));
     Ok(match layer.name() {
-        "conv" => format!(
-            "nn.Conv2d({}, {}, {}, stride={}, padding={}, bias={})",
-            layer.input().c,
-            arguments.count("channels"),
-            pair("kernel"),
-            pair("stride"),
-            pair("pad"),
-            bias()
-        ),
-        "pool" => format!("nn.MaxPool2d({}, stride={})", pair("window"), pair("stride")),
-        "avgpool" => format!("nn.AvgPool2d({}, stride={})", pair("window"), pair("stride")),
+        "conv" => {
+            let Around { sides, both, .. } = Around::new(layer, &arguments, "kernel");
+            let (name, padding) = match both {
+                Some((rows, columns)) => ("nn.Conv2d", format!("padding=({rows}, {columns})")),
+                None => ("PaddedConv2d", format!("sides={sides}")),
+            };
+            let (mut more, groups) = (String::new(), arguments.count("groups"));
+            if arguments.extent("dilation") != [1, 1] {
+                more += &format!(", dilation={}", pair("dilation"));
+            }
+            if groups != 1 {
+                more += &format!(", groups={groups}");
+            }
+            format!(
+                "{name}({}, {}, {}, stride={}, {padding}{more}, bias={})",
+                layer.input().c,
+                arguments.count("channels"),
+                pair("kernel"),
+                pair("stride"),
+                bias()
+            )
+        }
+        "pool" | "avgpool" => {
+            let is_max = layer.name() == "pool";
+            let around = Around::new(layer, &arguments, "window");
+            let name = if is_max { "MaxPool2d" } else { "AvgPool2d" };
+            let windows = format!("{}, stride={}", pair("window"), pair("stride"));
+            let is_plain = around.is_narrow && (is_max || arguments.extent("dilation") == [1, 1]);
+            if let (true, Some((rows, columns))) = (is_plain, around.both) {
+                let mut more = String::new();
+                if (rows, columns) != (0, 0) {
+                    more += &format!(", padding=({rows}, {columns})");
+                }
+                if arguments.extent("dilation") != [1, 1] {
+                    more += &format!(", dilation={}", pair("dilation"));
+                }
+                if arguments.flag("ceil") {
+                    more += ", ceil_mode=True";
+                }
+                if !is_max && !arguments.flag("count_pad") {
+                    more += ", count_include_pad=False";
+                }
+                format!("nn.{name}({windows}{more})")
+            } else {
+                let Around { sides, seen, .. } = around;
+                let dilation = pair("dilation");
+                let counted = if is_max { "" } else { truth(arguments.flag("count_pad")) };
+                let more =
+                    if is_max { String::new() } else { format!(", sides={sides}, count_pad={counted}") };
+                format!("Padded{name}({windows}, dilation={dilation}, seen={seen}{more})")
+            }
+        }
         "dense" => format!(
             "nn.Linear({}, {}, bias={})",
             layer.input().features(),
@@ -95,6 +139,7 @@ fn module(layer: &dyn Layer<f32>, is_image: bool) -> Result<String> {
         "tanh" => "nn.Tanh()".to_string(),
         "sigmoid" => "nn.Sigmoid()".to_string(),
         "linear" => "nn.Identity()".to_string(),
+        "log_softmax" => "nn.LogSoftmax(1)".to_string(),
         "flatten" => "nn.Flatten()".to_string(),
         other => {
             return Err(usage(format!(
@@ -106,12 +151,45 @@ fn module(layer: &dyn Layer<f32>, is_image: bool) -> Result<String> {
     })
 }
 
+/// What lies around an image, as PyTorch writes it.
+struct Around {
+    /// Left, right, above and below.
+    sides: String,
+    /// Above and left, if that is as much as below and right.
+    both: Option<(usize, usize)>,
+    /// The same sides, those behind the image so long that its last windows fit exactly.
+    seen: String,
+    /// No side is longer than half of a window.
+    is_narrow: bool,
+}
+
+impl Around {
+    fn new(layer: &dyn Layer<f32>, arguments: &Arguments<'_>, window: &str) -> Self {
+        let (taps, stride) = (arguments.extent(window), arguments.extent("stride"));
+        let (dilation, image, out) = (arguments.extent("dilation"), layer.input(), layer.output());
+        let [top, left, bottom, right] = arguments.padding("pad").around(image, taps, stride, dilation);
+        let reach = [0, 1].map(|axis| dilation[axis] * (taps[axis] - 1) + 1);
+        let behind = |axis: usize, count: usize, size: usize, before: usize| {
+            ((count - 1) * stride[axis] + reach[axis]) as i64 - (size + before) as i64
+        };
+        let below = behind(0, out.h, image.h, top);
+        let beside = behind(1, out.w, image.w, left);
+        Self {
+            sides: format!("({left}, {right}, {top}, {bottom})"),
+            both: ((top, left) == (bottom, right)).then_some((top, left)),
+            seen: format!("({left}, {beside}, {top}, {below})"),
+            is_narrow: top.max(bottom) <= taps[0] / 2 && left.max(right) <= taps[1] / 2,
+        }
+    }
+}
+
 /// A loss as PyTorch computes it. Squared error is half the sum over the classes here, a mean without the half there.
 fn criterion(loss: Objective) -> String {
     match loss {
         Objective::SoftmaxCrossEntropy { label_smoothing } => {
             format!("nn.CrossEntropyLoss(label_smoothing={label_smoothing:?})")
         }
+        Objective::NegativeLogLikelihood => "nn.NLLLoss()".to_string(),
         Objective::SquaredError => {
             "lambda y, t: (y - nn.functional.one_hot(t, y.shape[1])).square().sum(1).mean() / 2".to_string()
         }
@@ -204,6 +282,25 @@ mod tests {
     }
 
     #[test]
+    fn what_pytorch_has_no_module_for_is_written_out() {
+        let spec = "conv(8,3,pad=1x0x2x1,groups=1) pool(3,stride=2,pad=1,ceil=true) avgpool(3,stride=1,pad=1,count_pad=false) \
+                    conv(8,3,stride=1x2,pad=same,dilation=2,groups=4) pool(2,stride=1,pad=same) avgpool(2,pad=1,stride=3,ceil=true,dilation=2) \
+                    dense(10)";
+        let text = made(spec, "softmax-cross-entropy", "sgd").unwrap();
+        let expected = "net = nn.Sequential(
+    PaddedConv2d(1, 8, (3, 3), stride=(1, 1), sides=(0, 1, 1, 2), bias=True),
+    nn.MaxPool2d((3, 3), stride=(2, 2), padding=(1, 1), ceil_mode=True),
+    nn.AvgPool2d((3, 3), stride=(1, 1), padding=(1, 1), count_include_pad=False),
+    nn.Conv2d(8, 8, (3, 3), stride=(1, 2), padding=(2, 2), dilation=(2, 2), groups=4, bias=True),
+    PaddedMaxPool2d((2, 2), stride=(1, 1), dilation=(1, 1), seen=(0, 1, 0, 1)),
+    PaddedAvgPool2d((2, 2), stride=(3, 3), dilation=(2, 2), seen=(1, 1, 1, 0), sides=(1, 1, 1, 1), count_pad=True),
+    nn.Flatten(),
+";
+        assert!(text.contains(expected) && text.contains("class PaddedConv2d"), "{text}");
+        assert!(!text.contains("PADDED"), "{text}");
+    }
+
+    #[test]
     fn losses_and_optimizers_are_written_out() {
         let text =
             made("dense(10)", "softmax-cross-entropy(label_smoothing=0.1)", "sgd(momentum=0.9,nesterov)");
@@ -214,6 +311,8 @@ mod tests {
         ] {
             assert!(text.contains(part), "{text}");
         }
+        let text = made("dense(10) log_softmax", "negative-log-likelihood", "sgd").unwrap();
+        assert!(text.contains("nn.LogSoftmax(1),") && text.contains("criterion = nn.NLLLoss()\n"), "{text}");
         let text = made("dense(10)", "squared-error", "adamw(beta1=0.8)").unwrap();
         for part in [
             "criterion = lambda y, t: (y -",
@@ -221,7 +320,7 @@ mod tests {
         ] {
             assert!(text.contains(part), "{text}");
         }
-        for placeholder in ["NETWORK", "LOSS", "OPTIMIZER", "BRANCHES"] {
+        for placeholder in ["NETWORK", "LOSS", "OPTIMIZER", "BRANCHES", "PADDED", "Padded"] {
             assert!(!text.contains(placeholder), "{text}");
         }
     }

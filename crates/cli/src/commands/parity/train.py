@@ -16,6 +16,7 @@ torch.set_default_dtype(torch.float64 if "--float64" in sys.argv else torch.floa
 bundle = load_file(folder / "bundle.safetensors")
 x, labels = bundle["x"].to(torch.get_default_dtype()), bundle["labels"]
 BRANCHES
+PADDED
 net = nn.Sequential(
     NETWORK,
 )

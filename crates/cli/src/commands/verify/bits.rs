@@ -102,7 +102,7 @@ pub fn gradients_exact(_: usize) -> Result<Outcome> {
 #[cfg(feature = "proofs")]
 pub fn gradients_exact(shapes: usize) -> Result<Outcome> {
     use byhand_layers::{
-        AvgPool2d, Conv2d, ConvOptions, Dense, MaxPool2d,
+        AvgPool2d, Conv2d, ConvOptions, Dense, MaxPool2d, Padding, PoolOptions,
         check::{Checked, Clause, Options, check_layer},
     };
 
@@ -116,18 +116,23 @@ pub fn gradients_exact(shapes: usize) -> Result<Outcome> {
         let [inputs, outputs] = pair(1, 60);
         let [c, c_out] = pair(1, 7);
         let shape = Shape::new(c, h, w);
+        let [dilation, sides] = [pair(1, 3), pair(0, 3)];
+        let [groups, _] = pair(1, 3);
         let bias = h % 2 == 0;
+        let pad = Padding::Sides([pad[0], pad[1], sides[0], sides[1]]);
+        let pool = PoolOptions { stride, pad, dilation, ceil: bias, ..PoolOptions::new(kernel) };
         match layers.len() % 4 {
             0 => layers.extend(
-                Conv2d::new(shape, c_out, ConvOptions { kernel, stride, pad, bias })
+                Conv2d::new(shape, c_out, ConvOptions { kernel, stride, pad, dilation, groups, bias })
                     .map(|layer| Box::new(layer) as Box<dyn Checked>),
             ),
             1 => layers.push(Box::new(Dense::new(inputs, outputs, bias)?)),
             2 => layers.extend(
-                MaxPool2d::new(shape, kernel, stride).map(|layer| Box::new(layer) as Box<dyn Checked>),
+                MaxPool2d::with_options(shape, pool).map(|layer| Box::new(layer) as Box<dyn Checked>),
             ),
             _ => layers.extend(
-                AvgPool2d::new(shape, kernel, stride).map(|layer| Box::new(layer) as Box<dyn Checked>),
+                AvgPool2d::with_options(shape, pool, w % 2 == 0)
+                    .map(|layer| Box::new(layer) as Box<dyn Checked>),
             ),
         }
     }

@@ -60,7 +60,7 @@ impl<V: Vector> OutputGradient<V> for Windows<'_, V::Elem> {
         bias_sums: *mut V::Elem,
     ) {
         let Self { pool, tape, dy, .. } = self;
-        if pool.window != [2, 2] {
+        if pool.window() != [2, 2] {
             // SAFETY: as the caller vouches.
             return unsafe { add_laid::<V>(self, conv, o, channels, x, scratch, sums, bias_sums) };
         }
@@ -83,7 +83,7 @@ impl<V: Vector> OutputGradient<V> for Windows<'_, V::Elem> {
     #[inline(always)]
     unsafe fn lay(&self, o: usize, channels: usize, to: &mut [V::Elem]) {
         let Self { conv, pool, tape, dy } = self;
-        let ([kh, kw], w_out) = (pool.window, conv.w_out());
+        let ([kh, kw], w_out) = (pool.window(), conv.w_out());
         let (h_pool, w_pool) = (pool.h_out(), pool.w_out());
         let windows = h_pool * w_pool;
         let planes = o * windows..(o + channels) * windows;

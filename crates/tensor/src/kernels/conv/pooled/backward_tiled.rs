@@ -19,7 +19,7 @@ impl<T: Number> Backward<'_, T> {
         let (bias_sums, spread) = rest.split_at_mut(conv.c_out * LANES);
         sums.fill(T::ZERO);
         bias_sums.fill(T::ZERO);
-        let selects = suits_first_layer(&conv) && pool.window == [2, 2];
+        let selects = suits_first_layer(&conv) && pool.window() == [2, 2];
         let (rows, columns) = (pool.h_out(), pool.w_out());
         let outputs = covered(&pool);
         for t in 0..block.tiles() {
@@ -113,7 +113,7 @@ unsafe fn spread_windows<V: Vector>(
     dy: *const V::Elem,
     to: *mut V::Elem,
 ) {
-    let [kh, kw] = pool.window;
+    let [kh, kw] = pool.window();
     let (h_pool, w_pool, plane) = (pool.h_out(), pool.w_out(), spread_plane(pool));
     for c in 0..pool.c {
         for (i, j) in (0..h_pool).flat_map(|i| (0..w_pool).map(move |j| (i, j))) {

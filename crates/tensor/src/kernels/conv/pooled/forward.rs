@@ -91,7 +91,7 @@ impl<T: Number> Forward<'_, T> {
         let (planes, rest) = scratch.split_at_mut(block.len(conv.outputs()) + OVERHANG);
         let y_all = &mut planes[..block.len(conv.outputs())];
         V::outlined(passes::Forward { conv, block, w, b, x, y: y_all, scratch: rest });
-        let [kh, kw] = pool.window;
+        let [kh, kw] = pool.window();
         let to = Pooled { y: y.as_mut_ptr(), tape: tape.as_mut_ptr(), kh, kw, relu };
         // SAFETY: forward checked every length against the geometry; planes have an overhang of two vectors.
         unsafe {
@@ -103,7 +103,7 @@ impl<T: Number> Forward<'_, T> {
     #[inline(always)]
     pub(super) fn of_flat_planes<V: Vector<Elem = T>>(self) {
         let Self { chain: ConvPool2d { conv, pool, relu }, w, b, x, y, tape, scratch, .. } = self;
-        let ([kh, kw], flat) = (pool.window, Flat::new(&Correlation::forward(&conv)));
+        let ([kh, kw], flat) = (pool.window(), Flat::new(&Correlation::forward(&conv)));
         let (planes, source) = scratch.split_at_mut(flat.targets_len() + OVERHANG);
         let b = b.map_or(std::ptr::null(), |b| b.as_ptr());
         let samples = y.chunks_exact_mut(pool.outputs()).zip(tape.chunks_exact_mut(pool.outputs()));
@@ -121,7 +121,7 @@ impl<T: Number> Forward<'_, T> {
     pub(super) fn by_rows<V: Vector<Elem = T>>(self) {
         let Self { chain: ConvPool2d { conv, pool, relu }, block, w, b, x, y, tape, scratch } = self;
         let plan = Correlation::forward(&conv);
-        let [kh, kw] = pool.window;
+        let [kh, kw] = pool.window();
         let (h_pool, w_pool) = (pool.h_out(), pool.w_out());
         let tiled = block.lanes() == LANES;
         for t in 0..block.tiles() {

@@ -24,7 +24,7 @@ use operands::spread_plane;
 /// Scratch that either pass may use.
 pub(crate) fn scratch_len(chain: &ConvPool2d, block: Block) -> usize {
     let ConvPool2d { conv, pool, .. } = chain;
-    let window_row = conv.c_out * pool.window[0] * conv.w_out();
+    let window_row = conv.c_out * pool.window()[0] * conv.w_out();
     if block.lanes() == LANES {
         // What is spread, and what is folded of it; or rows of windows.
         let spread = conv.c_out * spread_plane(pool);
@@ -44,7 +44,7 @@ impl<T: Number> Kernel<T> for Forward<'_, T> {
         let fits = self.block.lanes() == LANES || self.chain.pool.w_out() >= V::LANES;
         if self.chain.conv.takes_winograd(self.block) {
             self.of_planes::<V>();
-        } else if self.chain.pool.window == [2, 2] && stride == [1, 1] && pad == [0, 0] && fits {
+        } else if self.chain.pool.window() == [2, 2] && stride == [1, 1] && pad == [0, 0] && fits {
             self.in_registers::<V>();
         } else if self.block.lanes() == 1 && stride == [1, 1] {
             self.of_flat_planes::<V>();

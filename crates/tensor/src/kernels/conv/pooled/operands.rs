@@ -33,7 +33,7 @@ pub(crate) struct Backward<'a, T> {
 
 /// Rows and columns that the windows cover.
 pub(super) fn covered(pool: &Pool2d) -> [usize; 2] {
-    [pool.h_out() * pool.window[0], pool.w_out() * pool.window[1]]
+    [pool.h_out() * pool.window()[0], pool.w_out() * pool.window()[1]]
 }
 
 /// Numbers from one channel of what is spread to the next.
