@@ -6,6 +6,7 @@ use byhand_datasets::Data;
 use clap::Args;
 
 use crate::{
+    loading::Asked,
     settings::Settings,
     values::{data_option, folder_option, seed_option},
 };
@@ -14,7 +15,8 @@ use crate::{
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Data")]
 pub struct DataArgs {
-    /// mnist, fashion-mnist, digits (drawn by the program), or a folder that holds the four IDX files
+    /// mnist, fashion-mnist, kmnist, qmnist, emnist-letters (-digits, -balanced, -bymerge, -byclass), digits (drawn by the program), a
+    /// folder of pictures or of the four IDX files, or a table (CSV)
     #[arg(long, value_name = "NAME|DIR", value_parser = data_option())]
     pub data: Option<Data>,
     /// Where the data's files are: a folder that holds them, or one that holds mnist/ and fashion-mnist/
@@ -23,6 +25,11 @@ pub struct DataArgs {
 }
 
 impl DataArgs {
+    /// The same for loading.
+    pub fn asked(&self) -> Asked<'_> {
+        Asked { data: self.data.as_ref(), data_dir: self.data_dir.as_deref() }
+    }
+
     /// The same as settings of a run.
     pub fn settings(&self) -> Settings {
         Settings { data: self.data.clone(), data_dir: self.data_dir.clone(), ..Settings::default() }

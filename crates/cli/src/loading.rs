@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, ensure};
 use byhand_datasets::{
     Data, Dataset, Loaded, Reading, Sources,
     dataset::missing_line,
-    source::{self, Progress},
+    source::{self, Progress, path_of},
 };
 use byhand_models::Model;
 use clap::{Args, ValueEnum};
@@ -107,6 +107,84 @@ pub fn load_data(
     })?;
     loaded.notices.iter().for_each(|notice| output.warn(notice));
     Ok(loaded)
+}
+
+/// Which data somebody asks for, and where.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    pub data: Option<&'a Data>,
+    pub data_dir: Option<&'a Path>,
+}
+
+/// Loads the data of a model: those asked for, else those that it was trained on, found where the run found them and read as the run read
+/// them. Beside it what is to be told when these are other data than those that it was trained on.
+pub fn load_data_of(
+    model: &Model,
+    asked: Asked<'_>,
+    reading: ReadingOptions,
+    output: &Output,
+) -> Result<(Loaded, Option<String>)> {
+    let (data, folder) = wanted(model, asked)?;
+    let mut reading = reading.reading();
+    if asked.data.is_none() {
+        let first_label = model.notes.get("first_label").and_then(|label| label.parse().ok());
+        reading.first_label = reading.first_label.or(first_label);
+        reading.transpose |= model.notes.contains_key("transpose");
+    }
+    let loaded = load_data(&data, folder.as_deref(), reading, (None, None), output)?;
+    let other = other_data(model, &data, &loaded, asked)?;
+    Ok((loaded, other))
+}
+
+/// The data asked for, else those of the run, where it found them; and the folder of a published set.
+fn wanted(model: &Model, asked: Asked<'_>) -> Result<(Data, Option<PathBuf>)> {
+    if let Some(data) = asked.data {
+        return Ok((data.clone(), asked.data_dir.map(PathBuf::from)));
+    }
+    let Some(name) = model.notes.get("data") else {
+        return Err(usage("the model does not say what it was trained on; expected --data"));
+    };
+    let remembered = || model.notes.get("data_folder").map(|text| path_of(text));
+    let Some(folder) = asked.data_dir.map(PathBuf::from).or_else(remembered) else {
+        return Ok((name.parse().map_err(usage)?, None));
+    };
+    if asked.data_dir.is_none() && !folder.exists() {
+        return Err(usage(format!(
+            "the model was trained on the data in {}, where nothing is now; expected its new place with --data-dir, or other \
+             data with --data",
+            folder.display()
+        )));
+    }
+    Ok(match name.parse() {
+        Ok(published @ (Data::Mnist | Data::FashionMnist | Data::Published(_) | Data::Digits)) => {
+            (published, Some(folder))
+        }
+        _ => (Data::Folder(folder), None),
+    })
+}
+
+/// That these are other data than those that the model was trained on: to be told when somebody asked for them, else an error.
+fn other_data(model: &Model, data: &Data, loaded: &Loaded, asked: Asked<'_>) -> Result<Option<String>> {
+    let found = &loaded.source;
+    let is_asked = asked.data.is_some() || asked.data_dir.is_some();
+    if !is_asked && found.data != *data {
+        return Err(usage(format!(
+            "the model was trained on {data}; expected its folder with --data-dir, or other data with --data"
+        )));
+    }
+    match model.notes.get("data_sha256") {
+        Some(expected) if *expected != found.sha256 => {
+            let place =
+                found.folder.as_ref().map_or(found.to_string(), |folder| folder.display().to_string());
+            let told = format!(
+                "{place}: not the data that the model was trained on (expected SHA-256 {expected}, found {})",
+                found.sha256
+            );
+            ensure!(is_asked, "{told}; name the data with --data to evaluate on them all the same");
+            Ok(Some(told))
+        }
+        _ => Ok(None),
+    }
 }
 
 /// Where data is looked for: the folder given, `BYHAND_DATA`, the cache, the mirrors.

@@ -40,7 +40,8 @@ pub struct Settings {
     #[arg(long, value_name = "SPEC", help_heading = "Network")]
     #[serde(default, with = "text")]
     pub layers: Option<Spec>,
-    /// mnist, fashion-mnist, digits (drawn by the program), or a folder that holds the four IDX files
+    /// mnist, fashion-mnist, kmnist, qmnist, emnist-letters (-digits, -balanced, -bymerge, -byclass), digits (drawn by the program), a
+    /// folder of pictures or of the four IDX files, or a table (CSV)
     #[arg(long, value_name = "NAME|DIR", value_parser = data_option(), help_heading = "Data")]
     #[serde(default, with = "data")]
     pub data: Option<Data>,

@@ -39,7 +39,13 @@ pub struct Set {
     /// Addresses that end in `/`; a file's name and `.gz` follow. In the order to try, HTTPS first.
     pub mirrors: &'static [&'static str],
     /// What the classes are called.
-    pub class_names: [&'static str; 10],
+    pub class_names: &'static [&'static str],
+    /// What the names of its files begin with; nothing where they are called as MNIST's.
+    pub prefix: &'static str,
+    /// The label of the first class.
+    pub first_label: u16,
+    /// Whether its files have rows and columns of the images exchanged.
+    pub transpose: bool,
 }
 
 /// MNIST: Yann LeCun, Corinna Cortes, Christopher J. C. Burges, "The MNIST database of handwritten digits".
@@ -76,7 +82,8 @@ pub static MNIST: Set = Set {
         "https://storage.googleapis.com/cvdf-datasets/mnist/",
         "https://ossci-datasets.s3.amazonaws.com/mnist/",
     ],
-    class_names: ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
+    class_names: DIGITS,
+    ..AS_MNIST
 };
 
 /// Fashion-MNIST: Han Xiao, Kashif Rasul, Roland Vollgraf, arXiv:1708.07747 (Zalando SE, MIT licence).
@@ -113,7 +120,7 @@ pub static FASHION_MNIST: Set = Set {
         // The authors' own site speaks no HTTPS; the hash decides what is accepted.
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
     ],
-    class_names: [
+    class_names: &[
         "T-shirt/top",
         "Trouser",
         "Pullover",
@@ -125,14 +132,171 @@ pub static FASHION_MNIST: Set = Set {
         "Bag",
         "Ankle boot",
     ],
+    ..AS_MNIST
+};
+
+/// Kuzushiji-MNIST: Tarin Clanuwat et al., arXiv:1812.01718 (CODH, CC BY-SA 4.0).
+pub static KMNIST: Set = Set {
+    name: "KMNIST",
+    id: "kmnist",
+    files: [
+        File {
+            gz_len: 18_165_135,
+            gz_sha256: "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4",
+            ..TRAIN_IMAGES
+        },
+        File {
+            gz_len: 29_497,
+            gz_sha256: "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17",
+            ..TRAIN_LABELS
+        },
+        File {
+            gz_len: 3_041_136,
+            gz_sha256: "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5",
+            ..TEST_IMAGES
+        },
+        File {
+            gz_len: 5_120,
+            gz_sha256: "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c",
+            ..TEST_LABELS
+        },
+    ],
+    mirrors: &[
+        "https://codh.rois.ac.jp/kmnist/dataset/kmnist/",
+        "http://codh.rois.ac.jp/kmnist/dataset/kmnist/",
+    ],
+    class_names: &["o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"],
+    ..AS_MNIST
+};
+
+/// QMNIST: Chhavi Yadav and Leon Bottou, arXiv:1905.10498. Its training images are MNIST's, its 60,000 test images all that MNIST's were
+/// chosen from.
+pub static QMNIST: Set = Set {
+    name: "QMNIST",
+    id: "qmnist",
+    files: [
+        File {
+            gz_len: 9_704_059,
+            gz_sha256: "9e26a7bf1683614e065d7b76460ccd52807165b3f22561fb782bd9f38c52b51d",
+            ..blank("qmnist-train-images-idx3-ubyte", "train-images", &[60_000, 28, 28])
+        },
+        File {
+            gz_len: 463_024,
+            gz_sha256: "2c05dc77f6b916b38e455e97ab129a42a444f3dbef09b278a366f82904e0dd9f",
+            ..blank("qmnist-train-labels-idx2-int", "train-labels", &[60_000])
+        },
+        File {
+            gz_len: 9_742_279,
+            gz_sha256: "43fc22bf7498b8fc98de98369d72f752d0deabc280a43a7bcc364ab19e57b375",
+            ..blank("qmnist-test-images-idx3-ubyte", "test-images", &[60_000, 28, 28])
+        },
+        File {
+            gz_len: 526_800,
+            gz_sha256: "9fbcbe594c3766fdf4f0b15c5165dc0d1e57ac604e01422608bb72c906030d06",
+            ..blank("qmnist-test-labels-idx2-int", "test-labels", &[60_000])
+        },
+    ],
+    mirrors: &["https://raw.githubusercontent.com/facebookresearch/qmnist/master/"],
+    class_names: DIGITS,
+    prefix: "qmnist-",
+    ..AS_MNIST
+};
+
+/// EMNIST's letters: Gregory Cohen et al., arXiv:1702.05373. Upper and lower case are one class. All of EMNIST comes in one archive,
+/// which is
+/// not fetched: its files are read where they were unpacked.
+pub static EMNIST_LETTERS: Set = Set {
+    name: "EMNIST letters",
+    id: "emnist-letters",
+    files: [
+        blank("emnist-letters-train-images-idx3-ubyte", "train-images", &[124_800, 28, 28]),
+        blank("emnist-letters-train-labels-idx1-ubyte", "train-labels", &[124_800]),
+        blank("emnist-letters-test-images-idx3-ubyte", "test-images", &[20_800, 28, 28]),
+        blank("emnist-letters-test-labels-idx1-ubyte", "test-labels", &[20_800]),
+    ],
+    class_names: CHARACTERS.split_at(36).0.split_at(10).1,
+    prefix: "emnist-letters-",
+    first_label: 1,
+    ..AS_EMNIST
+};
+
+/// EMNIST's digits.
+pub static EMNIST_DIGITS: Set = Set {
+    name: "EMNIST digits",
+    id: "emnist-digits",
+    files: [
+        blank("emnist-digits-train-images-idx3-ubyte", "train-images", &[240_000, 28, 28]),
+        blank("emnist-digits-train-labels-idx1-ubyte", "train-labels", &[240_000]),
+        blank("emnist-digits-test-images-idx3-ubyte", "test-images", &[40_000, 28, 28]),
+        blank("emnist-digits-test-labels-idx1-ubyte", "test-labels", &[40_000]),
+    ],
+    class_names: DIGITS,
+    prefix: "emnist-digits-",
+    ..AS_EMNIST
+};
+
+/// EMNIST's digits and letters, as many of each; where upper and lower case look alike they are one class.
+pub static EMNIST_BALANCED: Set = Set {
+    name: "EMNIST balanced",
+    id: "emnist-balanced",
+    files: [
+        blank("emnist-balanced-train-images-idx3-ubyte", "train-images", &[112_800, 28, 28]),
+        blank("emnist-balanced-train-labels-idx1-ubyte", "train-labels", &[112_800]),
+        blank("emnist-balanced-test-images-idx3-ubyte", "test-images", &[18_800, 28, 28]),
+        blank("emnist-balanced-test-labels-idx1-ubyte", "test-labels", &[18_800]),
+    ],
+    class_names: MERGED,
+    prefix: "emnist-balanced-",
+    ..AS_EMNIST
+};
+
+/// EMNIST's digits and letters, merged as in [`EMNIST_BALANCED`], as many of each as people write.
+pub static EMNIST_BYMERGE: Set = Set {
+    name: "EMNIST by merge",
+    id: "emnist-bymerge",
+    files: [
+        blank("emnist-bymerge-train-images-idx3-ubyte", "train-images", &[697_932, 28, 28]),
+        blank("emnist-bymerge-train-labels-idx1-ubyte", "train-labels", &[697_932]),
+        blank("emnist-bymerge-test-images-idx3-ubyte", "test-images", &[116_323, 28, 28]),
+        blank("emnist-bymerge-test-labels-idx1-ubyte", "test-labels", &[116_323]),
+    ],
+    class_names: MERGED,
+    prefix: "emnist-bymerge-",
+    ..AS_EMNIST
+};
+
+/// EMNIST's digits, upper and lower case letters.
+pub static EMNIST_BYCLASS: Set = Set {
+    name: "EMNIST by class",
+    id: "emnist-byclass",
+    files: [
+        blank("emnist-byclass-train-images-idx3-ubyte", "train-images", &[697_932, 28, 28]),
+        blank("emnist-byclass-train-labels-idx1-ubyte", "train-labels", &[697_932]),
+        blank("emnist-byclass-test-images-idx3-ubyte", "test-images", &[116_323, 28, 28]),
+        blank("emnist-byclass-test-labels-idx1-ubyte", "test-labels", &[116_323]),
+    ],
+    class_names: CHARACTERS,
+    prefix: "emnist-byclass-",
+    ..AS_EMNIST
 };
 
 /// Every data set of the catalogue.
-pub static SETS: [&Set; 2] = [&MNIST, &FASHION_MNIST];
+pub static SETS: [&Set; 9] = [
+    &MNIST,
+    &FASHION_MNIST,
+    &KMNIST,
+    &QMNIST,
+    &EMNIST_LETTERS,
+    &EMNIST_DIGITS,
+    &EMNIST_BALANCED,
+    &EMNIST_BYMERGE,
+    &EMNIST_BYCLASS,
+];
 
 /// Which published file has this SHA-256, of the decompressed or of the gzipped bytes, in hexadecimal.
 pub fn identify(sha256: &str) -> Option<(&'static Set, &'static File)> {
-    SETS.iter().find_map(|set| {
+    // Of some files no hash is known.
+    SETS.iter().filter(|_| !sha256.is_empty()).find_map(|set| {
         let file = set.files.iter().find(|f| f.idx_sha256 == Some(sha256) || f.gz_sha256 == sha256)?;
         Some((*set, file))
     })
@@ -150,9 +314,8 @@ impl Set {
     /// [`Error::Request`] when there is none.
     pub fn by_id(id: &str) -> Result<&'static Set, Error> {
         SETS.iter().copied().find(|set| set.id == id).ok_or_else(|| {
-            Error::Request(format!(
-                "expected a data set of the catalogue (mnist, fashion-mnist), found \"{id}\""
-            ))
+            let known = SETS.map(|set| set.id).join(", ");
+            Error::Request(format!("expected a data set of the catalogue ({known}), found \"{id}\""))
         })
     }
 }
@@ -162,7 +325,38 @@ const TRAIN_LABELS: File = blank("train-labels-idx1-ubyte", "train-labels", &[60
 const TEST_IMAGES: File = blank("t10k-images-idx3-ubyte", "t10k-images", &[10_000, 28, 28]);
 const TEST_LABELS: File = blank("t10k-labels-idx1-ubyte", "t10k-labels", &[10_000]);
 
-/// What the two data sets have in common.
+const DIGITS: &[&str] = &["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
+
+/// Digits, upper case, lower case.
+const CHARACTERS: &[&str] = &[
+    "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "A", "B", "C", "D", "E", "F", "G", "H", "I", "J", "K",
+    "L", "M", "N", "O", "P", "Q", "R", "S", "T", "U", "V", "W", "X", "Y", "Z", "a", "b", "c", "d", "e", "f",
+    "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s", "t", "u", "v", "w", "x", "y", "z",
+];
+
+/// Digits, upper case, and the lower case that looks different.
+const MERGED: &[&str] = &[
+    "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "A", "B", "C", "D", "E", "F", "G", "H", "I", "J", "K",
+    "L", "M", "N", "O", "P", "Q", "R", "S", "T", "U", "V", "W", "X", "Y", "Z", "a", "b", "d", "e", "f", "g",
+    "h", "n", "q", "r", "t",
+];
+
+/// How MNIST's files are called and read, and others that took its place.
+const AS_MNIST: Set = Set {
+    name: "",
+    id: "",
+    files: [TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS],
+    mirrors: &[],
+    class_names: &[],
+    prefix: "",
+    first_label: 0,
+    transpose: false,
+};
+
+/// How EMNIST's are.
+const AS_EMNIST: Set = Set { transpose: true, ..AS_MNIST };
+
+/// What the files of a set have in common.
 const fn blank(name: &'static str, short: &'static str, dims: &'static [usize]) -> File {
     File { name, short, dims, gz_len: 0, gz_sha256: "", idx_sha256: None }
 }
@@ -180,7 +374,9 @@ mod tests {
             assert_eq!(Set::by_id(set.id).unwrap(), set);
             assert!(set.mirrors.iter().all(|mirror| mirror.ends_with('/')));
             for file in &set.files {
-                for hash in [Some(file.gz_sha256), file.idx_sha256].into_iter().flatten() {
+                // Of EMNIST's no hash is known.
+                let gz = Some(file.gz_sha256).filter(|_| !set.mirrors.is_empty());
+                for hash in [gz, file.idx_sha256].into_iter().flatten() {
                     assert!(
                         hash.len() == 64 && hash.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f')),
                         "{hash}"
@@ -192,7 +388,15 @@ mod tests {
         }
         assert_eq!(MNIST.file_title(&MNIST.files[2]), "MNIST's t10k-images");
         assert_eq!(identify("00"), None);
+        assert_eq!(
+            EMNIST_LETTERS.class_names.first().zip(EMNIST_LETTERS.class_names.last()),
+            Some((&"A", &"Z"))
+        );
+        assert_eq!((MERGED.len(), CHARACTERS.len()), (47, 62));
         let text = Set::by_id("emnist").unwrap_err().to_string();
-        assert_eq!(text, "expected a data set of the catalogue (mnist, fashion-mnist), found \"emnist\"");
+        assert!(
+            text.starts_with("expected a data set of the catalogue (mnist, fashion-mnist, kmnist, "),
+            "{text}"
+        );
     }
 }

@@ -39,10 +39,10 @@ pub enum Error {
         /// What its SHA-256 says it is.
         found: String,
     },
-    /// The names of the classes are not what they should be.
+    /// A line of a text file (names of classes, a table of numbers) is not what it should be.
     #[error("{file}, line {line}: expected {expected}, found {found}")]
-    Classes {
-        /// The file of names.
+    Line {
+        /// The file.
         file: String,
         /// The line, counted from 1.
         line: usize,
@@ -108,6 +108,8 @@ pub enum FormatProblem {
     Dimensions,
     /// The gzip stream is damaged.
     Gzip,
+    /// No picture, or a damaged one.
+    Picture,
     /// The bytes are not those whose SHA-256 the catalogue pins.
     Hash,
 }
@@ -124,6 +126,7 @@ impl fmt::Display for FormatProblem {
             FormatProblem::Label => "label out of range",
             FormatProblem::Dimensions => "wrong dimensions",
             FormatProblem::Gzip => "damaged gzip stream",
+            FormatProblem::Picture => "no picture",
             FormatProblem::Hash => "wrong SHA-256",
         })
     }

@@ -11,6 +11,7 @@
 //! | [`dataset`] | [`Dataset`]: bytes and labels in memory; splits, subsets, down-sampling |
 //! | [`transform`] | [`Normalize`] (bytes to real numbers) and one-hot labels |
 //! | [`preprocessing`] | [`Preprocessing`]: what is done to an image before a network sees it |
+//! | [`pictures`] | PNG and JPEG files, as colours and as grey levels |
 //! | [`batches`] | in which order the samples are visited, a function of (seed, epoch) |
 //! | [`unpack`] | bytes to tiles of sixteen lanes: normalising, cropping and shifting on the way |
 //! | [`augment`] | random shifts and affine warps, a function of (seed, step, sample) |
@@ -30,6 +31,7 @@ pub mod dataset;
 pub mod digits;
 mod error;
 pub mod idx;
+pub mod pictures;
 pub mod preprocessing;
 mod random;
 pub mod source;

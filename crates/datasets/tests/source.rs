@@ -244,7 +244,7 @@ fn names_of_classes_that_do_not_fit() {
     let refused = |text: &[u8]| {
         fs::write(&path, text).unwrap();
         let e = quietly(&data, &Sources::default()).unwrap_err();
-        assert!(matches!(e, Error::Classes { .. }), "{e}");
+        assert!(matches!(e, Error::Line { .. }), "{e}");
         // The doctor says the same.
         assert_eq!(source::doctor(folder.path(), Reading::default()).unwrap().problems, [e.to_string()]);
         e.to_string().replace(&path.display().to_string(), "F")

@@ -123,7 +123,10 @@ impl Model {
     }
 
     /// Images `[n, h, w]` as inputs of the network, `[n, features]`.
-    fn inputs(&self, images: ArrayView3<'_, u8>) -> Result<Array2<f32>, ModelError> {
+    ///
+    /// # Errors
+    /// When images of this size make no inputs of the network.
+    pub fn inputs(&self, images: ArrayView3<'_, u8>) -> Result<Array2<f32>, ModelError> {
         let (_, h, w) = images.dim();
         let crop = self.preprocessing.crop_of((h, w));
         let (expected, found) = (self.input, Shape::new(1, crop.h, crop.w));

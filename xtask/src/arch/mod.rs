@@ -58,13 +58,14 @@ impl fmt::Display for Finding {
 
 /// A package, and the packages of ours that its `[dependencies]` may name. `[dev-dependencies]` are free: a test may
 /// look at anything.
-const CRATES: [(&str, &[&str]); 12] = [
+const CRATES: [(&str, &[&str]); 13] = [
     ("crates/files", &[]),
     ("crates/tensor", &[]),
     ("crates/layers", &["byhand-tensor"]),
     ("crates/datasets", &["byhand-files"]),
     ("crates/models", &["byhand-layers", "byhand-datasets", "byhand-files"]),
     ("crates/trainer", &["byhand-layers", "byhand-datasets", "byhand-files"]),
+    ("crates/export", &["byhand-tensor", "byhand-layers", "byhand-models"]),
     ("crates/museum", &["byhand-layers"]),
     ("crates/report", &["byhand-layers", "byhand-datasets", "byhand-models", "byhand-trainer"]),
     (
@@ -91,6 +92,7 @@ const ANY: &[&str] = &[
     "byhand-datasets",
     "byhand-models",
     "byhand-trainer",
+    "byhand-export",
     "byhand-museum",
     "byhand-report",
 ];

@@ -1,13 +1,16 @@
 //! `byhand data`: fetch a published data set, say what files are, show images as text.
 
-use std::path::PathBuf;
+use std::{fs, path::PathBuf};
 
 use anyhow::{Context, Result, bail};
 use byhand_datasets::{
     Data, Dataset,
-    catalogue::{FASHION_MNIST, MNIST},
+    catalogue::{FASHION_MNIST, KMNIST, MNIST, QMNIST},
+    idx,
+    pictures::scaled,
     source::{self, path_text},
 };
+use byhand_files::{OS, replace};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
@@ -15,6 +18,7 @@ use crate::{
     exit::{must_exist, usage},
     loading::{ReadingOptions, download_bar, load_data, show_download, sources},
     output::Output,
+    pictures::{Manner, Picture, Wishes},
     values::{data_option, folder_option},
 };
 
@@ -27,7 +31,7 @@ pub struct Options {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Download MNIST or Fashion-MNIST into the user's cache folder, verified by SHA-256
+    /// Download MNIST, Fashion-MNIST, KMNIST or QMNIST into the user's cache folder, verified by SHA-256
     Fetch {
         /// Which data set
         #[arg(value_enum, default_value = "mnist")]
@@ -42,19 +46,57 @@ enum Action {
     },
     /// Show images as text
     Preview(Preview),
+    /// Write pictures, a table or other files of one's own as the four IDX files that training reads
+    #[command(
+        after_help = "A folder of pictures has a folder for each class, in one folder or in train/ and test/. A table has a line for each \
+        picture: its label and its pixels, as Kaggle's MNIST.
+Examples:
+  byhand data import photos photos-28 --size 28x28
+  byhand data import drawings drawings-28 --drawings
+  byhand data import train.csv mnist-of-kaggle"
+    )]
+    Import(Import),
+}
+
+/// What becomes IDX files.
+#[derive(Args)]
+struct Import {
+    /// A folder of pictures, of tables or of IDX files, or a table
+    from: PathBuf,
+    /// The folder to write
+    out: PathBuf,
+    /// Rows and columns that every picture is scaled to
+    #[arg(long, value_name = "HEIGHTxWIDTH", value_parser = size)]
+    size: Option<(usize, usize)>,
+    /// Pictures are drawings: each is prepared as MNIST's digits were, as `predict` does
+    #[arg(long)]
+    drawings: bool,
+    #[command(flatten)]
+    reading: ReadingOptions,
+}
+
+/// Rows and columns, as `28x28` or `28`.
+fn size(text: &str) -> Result<(usize, usize), String> {
+    let (h, w) = text.split_once('x').unwrap_or((text, text));
+    match (h.parse(), w.parse()) {
+        (Ok(h @ 1..=4096), Ok(w @ 1..=4096)) => Ok((h, w)),
+        _ => Err("expected rows and columns from 1 to 4096, such as 28x28".into()),
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Published {
     Mnist,
     FashionMnist,
+    Kmnist,
+    Qmnist,
     All,
 }
 
 /// Which images to show.
 #[derive(Args)]
 struct Preview {
-    /// mnist, fashion-mnist, digits, or a folder that holds the four files
+    /// mnist, fashion-mnist, another of the catalogue, digits, a folder or a table of your own
     #[arg(default_value = "mnist", value_parser = data_option())]
     data: Data,
     /// Where the data's files are: a folder that holds them, or one that holds mnist/ and fashion-mnist/
@@ -79,17 +121,21 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
         Action::Fetch { set } => fetch(*set, output),
         Action::Doctor { path, reading } => doctor(path, *reading, output),
         Action::Preview(options) => preview(options, output),
+        Action::Import(options) => import(options, output),
     }
 }
 
 fn fetch(set: Published, output: &Output) -> Result<()> {
     let sets = match set {
-        Published::Mnist => vec![(Data::Mnist, &MNIST)],
-        Published::FashionMnist => vec![(Data::FashionMnist, &FASHION_MNIST)],
-        Published::All => vec![(Data::Mnist, &MNIST), (Data::FashionMnist, &FASHION_MNIST)],
+        Published::Mnist => vec![&MNIST],
+        Published::FashionMnist => vec![&FASHION_MNIST],
+        Published::Kmnist => vec![&KMNIST],
+        Published::Qmnist => vec![&QMNIST],
+        Published::All => vec![&MNIST, &FASHION_MNIST, &KMNIST, &QMNIST],
     };
     let mut folders = Vec::new();
-    for (data, set) in sets {
+    for set in sets {
+        let data = set.id;
         let bar = download_bar(output);
         let folder = source::fetch(set, &sources(None), &mut |progress| show_download(&bar, &progress));
         bar.finish_and_clear();
@@ -147,6 +193,74 @@ fn doctor(paths: &[PathBuf], reading: ReadingOptions, output: &Output) -> Result
     }
     Ok(())
 }
+
+fn import(options: &Import, output: &Output) -> Result<()> {
+    let out = options.out.display();
+    must_exist(&options.from, "a folder of pictures, of tables or of IDX files, or a table")?;
+    let data = Data::from_os(options.from.as_os_str()).map_err(usage)?;
+    let Data::Folder(from) = &data else {
+        return Err(usage(format!("{data}: expected a folder or a table of your own; name it ./{data}")));
+    };
+    if options.out.exists() && fs::read_dir(&options.out).map_or(true, |mut entries| entries.next().is_some())
+    {
+        return Err(usage(format!("{out}: expected a new or an empty folder, found something there")));
+    }
+    let reading = options.reading.reading();
+    let size = options.size;
+    let mut prepare = |picture: &byhand_datasets::pictures::Picture| match (options.drawings, size) {
+        (true, size) => {
+            let drawing = Picture::from(picture.clone());
+            let size = size.unwrap_or(DRAWING);
+            drawing.prepare(size, Manner::MNIST, Wishes::default()).map_err(|error| format!("{error:#}"))
+        }
+        (false, None) => Ok(picture.grey()),
+        (false, Some(size)) => Ok(scaled(&picture.grey(), size)),
+    };
+    let pictures = match from.is_dir() && !source::has_files(from)? {
+        true => source::load_pictures(from, idx::DEFAULT_LIMIT, reading, &mut prepare)?,
+        false => None,
+    };
+    let loaded = match pictures {
+        Some(loaded) => {
+            loaded.notices.iter().for_each(|notice| output.warn(notice));
+            loaded
+        }
+        None if options.drawings || size.is_some() => {
+            return Err(usage(format!(
+                "{}: --size and --drawings are for a folder of pictures, found none in it",
+                from.display()
+            )));
+        }
+        None => load_data(&data, None, reading, (None, None), output)?,
+    };
+    let cannot_write = || format!("cannot write {out}");
+    fs::create_dir_all(&options.out).with_context(cannot_write)?;
+    let mut bytes = Vec::new();
+    for (part, data) in [("train", &loaded.train), ("t10k", &loaded.test)] {
+        bytes.clear();
+        idx::write_images(&mut bytes, data.images())?;
+        replace(&OS, &options.out.join(format!("{part}-images-idx3-ubyte")), &bytes)
+            .with_context(cannot_write)?;
+        bytes.clear();
+        idx::write_labels(&mut bytes, data.labels())?;
+        replace(&OS, &options.out.join(format!("{part}-labels-idx1-ubyte")), &bytes)
+            .with_context(cannot_write)?;
+    }
+    let names = loaded.train.class_names().join("\n") + "\n";
+    replace(&OS, &options.out.join("classes.txt"), names.as_bytes()).with_context(cannot_write)?;
+    let ((h, w), classes) = (loaded.train.image_size(), loaded.train.classes());
+    output.print(format!(
+        "{out}: {} pictures for training and {} for testing, {h}x{w}, of {classes} classes",
+        loaded.train.len(),
+        loaded.test.len()
+    ));
+    output.result(json!({"out": path_text(&options.out), "train": loaded.train.len(), "test": loaded.test.len(), "rows": h, "columns": w,
+        "classes": loaded.train.class_names(), "data_sha256": loaded.source.sha256}));
+    Ok(())
+}
+
+/// The size of MNIST's drawings.
+const DRAWING: (usize, usize) = (28, 28);
 
 fn preview(options: &Preview, output: &Output) -> Result<()> {
     let needed = Some(options.skip.saturating_add(options.limit));

@@ -2,10 +2,8 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, ensure};
-use byhand_datasets::{Data, Loaded, source::path_of};
+use anyhow::Result;
 use byhand_layers::metrics::Confusion;
-use byhand_models::Model;
 use byhand_trainer::{Objective, evaluate};
 use clap::Args;
 use comfy_table::CellAlignment::{Left, Right};
@@ -14,7 +12,7 @@ use serde_json::json;
 use crate::{
     arguments::{DataArgs, ThreadsArg},
     exit::usage,
-    loading::{ReadingOptions, load_data, load_model},
+    loading::{ReadingOptions, load_data_of, load_model},
     memory,
     output::Output,
 };
@@ -45,18 +43,9 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
     let model = load_model(&options.model)?;
     let network = model.network()?;
     memory::check_evaluation(&network, options.threads.asked(), &options.model)?;
-    let (data, folder) = wanted(&model, options)?;
-    let mut reading = options.reading.reading();
-    if options.data.data.is_none() {
-        // The data of the run, read as the run read them.
-        let first_label = model.notes.get("first_label").and_then(|label| label.parse().ok());
-        reading.first_label = reading.first_label.or(first_label);
-        reading.transpose |= model.notes.contains_key("transpose");
-    }
-    let loaded = load_data(&data, folder.as_deref(), reading, (None, None), output)?;
+    let (loaded, other) = load_data_of(&model, options.data.asked(), options.reading, output)?;
     let sha256 = loaded.source.sha256.clone();
     let name = loaded.source.to_string();
-    let other = other_data(&model, &data, &loaded, options)?;
     let dataset = if options.train { loaded.train } else { loaded.test };
     let all = dataset.len();
     let dataset = dataset
@@ -114,53 +103,4 @@ fn print_confusion(confusion: &Confusion, names: &[String], output: &Output) {
         [name.clone()].into_iter().chain(counts.iter().map(u64::to_string)).chain([share]).collect()
     });
     output.table(columns.chain([("recognised".to_string(), Right)]), rows);
-}
-
-/// The data asked for, else those of the run, where it found them; and the folder of a published set.
-fn wanted(model: &Model, options: &Options) -> Result<(Data, Option<PathBuf>)> {
-    if let Some(data) = &options.data.data {
-        return Ok((data.clone(), options.data.data_dir.clone()));
-    }
-    let Some(name) = model.notes.get("data") else {
-        return Err(usage("the model does not say what it was trained on; expected --data"));
-    };
-    let remembered = || model.notes.get("data_folder").map(|text| path_of(text));
-    let Some(folder) = options.data.data_dir.clone().or_else(remembered) else {
-        return Ok((name.parse().map_err(usage)?, None));
-    };
-    if options.data.data_dir.is_none() && !folder.is_dir() {
-        return Err(usage(format!(
-            "the model was trained on the data in {}, where no folder is now; expected its new place with --data-dir, or other \
-             data with --data",
-            folder.display()
-        )));
-    }
-    Ok(match name.parse() {
-        Ok(published @ (Data::Mnist | Data::FashionMnist | Data::Digits)) => (published, Some(folder)),
-        _ => (Data::Folder(folder), None),
-    })
-}
-
-/// That these are other data than those that the model was trained on: to be told when somebody asked for them, else an error.
-fn other_data(model: &Model, data: &Data, loaded: &Loaded, options: &Options) -> Result<Option<String>> {
-    let found = &loaded.source;
-    let asked = options.data.data.is_some() || options.data.data_dir.is_some();
-    if !asked && found.data != *data {
-        return Err(usage(format!(
-            "the model was trained on {data}; expected its folder with --data-dir, or other data with --data"
-        )));
-    }
-    match model.notes.get("data_sha256") {
-        Some(expected) if *expected != found.sha256 => {
-            let place =
-                found.folder.as_ref().map_or(found.to_string(), |folder| folder.display().to_string());
-            let told = format!(
-                "{place}: not the data that the model was trained on (expected SHA-256 {expected}, found {})",
-                found.sha256
-            );
-            ensure!(asked, "{told}; name the data with --data to evaluate on them all the same");
-            Ok(Some(told))
-        }
-        _ => Ok(None),
-    }
 }

@@ -6,7 +6,9 @@ pub mod completions;
 pub mod data;
 pub mod evaluate;
 pub mod exercise;
+pub mod export;
 pub mod gradcheck;
+pub mod import;
 pub mod inspect;
 #[cfg(feature = "shell")]
 pub mod man;

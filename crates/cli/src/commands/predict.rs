@@ -1,11 +1,16 @@
-//! `byhand predict`: what a trained model says about pictures in PNG files and images in IDX files.
+//! `byhand predict`: what a trained model says about pictures and images in IDX files.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::{self, File},
+    io::BufWriter,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result, ensure};
-use byhand_models::Model;
+use byhand_layers::loss::softmax;
+use byhand_models::{Model, Normalize, Preprocessing};
 use clap::Args;
-use ndarray::{Array3, Axis, s};
+use ndarray::{Array1, Array3, ArrayView2, Axis, s};
 use serde_json::json;
 
 use crate::{
@@ -25,16 +30,19 @@ use crate::{
     centred by its mass. A PNG of exactly the model's size stays where it is if the model's training pictures are not so \
     framed, or if it is framed already: a digit of MNIST saved as PNG is answered as in its IDX file. A picture without a \
     drawing is refused, the others go on, and the exit code is 1.
-An IDX file, gzipped or not, may hold many images. They are taken as the data set's.
+An IDX file, gzipped or not, may hold many images. They are taken as the data set's. Of a folder its pictures are taken, and those of the \
+    folders in it; - is a file on standard input.
 Examples:
   byhand predict runs/cnn-mnist-seed0 seven.png
   byhand predict runs/cnn-mnist-seed0 --as-is digit-28x28.png
+  byhand predict runs/cnn-mnist-seed0 drawings --top 5 --show seen
+  curl https://example.org/seven.png | byhand predict runs/cnn-mnist-seed0 -
   byhand predict model.safetensors t10k-images-idx3-ubyte.gz --limit 20 --json"
 )]
 pub struct Options {
     /// A run folder or a .safetensors file
     model: PathBuf,
-    /// PNG or IDX image files
+    /// Pictures (PNG), folders of them, IDX files of images, - for standard input
     #[arg(required = true)]
     images: Vec<PathBuf>,
     /// Pictures have the model's size and are neither scaled nor moved
@@ -46,27 +54,39 @@ pub struct Options {
     /// At most so many images
     #[arg(long, value_name = "N", default_value = "100", value_parser = at_least_one)]
     limit: std::num::NonZeroUsize,
+    /// The K likeliest classes of each image, with bars
+    #[arg(long, value_name = "K", value_parser = at_least_one)]
+    top: Option<std::num::NonZeroUsize>,
+    /// Write what the network saw into DIR: sheet.png, ten images a row, in the order of the answers
+    #[arg(long, value_name = "DIR")]
+    show: Option<PathBuf>,
 }
 
-/// How many classes are shown for each image.
+/// How many classes are shown for each image, unless somebody asks.
 const SHOWN: usize = 3;
 
-/// Prints a line an image.
+/// Prints a line an image, or some with bars.
 pub fn run(options: &Options, output: &Output) -> Result<()> {
     let model = load_model(&options.model)?;
-    memory::check_evaluation(&model.network()?, 1, &options.model)?;
+    let network = model.network()?;
+    memory::check_evaluation(&network, 1, &options.model)?;
     let manner = Manner::of_model(&model)?;
-    for file in &options.images {
-        must_exist(file, "a PNG or IDX file of images")?;
+    let mut files = Vec::new();
+    for place in &options.images {
+        files.extend(files_of(place)?);
     }
-    let (mut count, mut failed) = (0, 0);
-    for file in &options.images {
+    let (mut count, mut failed, mut sheet) = (0, 0, Sheet::default());
+    for file in &files {
         let answer = images(file, &model, manner, options).and_then(|images| {
-            model.predict_proba(images.view()).with_context(|| file.display().to_string())
+            let x = model.inputs(images.view()).with_context(|| file.display().to_string())?;
+            if options.show.is_some() {
+                sheet.add(&model, &images).with_context(|| file.display().to_string())?;
+            }
+            Ok(network.predict(&model.theta, x.view()))
         });
-        let probabilities = match answer {
-            Ok(probabilities) => probabilities,
-            Err(error) if options.images.len() == 1 => return Err(error),
+        let logits = match answer {
+            Ok(logits) => logits,
+            Err(error) if files.len() == 1 => return Err(error),
             Err(error) => {
                 let message = format!("{error:#}");
                 output.warn(format!("error: {message}"));
@@ -75,27 +95,158 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
                 continue;
             }
         };
-        for (index, row) in probabilities.axis_iter(Axis(0)).enumerate() {
+        let probabilities = softmax(logits.view());
+        for (index, (row, logits)) in probabilities.rows().into_iter().zip(logits.rows()).enumerate() {
             let mut ranked: Vec<usize> = (0..row.len()).collect();
             ranked.sort_by(|&a, &b| row[b].total_cmp(&row[a]));
-            let name = |class: usize| &model.class_names[class];
-            let shown: Vec<String> = ranked
-                .iter()
-                .take(SHOWN)
-                .map(|&class| format!("{} {:.1} %", name(class), 100.0 * row[class]))
-                .collect();
-            output.print(format!("{}[{index}]: {}", file.display(), shown.join(", ")));
+            let name = |class: usize| model.class_names[class].as_str();
+            let title = format!("{}[{index}]", file.display());
+            match options.top {
+                None => {
+                    let shown = ranked.iter().take(SHOWN);
+                    let shown: Vec<String> =
+                        shown.map(|&class| format!("{} {:.1} %", name(class), 100.0 * row[class])).collect();
+                    output.print(format!("{title}: {}", shown.join(", ")));
+                }
+                Some(top) => {
+                    let shown = &ranked[..top.get().min(ranked.len())];
+                    let width = shown.iter().map(|&class| name(class).chars().count()).max().unwrap_or(0);
+                    output.print(title);
+                    for &class in shown {
+                        let percent = 100.0 * row[class];
+                        output.print(format!("  {:width$} {percent:5.1} % {}", name(class), bar(row[class])));
+                    }
+                }
+            }
             output.event(
                 "prediction",
                 json!({"file": file.to_string_lossy(), "index": index, "class": ranked[0], "name": name(ranked[0]),
-                    "probabilities": row.to_vec()}),
+                    "probabilities": row.to_vec(), "logits": logits.to_vec()}),
             );
             count += 1;
         }
     }
-    output.result(json!({"images": count, "failed": failed, "weights_sha256": model.weights_sha256()}));
-    ensure!(failed == 0, "{failed} of {} files gave no answer", options.images.len());
+    let mut result = json!({"images": count, "failed": failed, "weights_sha256": model.weights_sha256()});
+    if let Some(folder) = options.show.as_ref().filter(|_| count > 0) {
+        let path = sheet.write(folder)?;
+        output.note(format!("what the network saw: {}", path.display()));
+        result["sheet"] = json!(path.to_string_lossy());
+    }
+    output.result(result);
+    ensure!(failed == 0, "{failed} of {} files gave no answer", files.len());
     Ok(())
+}
+
+/// A file, or the pictures of a folder and of the folders in it, in the order of their names.
+fn files_of(place: &Path) -> Result<Vec<PathBuf>> {
+    if place.as_os_str() == pictures::STDIN {
+        return Ok(vec![place.into()]);
+    }
+    must_exist(place, "a PNG or IDX file of images")?;
+    if !place.is_dir() {
+        return Ok(vec![place.into()]);
+    }
+    let list = |folder: &Path| -> Result<Vec<PathBuf>> {
+        let cannot_read = || format!("cannot read {}", folder.display());
+        let mut paths = Vec::new();
+        for entry in fs::read_dir(folder).with_context(cannot_read)? {
+            paths.push(entry.with_context(cannot_read)?.path());
+        }
+        paths.sort();
+        Ok(paths)
+    };
+    let is_hidden =
+        |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+    let is_picture = |path: &Path| {
+        let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
+        ["png", "jpg", "jpeg"].iter().any(|known| extension == *known) && !is_hidden(path) && !path.is_dir()
+    };
+    let mut files = Vec::new();
+    for path in list(place)? {
+        if path.is_dir() && !is_hidden(&path) {
+            files.extend(list(&path)?.into_iter().filter(|path| is_picture(path)));
+        } else if is_picture(&path) {
+            files.push(path);
+        }
+    }
+    ensure!(
+        !files.is_empty(),
+        "{}: expected a PNG or IDX file of images, found a folder without pictures",
+        place.display()
+    );
+    Ok(files)
+}
+
+/// A share as a bar of at most twenty characters, in eighths of one.
+fn bar(share: f32) -> String {
+    const PARTS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
+    let eighths = (share * 160.0).round().clamp(0.0, 160.0) as usize;
+    "█".repeat(eighths / 8) + PARTS[eighths % 8]
+}
+
+/// What the network saw, image after image.
+#[derive(Default)]
+struct Sheet {
+    size: (usize, usize),
+    images: Vec<Array1<u8>>,
+}
+
+/// Images of a row, and pixels between two.
+const PER_ROW: usize = 10;
+const GAP: usize = 2;
+/// Pixels of a sheet at most.
+const MOST_PIXELS: usize = 1 << 25;
+
+impl Sheet {
+    /// Adds images, halved and cropped as the network sees them, but not normalised.
+    fn add(&mut self, model: &Model, images: &Array3<u8>) -> Result<()> {
+        let raw = Normalize { scale: 1.0, shift: 0.0 };
+        let seen = Preprocessing { normalize: raw, ..model.preprocessing };
+        let (_, h, w) = images.dim();
+        let crop = seen.crop_of((h, w));
+        let size = (crop.h, crop.w);
+        ensure!(
+            self.images.is_empty() || self.size == size,
+            "--show: expected images of one size, found {}x{} and {}x{}",
+            self.size.0,
+            self.size.1,
+            size.0,
+            size.1
+        );
+        self.size = size;
+        self.images
+            .extend(seen.apply(images.view()).rows().into_iter().map(|row| row.mapv(|level| level as u8)));
+        let pixels = self.images.len().next_multiple_of(PER_ROW) * (crop.h + GAP) * (crop.w + GAP);
+        ensure!(
+            pixels <= MOST_PIXELS,
+            "--show: expected images that fit on a sheet of {MOST_PIXELS} pixels; give --limit"
+        );
+        Ok(())
+    }
+
+    /// Writes `sheet.png` into a folder.
+    fn write(&self, folder: &Path) -> Result<PathBuf> {
+        let path = folder.join("sheet.png");
+        let cannot_write = || format!("cannot write {}", path.display());
+        let (h, w) = (self.size.0 + GAP, self.size.1 + GAP);
+        let columns = self.images.len().min(PER_ROW);
+        let (height, width) = (self.images.len().div_ceil(PER_ROW) * h - GAP, columns * w - GAP);
+        let mut pixels = ndarray::Array2::from_elem((height, width), 128u8);
+        for (index, image) in self.images.iter().enumerate() {
+            let (y, x) = (index / PER_ROW * h, index % PER_ROW * w);
+            let image =
+                ArrayView2::from_shape(self.size, image.as_slice().expect("a row")).expect("as many pixels");
+            pixels.slice_mut(s![y..y + self.size.0, x..x + self.size.1]).assign(&image);
+        }
+        fs::create_dir_all(folder).with_context(cannot_write)?;
+        let file = BufWriter::new(File::create(&path).with_context(cannot_write)?);
+        let mut encoder = png::Encoder::new(file, width as u32, height as u32);
+        encoder.set_color(png::ColorType::Grayscale);
+        let mut writer = encoder.write_header().with_context(cannot_write)?;
+        writer.write_image_data(pixels.as_slice().expect("standard layout")).with_context(cannot_write)?;
+        writer.finish().with_context(cannot_write)?;
+        Ok(path)
+    }
 }
 
 /// The images of a file as those of a data set.

@@ -516,6 +516,8 @@ pub fn prepared_data(recipe: &mut Recipe, output: &Output) -> Result<Prepared> {
     let loaded = load_data(&recipe.data, recipe.data_dir.as_deref(), reading, drawn, output)?;
     let source = loaded.source;
     recipe.data = source.data.clone();
+    // What reads images of these files later must know.
+    recipe.transpose |= matches!(recipe.data, Data::Published(set) if set.transpose);
     let cut = |mut dataset: Dataset| -> Result<Dataset> {
         if let Some(classes) = &recipe.classes {
             dataset = dataset.keep_classes(classes).map_err(usage)?;
@@ -569,12 +571,14 @@ fn middle((h, w): (usize, usize), side: usize) -> Result<Crop> {
 
 /// Image size and classes of data that is known before it is loaded.
 fn promised(recipe: &Recipe) -> Option<(Shape, usize)> {
-    if let Data::Folder(_) = recipe.data {
-        return None;
-    }
+    let all = match recipe.data {
+        Data::Folder(_) => return None,
+        Data::Published(set) => set.class_names.len(),
+        Data::Mnist | Data::FashionMnist | Data::Digits => 10,
+    };
     let side = if recipe.halve { 14 } else { 28 };
     let side = recipe.crop.map_or(side, NonZeroUsize::get);
-    Some((Shape::new(1, side, side), recipe.classes.as_ref().map_or(10, Vec::len)))
+    Some((Shape::new(1, side, side), recipe.classes.as_ref().map_or(all, Vec::len)))
 }
 
 /// The network for this data. A named model is made for as many classes as the data has; a network of the user's own

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 mod file;
 
-pub use file::{Images, read, read_from};
+pub use file::{Images, STDIN, read, read_from};
 
 /// What the pictures have in common that a model was trained on.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
@@ -37,6 +37,9 @@ enum Ground {
 impl Manner {
     /// Of a model that does not say it: strokes on a dark ground, anywhere in the picture.
     pub const UNKNOWN: Self = Self { ground: Ground::Dark, framed: false, fullest: 30.0 };
+
+    /// Of MNIST.
+    pub const MNIST: Self = Self { ground: Ground::Dark, framed: true, fullest: 50.0 };
 
     /// Looks at some pictures of a training set.
     pub fn of(dataset: &Dataset) -> Self {
@@ -118,6 +121,12 @@ pub struct Picture {
 
 /// What is said first of a picture that is none.
 const NO_DRAWING: &str = "expected a picture of one drawing on a plain ground, found none";
+impl From<byhand_datasets::pictures::Picture> for Picture {
+    fn from(byhand_datasets::pictures::Picture { size, pixels }: byhand_datasets::pictures::Picture) -> Self {
+        Self { size, pixels }
+    }
+}
+
 /// Differences of less than this, of 255, are no drawing.
 const CONTRAST: u8 = 32;
 /// Ink at its full strength; MNIST's strongest pixel is 254 or 255 in every picture.

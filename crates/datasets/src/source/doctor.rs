@@ -4,8 +4,8 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::folder::{list, load_own, locate_in, role};
-use super::{Loaded, Reading, Sources, file_sha256, load_set, open};
+use super::folder::{Prefix, load_own, locate_in, role};
+use super::{Loaded, Reading, Sources, file_sha256, list, load_set, open};
 use crate::catalogue::{SETS, identify};
 use crate::dataset::missing_line;
 use crate::error::Error;
@@ -159,19 +159,19 @@ impl fmt::Display for FileReport {
 
 /// What training says of each data set in a folder.
 fn data_sets(folder: &Path, reading: Reading) -> Result<Vec<Result<Loaded, Error>>, Error> {
-    let mut loaded = match locate_in(folder, true) {
+    let mut loaded = match locate_in(folder, Prefix::Any) {
         Ok(None) => vec![],
         Ok(Some(_)) => vec![load_own(folder, idx::DEFAULT_LIMIT, reading)],
         Err(error) => vec![Err(error)],
     };
-    if !matches!(locate_in(folder, false), Ok(None)) {
+    if !matches!(locate_in(folder, Prefix::None), Ok(None)) {
         // What lies here is taken for every data set, and nothing in the folders below is read.
         return Ok(loaded);
     }
     let inner = list(folder).map_err(|e| Error::io(folder.display().to_string(), "list", e))?;
     loaded.extend(inner.into_iter().filter(|(_, path)| path.is_dir()).filter_map(|(name, path)| {
         let set = SETS.into_iter().find(|set| set.id == name);
-        match locate_in(&path, set.is_none()) {
+        match locate_in(&path, if set.is_none() { Prefix::Any } else { Prefix::None }) {
             Ok(None) => return None,
             Ok(Some(_)) => {}
             Err(error) => return Some(Err(error)),

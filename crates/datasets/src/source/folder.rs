@@ -6,7 +6,9 @@ use std::fs;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use super::{Data, Loaded, Origin, Reading, Source, absolute, file_sha256, open, sha256_of_lines};
+use super::csv;
+use super::pictures::{as_it_is, load_pictures};
+use super::{Data, Loaded, Origin, Reading, Source, absolute, file_sha256, list, open, sha256_of_lines};
 use crate::catalogue::{self, File, Set};
 use crate::dataset::{Dataset, MAX_CLASSES, numbered_classes};
 use crate::error::{Error, FormatProblem};
@@ -23,15 +25,30 @@ const CLASSES: usize = 10;
 
 /// The four files in `folder` itself, else in the folder in it that is named after the set; `None` when neither has any.
 pub(super) fn locate(folder: &Path, set: &Set) -> Result<Option<Paths>, Error> {
-    match locate_in(folder, false)? {
-        Some(files) => Ok(Some(files)),
-        None => locate_in(&folder.join(set.id), false),
+    let prefix = if set.prefix.is_empty() { Prefix::None } else { Prefix::Is(set.prefix) };
+    // All of EMNIST lies in one folder.
+    let family = set.id.split('-').next().unwrap_or_default();
+    for place in [folder.to_path_buf(), folder.join(set.id), folder.join(family)] {
+        if let Some(files) = locate_in(&place, prefix)? {
+            return Ok(Some(files));
+        }
     }
+    Ok(None)
 }
 
-/// The four files in `folder`; `None` when it has none or is not there, an error when it has some. `prefixed` accepts names such
-/// as `emnist-letters-train-images-idx3-ubyte`, where nothing is called as in MNIST.
-pub(super) fn locate_in(folder: &Path, prefixed: bool) -> Result<Option<Paths>, Error> {
+/// What names of files may begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Prefix {
+    /// Nothing: they are called as MNIST's.
+    None,
+    /// This.
+    Is(&'static str),
+    /// Anything, such as `emnist-letters-`, where nothing is called as in MNIST.
+    Any,
+}
+
+/// The four files in `folder`; `None` when it has none or is not there, an error when it has some.
+pub(super) fn locate_in(folder: &Path, prefix: Prefix) -> Result<Option<Paths>, Error> {
     let missing = |missing: String| Err(Error::Missing { folder: folder.display().to_string(), missing });
     let names = match list(folder) {
         Ok(names) => names,
@@ -43,7 +60,7 @@ pub(super) fn locate_in(folder: &Path, prefixed: bool) -> Result<Option<Paths>, 
     };
     let mut sets: BTreeMap<&str, [Vec<Found<'_>>; 4]> = BTreeMap::new();
     for (name, path) in &names {
-        if let Some(role) = role(name).filter(|role| prefixed || role.prefix.is_empty()) {
+        if let Some(role) = role(name).filter(|role| prefix.fits(role.prefix)) {
             let files = &mut sets.entry(role.prefix).or_default()[role.file];
             files.push((path.is_dir(), role, path.clone()));
         }
@@ -89,6 +106,16 @@ pub(super) fn locate_in(folder: &Path, prefixed: bool) -> Result<Option<Paths>, 
         }
     }
     Ok(Some(found.map(|mut files| files.swap_remove(0).2)))
+}
+
+impl Prefix {
+    fn fits(self, found: &str) -> bool {
+        match self {
+            Self::None => found.is_empty(),
+            Self::Is(prefix) => found == prefix,
+            Self::Any => true,
+        }
+    }
 }
 
 /// A file by its role, after whether it is a folder: sorted, the best comes first.
@@ -138,19 +165,6 @@ pub(super) fn role(name: &str) -> Option<Role<'_>> {
     Some(Role { prefix, file, renamed: part == "test", dotted, gzipped })
 }
 
-/// Everything in a folder whose name is text, sorted by it.
-pub(super) fn list(folder: &Path) -> std::io::Result<Vec<(String, PathBuf)>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if let Ok(name) = entry.file_name().into_string() {
-            found.push((name, entry.path()));
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
 /// Loads a published data set from these files. Files from the cache and from a download were verified before.
 pub(super) fn load_files(
     set: &Set,
@@ -197,15 +211,29 @@ pub(super) fn load_files(
 
 /// Loads anyone's own data.
 pub(super) fn load_own(folder: &Path, limit: u64, reading: Reading) -> Result<Loaded, Error> {
+    if folder.is_file() {
+        return csv::load_tables(folder, None, limit, reading);
+    }
     // The names of the files are MNIST's; nothing else of it is assumed.
-    let paths = locate_in(folder, true)?.ok_or_else(|| Error::Missing {
-        folder: folder.display().to_string(),
-        missing: format!(
-            "expected {} (gzipped or not), found none of them{}",
-            catalogue::MNIST.files.map(|file| file.name).join(", "),
-            contents(folder)
-        ),
-    })?;
+    let Some(paths) = locate_in(folder, Prefix::Any)? else {
+        let named = folder.is_dir();
+        if let Some((train, test)) = named.then(|| csv::locate(folder)).transpose()?.flatten() {
+            return csv::load_tables(&train, test.as_deref(), limit, reading);
+        }
+        if let Some(loaded) =
+            named.then(|| load_pictures(folder, limit, reading, &mut as_it_is)).transpose()?.flatten()
+        {
+            return Ok(loaded);
+        }
+        return Err(Error::Missing {
+            folder: folder.display().to_string(),
+            missing: format!(
+                "expected {} (gzipped or not), a folder of pictures for each class, or train.csv, found none of them{}",
+                catalogue::MNIST.files.map(|file| file.name).join(", "),
+                contents(folder)
+            ),
+        });
+    };
     let read = |k: usize| read_file(&paths[k], limit, RANKS[k]);
     let four = [read(0)?, read(1)?, read(2)?, read(3)?];
     // Someone's folder may hold a published set, but then each file in its place.
@@ -364,14 +392,14 @@ fn classes(names: Names<'_>, labels: [(&PathBuf, &Idx); 2], reading: Reading) ->
             let remedy = if fits { count_from(low) } else { format!("{} has no such class", set.name) };
             Err(wrong(set.class_names.len(), remedy))
         }
-        Names::Published(set) => Ok(set.class_names.map(String::from).to_vec()),
+        Names::Published(set) => Ok(set.class_names.iter().map(|name| name.to_string()).collect()),
         Names::File(_, names) if needed == names.len() => Ok(names),
         Names::File(_, names) if needed > names.len() && spread == names.len() => {
             Err(wrong(names.len(), count_from(low)))
         }
         Names::File(path, names) => {
             let surplus = names.get(needed).map(|name| format!("\"{name}\""));
-            Err(Error::Classes {
+            Err(Error::Line {
                 file: path.display().to_string(),
                 line: names.len().min(needed + 1),
                 expected: format!("{needed} names, one for each label from {first} to {high}"),
@@ -405,7 +433,7 @@ fn own_classes(folder: &Path) -> Result<Option<(PathBuf, Vec<String>)>, Error> {
     let path = folder.join("classes.txt");
     let shown = path.display().to_string();
     let fail = |line: usize, expected: &str, found: String| {
-        Err(Error::Classes { file: shown.clone(), line, expected: expected.into(), found })
+        Err(Error::Line { file: shown.clone(), line, expected: expected.into(), found })
     };
     let mut bytes = Vec::new();
     match fs::metadata(&path) {

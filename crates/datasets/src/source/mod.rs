@@ -46,13 +46,16 @@ use crate::digits::{self, Part};
 use crate::error::{Error, FormatProblem};
 use crate::idx;
 
+mod csv;
 pub mod doctor;
 #[cfg(feature = "download")]
 mod download;
 mod folder;
+mod pictures;
 
 pub use doctor::doctor;
 use folder::{load_files, load_own, locate};
+pub use pictures::{Prepare, load_pictures};
 
 /// Which data to load.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +66,11 @@ pub enum Data {
     FashionMnist,
     /// The built-in digits.
     Digits,
-    /// Anyone's own data: a folder of four IDX files with MNIST's names (`test-` for `t10k-` is accepted, and one prefix
+    /// Another data set of the [catalogue](crate::catalogue::SETS).
+    Published(&'static Set),
+    /// Anyone's own data: a folder of pictures in a folder for each class, of tables (`train.csv`, `test.csv`), or a table itself (a
+    /// label and
+    /// the pixels a line), or a folder of four IDX files with MNIST's names (`test-` for `t10k-` is accepted, and one prefix
     /// for all, as in `emnist-letters-train-images-idx3-ubyte.gz`). Classes are 0 to 9 unless a file `classes.txt` beside
     /// them names others, one a line, or [`Reading::first_label`] says how the labels count.
     Folder(PathBuf),
@@ -75,7 +82,7 @@ impl Data {
         match set.id {
             "mnist" => Some(Data::Mnist),
             "fashion-mnist" => Some(Data::FashionMnist),
-            _ => None,
+            id => catalogue::SETS.iter().find(|set| set.id == id).map(|set| Data::Published(set)),
         }
     }
 
@@ -85,14 +92,16 @@ impl Data {
     /// # Errors
     /// [`Error::Request`] when it is none of these.
     pub fn from_os(text: &OsStr) -> Result<Data, Error> {
-        match text.to_str() {
-            Some("mnist") => return Ok(Data::Mnist),
-            Some("fashion-mnist") => return Ok(Data::FashionMnist),
-            Some("digits") => return Ok(Data::Digits),
-            _ => {}
+        if text == "digits" {
+            return Ok(Data::Digits);
+        }
+        if let Some(data) = catalogue::SETS.iter().find(|set| text == set.id).and_then(|set| Data::of(set)) {
+            return Ok(data);
         }
         let folder = Path::new(text);
-        if folder.is_dir() {
+        let is_table =
+            || [".csv", ".csv.gz"].iter().any(|end| folder.as_os_str().to_string_lossy().ends_with(end));
+        if folder.is_dir() || (folder.is_file() && is_table()) {
             return Ok(Data::Folder(absolute(folder)));
         }
         let found = folder.display();
@@ -100,7 +109,7 @@ impl Data {
             format!("expected data, found the file \"{found}\": name the folder that holds the four files")
         } else {
             format!(
-                "expected data \"mnist\", \"fashion-mnist\", \"digits\" or an existing folder, found \"{found}\""
+                "expected data \"mnist\", \"fashion-mnist\", another of the catalogue, \"digits\" or an existing folder, found \"{found}\""
             )
         }))
     }
@@ -121,6 +130,7 @@ impl fmt::Display for Data {
             Data::Mnist => f.write_str("mnist"),
             Data::FashionMnist => f.write_str("fashion-mnist"),
             Data::Digits => f.write_str("digits"),
+            Data::Published(set) => f.write_str(set.id),
             Data::Folder(path) => f.write_str(&path_text(path)),
         }
     }
@@ -305,6 +315,14 @@ pub struct Progress<'a> {
     pub total: u64,
 }
 
+/// Whether a folder holds IDX files or tables, and is not taken for a folder of pictures.
+///
+/// # Errors
+/// When it cannot be read, or holds some of the four files and not all.
+pub fn has_files(folder: &Path) -> Result<bool, Error> {
+    Ok(folder::locate_in(folder, folder::Prefix::Any)?.is_some() || csv::locate(folder)?.is_some())
+}
+
 /// Loads training and test data. See the [module](self) for the order in which places are tried.
 ///
 /// # Errors
@@ -314,6 +332,7 @@ pub fn load(data: &Data, sources: &Sources, progress: &mut dyn FnMut(Progress<'_
     match data {
         Data::Mnist => load_set(&catalogue::MNIST, sources, progress),
         Data::FashionMnist => load_set(&catalogue::FASHION_MNIST, sources, progress),
+        Data::Published(set) => load_set(set, sources, progress),
         Data::Digits | Data::Folder(_) if sources.data_dir.is_some() => Err(Error::Request(format!(
             "a data folder goes with mnist or fashion-mnist, found it with {data}: leave one of the two out"
         ))),
@@ -331,7 +350,9 @@ pub fn load_set(
     sources: &Sources,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Loaded, Error> {
-    let reading = sources.reading;
+    let Reading { first_label, transpose } = sources.reading;
+    let own = Some(set.first_label).filter(|&first| first > 0);
+    let reading = Reading { first_label: first_label.or(own), transpose: transpose || set.transpose };
     if let Some(folder) = &sources.data_dir {
         let files = locate(folder, set)?.ok_or_else(|| Error::Missing {
             folder: folder.display().to_string(),
@@ -377,6 +398,12 @@ pub fn load_set(
 /// [`Error::Io`] when the cache cannot be written.
 pub fn fetch(set: &Set, sources: &Sources, progress: &mut dyn FnMut(Progress<'_>)) -> Result<PathBuf, Error> {
     let fail = |reason: &str| Error::Download { file: set.name.into(), reason: reason.into() };
+    if set.mirrors.is_empty() {
+        return Err(fail(
+            "it comes in one archive with others (https://www.nist.gov/itl/products-and-services/emnist-dataset): unpack it, and name \
+             the folder of its .gz files with --data-dir or BYHAND_DATA",
+        ));
+    }
     let cache = sources.cache_dir.as_ref().ok_or_else(|| fail("there is no cache folder"))?;
     let folder = cache.join(set.id);
     let deadline = Instant::now() + sources.deadline;
@@ -417,14 +444,7 @@ fn built_in(sources: &Sources, notices: Vec<String>) -> Result<Loaded, Error> {
         )));
     }
     let seed = sources.digits_seed;
-    let known = [Part::Train, Part::Test].map(|part| digits::generate(part, 100, seed));
-    let hash = |data: &Dataset| {
-        let images = data.images();
-        [
-            idx::sha256(images.shape(), images.as_slice().expect("images are contiguous by construction")),
-            idx::sha256(&[data.len()], &data.labels().iter().map(|&label| label as u8).collect::<Vec<_>>()),
-        ]
-    };
+    let [known_train, known_test] = [Part::Train, Part::Test].map(|part| digits::generate(part, 100, seed));
     Ok(Loaded {
         train: digits::generate(Part::Train, sources.digits.0, seed),
         test: digits::generate(Part::Test, sources.digits.1, seed),
@@ -433,10 +453,36 @@ fn built_in(sources: &Sources, notices: Vec<String>) -> Result<Loaded, Error> {
             data: Data::Digits,
             unverified: false,
             folder: None,
-            sha256: sha256_of_lines(known.iter().flat_map(hash)),
+            sha256: data_sha256(&known_train, &known_test),
         },
         notices,
     })
+}
+
+/// Everything in a folder whose name is text, sorted by it.
+fn list(folder: &Path) -> std::io::Result<Vec<(String, PathBuf)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if let Ok(name) = entry.file_name().into_string() {
+            found.push((name, entry.path()));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// What [`Source::sha256`] is of these data: as if they had been read from IDX files.
+fn data_sha256(train: &Dataset, test: &Dataset) -> String {
+    let hash = |data: &Dataset| {
+        let (images, mut labels) = (data.images(), Vec::new());
+        idx::write_labels(&mut labels, data.labels()).expect("memory takes what is written");
+        [
+            idx::sha256(images.shape(), images.as_slice().expect("images are contiguous by construction")),
+            encode_string(&Sha256::digest(&labels)),
+        ]
+    };
+    sha256_of_lines([train, test].into_iter().flat_map(hash))
 }
 
 /// One hash for many.

@@ -7,7 +7,7 @@ mod bundle;
 mod compare;
 mod export;
 mod rounding;
-mod script;
+pub mod script;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};

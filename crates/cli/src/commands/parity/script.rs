@@ -11,16 +11,28 @@ use crate::exit::usage;
 
 /// The script.
 pub fn script(network: &Network<f32>, loss: Objective, optimizer: Optimizer, lr: f64) -> Result<String> {
+    if let Some(row) = network.summary().rows.iter().find(|row| row.spec.starts_with("dropout")) {
+        return Err(usage(format!(
+            "layer {}: expected layers that PyTorch computes alike, found dropout, whose random numbers it draws in another way; leave it \
+             out",
+            row.spec
+        )));
+    }
+    Ok(written(network, include_str!("train.py"))?
+        .replace("LOSS", &criterion(loss))
+        .replace("OPTIMIZER", &optimizer_call(optimizer, lr)))
+}
+
+/// A script with the network's modules in the place of `NETWORK`, and in those of `BRANCHES` and `PADDED` the classes that they need.
+pub fn written(network: &Network<f32>, script: &str) -> Result<String> {
     let mut is_image = !network.input().is_flat();
     let modules = modules(network.layers(), &mut is_image)?;
     let has_branches = network.layers().iter().any(|layer| Branches::of(&**layer).is_some());
     let is_padded = modules.iter().any(|module| module.contains("Padded"));
-    Ok(include_str!("train.py")
+    Ok(script
         .replace("BRANCHES", if has_branches { include_str!("branches.py") } else { "" })
         .replace("PADDED", if is_padded { include_str!("padded.py") } else { "" })
-        .replace("NETWORK", &modules.join(",\n    "))
-        .replace("LOSS", &criterion(loss))
-        .replace("OPTIMIZER", &optimizer_call(optimizer, lr)))
+        .replace("NETWORK", &modules.join(",\n    ")))
 }
 
 /// Layers as modules, behind images or features; and which of them they give.
@@ -141,10 +153,10 @@ fn module(layer: &dyn Layer<f32>, is_image: bool) -> Result<String> {
         "linear" => "nn.Identity()".to_string(),
         "log_softmax" => "nn.LogSoftmax(1)".to_string(),
         "flatten" => "nn.Flatten()".to_string(),
+        "dropout" => format!("nn.Dropout({:?})", arguments.fraction("p")),
         other => {
             return Err(usage(format!(
-                "layer {}: expected layers that PyTorch computes alike, found {other}, whose random numbers it draws \
-                 in another way; leave it out",
+                "layer {}: expected a layer of torch.nn, found {other}",
                 layer.spec()
             )));
         }

@@ -1,0 +1,215 @@
+//! Tables of pixels in text, as Kaggle has MNIST: a line a picture, a column for its label and one for each pixel.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use flate2::read::MultiGzDecoder;
+use ndarray::Array3;
+
+use super::{Data, Loaded, Origin, Reading, Source, absolute, data_sha256, list};
+use crate::dataset::{Dataset, MAX_CLASSES, numbered_classes};
+use crate::error::Error;
+
+/// Bytes of a line at most: a million pixels.
+const LONGEST: u64 = 4 << 20;
+/// What the column of labels is called.
+const LABELS: [&str; 4] = ["label", "labels", "class", "target"];
+/// One of so many pictures is for testing where no second table has labels, and the seed of that choice.
+const TEST_SHARE: usize = 6;
+const TEST_SEED: u64 = 0;
+
+/// The tables of a folder: for training, and for testing if there is one. `None` where there is none.
+pub(super) fn locate(folder: &Path) -> Result<Option<(PathBuf, Option<PathBuf>)>, Error> {
+    let names = list(folder).map_err(|cause| Error::io(folder.display().to_string(), "list", cause))?;
+    let part = |part: &str| {
+        let is_part = |name: &str| {
+            let name = name.to_ascii_lowercase();
+            let stem = name.strip_suffix(".gz").unwrap_or(&name).strip_suffix(".csv").map(String::from);
+            stem.is_some_and(|stem| {
+                stem == part || stem.ends_with(&format!("_{part}")) || stem.ends_with(&format!("-{part}"))
+            })
+        };
+        names.iter().find(|(name, path)| is_part(name) && path.is_file()).map(|(_, path)| path.clone())
+    };
+    Ok(part("train").map(|train| (train, part("test"))))
+}
+
+/// The data in tables.
+///
+/// # Errors
+/// A line that is not a label and as many pixels as the first line has, or pixels that make no square; more than `limit` pixels.
+pub(super) fn load_tables(
+    train: &Path,
+    test: Option<&Path>,
+    limit: u64,
+    reading: Reading,
+) -> Result<Loaded, Error> {
+    let first = reading.first_label.unwrap_or(0);
+    let mut notices = Vec::new();
+    let mut tables = vec![read(train, limit)?];
+    if let Some(test) = test {
+        let table = read(test, limit)?;
+        match (table.labels.is_empty(), table.side == tables[0].side) {
+            (true, _) => {
+                notices.push(format!("{}: it has no labels, as Kaggle's, and is left out", test.display()))
+            }
+            (_, false) => {
+                let expected = format!("{0}x{0} pixels as in {1}", tables[0].side, train.display());
+                return Err(line(test, 1, expected, format!("{0}x{0}", table.side)));
+            }
+            _ => tables.push(table),
+        }
+    }
+    if tables[0].labels.is_empty() {
+        return Err(line(train, 1, format!("a column of labels ({})", LABELS.join(", ")), "none".into()));
+    }
+    let all = || tables.iter().flat_map(|table| table.labels.iter().copied());
+    let (low, high) = (all().min().unwrap_or(0), all().max().unwrap_or(0));
+    if low < first {
+        return Err(Error::Request(format!(
+            "{}: expected labels from {first} on, found {low}: give --first-label {low}",
+            train.display()
+        )));
+    }
+    let classes = usize::from(high - first) + 1;
+    if classes > MAX_CLASSES {
+        return Err(Error::Request(format!("{}: expected at most {MAX_CLASSES} classes", train.display())));
+    }
+    let names = match reading.first_label {
+        Some(_) => (first..=high).map(|label| label.to_string()).collect(),
+        None => numbered_classes(classes.max(if classes <= 10 { 10 } else { 0 })),
+    };
+    let name = train.file_stem().unwrap_or_default().display().to_string();
+    let mut parts = Vec::new();
+    for Table { labels, pixels, side } in tables {
+        let images =
+            Array3::from_shape_vec((labels.len(), side, side), pixels).expect("as many pixels a label");
+        let part =
+            Dataset::new(&name, images, labels.iter().map(|label| label - first).collect(), names.clone())?;
+        parts.push(if reading.transpose { part.transpose() } else { part });
+    }
+    let (train_part, test_part) = match <[Dataset; 2]>::try_from(parts) {
+        Ok([train, test]) => (train, test),
+        Err(mut parts) => {
+            let all = parts.swap_remove(0);
+            if all.len() < 2 {
+                return Err(line(train, 2, "at least two pictures".into(), all.len().to_string()));
+            }
+            let held_out = (all.len() / TEST_SHARE).max(1);
+            notices.push(format!(
+                "{}: no table with labels for testing, so {held_out} of {} pictures, chosen at random and always the same, are for testing",
+                train.display(),
+                all.len()
+            ));
+            all.split_stratified(held_out, TEST_SEED)?
+        }
+    };
+    let place = absolute(if test.is_some() { train.parent().unwrap_or(train) } else { train });
+    let sha256 = data_sha256(&train_part, &test_part);
+    Ok(Loaded {
+        train: train_part,
+        test: test_part,
+        origin: Origin::Folder(place.clone()),
+        source: Source { data: Data::Folder(place.clone()), unverified: false, folder: Some(place), sha256 },
+        notices,
+    })
+}
+
+/// A table in memory.
+struct Table {
+    /// None where no column has them.
+    labels: Vec<u16>,
+    pixels: Vec<u8>,
+    side: usize,
+}
+
+fn read(path: &Path, limit: u64) -> Result<Table, Error> {
+    let io = |cause| Error::io(path.display().to_string(), "read", cause);
+    let mut file = BufReader::new(File::open(path).map_err(io)?);
+    let is_gzip = file.fill_buf().map_err(io)?.starts_with(&[0x1f, 0x8b]);
+    let mut reader: Box<dyn BufRead> =
+        if is_gzip { Box::new(BufReader::new(MultiGzDecoder::new(file))) } else { Box::new(file) };
+    let mut table = Table { labels: Vec::new(), pixels: Vec::new(), side: 0 };
+    // The place of the label, and how many columns there are.
+    let (mut label, mut columns) = (Some(0), 0);
+    let mut text = Vec::new();
+    for number in 1.. {
+        text.clear();
+        if (&mut reader).take(LONGEST + 1).read_until(b'\n', &mut text).map_err(io)? == 0 {
+            break;
+        }
+        if text.len() as u64 > LONGEST {
+            return Err(line(path, number, format!("at most {LONGEST} bytes"), "more".into()));
+        }
+        let Ok(row) = std::str::from_utf8(&text) else {
+            return Err(line(
+                path,
+                number,
+                "text in UTF-8".into(),
+                "other bytes: not a table of numbers".into(),
+            ));
+        };
+        let row = row.trim_start_matches('\u{feff}').trim();
+        if row.is_empty() {
+            continue;
+        }
+        let cells = || row.split(',').map(|cell| cell.trim().trim_matches('"'));
+        if columns == 0 {
+            columns = cells().count();
+            let is_heading = cells().any(|cell| cell.parse::<f64>().is_err());
+            if is_heading {
+                label = cells().position(|cell| LABELS.contains(&cell.to_ascii_lowercase().as_str()));
+            }
+            let pixels = columns - usize::from(label.is_some());
+            table.side = pixels.isqrt();
+            if pixels == 0 || table.side * table.side != pixels {
+                let found = format!("{pixels} columns of pixels");
+                return Err(line(
+                    path,
+                    number,
+                    "pixels of a square, such as 784 of 28x28, and a column of labels".into(),
+                    found,
+                ));
+            }
+            if is_heading {
+                continue;
+            }
+        }
+        let found = cells().count();
+        if found != columns {
+            return Err(line(
+                path,
+                number,
+                format!("{columns} columns, as in the first line"),
+                found.to_string(),
+            ));
+        }
+        if (table.pixels.len() + columns) as u64 > limit {
+            return Err(line(path, number, format!("at most {limit} pixels"), "more".into()));
+        }
+        for (at, cell) in cells().enumerate() {
+            let wrong = |what: &str| {
+                let found = format!(
+                    "\"{}\" in column {}",
+                    cell.chars().take(20).collect::<String>().escape_debug(),
+                    at + 1
+                );
+                line(path, number, what.into(), found)
+            };
+            if Some(at) == label {
+                table.labels.push(cell.parse().map_err(|_| wrong("a label from 0 to 65535"))?);
+            } else {
+                table.pixels.push(cell.parse().map_err(|_| wrong("a pixel from 0 to 255"))?);
+            }
+        }
+    }
+    if table.pixels.is_empty() {
+        return Err(line(path, 1, "a line for each picture".into(), "none".into()));
+    }
+    Ok(table)
+}
+
+fn line(path: &Path, line: usize, expected: String, found: String) -> Error {
+    Error::Line { file: path.display().to_string(), line, expected, found }
+}

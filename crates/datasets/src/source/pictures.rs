@@ -1,0 +1,239 @@
+//! A folder of pictures: a folder for each class, in one folder or in one for training and one for testing.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use ndarray::{Array2, Array3};
+
+use super::{Data, Loaded, Origin, Reading, Source, absolute, data_sha256, list};
+use crate::dataset::{Dataset, MAX_CLASSES};
+use crate::error::{Error, FormatProblem};
+use crate::idx::format_error;
+use crate::pictures::{self, Picture};
+
+/// What the folders of the two parts are called.
+const TRAIN: [&str; 2] = ["train", "training"];
+const TEST: [&str; 5] = ["test", "testing", "val", "valid", "validation"];
+
+/// One of so many pictures is for testing where no folder says which are.
+const TEST_SHARE: usize = 6;
+/// The seed of that choice.
+const TEST_SEED: u64 = 0;
+
+/// Makes grey levels of a picture, or says what was expected and found.
+pub type Prepare<'a> = dyn FnMut(&Picture) -> Result<Array2<u8>, String> + 'a;
+
+/// The folders of classes, each with its name and its pictures.
+type Classes = Vec<(String, Vec<PathBuf>)>;
+
+/// What a folder of pictures holds.
+struct Layout {
+    train: Classes,
+    /// None where nothing says which pictures are for testing.
+    test: Option<Classes>,
+    /// Files that are no pictures by their names.
+    others: usize,
+}
+
+/// The data in a folder of pictures, each made grey by `prepare`, all of one size; `None` where the folder has no pictures in folders.
+///
+/// # Errors
+/// A file that is no picture, pictures of several sizes, a class that has pictures for testing alone, more than `limit` pixels.
+pub fn load_pictures(
+    folder: &Path,
+    limit: u64,
+    reading: Reading,
+    prepare: &mut Prepare<'_>,
+) -> Result<Option<Loaded>, Error> {
+    let Some(Layout { train, test, others }) = layout(folder)? else { return Ok(None) };
+    if reading.first_label.is_some() {
+        return Err(Error::Request(format!(
+            "{}: classes are folders here, whose labels count from 0: leave out --first-label",
+            folder.display()
+        )));
+    }
+    let names: Vec<String> = train.iter().map(|(name, _)| name.clone()).collect();
+    if names.len() > MAX_CLASSES {
+        return Err(Error::Request(format!(
+            "{}: expected at most {MAX_CLASSES} classes, found {}",
+            folder.display(),
+            names.len()
+        )));
+    }
+    let mut notices = Vec::new();
+    if others > 0 {
+        notices.push(format!(
+            "{}: files that are no pictures by their names, left out: {others}",
+            folder.display()
+        ));
+    }
+    let shown = folder.file_name().unwrap_or(folder.as_os_str()).display().to_string();
+    let mut reader = Reader { size: None, left: limit, limit, prepare };
+    let mut read = |classes: &Classes| -> Result<Dataset, Error> {
+        let reader = &mut reader;
+        let (mut pixels, mut labels) = (Vec::new(), Vec::new());
+        for (name, files) in classes {
+            let Some(label) = names.iter().position(|known| known == name) else {
+                return Err(Error::Missing {
+                    folder: folder.display().to_string(),
+                    missing: format!(
+                        "expected pictures of each class for training, found class \"{name}\" for testing alone"
+                    ),
+                });
+            };
+            for file in files {
+                reader.read(file, &mut pixels)?;
+                labels.push(label as u16);
+            }
+        }
+        let (h, w) = reader.size.as_ref().map_or((1, 1), |(size, _)| *size);
+        let images = Array3::from_shape_vec((labels.len(), h, w), pixels).expect("pictures of one size");
+        let part = Dataset::new(&shown, images, labels, names.clone())?;
+        Ok(if reading.transpose { part.transpose() } else { part })
+    };
+    let train = read(&train)?;
+    let (train, test) = match test {
+        Some(test) => (train, read(&test)?),
+        None => {
+            let held_out = (train.len() / TEST_SHARE).max(1);
+            notices.push(format!(
+                "{}: no folder train/ and test/ in it, so {held_out} of {} pictures, chosen at random and always the same, are for testing",
+                folder.display(),
+                train.len()
+            ));
+            train.split_stratified(held_out, TEST_SEED)?
+        }
+    };
+    if train.is_empty() || test.is_empty() {
+        return Err(Error::Missing {
+            folder: folder.display().to_string(),
+            missing: format!(
+                "expected pictures for training and for testing, found {} and {}",
+                train.len(),
+                test.len()
+            ),
+        });
+    }
+    let folder = absolute(folder);
+    let sha256 = data_sha256(&train, &test);
+    Ok(Some(Loaded {
+        train,
+        test,
+        origin: Origin::Folder(folder.clone()),
+        source: Source {
+            data: Data::Folder(folder.clone()),
+            unverified: false,
+            folder: Some(folder),
+            sha256,
+        },
+        notices,
+    }))
+}
+
+/// The grey levels of a picture as it is.
+pub(super) fn as_it_is(picture: &Picture) -> Result<Array2<u8>, String> {
+    Ok(picture.grey())
+}
+
+struct Reader<'a, 'p> {
+    /// Of all pictures, and the first one's name.
+    size: Option<((usize, usize), PathBuf)>,
+    /// Pixels that may still come.
+    left: u64,
+    limit: u64,
+    prepare: &'a mut Prepare<'p>,
+}
+
+impl Reader<'_, '_> {
+    /// Adds a picture's pixels.
+    fn read(&mut self, path: &Path, pixels: &mut Vec<u8>) -> Result<(), Error> {
+        let name = path.display().to_string();
+        let wrong = |expected: String, found: String| {
+            Err(format_error(&name, 0, FormatProblem::Picture, expected, found))
+        };
+        let file = File::open(path).map_err(|cause| Error::io(&name, "open", cause))?;
+        let picture = pictures::read(file, &name)?;
+        let grey = match (self.prepare)(&picture) {
+            Ok(grey) => grey,
+            Err(told) => return Err(Error::Request(format!("{name}: {told}"))),
+        };
+        let found = grey.dim();
+        let shown = |(h, w): (usize, usize)| format!("{w}x{h}");
+        let (size, first) = self.size.get_or_insert_with(|| (found, path.to_path_buf()));
+        if *size != found {
+            let expected = format!("{} pixels (width x height) like {}", shown(*size), first.display());
+            return wrong(
+                expected,
+                format!("{}: `byhand data import` with --size scales all to one", shown(found)),
+            );
+        }
+        match self.left.checked_sub(grey.len() as u64) {
+            Some(left) => self.left = left,
+            None => {
+                return wrong(
+                    format!("at most {} pixels in all pictures", self.limit),
+                    "more with this one".into(),
+                );
+            }
+        }
+        pixels.extend(grey.iter());
+        Ok(())
+    }
+}
+
+/// Where the pictures of a folder are.
+fn layout(folder: &Path) -> Result<Option<Layout>, Error> {
+    let folders = folders(folder)?;
+    let part = |names: &[&str]| {
+        names.iter().find_map(|name| folders.iter().find(|(found, _)| found.eq_ignore_ascii_case(name)))
+    };
+    let mut others = 0;
+    let layout = match (part(&TRAIN), part(&TEST)) {
+        (Some((_, train)), test) => {
+            let train = classes(train, &mut others)?;
+            let test = test.map(|(_, test)| classes(test, &mut others)).transpose()?;
+            Layout { train, test, others }
+        }
+        (None, _) => Layout { train: classes(folder, &mut others)?, test: None, others },
+    };
+    Ok((!layout.train.is_empty()).then_some(layout))
+}
+
+/// The folders in a folder that have pictures, as classes: sorted by name, numbers by their size.
+fn classes(folder: &Path, others: &mut usize) -> Result<Classes, Error> {
+    let mut classes = Vec::new();
+    for (name, path) in folders(folder)? {
+        let mut files = Vec::new();
+        for (name, path) in
+            list(&path).map_err(|cause| Error::io(path.display().to_string(), "list", cause))?
+        {
+            let is_picture =
+                [".png", ".jpg", ".jpeg"].iter().any(|end| name.to_ascii_lowercase().ends_with(end));
+            match () {
+                () if name.starts_with('.') || path.is_dir() => {}
+                () if is_picture => files.push(path),
+                () => *others += 1,
+            }
+        }
+        if !files.is_empty() {
+            classes.push((name, files));
+        }
+    }
+    if classes.iter().all(|(name, _)| name.parse::<u64>().is_ok()) {
+        classes.sort_by_key(|(name, _)| name.parse::<u64>().unwrap_or_default());
+    }
+    Ok(classes)
+}
+
+/// The folders in a folder that are not hidden.
+fn folders(folder: &Path) -> Result<Vec<(String, PathBuf)>, Error> {
+    match list(folder) {
+        Ok(mut found) => {
+            found.retain(|(name, path)| {
+                !name.starts_with('.') && fs::metadata(path).is_ok_and(|found| found.is_dir())
+            });
+            Ok(found)
+        }
+        Err(cause) => Err(Error::io(folder.display().to_string(), "list", cause)),
+    }
+}
