@@ -72,6 +72,7 @@ pub(crate) enum Op<'a> {
     Gelu,
     Silu,
     Tanh,
+    LogSoftmax,
     Sigmoid,
     Flatten,
     /// The sum of two values.
@@ -153,14 +154,11 @@ impl<'a> Graph<'a> {
         let op = match layer.name() {
             "linear" | "dropout" => return Ok(value),
             "conv" => {
-                let [rows, columns] = arguments.extent("pad");
-                let window = Window {
-                    size: arguments.extent("kernel"),
-                    stride: arguments.extent("stride"),
-                    pad: [rows, columns, rows, columns],
-                    ..Window::tiling([1, 1])
-                };
-                let groups = 1;
+                let (size, stride, dilation) =
+                    (arguments.extent("kernel"), arguments.extent("stride"), arguments.extent("dilation"));
+                let pad = arguments.padding("pad").around(layer.input(), size, stride, dilation);
+                let window = Window { size, stride, pad, dilation, ceil: false, counts_pad: true };
+                let groups = arguments.count("groups");
                 let winograd = is_winograd(&window, [layer.input().c / groups, layer.output().c / groups]);
                 Op::Conv {
                     window,
@@ -170,8 +168,8 @@ impl<'a> Graph<'a> {
                     winograd,
                 }
             }
-            "pool" => Op::MaxPool(pool(&arguments)),
-            "avgpool" => Op::AvgPool(pool(&arguments)),
+            "pool" => Op::MaxPool(pool(&arguments, layer.input(), true)),
+            "avgpool" => Op::AvgPool(pool(&arguments, layer.input(), arguments.flag("count_pad"))),
             "globalmaxpool" => Op::GlobalMaxPool,
             "globalavgpool" => Op::GlobalAvgPool,
             "dense" => Op::Dense { w: of_layer("weight")?.into(), b: tensor("bias").map(Cow::from) },
@@ -186,6 +184,7 @@ impl<'a> Graph<'a> {
             "leaky_relu" => Op::LeakyRelu { slope: arguments.fraction("slope") },
             "gelu" => Op::Gelu,
             "silu" => Op::Silu,
+            "log_softmax" => Op::LogSoftmax,
             "tanh" => Op::Tanh,
             "sigmoid" => Op::Sigmoid,
             "flatten" => Op::Flatten,
@@ -230,8 +229,11 @@ impl<'a> Graph<'a> {
     }
 }
 
-fn pool(arguments: &Arguments<'_>) -> Window {
-    Window { stride: arguments.extent("stride"), ..Window::tiling(arguments.extent("window")) }
+fn pool(arguments: &Arguments<'_>, input: Shape, counts_pad: bool) -> Window {
+    let (size, stride, dilation) =
+        (arguments.extent("window"), arguments.extent("stride"), arguments.extent("dilation"));
+    let pad = arguments.padding("pad").around(input, size, stride, dilation);
+    Window { size, stride, pad, dilation, ceil: arguments.flag("ceil"), counts_pad }
 }
 
 /// Whether our kernels compute a convolution of so many channels in a group by Winograd's filtering.

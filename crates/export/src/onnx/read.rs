@@ -432,6 +432,7 @@ impl<'r, 'a> Chain<'r, 'a> {
             "Gelu" => {
                 return self.refuse("GELU by its formula with tanh (approximate=\"tanh\")", "the exact one");
             }
+            "LogSoftmax" => self.layers.push("log_softmax".into()),
             "Tanh" => self.layers.push("tanh".into()),
             "Sigmoid" => self.layers.push("sigmoid".into()),
             "Flatten" => {
@@ -444,7 +445,7 @@ impl<'r, 'a> Chain<'r, 'a> {
             "Dropout" | "Identity" => {}
             _ => {
                 let known = "Conv, MaxPool, AveragePool, GlobalMaxPool, GlobalAveragePool, Gemm, MatMul, BatchNormalization, Relu, \
-                             LeakyRelu, Gelu, Tanh, Sigmoid, Flatten, Reshape, Dropout or Identity";
+                             LeakyRelu, Gelu, LogSoftmax, Tanh, Sigmoid, Flatten, Reshape, Dropout or Identity";
                 return self.refuse(known, node.operator.escape_debug().to_string());
             }
         }

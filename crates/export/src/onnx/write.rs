@@ -137,6 +137,7 @@ fn operator(op: &Op<'_>) -> &'static str {
         Op::LeakyRelu { .. } => "LeakyRelu",
         Op::Gelu => "Gelu",
         Op::Silu => "Silu",
+        Op::LogSoftmax => "LogSoftmax",
         Op::Tanh => "Tanh",
         Op::Sigmoid => "Sigmoid",
         Op::Flatten => "Flatten",
@@ -215,7 +216,7 @@ impl Writer {
                 self.node("Sigmoid", &[x], &gate, &[]);
                 self.node("Mul", &[x, &gate], output, &[]);
             }
-            Op::Flatten => self.node(plain, &[x], output, &[int("axis", 1)]),
+            Op::Flatten | Op::LogSoftmax => self.node(plain, &[x], output, &[int("axis", 1)]),
             Op::Add | Op::Concat => {
                 let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
                 let axis = matches!(node.op, Op::Concat).then(|| int("axis", 1));

@@ -314,3 +314,42 @@ static void add(int count, const float *x, float *y)
         y[i] += x[i];
     }
 }
+
+//: logarithm
+/* The natural logarithm of a normal number above 0: 2^e m, and a polynomial of Cephes in m - 1. */
+static float logarithm(float x)
+{
+    static const float p[9] = {7.0376836e-2f, -1.151461e-1f, 1.1676999e-1f, -1.2420141e-1f, 1.4249323e-1f,
+                               -1.6668057e-1f, 2.0000715e-1f, -2.4999994e-1f, 3.333333e-1f};
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    float e = (float)(int32_t)(bits >> 23) - 126.0f, m;
+    bits = (bits & 0x007fffff) | 0x3f000000;
+    memcpy(&m, &bits, sizeof m);
+    if (m < 0.70710678118654752440f) {
+        m += m;
+        e -= 1.0f;
+    }
+    float r = m - 1.0f, z = r * r, y = p[0];
+    for (int i = 1; i < 9; i++) {
+        y = y * r + p[i];
+    }
+    y = y * r * z + e * -2.1219444e-4f - 0.5f * z;
+    return r + y + e * 0.6933594f;
+}
+
+//: log_softmax exponential logarithm
+static void log_softmax(int count, const float *x, float *y)
+{
+    float most = x[0], sum = 0.0f;
+    for (int i = 1; i < count; i++) {
+        most = x[i] > most ? x[i] : most;
+    }
+    for (int i = 0; i < count; i++) {
+        sum += exponential(x[i] - most);
+    }
+    float shift = logarithm(exponential(0.0f) / sum);
+    for (int i = 0; i < count; i++) {
+        y[i] = (x[i] - most) + shift;
+    }
+}

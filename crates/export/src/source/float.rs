@@ -110,6 +110,7 @@ fn kernel(program: &mut Program, node: &Node<'_>) -> (&'static str, Vec<Argument
         Op::Relu => each("relu"),
         Op::Gelu => each("gelu"),
         Op::Silu => each("silu"),
+        Op::LogSoftmax => each("log_softmax"),
         Op::Tanh => each("hyperbolic_tangent"),
         Op::Sigmoid => each("sigmoid"),
         Op::Flatten | Op::Add | Op::Concat => unreachable!("they have no kernel of their own"),

@@ -504,6 +504,7 @@ fn operation(node: &Node<'_>, from: f32, to: f32, to_floats: bool) -> Result<Ope
             x / (1.0 + (-2.0 * (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x)).exp())
         }),
         Op::Silu => table(|x| x / (1.0 + (-x).exp())),
+        Op::LogSoftmax => return Err(ExportError::Layer { layer: node.source.spec() }),
         Op::Tanh => table(f64::tanh),
         Op::Sigmoid => table(|x| 1.0 / (1.0 + (-x).exp())),
         Op::Flatten | Op::Add | Op::Concat => unreachable!("they have no kernel of their own"),

@@ -135,6 +135,7 @@ pub(crate) fn is_elementwise(op: &Op<'_>) -> bool {
         | Op::GlobalMaxPool
         | Op::GlobalAvgPool
         | Op::Dense { .. }
+        | Op::LogSoftmax
         | Op::Flatten
         | Op::Concat => false,
     }

@@ -19,7 +19,7 @@ pub fn files(model: &Model) -> Result<[(&'static str, Vec<u8>); 2]> {
     if let Some(crop) = crop {
         steps.push(format!("cropped to {}x{} from row {}, column {}", crop.h, crop.w, crop.y, crop.x));
     }
-    steps.push(format!("times {:?} plus {:?}", normalize.scale, normalize.shift));
+    steps.push(format!("multiplied by {:?}, and {:?} is added", normalize.scale, normalize.shift));
     let text = written(&model.network()?, include_str!("model.py"))?
         .replace("PREPROCESSING", &steps.join(", then "))
         .replace("SHAPE", &model.input.to_string());
