@@ -89,7 +89,7 @@ fn another_recipe() {
         ("adam(", "adma(", "expected one of sgd, adam, adamw, found `adma`"),
         ("crop = 24", "crop = 4", "found a window of 5 rows in an input of 4 rows"),
         ("crop = 24", "crop = 40", "--crop 40: expected at most the 28"),
-        ("batch-size = 128", "batch-size = 0", "expected a nonzero usize"),
+        ("batch-size = 128", "batch-size = 0", "expected a whole number of at least 1"),
         ("layers = 1, from", "layers = 99, from", "all that there are, found 99"),
         ("from = 0.4", "from = 4", "expected freeze = { layers = N, from = SHARE }"),
     ] {
