@@ -4,24 +4,28 @@ use std::{
     fs,
     fs::File,
     io::{self, BufWriter},
-    path::Path,
+    path::{Path, PathBuf},
     time::SystemTime,
 };
 
 use anyhow::{Context, Result};
 use byhand_layers::Network;
 use byhand_report::{Epoch, TensorRecord, filter_sheet, tensorboard::Events};
+use byhand_trainer::Event;
 
-use crate::run_folder::BOARD;
+use crate::{run_folder::BOARD, watcher::Onlooker};
 
 /// An event file.
 pub struct Board {
+    folder: PathBuf,
     events: Events<BufWriter<File>>,
     network: Network<f32>,
     /// Rows and columns of an image.
     image: (usize, usize),
     /// The sum of the losses since the last number, and how many they are.
     sum: (f64, u32),
+    /// Why a number could not be written.
+    trouble: Option<io::Error>,
 }
 
 impl Board {
@@ -39,14 +43,11 @@ impl Board {
             events.flush()?;
             Ok(events)
         };
-        let events = open().with_context(|| {
-            format!("cannot write {}; make room, or leave --tensorboard out", folder.display())
-        })?;
-        Ok(Self { events, network: network.clone(), image, sum: (0.0, 0) })
+        let events = open().with_context(|| cannot_write(&folder))?;
+        Ok(Self { folder, events, network: network.clone(), image, sum: (0.0, 0), trouble: None })
     }
 
-    /// A step was done.
-    pub fn step(&mut self, step: u64, loss: f64, learning_rate: f64) -> io::Result<()> {
+    fn step(&mut self, step: u64, loss: f64, learning_rate: f64) -> io::Result<()> {
         self.sum = (self.sum.0 + loss, self.sum.1 + 1);
         if self.sum.1 < Self::STEPS {
             return Ok(());
@@ -56,8 +57,7 @@ impl Board {
         self.events.scalars(now(), step, &[("loss/minibatches", loss), ("learning rate", learning_rate)])
     }
 
-    /// An epoch was done, at whose end the weights are `theta`.
-    pub fn epoch(&mut self, epoch: &Epoch, tensors: &[TensorRecord], theta: &[f32]) -> io::Result<()> {
+    fn write(&mut self, epoch: &Epoch, tensors: &[TensorRecord], theta: &[f32]) -> io::Result<()> {
         let numbers = [
             ("loss/training", epoch.train_loss),
             ("loss/validation", epoch.validation_loss),
@@ -76,6 +76,24 @@ impl Board {
         }
         self.events.flush()
     }
+}
+
+impl Onlooker for Board {
+    fn on(&mut self, event: &Event) -> bool {
+        if let (Event::Step { step, loss, learning_rate, .. }, None) = (event, &self.trouble) {
+            self.trouble = self.step(*step, *loss, *learning_rate).err();
+        }
+        false
+    }
+
+    fn epoch(&mut self, epoch: &Epoch, tensors: &[TensorRecord], theta: &[f32]) -> Result<()> {
+        let written = self.trouble.take().map_or_else(|| self.write(epoch, tensors, theta), Err);
+        written.with_context(|| cannot_write(&self.folder))
+    }
+}
+
+fn cannot_write(folder: &Path) -> String {
+    format!("cannot write {}; make room, or leave --tensorboard out", folder.display())
 }
 
 /// Seconds since 1970.

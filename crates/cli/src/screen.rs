@@ -8,7 +8,8 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use byhand_report::TensorRecord;
+use byhand_report::{Epoch, TensorRecord};
+use byhand_trainer::Event;
 use ratatui::{
     Frame, Terminal,
     backend::CrosstermBackend,
@@ -24,42 +25,36 @@ use ratatui::{
     widgets::{Axis, Bar, BarChart, Block, Chart, Dataset, Gauge, GraphType, Paragraph},
 };
 
-use crate::exit::usage;
+use crate::{exit::usage, watcher::Onlooker};
 
 /// Places of a curve.
 type Points = Vec<(f64, f64)>;
 
 /// What is shown.
 #[derive(Debug, Default)]
-pub struct State {
-    pub title: String,
+struct State {
+    title: String,
     /// Images trained on, and those of the whole run.
-    pub images: u64,
-    pub all: u64,
-    pub epoch: u64,
-    pub epochs: u64,
-    pub images_per_second: f64,
-    pub left: Duration,
+    images: u64,
+    all: u64,
+    epoch: u64,
+    epochs: u64,
+    images_per_second: f64,
+    left: Duration,
     /// Epochs done and the loss of the minibatches since the point before.
-    pub losses: Points,
+    losses: Points,
     /// Epochs done and the accuracy, in training and after the epoch.
-    pub train_accuracy: Points,
-    pub test_accuracy: Points,
+    train_accuracy: Points,
+    test_accuracy: Points,
     /// What the second one was measured on.
-    pub evaluated: &'static str,
+    evaluated: &'static str,
     /// Each weight tensor's name and the size of its gradient.
-    pub gradients: Vec<(String, f64)>,
+    gradients: Vec<(String, f64)>,
 }
 
 impl State {
-    /// Takes what was found of the gradients.
-    pub fn look(&mut self, tensors: &[TensorRecord]) {
-        let weights = tensors.iter().filter(|tensor| tensor.name.ends_with(".weight"));
-        self.gradients = weights.map(|tensor| (tensor.name.clone(), tensor.gradients.norm)).collect();
-    }
-
     /// Draws it.
-    pub fn draw(&self, frame: &mut Frame<'_>) {
+    fn draw(&self, frame: &mut Frame<'_>) {
         let [head, curves, gradients] = Layout::vertical([
             Constraint::Length(3),
             Constraint::Min(8),
@@ -164,7 +159,9 @@ impl State {
 /// The terminal, with the view on it until this is dropped.
 pub struct Screen {
     terminal: Terminal<CrosstermBackend<Stderr>>,
-    pub state: State,
+    state: State,
+    /// Images trained on in this process, and since when.
+    images: u64,
     begun: Instant,
     drawn: Option<Instant>,
     /// When the gradients were looked at.
@@ -189,7 +186,7 @@ impl Screen {
     }
 
     /// Takes the terminal.
-    pub fn open(title: String, epochs: u64, evaluated: &'static str) -> Result<Self> {
+    pub fn open(title: String, epochs: u64) -> Result<Self> {
         Self::check()?;
         let open = || {
             execute!(io::stderr(), EnterAlternateScreen, Hide)?;
@@ -198,19 +195,15 @@ impl Screen {
             io::Result::Ok(terminal)
         };
         let terminal = open().context("cannot draw on the terminal")?;
-        let state = State { title, epochs, evaluated, ..State::default() };
+        let state = State { title, epochs, ..State::default() };
         let now = Instant::now();
-        Ok(Self { terminal, state, begun: now, drawn: None, looked: now, sum: (0.0, 0) })
-    }
-
-    /// The run begins, with so many of its images done.
-    pub fn start(&mut self, done: u64, all: u64) {
-        (self.state.images, self.state.all, self.begun) = (done, all, Instant::now());
+        Ok(Self { terminal, state, images: 0, begun: now, drawn: None, looked: now, sum: (0.0, 0) })
     }
 
     /// A step was done. Whether it is time to look at the gradients.
-    pub fn step(&mut self, epoch: u64, samples: u64, loss: f64) -> bool {
+    fn step(&mut self, epoch: u64, samples: u64, loss: f64) -> bool {
         let state = &mut self.state;
+        self.images += samples;
         (state.epoch, state.images) = (epoch, state.images + samples);
         self.sum = (self.sum.0 + loss, self.sum.1 + 1);
         if self.drawn.is_some_and(|drawn| drawn.elapsed() < Self::DRAW) {
@@ -220,14 +213,15 @@ impl Screen {
         state.losses.push((done * state.epochs as f64, self.sum.0 / f64::from(self.sum.1)));
         self.sum = (0.0, 0);
         if state.losses.len() > Self::POINTS {
-            // Every second one: the curve keeps its ends and its form.
+            // Every second one: the curve keeps its form.
             let mut keep = false;
             state.losses.retain(|_| {
                 keep = !keep;
                 keep
             });
         }
-        let left = (1.0 - done).max(0.0) * state.all as f64 / state.images_per_second.max(1e-9);
+        state.images_per_second = self.images as f64 / self.begun.elapsed().as_secs_f64().max(1e-9);
+        let left = state.all.saturating_sub(state.images) as f64 / state.images_per_second.max(1e-9);
         state.left = Duration::from_secs_f64(left.min(1e9));
         self.draw();
         let is_time = self.looked.elapsed() >= Self::LOOK;
@@ -237,23 +231,40 @@ impl Screen {
         is_time
     }
 
-    /// An epoch was done.
-    pub fn epoch(&mut self, epoch: u64, train_accuracy: Option<f64>, test_accuracy: Option<f64>) {
-        let at = |accuracy: f64| (epoch as f64, accuracy);
-        self.state.train_accuracy.extend(train_accuracy.map(at));
-        self.state.test_accuracy.extend(test_accuracy.map(at));
-        self.draw();
-    }
-
-    /// So many images a second were trained on, since the run began in this process.
-    pub fn speed(&mut self, images: u64) {
-        self.state.images_per_second = images as f64 / self.begun.elapsed().as_secs_f64().max(1e-9);
-    }
-
     fn draw(&mut self) {
         self.drawn = Some(Instant::now());
         // A terminal that cannot be drawn on holds nothing up.
         let _ = self.terminal.draw(|frame| self.state.draw(frame));
+    }
+}
+
+impl Onlooker for Screen {
+    fn on(&mut self, event: &Event) -> bool {
+        match event {
+            Event::Started { train_samples, total_steps, steps_done, .. } => {
+                let all = self.state.epochs.saturating_mul(*train_samples as u64);
+                let done = (all as f64 * *steps_done as f64 / (*total_steps).max(1) as f64) as u64;
+                (self.state.images, self.state.all, self.begun) = (done, all, Instant::now());
+                false
+            }
+            Event::Step { epoch, samples, loss, .. } => self.step(*epoch, *samples as u64, *loss),
+            _ => false,
+        }
+    }
+
+    fn gradients(&mut self, tensors: &[TensorRecord]) {
+        let weights = tensors.iter().filter(|tensor| tensor.name.ends_with(".weight"));
+        self.state.gradients = weights.map(|tensor| (tensor.name.clone(), tensor.gradients.norm)).collect();
+    }
+
+    fn epoch(&mut self, epoch: &Epoch, _: &[TensorRecord], _: &[f32]) -> Result<()> {
+        let state = &mut self.state;
+        let at = |accuracy: f64| (epoch.epoch as f64, accuracy);
+        state.train_accuracy.extend(epoch.train_accuracy.map(at));
+        state.evaluated = if epoch.validation_accuracy.is_some() { "validation" } else { "test" };
+        state.test_accuracy.extend(epoch.validation_accuracy.or(epoch.test_accuracy).map(at));
+        self.draw();
+        Ok(())
     }
 }
 

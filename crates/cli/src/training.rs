@@ -31,7 +31,7 @@ pub fn train(
         let progress = fit.run(watcher);
         if let Some(mut entry) = watcher.ended.take() {
             let tensors = recorder.look(fit.theta());
-            watcher.look(&entry, &tensors, fit.theta())?;
+            watcher.show_epoch(&entry, &tensors, fit.theta())?;
             entry["tensors"] = serde_json::to_value(tensors)?;
             watcher.history.add(&entry).map_err(|error| unsaved(&error, folder))?;
         } else if watcher.wants_gradients {

@@ -1,27 +1,30 @@
 //! Who watches a training: shows on the terminal and records in the history what happens, and says when a checkpoint is due.
 
-#[cfg(feature = "live")]
-use std::io;
 use std::{
     ops::ControlFlow,
     time::{Duration, Instant},
 };
 
-#[cfg(feature = "live")]
-use anyhow::Context;
 use anyhow::Result;
-#[cfg(feature = "live")]
-use byhand_report::Epoch;
-use byhand_report::TensorRecord;
+use byhand_report::{Epoch, TensorRecord};
 use byhand_trainer::{Event, Observer};
 use indicatif::ProgressBar;
-#[cfg(feature = "live")]
 use serde::Deserialize;
 use serde_json::Value;
 
-#[cfg(feature = "live")]
-use crate::{board::Board, screen::Screen};
 use crate::{output::Output, pace::Pace, run_folder::History};
+
+/// Somebody who looks on while a run trains.
+pub trait Onlooker: Send {
+    /// Something happened. Whether they want to know the gradients as soon as they are at hand.
+    fn on(&mut self, event: &Event) -> bool;
+
+    /// The gradients.
+    fn gradients(&mut self, _tensors: &[TensorRecord]) {}
+
+    /// The end of an epoch, at which the weights are `theta`.
+    fn epoch(&mut self, epoch: &Epoch, tensors: &[TensorRecord], theta: &[f32]) -> Result<()>;
+}
 
 /// Shows and records what happens.
 pub struct Watcher {
@@ -37,21 +40,13 @@ pub struct Watcher {
     epochs: u64,
     bar: ProgressBar,
     redrawn: Option<Instant>,
-    /// The view of `--tui`.
-    #[cfg(feature = "live")]
-    screen: Option<Screen>,
-    /// The event file of `--tensorboard`.
-    #[cfg(feature = "live")]
-    pub board: Option<Board>,
-    /// Why it could not be written.
-    #[cfg(feature = "live")]
-    trouble: Option<io::Error>,
-    /// Images trained on in this process.
-    #[cfg(feature = "live")]
-    images: u64,
-    /// Whether the view wants to know the gradients.
+    /// Who else looks on.
+    onlookers: Vec<Box<dyn Onlooker>>,
+    /// Whether one of them has the terminal.
+    is_covered: bool,
+    /// Whether one of them wants to know the gradients.
     pub wants_gradients: bool,
-    /// What was said while the view was up.
+    /// What was said meanwhile.
     unsaid: Vec<String>,
     /// Threads that train, as soon as they do.
     pub threads: Option<usize>,
@@ -74,14 +69,8 @@ impl Watcher {
             epochs,
             bar: output.bar(0, "epoch {prefix} {bar:30} {pos}/{len} images, {per_sec}, {eta} left  {msg}"),
             redrawn: None,
-            #[cfg(feature = "live")]
-            screen: None,
-            #[cfg(feature = "live")]
-            board: None,
-            #[cfg(feature = "live")]
-            trouble: None,
-            #[cfg(feature = "live")]
-            images: 0,
+            onlookers: Vec::new(),
+            is_covered: false,
             wants_gradients: false,
             unsaid: Vec::new(),
             threads: None,
@@ -89,60 +78,44 @@ impl Watcher {
         }
     }
 
-    /// Shows the view of `--tui` in the place of the bar.
+    /// Lets somebody look on. Where they take the terminal, there is no bar.
     #[cfg(feature = "live")]
-    pub fn open_screen(&mut self, title: String) -> Result<()> {
-        let evaluated = if self.validation { "validation" } else { "test" };
-        self.screen = Some(Screen::open(title, self.epochs, evaluated)?);
-        self.bar = ProgressBar::hidden();
-        Ok(())
+    pub fn add(&mut self, onlooker: Box<dyn Onlooker>, takes_terminal: bool) {
+        self.onlookers.push(onlooker);
+        if takes_terminal {
+            self.bar = ProgressBar::hidden();
+            self.is_covered = true;
+        }
     }
 
-    /// Takes note of the weights at the end of an epoch.
-    pub fn look(&mut self, entry: &Value, tensors: &[TensorRecord], theta: &[f32]) -> Result<()> {
+    /// Shows everybody the weights `theta` at the end of the epoch of this entry.
+    pub fn show_epoch(&mut self, entry: &Value, tensors: &[TensorRecord], theta: &[f32]) -> Result<()> {
         self.show_gradients(tensors);
-        #[cfg(feature = "live")]
-        if let Some(board) = &mut self.board {
-            let written = match self.trouble.take() {
-                Some(error) => Err(error),
-                None => board.epoch(&Epoch::deserialize(entry)?, tensors, theta),
-            };
-            written.context(
-                "cannot write into the folder tensorboard of the run; make room, or leave --tensorboard out",
-            )?;
-        }
-        #[cfg(not(feature = "live"))]
-        let _ = (entry, theta);
-        Ok(())
+        let epoch = Epoch::deserialize(entry)?;
+        self.onlookers.iter_mut().try_for_each(|onlooker| onlooker.epoch(&epoch, tensors, theta))
     }
 
-    /// Shows the size of gradients.
+    /// Shows everybody the gradients.
     pub fn show_gradients(&mut self, tensors: &[TensorRecord]) {
-        #[cfg(feature = "live")]
-        if let Some(screen) = &mut self.screen {
-            screen.state.look(tensors);
-        }
-        #[cfg(not(feature = "live"))]
-        let _ = tensors;
+        self.onlookers.iter_mut().for_each(|onlooker| onlooker.gradients(tensors));
         self.wants_gradients = false;
     }
 
-    /// Takes the bar or the view away.
+    /// Takes the bar away, or who took its place.
     pub fn finish(&mut self) {
         self.bar.finish_and_clear();
-        #[cfg(feature = "live")]
-        drop(self.screen.take());
+        self.onlookers.clear();
+        self.is_covered = false;
         self.unsaid.drain(..).for_each(|line| self.output.note(line));
     }
 
-    /// Says a line above the bar, or once the view is gone.
+    /// Says a line above the bar, or once the terminal is free.
     fn say(&mut self, line: String) {
-        #[cfg(feature = "live")]
-        if self.screen.is_some() {
+        if self.is_covered {
             self.unsaid.push(line);
-            return;
+        } else {
+            self.bar.suspend(|| self.output.note(line));
         }
-        self.bar.suspend(|| self.output.note(line));
     }
 
     /// The event as a JSON object, which is also printed under `--json`. What was evaluated on the validation set is
@@ -171,6 +144,9 @@ impl Watcher {
 
 impl Observer for Watcher {
     fn on(&mut self, event: &Event) -> ControlFlow<()> {
+        for onlooker in &mut self.onlookers {
+            self.wants_gradients |= onlooker.on(event);
+        }
         match event {
             Event::Started { threads, train_samples, total_steps, steps_done, .. } => {
                 self.threads = Some(*threads);
@@ -178,29 +154,14 @@ impl Observer for Watcher {
                 self.bar.set_length(images);
                 self.bar.set_position((images as f64 * *steps_done as f64 / *total_steps as f64) as u64);
                 self.bar.reset_eta();
-                #[cfg(feature = "live")]
-                if let Some(screen) = &mut self.screen {
-                    screen.start(self.bar.position(), images);
-                }
                 self.tell(event);
             }
-            #[cfg_attr(not(feature = "live"), expect(unused_variables))]
-            Event::Step { step, epoch, samples, loss, learning_rate, .. } => {
-                #[cfg(feature = "live")]
-                if let Some(board) = &mut self.board {
-                    self.trouble = self.trouble.take().or(board.step(*step, *loss, *learning_rate).err());
-                }
+            Event::Step { step, epoch, samples, loss, .. } => {
                 self.bar.inc(*samples as u64);
                 if self.redrawn.is_none_or(|last| last.elapsed() >= REDRAW) {
                     self.redrawn = Some(Instant::now());
                     self.bar.set_prefix(format!("{epoch}/{}", self.epochs));
                     self.bar.set_message(format!("loss {loss:.4}"));
-                }
-                #[cfg(feature = "live")]
-                if let Some(screen) = &mut self.screen {
-                    self.images += *samples as u64;
-                    screen.speed(self.images);
-                    self.wants_gradients = screen.step(*epoch, *samples as u64, *loss);
                 }
                 // Who trains saves one and goes on.
                 self.is_due = self.pace.is_due(*step, false);
@@ -232,10 +193,6 @@ impl Observer for Watcher {
                     "epoch {epoch}/{}  loss {train_loss:.4}{trained}{evaluated}  {seconds:.2} s  {images_per_second:.0} images/s",
                     self.epochs
                 );
-                #[cfg(feature = "live")]
-                if let Some(screen) = &mut self.screen {
-                    screen.epoch(*epoch, *train_accuracy, *test_accuracy);
-                }
                 self.say(line);
                 self.ended = Some(self.tell(event));
                 self.is_due = self.pace.is_due(*step, true);

@@ -187,10 +187,6 @@ pub fn run(command: &str, options: &Options, output: &Output) -> Result<()> {
     let pace = Pace::new(options.checkpoint_every);
     let mut watcher =
         Watcher::new(*output, data.validation.is_some(), history, pace, recipe.epochs.get() as u64);
-    #[cfg(feature = "live")]
-    if options.tensorboard {
-        watcher.board = Some(Board::open(folder.path(), &network, data.test.image_size())?);
-    }
     output.note(format!(
         "training {} ({} parameters) on {}: {} images, {} epochs, into {}",
         recipe.name(),
@@ -237,13 +233,14 @@ pub fn run(command: &str, options: &Options, output: &Output) -> Result<()> {
     let preprocessing = Preprocessing { halve: false, ..data.preprocessing };
     let mut recorder = Recorder::new(&network, &data.train, &preprocessing, recipe.loss);
     #[cfg(feature = "live")]
+    if options.tensorboard {
+        let board = Board::open(folder.path(), &network, data.test.image_size())?;
+        watcher.add(Box::new(board), false);
+    }
+    #[cfg(feature = "live")]
     if options.tui {
-        watcher.open_screen(format!(
-            "{} on {}, into {}",
-            recipe.name(),
-            data.name,
-            folder.path().display()
-        ))?;
+        let title = format!("{} on {}, into {}", recipe.name(), data.name, folder.path().display());
+        watcher.add(Box::new(Screen::open(title, recipe.epochs.get() as u64)?), true);
     }
     train(&mut fit, &mut watcher, &mut recorder, &folder, &interrupt.flag(), &|fit| {
         if let (Some(best), Some(_)) = (fit.best(), &data.validation) {
