@@ -99,7 +99,8 @@ class Ours:
         tensors = json.loads(model[8:header])
         path = self.folder / f"{name}-{batch}"
         with open(path, "wb") as file:
-            for layer in sorted({int(tensor.partition(".")[0]) for tensor in tensors if tensor[0].isdigit()}):
+            parts = {tuple(int(word) if word.isdigit() else word for word in tensor.split(".")[:-1]) for tensor in tensors if tensor[0].isdigit()}
+            for layer in (".".join(map(str, words)) for words in sorted(parts)):
                 for part in ("weight", "bias"):
                     start, end = tensors[f"{layer}.{part}"]["data_offsets"]
                     file.write(model[header + start : header + end])

@@ -9,12 +9,35 @@ def start(threads):
     return f"PyTorch {torch.__version__}"
 
 
+class Residual(nn.Module):
+    def __init__(self, main, shortcut):
+        super().__init__()
+        self.main, self.shortcut = main, shortcut
+
+    def forward(self, x):
+        return self.main(x) + self.shortcut(x)
+
+
 def build(net, variant):
-    modules = []
+    modules, around = [], []
     for (kind, *sizes), parameters in zip(net.layers, net.parameters):
-        if kind == "conv":
-            inputs, outputs, kernel, pad = sizes
-            modules.append(nn.Conv2d(inputs, outputs, kernel, padding=pad))
+        if kind == "residual":
+            around.append([modules])
+            modules = []
+        elif kind == "shortcut":
+            around[-1].append(modules)
+            modules = []
+        elif kind == "end":
+            before, *main = around.pop()
+            main, shortcut = (main[0], nn.Sequential(*modules)) if main else (modules, nn.Identity())
+            modules = [*before, Residual(nn.Sequential(*main), shortcut)]
+        elif kind == "conv":
+            inputs, outputs, kernel, pad, stride = (*sizes, 1)[:5]
+            modules.append(nn.Conv2d(inputs, outputs, kernel, padding=pad, stride=stride))
+        elif kind == "batchnorm":
+            modules.append(nn.BatchNorm2d(*sizes))
+        elif kind == "globalavgpool":
+            modules.append(nn.AdaptiveAvgPool2d(1))
         elif kind == "dense":
             modules.append(nn.Linear(*sizes))
         elif kind == "pool":

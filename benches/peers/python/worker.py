@@ -3,7 +3,8 @@
     open BATCH RATE STEPS FILE C H W LAYERS...    build the network, take its first steps: {"losses": [...]}
     time SECONDS                                  take steps for so long: {"median_us": ..., "min_us": ..., "steps": ...}
 
-LAYERS are words: conv IN OUT KERNEL PAD, pool K, relu, flatten, dense IN OUT. FILE holds little-endian numbers of four bytes:
+LAYERS are words: conv IN OUT KERNEL PAD [STRIDE], pool K, relu, flatten, dense IN OUT, batchnorm CHANNELS, globalavgpool; residual,
+shortcut and end around the layers of a residual block and of its shortcut. A peer without one of them says so by failing. FILE holds little-endian numbers of four bytes:
 weights and biases of each layer as PyTorch lays them out, the images, and the labels (integers). The first line of output
 says which version of what answers.
 """
@@ -42,11 +43,13 @@ def read(words):
     parameters = []
     for kind, *sizes in layers:
         if kind == "conv":
-            inputs, outputs, kernel, _ = sizes
+            inputs, outputs, kernel = sizes[:3]
             parameters.append((take(outputs, inputs, kernel, kernel), take(outputs)))
         elif kind == "dense":
             inputs, outputs = sizes
             parameters.append((take(outputs, inputs), take(outputs)))
+        elif kind == "batchnorm":
+            parameters.append((take(*sizes), take(*sizes)))
         else:
             parameters.append(None)
     x = take(batch, int(np.prod(shape))) if layers[0][0] == "dense" else take(batch, *shape)

@@ -37,7 +37,7 @@ use byhand_tensor::Isa;
 use clap::{Parser, Subcommand};
 
 use commands::{
-    compare, data, evaluate, exercise, export, gradcheck, import, inspect, museum, notebooks, parity,
+    compare, data, evaluate, exercise, export, fold, gradcheck, import, inspect, museum, notebooks, parity,
     predict, replay, report, speedrun, summary, throughput, train, verify, watch,
 };
 #[cfg(feature = "shell")]
@@ -93,6 +93,8 @@ pub enum Command {
     Export(export::Options),
     /// A model from an ONNX file, or from the weights of a PyTorch nn.Sequential
     Import(import::Options),
+    /// Write a trained model without its batch normalisations, folded into the layers before them
+    Fold(fold::Options),
     /// Layers, shapes, parameters and floating-point operations of a network
     Summary(summary::Options),
     /// Prove every layer's gradients, on every instruction set of this machine
@@ -203,6 +205,7 @@ pub fn run(command: &Command, output: &Output) -> Result<()> {
         Command::Compare(options) => compare::run(options, output),
         Command::Inspect(options) => inspect::run(options, output),
         Command::Replay(options) => replay::run(options, output),
+        Command::Fold(options) => fold::run(options, output),
         Command::Summary(options) => summary::run(options, output),
         #[cfg(feature = "proofs")]
         Command::Exercise(options) => exercise::run(options, output),

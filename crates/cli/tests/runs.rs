@@ -212,6 +212,17 @@ fn batch_normalisation_is_resumed_and_evaluated() {
     let mut resume = byhand(&["train", "--json", "--quiet", "--no-report", "--epochs", "4", "--resume"]);
     let found = result(resume.arg(&short));
     assert_eq!(found["weights_sha256"], wanted["weights_sha256"]);
+    let evaluate = |model: &Path| {
+        let options = ["evaluate", "--json", "--quiet", "--data", "digits"];
+        result(byhand(&options).arg(model))["loss"].as_f64().unwrap()
+    };
+    let file = folder.path().join("folded.safetensors");
+    let folded = result(byhand(&["fold", "--json", "--quiet"]).args([&short, &file]));
+    assert_eq!(folded["layers"], "conv(4,5) relu pool(2) flatten dense(10)");
+    assert_eq!((folded["folded"].as_u64(), folded["left"].as_u64()), (Some(1), Some(0)));
+    let apart = evaluate(&file) - evaluate(&short.join("model.safetensors"));
+    assert!(apart.abs() < 1e-5, "{apart}");
+    assert_eq!(byhand(&["fold"]).args([&short, folder.path()]).output().unwrap().status.code(), Some(2));
     let evaluated = result(byhand(&["evaluate", "--json", "--quiet"]).arg(&short));
     let (evaluated, trained) =
         (evaluated["accuracy"].as_f64().unwrap(), wanted["test_accuracy"].as_f64().unwrap());

@@ -77,6 +77,11 @@ impl BatchNorm {
         (self.shape.c, self.shape.h * self.shape.w)
     }
 
+    fn runs(&self, block: Block) -> Runs {
+        let (channels, pixels) = self.channels();
+        Runs { block, channels, pixels }
+    }
+
     /// Length of what is measured of a block: `n`, the means, the sums of squared distances from them.
     fn measured_len(&self) -> usize {
         1 + 2 * self.shape.c
@@ -84,8 +89,7 @@ impl BatchNorm {
 
     /// Measures a block.
     pub(crate) fn measure<T: Scalar>(&self, block: Block, x: &[T], measured: &mut [T]) {
-        let (channels, pixels) = self.channels();
-        vectorised(Measure { runs: Runs { block, channels, pixels }, x, measured });
+        vectorised(Measure { runs: self.runs(block), x, measured });
     }
 
     /// Makes of what was measured of two blocks what would be measured of both.
@@ -104,7 +108,7 @@ impl BatchNorm {
         *n_a = n;
     }
 
-    /// Normalises a block by what was measured.
+    /// Normalises a block by what was measured; with `relu` what is below 0 becomes 0.
     pub(crate) fn normalise<T: Scalar>(
         &self,
         block: Block,
@@ -112,20 +116,32 @@ impl BatchNorm {
         measured: &[T],
         x: &[T],
         y: &mut [T],
+        relu: bool,
     ) {
-        let (channels, pixels) = self.channels();
-        for channel in 0..channels {
-            let Moments { mean, r } = self.moments(measured, channel);
-            let (scale, shift) = (theta[channel] * r, theta[channels + channel]);
-            vectorised(Affine { runs: Runs { block, channels, pixels }, channel, mean, scale, shift, x, y });
+        let (runs, norm) = (self.runs(block), self);
+        if relu {
+            vectorised(Normalise::<T, true> { runs, norm, theta, measured, x, y });
+        } else {
+            vectorised(Normalise::<T, false> { runs, norm, theta, measured, x, y });
         }
     }
 
-    /// The sums of `dy` and of `dy (x - m)` over a block, channel by channel.
-    pub(crate) fn sums<T: Scalar>(&self, block: Block, measured: &[T], x: &[T], dy: &[T], sums: &mut [T]) {
-        let (channels, pixels) = self.channels();
-        let means = &measured[1..][..channels];
-        vectorised(Sums { runs: Runs { block, channels, pixels }, means, x, dy, sums });
+    /// The sums of `dy` and of `dy (x - m)` over a block, channel by channel. Where a ReLU made its output `y` of what was normalised, `dy` is
+    /// the gradient of that.
+    pub(crate) fn sums<T: Scalar>(
+        &self,
+        block: Block,
+        measured: &[T],
+        x: &[T],
+        dy: &[T],
+        y: Option<&[T]>,
+        sums: &mut [T],
+    ) {
+        let (runs, means) = (self.runs(block), &measured[1..][..self.shape.c]);
+        match y {
+            Some(y) => vectorised(Sums::<T, true> { runs, means, x, dy, y, sums }),
+            None => vectorised(Sums::<T, false> { runs, means, x, dy, y: dy, sums }),
+        }
     }
 
     /// Adds the gradient of the parameters that a block has, whose `sums` these are.
@@ -137,7 +153,7 @@ impl BatchNorm {
         }
     }
 
-    /// `dx` of a block, by the sums of the whole minibatch.
+    /// `dx` of a block, by the sums of the whole minibatch; `y` as in [`sums`](Self::sums).
     pub(crate) fn input_gradient<T: Scalar>(
         &self,
         block: Block,
@@ -146,15 +162,13 @@ impl BatchNorm {
         sums: &[T],
         x: &[T],
         dy: &[T],
+        y: Option<&[T]>,
         dx: &mut [T],
     ) {
-        let (channels, pixels) = self.channels();
-        let n = measured[0];
-        for channel in 0..channels {
-            let Moments { mean, r } = self.moments(measured, channel);
-            let (shift, slope) = (sums[channel] / n, sums[channels + channel] * r * r / n);
-            let (runs, scale) = (Runs { block, channels, pixels }, theta[channel] * r);
-            vectorised(Back { runs, channel, mean, scale, shift, slope, x, dy, dx });
+        let (runs, norm) = (self.runs(block), self);
+        match y {
+            Some(y) => vectorised(Back::<T, true> { runs, norm, theta, measured, sums, x, dy, y, dx }),
+            None => vectorised(Back::<T, false> { runs, norm, theta, measured, sums, x, dy, y: dy, dx }),
         }
     }
 
@@ -172,8 +186,20 @@ impl BatchNorm {
         }
     }
 
+    /// What it is in evaluation, channel by channel: `(s, t)` of `y = s x + t`.
+    pub(crate) fn constants<T: Scalar>(&self, theta: &[T]) -> Vec<(T, T)> {
+        let mut measured = vec![T::ZERO; self.measured_len()];
+        self.running(theta, &mut measured);
+        let constants = |channel: usize| {
+            let Moments { mean, r } = self.moments(&measured, channel);
+            let scale = theta[channel] * r;
+            (scale, theta[self.shape.c + channel] - scale * mean)
+        };
+        (0..self.shape.c).map(constants).collect()
+    }
+
     /// The running mean and variance as if they had been measured, channel by channel, of one number.
-    fn running<T: Scalar>(&self, theta: &[T], measured: &mut [T]) {
+    pub(crate) fn running<T: Scalar>(&self, theta: &[T], measured: &mut [T]) {
         measured[0] = T::ONE;
         measured[1..].copy_from_slice(&theta[2 * self.shape.c..]);
     }
@@ -191,7 +217,7 @@ impl<T: Scalar> Layer<T> for BatchNorm {
             Mode::Train { .. } => self.measure(pass.block, x, tape),
             Mode::Eval => self.running(theta, tape),
         }
-        self.normalise(pass.block, theta, tape, x, y);
+        self.normalise(pass.block, theta, tape, x, y, false);
     }
 
     fn backward(
@@ -205,13 +231,13 @@ impl<T: Scalar> Layer<T> for BatchNorm {
         scratch: &mut [T],
     ) {
         let Saved { x, tape, .. } = saved;
-        self.sums(pass.block, tape, x, dy, scratch);
+        self.sums(pass.block, tape, x, dy, None, scratch);
         self.add_params(tape, scratch, dtheta);
         if let Some(dx) = dx {
             if pass.mode == Mode::Eval {
                 scratch.fill(T::ZERO);
             }
-            self.input_gradient(pass.block, theta, tape, scratch, x, dy, dx);
+            self.input_gradient(pass.block, theta, tape, scratch, x, dy, None, dx);
         }
     }
 }
@@ -290,42 +316,58 @@ impl Runs {
         start..start + len
     }
 
-    /// The sum of `value` over a channel's numbers of `a` and `b`, in one order on every instruction set. Lanes without a sample are left
-    /// out.
+    /// How many numbers a channel has in a tile.
     #[inline(always)]
-    fn sum<T: Scalar>(self, channel: usize, a: &[T], b: &[T], value: impl Fn(T, T) -> T) -> T {
-        let mut total = T::ZERO;
-        for tile in 0..self.block.tiles() {
-            let run = self.run(tile, channel);
-            let mut lanes = [T::ZERO; LANES];
-            let ((a, a_rest), (b, b_rest)) =
-                (a[run.clone()].as_chunks::<LANES>(), b[run].as_chunks::<LANES>());
-            for (a, b) in a.iter().zip(b) {
-                for lane in 0..LANES {
-                    lanes[lane] += value(a[lane], b[lane]);
-                }
+    fn len(self, tile: usize) -> usize {
+        self.pixels * if self.block.lanes() == LANES { self.block.live(tile) } else { 1 }
+    }
+
+    /// The sums of the `values` of a channel's numbers of `a`, `b` and `c` in a tile, in one order on every instruction set. Lanes without a
+    /// sample are left out.
+    #[inline(always)]
+    fn sums<T: Scalar, const N: usize>(
+        self,
+        tile: usize,
+        a: &[T],
+        b: &[T],
+        c: &[T],
+        values: impl Fn(T, T, T) -> [T; N],
+    ) -> [T; N] {
+        // Two ways, so that an addition need not wait for the one before it.
+        let mut even = [[T::ZERO; LANES]; N];
+        let mut odd = [[T::ZERO; LANES]; N];
+        let (a_pairs, a_rest) = a.as_chunks::<{ 2 * LANES }>();
+        let (b_pairs, b_rest) = b.as_chunks::<{ 2 * LANES }>();
+        let (c_pairs, c_rest) = c.as_chunks::<{ 2 * LANES }>();
+        for ((a, b), c) in a_pairs.iter().zip(b_pairs).zip(c_pairs) {
+            for lane in 0..LANES {
+                let values = values(a[lane], b[lane], c[lane]);
+                even.iter_mut().zip(values).for_each(|(sums, value)| sums[lane] += value);
             }
-            lanes.iter_mut().zip(a_rest).zip(b_rest).for_each(|((sum, &a), &b)| *sum += value(a, b));
-            if self.block.lanes() == LANES {
-                lanes[self.block.live(tile)..].fill(T::ZERO);
+            for lane in 0..LANES {
+                let values = values(a[LANES + lane], b[LANES + lane], c[LANES + lane]);
+                odd.iter_mut().zip(values).for_each(|(sums, value)| sums[lane] += value);
             }
+        }
+        for (place, ((&a, &b), &c)) in a_rest.iter().zip(b_rest).zip(c_rest).enumerate() {
+            even.iter_mut().zip(values(a, b, c)).for_each(|(sums, value)| sums[place % LANES] += value);
+        }
+        let live = if self.block.lanes() == LANES { self.block.live(tile) } else { LANES };
+        let mut totals = [T::ZERO; N];
+        for ((total, even), odd) in totals.iter_mut().zip(&mut even).zip(&odd) {
+            even.iter_mut().zip(odd).for_each(|(even, &odd)| *even += odd);
+            even[live..].fill(T::ZERO);
             let mut half = LANES / 2;
             while half > 0 {
                 for lane in 0..half {
-                    let other = lanes[lane + half];
-                    lanes[lane] += other;
+                    let other = even[lane + half];
+                    even[lane] += other;
                 }
                 half /= 2;
             }
-            total += lanes[0];
+            *total = even[0];
         }
-        total
-    }
-
-    /// How many numbers a channel has; 1 where there is no sample, so that nothing is divided by 0.
-    #[inline(always)]
-    fn n<T: Scalar>(self) -> T {
-        T::from_f64((self.block.samples() * self.pixels).max(1) as f64)
+        totals
     }
 }
 
@@ -338,94 +380,136 @@ struct Measure<'a, T> {
 impl<T: Scalar> Loop for Measure<'_, T> {
     type Output = ();
 
+    /// Tile by tile, so that the second pass reads from a near cache: a difference of the sum of squares and the square of the sum would be
+    /// one of nearly equal numbers.
     #[inline(always)]
     fn run(self) {
         let Self { runs, x, measured } = self;
-        let n: T = runs.n();
-        measured[0] = n;
+        let (n, moments) = measured.split_at_mut(1);
+        let (means, squares) = moments.split_at_mut(runs.channels);
         for channel in 0..runs.channels {
-            let mean = runs.sum(channel, x, x, |x, _| x) / n;
-            measured[1 + channel] = mean;
-            // A second pass: sum of squares minus square of sums would be a difference of nearly equal numbers.
-            measured[1 + runs.channels + channel] = runs.sum(channel, x, x, |x, _| (x - mean) * (x - mean));
+            let (mut n, mut mean, mut square) = (T::ZERO, T::ZERO, T::ZERO);
+            for tile in 0..runs.block.tiles() {
+                let x = &x[runs.run(tile, channel)];
+                let own: T = T::from_f64(runs.len(tile) as f64);
+                let [sum] = runs.sums(tile, x, x, x, |x, _, _| [x]);
+                let own_mean = sum / own;
+                let [own_square] = runs.sums(tile, x, x, x, |x, _, _| [(x - own_mean) * (x - own_mean)]);
+                let (all, apart) = (n + own, own_mean - mean);
+                mean += apart * (own / all);
+                square += own_square + apart * apart * (n * own / all);
+                n = all;
+            }
+            (means[channel], squares[channel]) = (mean, square);
         }
+        // 1 where there is no sample, so that nothing is divided by 0.
+        n[0] = T::from_f64((runs.block.samples() * runs.pixels).max(1) as f64);
     }
 }
 
-struct Affine<'a, T> {
+struct Normalise<'a, T, const RELU: bool> {
     runs: Runs,
-    channel: usize,
-    mean: T,
-    scale: T,
-    shift: T,
+    norm: &'a BatchNorm,
+    theta: &'a [T],
+    measured: &'a [T],
     x: &'a [T],
     y: &'a mut [T],
 }
 
-impl<T: Scalar> Loop for Affine<'_, T> {
+impl<T: Scalar, const RELU: bool> Loop for Normalise<'_, T, RELU> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
-        for tile in 0..self.runs.block.tiles() {
-            let run = self.runs.run(tile, self.channel);
-            for (y, &x) in self.y[run.clone()].iter_mut().zip(&self.x[run]) {
-                *y = (x - self.mean) * self.scale + self.shift;
+        let Self { runs, norm, theta, measured, x, y } = self;
+        for channel in 0..runs.channels {
+            let Moments { mean, r } = norm.moments(measured, channel);
+            let (scale, shift) = (theta[channel] * r, theta[runs.channels + channel]);
+            for tile in 0..runs.block.tiles() {
+                let run = runs.run(tile, channel);
+                for (y, &x) in y[run.clone()].iter_mut().zip(&x[run]) {
+                    let normalised = (x - mean) * scale + shift;
+                    // NaN stays.
+                    *y = if RELU && normalised < T::ZERO { T::ZERO } else { normalised };
+                }
             }
         }
     }
 }
 
-struct Sums<'a, T> {
+/// The gradient before a ReLU that made `y`.
+#[inline(always)]
+fn before_relu<T: Scalar, const RELU: bool>(dy: T, y: T) -> T {
+    if !RELU || y > T::ZERO { dy } else { T::ZERO }
+}
+
+struct Sums<'a, T, const RELU: bool> {
     runs: Runs,
     means: &'a [T],
     x: &'a [T],
     dy: &'a [T],
+    y: &'a [T],
     sums: &'a mut [T],
 }
 
-impl<T: Scalar> Loop for Sums<'_, T> {
+impl<T: Scalar, const RELU: bool> Loop for Sums<'_, T, RELU> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
-        let Self { runs, means, x, dy, sums } = self;
+        let Self { runs, means, x, dy, y, sums } = self;
+        let (of_dy, of_products) = sums.split_at_mut(runs.channels);
         for channel in 0..runs.channels {
-            let mean = means[channel];
-            sums[channel] = runs.sum(channel, dy, dy, |dy, _| dy);
-            sums[runs.channels + channel] = runs.sum(channel, dy, x, |dy, x| dy * (x - mean));
+            let (mean, mut totals) = (means[channel], [T::ZERO; 2]);
+            for tile in 0..runs.block.tiles() {
+                let run = runs.run(tile, channel);
+                let found = runs.sums(tile, &x[run.clone()], &dy[run.clone()], &y[run], |x, dy, y| {
+                    let dy = before_relu::<T, RELU>(dy, y);
+                    [dy, dy * (x - mean)]
+                });
+                totals[0] += found[0];
+                totals[1] += found[1];
+            }
+            (of_dy[channel], of_products[channel]) = (totals[0], totals[1]);
         }
     }
 }
 
-struct Back<'a, T> {
+struct Back<'a, T, const RELU: bool> {
     runs: Runs,
-    channel: usize,
-    mean: T,
-    scale: T,
-    shift: T,
-    slope: T,
+    norm: &'a BatchNorm,
+    theta: &'a [T],
+    measured: &'a [T],
+    sums: &'a [T],
     x: &'a [T],
     dy: &'a [T],
+    y: &'a [T],
     dx: &'a mut [T],
 }
 
-impl<T: Scalar> Loop for Back<'_, T> {
+impl<T: Scalar, const RELU: bool> Loop for Back<'_, T, RELU> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
-        let Self { runs, mean, scale, shift, slope, .. } = self;
-        for tile in 0..runs.block.tiles() {
-            let run = runs.run(tile, self.channel);
-            let dx = &mut self.dx[run.clone()];
-            for ((dx, &dy), &x) in dx.iter_mut().zip(&self.dy[run.clone()]).zip(&self.x[run]) {
-                *dx = scale * (dy - shift - (x - mean) * slope);
-            }
-            // A sample that is not there has no gradient.
-            let live = runs.block.live(tile);
-            if live < runs.block.lanes() {
-                dx.chunks_exact_mut(LANES).for_each(|lanes| lanes[live..].fill(T::ZERO));
+        let Self { runs, norm, theta, measured, sums, x, dy, y, dx } = self;
+        let n = measured[0];
+        for channel in 0..runs.channels {
+            let Moments { mean, r } = norm.moments(measured, channel);
+            let scale = theta[channel] * r;
+            let (shift, slope) = (sums[channel] / n, sums[runs.channels + channel] * r * r / n);
+            for tile in 0..runs.block.tiles() {
+                let run = runs.run(tile, channel);
+                let dx = &mut dx[run.clone()];
+                let of_output = dy[run.clone()].iter().zip(&y[run.clone()]);
+                for ((dx, &x), (&dy, &y)) in dx.iter_mut().zip(&x[run]).zip(of_output) {
+                    *dx = scale * (before_relu::<T, RELU>(dy, y) - shift - (x - mean) * slope);
+                }
+                // A sample that is not there has no gradient.
+                let live = runs.block.live(tile);
+                if live < runs.block.lanes() {
+                    dx.chunks_exact_mut(LANES).for_each(|lanes| lanes[live..].fill(T::ZERO));
+                }
             }
         }
     }

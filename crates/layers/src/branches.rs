@@ -115,6 +115,14 @@ impl<L: Describe + ?Sized> Branches<L> {
         self.join == Join::Sum
     }
 
+    /// Branches that are joined as these are.
+    pub(crate) fn with_chains(&self, mut chains: Vec<Chain<L>>) -> Result<Self, LayerError> {
+        match (&self.join, chains.pop()) {
+            (Join::Sum, Some(shortcut)) => Self::residual(chains.remove(0), shortcut),
+            (_, last) => Self::concat(chains.into_iter().chain(last).collect()),
+        }
+    }
+
     pub(crate) fn join(&self) -> &Join {
         &self.join
     }

@@ -15,6 +15,7 @@
 
 mod avg_pool2d;
 mod batch_norm;
+mod batch_norm_relu;
 mod branches;
 mod chain;
 #[cfg(feature = "proofs")]
@@ -28,6 +29,7 @@ mod dropout;
 mod error;
 pub mod exec;
 mod flatten;
+mod fold;
 mod gate;
 mod gelu;
 mod global_avg_pool;

@@ -138,6 +138,18 @@ impl Model {
         Ok(self.preprocessing.apply(images))
     }
 
+    /// The model that says the same of every image with fewer layers, its batch normalisations folded into the convolutions and dense layers
+    /// before them: see [`Network::folded`]. For use and for other programs, not to train on.
+    ///
+    /// # Errors
+    /// As [`network`](Self::network).
+    pub fn folded(&self) -> Result<Self, ModelError> {
+        let (network, theta) = self.network()?.folded(&self.theta);
+        let layers: Vec<String> = network.layers().iter().map(|layer| layer.spec()).collect();
+        let spec = layers.join(" ").parse().map_err(ModelError::Spec)?;
+        Ok(Self { spec, theta, ..self.clone() })
+    }
+
     /// SHA-256 of the weights: see [`weights_sha256`].
     pub fn weights_sha256(&self) -> String {
         weights_sha256(&self.theta)

@@ -341,3 +341,41 @@ fn rewritten(bytes: &[u8], change: &dyn Fn(&str) -> String) -> Vec<u8> {
 fn find_bytes(bytes: &[u8], wanted: &[u8]) -> usize {
     bytes.windows(wanted.len()).position(|window| window == wanted).unwrap()
 }
+
+/// Weights, biases and running statistics at random: outputs of the folded model are those of the model but for rounding.
+#[test]
+fn a_folded_model_says_the_same() {
+    let layers = "conv(4,3,bias=false) batchnorm relu pool(2) residual(conv(4,3,pad=1) batchnorm(eps=0.01) | conv(4,1) batchnorm) \
+                  concat(linear | batchnorm | conv(2,1,bias=false) batchnorm relu) tanh dense(6,bias=false) batchnorm relu batchnorm dense(3)";
+    let spec = byhand_models::Spec::parse(layers).unwrap();
+    let input = byhand_layers::Shape::new(1, 14, 14);
+    let network = spec.build::<f32>(input).unwrap();
+    let random = |i: usize| ((i * 2_654_435_761) % 1000) as f32 / 1000.0 - 0.5;
+    let mut theta: Vec<f32> = (0..network.param_len()).map(random).collect();
+    let variances = network.params().iter().filter(|param| param.name.ends_with("running_var"));
+    variances.for_each(|param| theta[param.range.clone()].iter_mut().for_each(|v| *v = v.abs() + 0.5));
+    let class_names = ["a", "b", "c"].map(String::from).into();
+    let model = Model {
+        spec,
+        input,
+        class_names,
+        preprocessing: Default::default(),
+        notes: Default::default(),
+        theta,
+    };
+    let folded = model.folded().unwrap();
+    assert_eq!(
+        folded.spec.to_string(),
+        "conv(4,3) relu pool(2) residual(conv(4,3,pad=1) | conv(4,1)) concat(linear | batchnorm | conv(2,1) relu) tanh flatten dense(6) \
+         relu batchnorm dense(3)"
+    );
+    let x = ndarray::Array2::from_shape_fn((7, 196), |(i, j)| random(i * 196 + j));
+    let [before, after] =
+        [&model, &folded].map(|model| model.network().unwrap().predict(&model.theta, x.view()));
+    let largest = before.iter().fold(0.0f32, |largest, y| largest.max(y.abs()));
+    for (before, after) in before.iter().zip(&after) {
+        assert!((before - after).abs() <= 1e-5 * largest, "{before} {after}");
+    }
+    // Nothing is left to fold.
+    assert_eq!(folded.folded().unwrap(), folded);
+}

@@ -7,6 +7,7 @@ pub mod data;
 pub mod evaluate;
 pub mod exercise;
 pub mod export;
+pub mod fold;
 pub mod gradcheck;
 pub mod import;
 pub mod inspect;

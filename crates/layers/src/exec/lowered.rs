@@ -2,11 +2,12 @@
 
 use super::Product;
 use super::flow::{Back, Flow, Give, flows};
+use crate::batch_norm_relu::BatchNormRelu;
 use crate::branches::{Branches, Join, add};
 use crate::contract::{Layer, Pass, Saved, downcast};
 use crate::conv_pool2d::ConvPool2d;
 use crate::workspace::{Memory, Workspace};
-use crate::{BatchNorm, Dense, Describe, Relu, Shape, Sigmoid, Tanh};
+use crate::{Dense, Describe, Relu, Shape, Sigmoid, Tanh};
 use byhand_tensor::{Block, Buffer, Input, RowView, Scalar};
 use std::ops::Range;
 use std::sync::Arc;
@@ -51,8 +52,8 @@ pub(super) struct Origin {
 pub(super) enum Op<T: Scalar> {
     /// A dense layer.
     Product(Product),
-    /// A batch normalisation, which the parts of a minibatch do together.
-    Norm(BatchNorm),
+    /// A batch normalisation, with a ReLU behind it or without, which the parts of a minibatch do together.
+    Norm(BatchNormRelu),
     /// Any other layer, of which nothing more is known than the contract says.
     Layer(Arc<dyn Layer<T>>),
     /// The end of branches, and the shape of what they become.
@@ -196,7 +197,7 @@ impl<T: Scalar> Lowered<T> {
         (start..end).for_each(|place| self.forward_one(place, pass, theta, rows, ws));
         if let Some((place, norm)) = next {
             let node = &self.nodes[place];
-            norm.measure(
+            norm.norm.measure(
                 pass.block,
                 &ws.activations[node.reads[0]][..node.len(pass.block)],
                 &mut ws.tapes[place],
@@ -208,7 +209,7 @@ impl<T: Scalar> Lowered<T> {
     /// workspaces of all. They are merged pairwise, (0+1)+(2+3)+..., whoever computed them.
     pub fn merge<P>(&self, norm: usize, parts: &mut [P], workspace: impl Fn(&mut P) -> &mut Workspace<T>) {
         let Some((place, norm)) = self.norm(norm) else { return };
-        merge_tapes(parts, |part| &mut workspace(part).tapes[place], |a, b| norm.merge(a, b));
+        merge_tapes(parts, |part| &mut workspace(part).tapes[place], |a, b| norm.norm.merge(a, b));
     }
 
     /// The same of the sums that the gradient of a batch normalisation's input needs.
@@ -233,7 +234,7 @@ impl<T: Scalar> Lowered<T> {
         for place in self.norm_places() {
             let Node { op: Op::Norm(norm), theta: range, .. } = &self.nodes[place] else { continue };
             if range.start >= frozen {
-                norm.remember(&ws.tapes[place], &mut theta[range.clone()]);
+                norm.norm.remember(&ws.tapes[place], &mut theta[range.clone()]);
             }
         }
     }
@@ -275,7 +276,8 @@ impl<T: Scalar> Lowered<T> {
             let (len, give) = (node.len(pass.block), node.flow.to[0]);
             if let (dy, Some(dx)) = way.ends.of(node, give, [len, len], &mut ws.gradients) {
                 let (theta, x) = (&theta[node.theta.clone()], &ws.activations[give.input][..len]);
-                norm.input_gradient(pass.block, theta, &ws.tapes[place], &ws.sums[place], x, dy, dx);
+                let saved = Saved { x, y: &ws.activations[place + 1][..len], tape: &ws.tapes[place] };
+                norm.input_gradient(pass.block, theta, saved, &ws.sums[place], dy, dx);
                 way.ends.add(give, len, &mut ws.gradients);
             }
         }
@@ -286,8 +288,9 @@ impl<T: Scalar> Lowered<T> {
             let node = &self.nodes[place];
             let (len, measured, sums) = (node.len(pass.block), &ws.tapes[place], &mut ws.sums[place]);
             let (x, dy) = (&ws.activations[node.reads[0]][..len], &ws.gradients[node.flow.dy][..len]);
-            norm.sums(pass.block, measured, x, dy, sums);
-            norm.add_params(measured, sums, &mut way.dtheta[node.theta.clone()]);
+            let saved = Saved { x, y: &ws.activations[place + 1][..len], tape: measured };
+            norm.sums(pass.block, saved, dy, sums);
+            norm.norm.add_params(measured, sums, &mut way.dtheta[node.theta.clone()]);
         }
         if phase == 0 {
             way.ends.end(ws);
@@ -375,7 +378,7 @@ impl<T: Scalar> Lowered<T> {
     }
 
     /// Where batch normalisation `norm` is, if there are so many.
-    fn norm(&self, norm: usize) -> Option<(usize, &BatchNorm)> {
+    fn norm(&self, norm: usize) -> Option<(usize, &BatchNormRelu)> {
         let place = self.norm_places().nth(norm)?;
         match &self.nodes[place].op {
             Op::Norm(norm) => Some((place, norm)),
@@ -518,10 +521,7 @@ impl<T: Scalar> Made<T> {
                 index += 1;
                 continue;
             }
-            let (op, count) = match ConvPool2d::beginning(&layers[index..]).filter(|_| self.fuse) {
-                Some((chain, count)) => (Op::Layer(Arc::new(chain) as _), count),
-                None => (Op::of(&layers[index]), 1),
-            };
+            let (op, count) = self.operation(&layers[index..]);
             let params = layers[index..index + count].iter().flat_map(|layer| layer.params());
             let params = params.map(|param| param.len()).sum();
             if !op.layer().is_some_and(|layer| layer.is_identity()) {
@@ -530,6 +530,19 @@ impl<T: Scalar> Made<T> {
             index += count;
         }
         x
+    }
+
+    /// What layers begin with, and how many of them it takes.
+    fn operation(&self, layers: &[Arc<dyn Layer<T>>]) -> (Op<T>, usize) {
+        if let Some((chain, count)) = ConvPool2d::beginning(layers).filter(|_| self.fuse) {
+            (Op::Layer(Arc::new(chain)), count)
+        } else if let Some((norm, count)) = BatchNormRelu::beginning(layers, self.fuse) {
+            (Op::Norm(norm), count)
+        } else if let Some(dense) = downcast::<Dense, T>(&*layers[0]) {
+            (Op::Product(Product::new(dense.clone())), 1)
+        } else {
+            (Op::Layer(Arc::clone(&layers[0])), 1)
+        }
     }
 
     fn add_branches(&mut self, branches: &Branches<dyn Layer<T>>, origin: Origin, x: usize) -> usize {
@@ -606,16 +619,6 @@ impl<T: Scalar> Node<T> {
 }
 
 impl<T: Scalar> Op<T> {
-    fn of(layer: &Arc<dyn Layer<T>>) -> Self {
-        if let Some(dense) = downcast::<Dense, T>(&**layer) {
-            Self::Product(Product::new(dense.clone()))
-        } else if let Some(norm) = downcast::<BatchNorm, T>(&**layer) {
-            Self::Norm(norm.clone())
-        } else {
-            Self::Layer(Arc::clone(layer))
-        }
-    }
-
     /// The layer that it is, if it is one.
     pub(super) fn layer(&self) -> Option<&dyn Layer<T>> {
         match self {

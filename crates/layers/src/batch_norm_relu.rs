@@ -1,0 +1,174 @@
+//! Batch normalisation, and a ReLU behind it or none, as one step of a network's plan.
+
+use crate::batch_norm::BatchNorm;
+use crate::contract::{Describe, Kind, Layer, Mode, ParamSpec, Pass, Saved, downcast};
+use crate::{Relu, Shape};
+use byhand_tensor::{Block, Scalar};
+use std::sync::Arc;
+
+/// `batchnorm`, then `relu` or not, in one pass over a block. A [`Network`](crate::Network) uses it wherever its layers make such a chain;
+/// nobody has to ask for it.
+///
+/// # Formula
+/// `y = relu(batchnorm(x))`: see [`BatchNorm`] and [`Relu`].
+///
+/// # Backward
+/// Those of both, one after the other: where `y` is not above 0, the gradient before the ReLU is 0. Every sum has the plain chain's order,
+/// so its bits are the same.
+///
+/// # Memory
+/// That of the batch normalisation. What lies between the two is never stored.
+#[derive(Clone, Debug)]
+pub(crate) struct BatchNormRelu {
+    pub(crate) norm: BatchNorm,
+    relu: bool,
+}
+
+impl BatchNormRelu {
+    /// What `layers` begin with, and how many of them it takes; with the ReLU if `fuse` says so.
+    pub(crate) fn beginning<T: Scalar>(layers: &[Arc<dyn Layer<T>>], fuse: bool) -> Option<(Self, usize)> {
+        let norm: &BatchNorm = downcast(&**layers.first()?)?;
+        let relu = fuse && layers.get(1).is_some_and(|layer| downcast::<Relu, T>(&**layer).is_some());
+        Some((Self { norm: norm.clone(), relu }, 1 + usize::from(relu)))
+    }
+
+    /// The output, where the gradient before the ReLU depends on it.
+    fn output_of_relu<'a, T>(&self, y: &'a [T]) -> Option<&'a [T]> {
+        self.relu.then_some(y)
+    }
+
+    /// Normalises a block by what was measured of the minibatch.
+    pub(crate) fn normalise<T: Scalar>(
+        &self,
+        block: Block,
+        theta: &[T],
+        measured: &[T],
+        x: &[T],
+        y: &mut [T],
+    ) {
+        self.norm.normalise(block, theta, measured, x, y, self.relu);
+    }
+
+    /// The sums over a block that the gradient of the minibatch needs.
+    pub(crate) fn sums<T: Scalar>(&self, block: Block, saved: Saved<'_, T>, dy: &[T], sums: &mut [T]) {
+        self.norm.sums(block, saved.tape, saved.x, dy, self.output_of_relu(saved.y), sums);
+    }
+
+    /// `dx` of a block, by the sums of the whole minibatch.
+    pub(crate) fn input_gradient<T: Scalar>(
+        &self,
+        block: Block,
+        theta: &[T],
+        saved: Saved<'_, T>,
+        sums: &[T],
+        dy: &[T],
+        dx: &mut [T],
+    ) {
+        let y = self.output_of_relu(saved.y);
+        self.norm.input_gradient(block, theta, saved.tape, sums, saved.x, dy, y, dx);
+    }
+}
+
+impl<T: Scalar> Layer<T> for BatchNormRelu {
+    fn forward(&self, pass: &Pass, theta: &[T], x: &[T], y: &mut [T], tape: &mut [T], _scratch: &mut [T]) {
+        match pass.mode {
+            Mode::Train { .. } => self.norm.measure(pass.block, x, tape),
+            Mode::Eval => self.norm.running(theta, tape),
+        }
+        self.normalise(pass.block, theta, tape, x, y);
+    }
+
+    fn backward(
+        &self,
+        pass: &Pass,
+        theta: &[T],
+        saved: Saved<'_, T>,
+        dy: &[T],
+        dx: Option<&mut [T]>,
+        dtheta: &mut [T],
+        scratch: &mut [T],
+    ) {
+        self.sums(pass.block, saved, dy, scratch);
+        self.norm.add_params(saved.tape, scratch, dtheta);
+        if let Some(dx) = dx {
+            if pass.mode == Mode::Eval {
+                scratch.fill(T::ZERO);
+            }
+            self.input_gradient(pass.block, theta, saved, scratch, dy, dx);
+        }
+    }
+}
+
+impl Describe for BatchNormRelu {
+    fn name(&self) -> &'static str {
+        self.norm.name()
+    }
+
+    fn spec(&self) -> String {
+        format!("{}{}", self.norm.spec(), if self.relu { " relu" } else { "" })
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Composed { batch: true }
+    }
+
+    fn input(&self) -> Shape {
+        self.norm.input()
+    }
+
+    fn params(&self) -> Vec<ParamSpec> {
+        self.norm.params()
+    }
+
+    fn tape_len(&self, block: Block) -> usize {
+        self.norm.tape_len(block)
+    }
+
+    fn scratch_len(&self, block: Block) -> usize {
+        self.norm.scratch_len(block)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Isa, Network, Workspace, pack, pack_gradient, unpack};
+    use ndarray::Array2;
+
+    /// Output, gradient of the parameters and of the input.
+    fn run(network: &Network, block: Block) -> [Vec<f32>; 2] {
+        let random = |seed: usize, len: usize| -> Vec<f32> {
+            (0..len).map(|i| ((i + seed) * 2_654_435_761 % 1000) as f32 / 500.0 - 1.0).collect()
+        };
+        let (samples, features) = (block.samples(), network.input().features());
+        let rows =
+            |seed| Array2::from_shape_vec((samples, features), random(seed, samples * features)).unwrap();
+        let theta = random(1, network.param_len());
+        let mut ws = Workspace::new(network, block);
+        pack(rows(2).view(), block, ws.input_mut());
+        let pass = Pass::train(block, 0, 0, 0);
+        network.forward(&pass, &theta, &mut ws);
+        let y = unpack(block, features, ws.output());
+        pack_gradient(rows(3).view(), block, ws.output_grad_mut());
+        let mut dtheta = vec![0.0; theta.len()];
+        network.backward(&pass, &theta, &mut dtheta, &mut ws);
+        [y.into_raw_vec_and_offset().0, dtheta]
+    }
+
+    #[test]
+    fn has_the_bits_of_the_plain_chain() {
+        let norm = |shape| -> Box<dyn Layer<f32>> { Box::new(BatchNorm::new(shape, 1e-5, 0.1).unwrap()) };
+        for shape in [Shape::new(3, 5, 7), Shape::new(2, 8, 8), Shape::flat(37)] {
+            let relu = || -> Box<dyn Layer<f32>> { Box::new(Relu::new(shape)) };
+            let network = Network::new(vec![norm(shape), relu(), norm(shape), relu()]).unwrap();
+            assert_eq!((network.lowered().len(), network.unfused().lowered().len()), (2, 4));
+            for block in [Block::tiled(1), Block::tiled(19), Block::tiled(32), Block::single(3)] {
+                for isa in Isa::available() {
+                    let [one, two] =
+                        [&network, &network.unfused()].map(|network| isa.with(|| run(network, block)));
+                    assert_eq!(one, two, "{shape}, {block:?}, {isa}");
+                }
+            }
+        }
+    }
+}
