@@ -59,7 +59,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             run, file, idx = Path(folder) / "run", Path(folder) / "net.onnx", Path(folder) / "images"
             idx.write_bytes(bytes([0, 0, 8, 3]) + np.array(pixels.shape)[[0, 2, 3]].astype(">u4").tobytes() + pixels.tobytes())
-            ours(arguments, ["train", *network, "--epochs", "1", "--train-limit", "600", "--threads", "1", "--data-dir", arguments.data_dir, "--out", run, "--quiet"])
+            little = ["--epochs", "1", "--train-limit", "600", "--threads", "1", "--quiet"]
+            ours(arguments, ["train", *network, *little, "--data-dir", arguments.data_dir, "--out", run])
             told = ours(arguments, ["predict", run, idx, "--limit", "10000", "--json"])
             events = [json.loads(line) for line in told.splitlines()]
             logits = np.array([event["logits"] for event in events if event["event"] == "prediction"], np.float32)
