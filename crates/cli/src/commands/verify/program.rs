@@ -80,8 +80,7 @@ pub fn named_runs(_: usize) -> Result<Outcome> {
             let expected = if isa.is_fused() { fused } else { plain };
             // By turns: `threads` holds that their number does not matter.
             let threads = THREADS[(row + column) % THREADS.len()];
-            let small =
-                "--data digits --train-limit 2000 --test-limit 100 --epochs 1 --json --quiet --threads";
+            let small = "--data digits --train-limit 2000 --test-limit 100 --epochs 1 --no-report --json --quiet --threads";
             let words = command.split(' ').chain(small.split(' ')).chain([threads]).collect::<Vec<_>>();
             let mut run = program(&words)?;
             run.env("BYHAND_ISA", isa.name()).arg("--out").arg(folder.path().join(runs.to_string()));
