@@ -76,6 +76,14 @@ pub fn settings(bytes: &[u8]) {
     }
 }
 
+/// An ONNX file. The layers that it is taken for have the weights that it brings.
+pub fn onnx(bytes: &[u8]) {
+    if let Ok(imported) = byhand_export::onnx::read(bytes, "fuzzed.onnx") {
+        let network = imported.spec.build::<f32>(imported.input).expect("a chain of layers");
+        assert_eq!(network.param_len(), imported.theta.len());
+    }
+}
+
 /// A configuration in TOML. What is understood is settled, or it is said why not.
 pub fn config(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };

@@ -17,7 +17,7 @@ use crate::{
     program,
     reporting::{Shown, page},
     run_folder::{config_in, failure_in, has_checkpoint, history_in, newest_checkpoint_in, result_in},
-    settings::{Recipe, Settings},
+    settings::{Recipe, Settings, read_text},
 };
 
 /// A run that was made earlier, or that is being made.
@@ -25,7 +25,7 @@ pub struct PastRun {
     pub folder: PathBuf,
     /// The text of its `config.toml`.
     #[cfg(feature = "live")]
-    config: Vec<u8>,
+    config: String,
     pub recipe: Recipe,
     pub data: Prepared,
 }
@@ -59,9 +59,8 @@ impl PastRun {
                 folder.display()
             )));
         }
-        #[cfg(feature = "live")]
-        let text = std::fs::read(&config)?;
-        let mut recipe = Settings::read(&config)?.settle("train")?;
+        let text = read_text(&config)?;
+        let mut recipe = Settings::parse(&config.display().to_string(), &text)?.settle("train")?;
         if let Some(data_dir) = data_dir {
             recipe.data_dir = Some(data_dir.to_path_buf());
         }
@@ -89,7 +88,7 @@ impl PastRun {
     /// Whether it is the run that `folder` holds now.
     #[cfg(feature = "live")]
     pub fn is_of(&self, folder: &Path) -> bool {
-        std::fs::read(config_in(folder)).is_ok_and(|text| text == self.config)
+        read_text(&config_in(folder)).is_ok_and(|text| text == self.config)
     }
 
     /// Looks at what is there now, and what the network says of the test images.

@@ -27,7 +27,7 @@ use sha2::{Digest, Sha256};
 /// Takes any bytes.
 type Target = fn(&[u8]);
 
-const TARGETS: [(&str, Target); 7] = [
+const TARGETS: [(&str, Target); 8] = [
     ("idx", targets::idx),
     ("model", targets::model),
     ("checkpoint", targets::checkpoint),
@@ -35,6 +35,7 @@ const TARGETS: [(&str, Target); 7] = [
     ("settings", targets::settings),
     ("config", targets::config),
     ("picture", targets::picture),
+    ("onnx", targets::onnx),
 ];
 
 /// Changes of each file: the bits of its first bytes, where headers are, and cuts.

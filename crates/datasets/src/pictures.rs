@@ -10,7 +10,7 @@ use crate::idx::format_error;
 
 /// Most pixels of a picture: a photograph of a good camera has as many.
 pub const MOST_PIXELS: u64 = 1 << 25;
-/// So many bytes at most come out of one that is packed (zlib's manual: 1032 to 1).
+/// So many bytes at most come out of one that is packed (zlib's manual: 1032 to 1; of JPEG half as many).
 const MOST_PACKED: u64 = 1032;
 
 /// A decoded picture.
@@ -28,11 +28,18 @@ pub struct Picture {
 /// When the bytes are no PNG (nor JPEG, with the feature `jpeg`), are damaged or cut short, or the picture is larger.
 pub fn read(reader: impl Read + Seek, file: &str) -> Result<Picture, Error> {
     let mut reader = BufReader::new(reader);
+    // A pipe has no end that is known.
+    let len = reader.seek(SeekFrom::End(0)).and_then(|len| reader.rewind().map(|()| len));
+    let most = len.map_or(u64::MAX, |len| len.saturating_mul(MOST_PACKED));
     let start = reader.fill_buf().map_err(|cause| Error::io(file, "read", cause))?;
     match format(start) {
-        Some("PNG") => read_png(reader).map_err(|Wrong { expected, found }| wrong(file, &expected, found)),
+        Some("PNG") => {
+            read_png(reader, most).map_err(|Wrong { expected, found }| wrong(file, &expected, found))
+        }
         #[cfg(feature = "jpeg")]
-        Some("JPEG") => read_jpeg(reader).map_err(|Wrong { expected, found }| wrong(file, &expected, found)),
+        Some("JPEG") => {
+            read_jpeg(reader, most).map_err(|Wrong { expected, found }| wrong(file, &expected, found))
+        }
         Some(other) => Err(wrong(file, EXPECTED, format!("a {other} file; save the picture as PNG"))),
         None => Err(wrong(file, EXPECTED, "bytes of another kind".into())),
     }
@@ -63,30 +70,27 @@ fn damaged(format: &str, error: impl Display) -> Wrong {
     }
 }
 
-/// Before any memory is asked for.
-fn check_size(width: u64, height: u64) -> Result<(), Wrong> {
-    if width.saturating_mul(height) <= MOST_PIXELS {
-        return Ok(());
+/// Before any memory is asked for: whether so many pixels of `bits` each are not too many, and at most `most` bytes.
+fn check_size(format: &str, width: u64, height: u64, bits: u64, most: u64) -> Result<(), Wrong> {
+    if width.saturating_mul(height) > MOST_PIXELS {
+        let expected = format!("at most {} million pixels", MOST_PIXELS >> 20);
+        return Err(Wrong { expected, found: format!("{width}x{height}; scale it down") });
     }
-    let expected = format!("at most {} million pixels", MOST_PIXELS >> 20);
-    Err(Wrong { expected, found: format!("{width}x{height}; scale it down") })
+    if width * height * bits / 8 > most {
+        let found = format!("one too short for {width}x{height} pixels; save or copy it again");
+        return Err(Wrong { expected: format!("a whole {format} file"), found });
+    }
+    Ok(())
 }
 
-fn read_png(mut reader: impl BufRead + Seek) -> Result<Picture, Wrong> {
-    // A pipe has no end that is known.
-    let len = reader.seek(SeekFrom::End(0)).and_then(|len| reader.rewind().map(|()| len)).ok();
+fn read_png(reader: impl BufRead + Seek, most: u64) -> Result<Picture, Wrong> {
     let mut decoder = png::Decoder::new(reader);
     decoder.set_transformations(png::Transformations::normalize_to_color8());
     let (width, height, bits) = decoder
         .read_header_info()
         .map(|info| (info.width, info.height, info.bits_per_pixel() as u64))
         .map_err(|error| damaged("PNG", error))?;
-    check_size(width.into(), height.into())?;
-    let most = len.map_or(u64::MAX, |len| len.saturating_mul(MOST_PACKED));
-    if u64::from(width) * u64::from(height) * bits / 8 > most {
-        let found = format!("one too short for {width}x{height} pixels; save or copy it again");
-        return Err(Wrong { expected: "a whole PNG file".into(), found });
-    }
+    check_size("PNG", width.into(), height.into(), bits, most)?;
     let mut reader = decoder.read_info().map_err(|error| damaged("PNG", error))?;
     let mut bytes = vec![0; reader.output_buffer_size().ok_or_else(|| damaged("PNG", "too many bytes"))?];
     let frame = reader.next_frame(&mut bytes).map_err(|error| damaged("PNG", error))?;
@@ -105,7 +109,7 @@ fn read_png(mut reader: impl BufRead + Seek) -> Result<Picture, Wrong> {
 }
 
 #[cfg(feature = "jpeg")]
-fn read_jpeg(reader: impl BufRead + Seek) -> Result<Picture, Wrong> {
+fn read_jpeg(reader: impl BufRead + Seek, most: u64) -> Result<Picture, Wrong> {
     use zune_jpeg::JpegDecoder;
     use zune_jpeg::zune_core::{colorspace::ColorSpace, options::DecoderOptions};
 
@@ -113,7 +117,8 @@ fn read_jpeg(reader: impl BufRead + Seek) -> Result<Picture, Wrong> {
     let mut decoder = JpegDecoder::new_with_options(reader, options);
     decoder.decode_headers().map_err(|error| damaged("JPEG", error))?;
     let (width, height) = decoder.dimensions().ok_or_else(|| damaged("JPEG", "no size"))?;
-    check_size(width as u64, height as u64)?;
+    // A block of 64 grey pixels takes a bit at least.
+    check_size("JPEG", width as u64, height as u64, 8, most)?;
     let bytes = decoder.decode().map_err(|error| damaged("JPEG", error))?;
     if bytes.len() != 3 * width * height {
         return Err(damaged("JPEG", format!("{} bytes for {width}x{height} pixels", bytes.len())));
