@@ -26,6 +26,7 @@ mod reporting;
 mod run_folder;
 #[cfg(feature = "live")]
 mod screen;
+mod seeds;
 mod settings;
 mod start;
 mod training;
@@ -37,8 +38,8 @@ use byhand_tensor::Isa;
 use clap::{Parser, Subcommand};
 
 use commands::{
-    compare, data, evaluate, exercise, export, fold, gradcheck, import, inspect, museum, notebooks, parity,
-    predict, replay, report, speedrun, summary, throughput, train, verify, watch,
+    compare, data, evaluate, exercise, export, fold, gradcheck, import, inspect, lr_find, museum, notebooks, parity,
+    predict, records, replay, report, speedrun, summary, throughput, train, verify, watch,
 };
 #[cfg(feature = "shell")]
 use commands::{completions, man};
@@ -75,7 +76,9 @@ pub enum Command {
     /// Train any network: --layers SPEC, --preset NAME, --config FILE or --resume DIR
     #[command(after_long_help = train::help("train"))]
     Train(train::Options),
-    /// Loss, accuracy and confusion matrix of a trained model
+    /// Which learning rate to begin with: the loss over a rate that rises
+    LrFind(lr_find::Options),
+    /// Loss, accuracy and confusion matrix of a trained model, or of several together
     Evaluate(evaluate::Options),
     /// Write the report of a run: curves, confusion, mistakes and where it looked, time per layer
     Report(report::Options),
@@ -107,6 +110,8 @@ pub enum Command {
     Parity(parity::Options),
     /// Train a recipe from several seeds: seconds to a mean test accuracy of 99 %
     Speedrun(speedrun::Options),
+    /// Train the recipes that hold records from several seeds, and print the table of docs/records.md
+    Records(records::Options),
     /// Put the promises of docs/reliability.md to the test on this machine
     Verify(verify::Options),
     /// Fetch, examine and show data sets
@@ -195,6 +200,7 @@ pub fn run(command: &Command, output: &Output) -> Result<()> {
         Command::TrainDnn(options) => train::run("train-dnn", options, output),
         Command::TrainMlp(options) => train::run("train-mlp", options, output),
         Command::Train(options) => train::run("train", options, output),
+        Command::LrFind(options) => lr_find::run(options, output),
         Command::Evaluate(options) => evaluate::run(options, output),
         Command::Predict(options) => predict::run(options, output),
         Command::Export(options) => export::run(options, output),
@@ -214,6 +220,7 @@ pub fn run(command: &Command, output: &Output) -> Result<()> {
         Command::Throughput(options) => throughput::run(options, output),
         Command::Parity(options) => parity::run(options, output),
         Command::Speedrun(options) => speedrun::run(options, output),
+        Command::Records(options) => records::run(options, output),
         Command::Verify(options) => verify::run(options, output),
         Command::Data(options) => data::run(options, output),
         #[cfg(feature = "proofs")]

@@ -8,17 +8,28 @@ use crate::settings::Settings;
 /// What `byhand speedrun` trains.
 pub const SPEEDRUN: &str = include_str!("../../../recipes/speedrun.toml");
 
-/// Name and text of each.
-const RECIPES: [(&str, &str); 1] = [("speedrun", SPEEDRUN)];
+/// Name and text of each, in the order in which they are listed.
+const RECIPES: [(&str, &str); 3] = [
+    ("speedrun", SPEEDRUN),
+    ("mnist-99.3", include_str!("../../../recipes/mnist-99.3.toml")),
+    ("mnist-99.5", include_str!("../../../recipes/mnist-99.5.toml")),
+];
 
-/// Reads the name of a recipe. Help shows each with the first line of its file.
-pub fn names() -> PossibleValuesParser {
+/// All of them.
+pub fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
+    RECIPES.into_iter()
+}
+
+/// Reads the name of a recipe whose text is `wanted`, or one of `others`. Help shows each with the first line of its file.
+pub fn names(wanted: impl Fn(&str) -> bool, others: &[&'static str]) -> PossibleValuesParser {
     let about = |text: &'static str| text.lines().next().unwrap_or_default().trim_start_matches("# ");
-    PossibleValuesParser::new(RECIPES.map(|(name, text)| PossibleValue::new(name).help(about(text))))
+    let recipes = all().filter(|(_, text)| wanted(text));
+    let recipes = recipes.map(|(name, text)| PossibleValue::new(name).help(about(text)));
+    PossibleValuesParser::new(recipes.chain(others.iter().map(PossibleValue::new)))
 }
 
 /// The settings of the recipe of this name, which [`names`] has read.
 pub fn settings(name: &str) -> Result<Settings> {
-    let (name, text) = RECIPES.iter().find(|(known, _)| *known == name).expect("a name that was read");
+    let (name, text) = all().find(|(known, _)| *known == name).expect("a name that was read");
     Settings::parse(name, text)
 }

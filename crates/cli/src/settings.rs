@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::Result;
-use byhand_datasets::{Data, Dataset, Normalize, Preprocessing};
+use byhand_datasets::{Augment, Data, Dataset, Normalize, Preprocessing};
 use byhand_files::{Disk, OS};
 use byhand_layers::init::Init;
 use byhand_models::{MODELS, NamedModel, Spec, find, registry::default_of};
@@ -83,8 +83,29 @@ pub struct Settings {
     #[arg(long, value_enum, help_heading = "Data")]
     pub normalize: Option<Normalization>,
     /// Shift each training image at random by up to this many pixels
-    #[arg(long, value_name = "PIXELS", help_heading = "Data")]
+    #[arg(long, value_name = "PIXELS", help_heading = "Augmentation")]
     pub shift: Option<u8>,
+    /// Rotate each training image at random by up to this many degrees, both ways
+    #[arg(long, value_name = "DEGREES", help_heading = "Augmentation")]
+    pub rotate: Option<f64>,
+    /// Scale each training image at random: 0.1 is by 0.9 to 1.1
+    #[arg(long, value_name = "SHARE", help_heading = "Augmentation")]
+    pub scale: Option<f64>,
+    /// Shear each training image at random by up to so many columns a row, both ways
+    #[arg(long, value_name = "SHARE", help_heading = "Augmentation")]
+    pub shear: Option<f64>,
+    /// Distort each training image smoothly: knots of a coarse grid move by up to this many pixels
+    #[arg(long, value_name = "PIXELS", help_heading = "Augmentation")]
+    pub elastic: Option<f64>,
+    /// Mirror every other training image, left to right
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Augmentation")]
+    pub flip: Option<bool>,
+    /// Black out a rectangle of each training image, at a random place, of up to this many rows and columns (random erasing, cutout)
+    #[arg(long, value_name = "PIXELS", help_heading = "Augmentation")]
+    pub erase: Option<u8>,
+    /// Train on mixtures of two images and of their labels, the shares drawn from Beta(A, A), A up to 1 (mixup)
+    #[arg(long, value_name = "A", help_heading = "Augmentation")]
+    pub mixup: Option<f64>,
     /// How weights are drawn: he-normal, glorot-uniform, lecun-normal, uniform(0.05), ...
     #[arg(long, help_heading = "Network")]
     #[serde(default, with = "text")]
@@ -102,7 +123,9 @@ pub struct Settings {
     /// Learning rate: the schedule's peak
     #[arg(long, help_heading = "Training")]
     pub lr: Option<f64>,
-    /// constant, step(parts=3,factor=0.1), cosine, linear, one-cycle(rise=0.3); each may have warmup=STEPS
+    /// constant, step(parts=3,factor=0.1), cosine, linear, one-cycle(rise=0.3); plateau(patience=3,factor=0.1) after epochs without a
+    /// better
+    /// one, with --validation. Each may have warmup=STEPS
     #[arg(long, help_heading = "Training")]
     #[serde(default, with = "text")]
     pub schedule: Option<Schedule>,
@@ -114,6 +137,22 @@ pub struct Settings {
     #[arg(long, value_name = "balanced|LIST", help_heading = "Training")]
     #[serde(default, with = "text")]
     pub class_weights: Option<ClassWeights>,
+    /// Decoupled weight decay: each step takes this times the learning rate of every weight away; biases and normalisations are spared
+    /// (the weight_decay in --optimizer is PyTorch's, of all parameters)
+    #[arg(long, value_name = "DECAY", help_heading = "Training")]
+    pub weight_decay: Option<f64>,
+    /// Shorten a gradient whose norm, over all parameters, is above this
+    #[arg(long, value_name = "NORM", help_heading = "Training")]
+    pub clip: Option<f64>,
+    /// Keep a moving average of the weights, such as 0.999, and evaluate and save that
+    #[arg(long, value_name = "DECAY", help_heading = "Training")]
+    pub ema: Option<f64>,
+    /// Stop after N epochs in a row that were no better on the validation images than the best (early stopping); needs --validation
+    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Training")]
+    pub patience: Option<NonZeroUsize>,
+    /// Save as the model the weights that were best on the validation images, whatever ended the run; needs --validation
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Training")]
+    pub restore_best: Option<bool>,
     /// Seed of everything random: equal seeds give equal bits
     #[arg(long, value_name = "N", value_parser = seed_option(), help_heading = "Training")]
     pub seed: Option<u64>,
@@ -136,6 +175,10 @@ pub struct Settings {
     #[arg(skip)]
     #[serde(skip_serializing)]
     pub speedrun: Option<Table>,
+    /// What it says to `byhand records`.
+    #[arg(skip)]
+    #[serde(skip_serializing)]
+    pub record: Option<Table>,
 }
 
 /// A configuration that is longer is none.
@@ -214,6 +257,21 @@ pub struct Recipe {
     pub crop: Option<NonZeroUsize>,
     pub normalize: Normalization,
     pub shift: u8,
+    // What came later has its default in the configuration of an earlier version.
+    #[serde(default)]
+    pub rotate: f64,
+    #[serde(default)]
+    pub scale: f64,
+    #[serde(default)]
+    pub shear: f64,
+    #[serde(default)]
+    pub elastic: f64,
+    #[serde(default)]
+    pub flip: bool,
+    #[serde(default)]
+    pub erase: u8,
+    #[serde(default)]
+    pub mixup: f64,
     #[serde(with = "text::required")]
     pub init: Init,
     pub epochs: NonZeroUsize,
@@ -227,6 +285,13 @@ pub struct Recipe {
     pub loss: Objective,
     #[serde(default, with = "text")]
     pub class_weights: Option<ClassWeights>,
+    #[serde(default)]
+    pub weight_decay: f64,
+    pub clip: Option<f64>,
+    pub ema: Option<f64>,
+    pub patience: Option<NonZeroUsize>,
+    #[serde(default)]
+    pub restore_best: bool,
     pub seed: u64,
     /// Whose weights the run begins with, where `init` is not asked.
     #[serde(default, with = "folder")]
@@ -335,6 +400,34 @@ impl Recipe {
         self.preset.as_deref().unwrap_or("custom")
     }
 
+    /// The random changes of training images.
+    pub fn augment(&self) -> Augment {
+        Augment {
+            shift: self.shift,
+            rotate: self.rotate.to_radians() as f32,
+            scale: self.scale as f32,
+            shear: self.shear as f32,
+            elastic: self.elastic as f32,
+            flip: self.flip,
+            erase: self.erase,
+            mixup: self.mixup as f32,
+        }
+    }
+
+    /// The settings of a step of training.
+    pub fn step_config(&self, seed: u64, threads: usize) -> StepConfig {
+        StepConfig {
+            optimizer: self.optimizer,
+            objective: self.loss,
+            batch_size: self.batch_size.get(),
+            threads,
+            seed,
+            weight_decay: self.weight_decay,
+            clip: self.clip,
+            ema: self.ema,
+        }
+    }
+
     /// What of it says which images are taken, and from where.
     #[cfg(feature = "proofs")]
     pub fn choice_of_data(&self) -> Settings {
@@ -396,6 +489,34 @@ impl Recipe {
         if !(self.lr > 0.0 && self.lr.is_finite()) {
             return Err(usage(format!("--lr: expected a number above 0, found {}", self.lr)));
         }
+        let small = f64::from(f32::MAX);
+        for (option, number, range, expected) in [
+            ("rotate", self.rotate, 0.0..=180.0, "0 to 180 degrees"),
+            ("scale", self.scale, 0.0..=0.99, "a share from 0 to 0.99"),
+            ("shear", self.shear, 0.0..=small, "a number of at least 0"),
+            ("elastic", self.elastic, 0.0..=small, "a number of at least 0"),
+            ("mixup", self.mixup, 0.0..=1.0, "a number from 0 to 1"),
+            ("weight-decay", self.weight_decay, 0.0..=f64::MAX, "a number of at least 0"),
+            ("clip", self.clip.unwrap_or(1.0), f64::MIN_POSITIVE..=f64::MAX, "a number above 0"),
+            ("ema", self.ema.unwrap_or(0.0), 0.0..=1.0 - f64::EPSILON, "a number of at least 0 and below 1"),
+        ] {
+            if !range.contains(&number) {
+                return Err(usage(format!("--{option}: expected {expected}, found {number}")));
+            }
+        }
+        if self.validation == 0 {
+            let waiting = [
+                (self.patience.is_some(), "patience"),
+                (self.restore_best, "restore-best"),
+                (self.schedule.is_plateau(), "schedule plateau"),
+            ];
+            if let Some((_, option)) = waiting.iter().find(|(is_asked, _)| *is_asked) {
+                return Err(usage(format!(
+                    "--{option}: expected --validation N, the training images to watch; found none \
+                     (test images that choose weights no longer say how good they are)"
+                )));
+            }
+        }
         if let (Some(limit), validation) = (self.train_limit, self.validation)
             && validation >= limit.get()
         {
@@ -435,6 +556,13 @@ fn defaults(model: Option<&NamedModel>, asked: &Settings) -> Recipe {
         crop: None,
         normalize: Normalization::named(preprocessing.normalize).unwrap_or(Normalization::Standard),
         shift: 0,
+        rotate: 0.0,
+        scale: 0.0,
+        shear: 0.0,
+        elastic: 0.0,
+        flip: false,
+        erase: 0,
+        mixup: 0.0,
         init: model.map_or(Init::HeNormal, |model| model.init),
         epochs: count(5),
         batch_size: count(64),
@@ -443,6 +571,11 @@ fn defaults(model: Option<&NamedModel>, asked: &Settings) -> Recipe {
         schedule: "one-cycle".parse().expect("a constant"),
         loss: Objective::default(),
         class_weights: None,
+        weight_decay: 0.0,
+        clip: None,
+        ema: None,
+        patience: None,
+        restore_best: false,
         seed: 0,
         from: None,
         from_sha256: None,

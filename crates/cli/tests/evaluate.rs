@@ -265,3 +265,53 @@ fn a_crop_is_part_of_the_model() {
         assert_eq!(told[12]["probabilities"], told[3]["probabilities"], "halve {halve}");
     }
 }
+
+#[test]
+fn several_models_are_asked_together() {
+    let folder = TempDir::new().unwrap();
+    let [a, b, c, other] = ["a", "b", "c", "other"].map(|name| folder.path().join(name));
+    let train = |out: &Path, options: &[&str]| {
+        let small =
+            ["train", "--data", "digits", "--train-limit", "400", "--test-limit", "300", "--epochs", "2"];
+        result(byhand().args(small).args(["--layers", "dense(10)"]).args(options).arg("--out").arg(out))
+    };
+    let shas: Vec<Value> = [&a, &b]
+        .into_iter()
+        .zip(["1", "2"])
+        .map(|(out, seed)| train(out, &["--seed", seed])["weights_sha256"].clone())
+        .collect();
+    train(&c, &["--loss", "squared-error", "--lr", "0.01"]);
+    train(&other, &["--classes", "0,1,2,3,4,5,6,7,9,8"]);
+    let alone: Vec<Value> = [&a, &b].map(|run| result(byhand().arg("evaluate").arg(run))).to_vec();
+    let together = result(byhand().arg("evaluate").args([&a, &b]));
+    let members = together["members"].as_array().unwrap();
+    assert_eq!(members.len(), 2);
+    for ((member, alone), sha) in members.iter().zip(&alone).zip(&shas) {
+        assert_eq!((&member["accuracy"], &member["loss"]), (&alone["accuracy"], &alone["loss"]));
+        assert_eq!(&member["weights_sha256"], sha);
+    }
+    // The mean of two probabilities has no larger cross-entropy than the mean of theirs.
+    let loss = |result: &Value| result["loss"].as_f64().unwrap();
+    assert!(loss(&together) < (loss(&alone[0]) + loss(&alone[1])) / 2.0);
+    // A model twice is the model.
+    let twice = result(byhand().arg("evaluate").args([&a, &a]));
+    assert_eq!(twice["accuracy"], alone[0]["accuracy"]);
+    assert!((loss(&twice) - loss(&alone[0])).abs() < 1e-5);
+
+    let views = result(byhand().arg("evaluate").arg(&a).args(["--tta", "shift"]));
+    assert_eq!((&views["tta"], &alone[0]["tta"]), (&"shift".into(), &Value::Null));
+    assert_ne!(views["loss"], alone[0]["loss"]);
+    let threads = byhand()
+        .arg("evaluate")
+        .arg(&a)
+        .args(["--tta", "shift", "--threads", "3", "--json"])
+        .output()
+        .unwrap();
+    let again: Value = serde_json::from_slice(&threads.stdout).unwrap();
+    assert_eq!(again["loss"], views["loss"]);
+
+    fails(byhand().arg("evaluate").arg(&a).args(["--tta", "turn"]), 2, &["shift, flip"]);
+    fails(byhand().arg("evaluate").args([&a, &c]), 2, &["squared-error", "no probabilities"]);
+    fails(byhand().arg("evaluate").args([&a, &other]), 2, &["its classes are", "in the same order"]);
+    fails(byhand().arg("evaluate").arg(&a).arg(folder.path().join("none")), 2, &["no model here"]);
+}

@@ -369,6 +369,65 @@ fn a_diverged_run_is_taken_up_again_with_a_lower_rate() {
 }
 
 #[test]
+fn the_best_weights_are_restored_whatever_ended_the_run() {
+    let folder = TempDir::new().unwrap();
+    let [stopped, wild, plain] = ["stopped", "wild", "plain"].map(|name| folder.path().join(name));
+    let best = ["--validation", "60", "--restore-best", "--layers", "dense(10)", "--optimizer", "sgd"];
+    // A rate that moves nothing: no epoch is better than the first.
+    let still = ["--lr", "1e-30", "--schedule", "constant", "--epochs", "9", "--patience", "2"];
+    let output = train(&stopped, &[&best[..], &still].concat()).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).to_string();
+    assert!(output.status.success(), "{told}");
+    let result_of = last_event(&output.stdout);
+    assert_eq!((&result_of["epochs"], &result_of["best_epoch"]), (&3.into(), &1.into()), "{told}");
+    // After half of the steps the rate is a billion times as high. The model is that of before.
+    let steps = [
+        "--loss",
+        "squared-error",
+        "--lr",
+        "0.005",
+        "--schedule",
+        "step(parts=2,factor=1e15)",
+        "--epochs",
+        "4",
+    ];
+    let output = train(&wild, &[&best[..], &steps].concat()).output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
+    let [model, kept] =
+        ["model.safetensors", "best.safetensors"].map(|file| fs::read(wild.join(file)).unwrap());
+    assert!(model == kept);
+    assert!(result(byhand(&["evaluate", "--json"]).arg(&wild))["loss"].as_f64().unwrap() < 1.0);
+    // Without it the best are kept beside, and there is no model.
+    let without: Vec<&str> = best.into_iter().filter(|option| *option != "--restore-best").collect();
+    let output = train(&plain, &[&without[..], &steps].concat()).output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert!(plain.join("best.safetensors").exists() && !plain.join("model.safetensors").exists());
+}
+
+#[test]
+fn settings_of_training_are_checked() {
+    let folder = TempDir::new().unwrap();
+    let out = folder.path().join("run");
+    for (options, words) in [
+        (&["--patience", "2"][..], &["--patience: expected --validation N"][..]),
+        (&["--restore-best"], &["--restore-best: expected --validation N"]),
+        (&["--schedule", "plateau"], &["--schedule plateau: expected --validation N"]),
+        (&["--rotate", "500"], &["--rotate: expected 0 to 180 degrees, found 500"]),
+        (&["--rotate", "-5"], &["--rotate: expected 0 to 180 degrees, found -5"]),
+        (&["--scale", "1"], &["--scale: expected a share from 0 to 0.99, found 1"]),
+        (&["--shear", "nan"], &["--shear: expected a number of at least 0, found NaN"]),
+        (&["--elastic", "-1"], &["--elastic: expected a number of at least 0, found -1"]),
+        (&["--mixup", "2"], &["--mixup: expected a number from 0 to 1, found 2"]),
+        (&["--weight-decay", "-0.1"], &["--weight-decay: expected a number of at least 0, found -0.1"]),
+        (&["--clip", "0"], &["--clip: expected a number above 0, found 0"]),
+        (&["--ema", "1"], &["--ema: expected a number of at least 0 and below 1, found 1"]),
+    ] {
+        fails(&mut train(&out, options), 2, words);
+    }
+    assert!(!out.exists() || files(&out).is_empty());
+}
+
+#[test]
 fn model_files_and_bare_weights_are_begun_from() {
     let folder = TempDir::new().unwrap();
     let [a, b, c, d] = ["a", "b", "c", "d"].map(|name| folder.path().join(name));
@@ -471,6 +530,36 @@ fn every_config_repeats_its_run() {
             "9,8,7,6,5,4,3,2,1,0",
             "--layers",
             "linear dense(10)",
+        ],
+        &[
+            "--rotate",
+            "11.5",
+            "--scale",
+            "0.1",
+            "--shear",
+            "0.2",
+            "--elastic",
+            "1.5",
+            "--flip",
+            "--erase",
+            "9",
+            "--mixup",
+            "0.2",
+            "--weight-decay",
+            "0.05",
+            "--clip",
+            "1",
+            "--ema",
+            "0.99",
+        ],
+        &[
+            "--validation",
+            "40",
+            "--patience",
+            "1",
+            "--restore-best",
+            "--schedule",
+            "plateau(patience=1,factor=0.3)",
         ],
     ];
     for (number, options) in runs.iter().enumerate() {

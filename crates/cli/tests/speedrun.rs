@@ -1,4 +1,4 @@
-//! `speedrun` from outside: its fields, its exit codes, equal bits; on real MNIST where that is at hand.
+//! `speedrun` and `records` from outside: their fields, exit codes, equal bits; on real MNIST where that is at hand.
 
 use std::{fs, process::Output};
 
@@ -84,8 +84,8 @@ fn another_recipe() {
         ("shares = [1.0,", "shares = [", "expected shares = [1.0, ...]"),
         ("shares =", "share =", "unknown field `share`"),
         ("[speedrun]", "[notebook]", "expected a section [speedrun]"),
-        ("batch-size = 128", "batch-size = 128\nshift = 2", "no validation, shift or from"),
-        ("batch-size = 128", "batch-size = 128\nclass-weights = \"balanced\"", "no class-weights"),
+        ("batch-size = 128", "batch-size = 128\nvalidation = 100", "expected no validation, from, patience"),
+        ("batch-size = 128", "batch-size = 128\nclass-weights = \"balanced\"", "class-weights or plateau"),
         ("adam(", "adma(", "expected one of sgd, adam, adamw, found `adma`"),
         ("crop = 24", "crop = 4", "found a window of 5 rows in an input of 4 rows"),
         ("crop = 24", "crop = 40", "--crop 40: expected at most the 28"),
@@ -112,6 +112,126 @@ fn one_digest_for_any_number_of_threads() {
     for threads in ["2", "3", "7"] {
         assert_eq!(digest(threads), one, "{threads} threads");
     }
+}
+
+fn records(arguments: &[&str]) -> Output {
+    Command::cargo_bin("byhand")
+        .unwrap()
+        .env_remove("BYHAND_DATA")
+        .arg("records")
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+/// A record of some tenths of a second on the built-in digits.
+const RECORD: &str = "data = \"digits\"
+layers = \"dense(10)\"
+epochs = 2
+shift = 1
+weight-decay = 0.01
+ema = 0.9
+
+[record]
+target = 0.05
+limit-seconds = 60
+seeds = 2
+members = 2
+tta = \"shift\"
+";
+
+const SMALL_RECORD: [&str; 5] = ["--train-limit", "500", "--test-limit", "200", "--json"];
+
+#[test]
+fn records_are_listed_and_trained() {
+    let listed = records(&["--json"]);
+    let listed = events(&listed).pop().unwrap();
+    let names: Vec<&str> =
+        listed["records"].as_array().unwrap().iter().map(|record| record["name"].as_str().unwrap()).collect();
+    assert!(names.contains(&"speedrun") && names.contains(&"mnist-99.5"), "{names:?}");
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("small.toml");
+    fs::write(&path, RECORD).unwrap();
+    let run = |options: &[&str]| {
+        let output = records(&[&SMALL_RECORD[..], &["--config", path.to_str().unwrap()], options].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        events(&output)
+    };
+    let told = run(&["--first-seed", "3"]);
+    let kinds: Vec<&str> = told.iter().map(|event| event["event"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["seed", "seed", "record", "result"]);
+    let (a, b, record) = (&told[0], &told[1], &told[2]);
+    assert_eq!((&a["seed"], &b["seed"]), (&3.into(), &4.into()));
+    let number = |event: &Value, field: &str| event[field].as_f64().unwrap_or_else(|| panic!("{field}"));
+    let (x, y) = (number(a, "accuracy"), number(b, "accuracy"));
+    assert!((number(record, "accuracy_mean") - (x + y) / 2.0).abs() < 1e-12);
+    assert_eq!(number(record, "accuracy_min"), x.min(y));
+    assert!(
+        (number(record, "seconds_mean") - (number(a, "seconds") + number(b, "seconds")) / 2.0).abs() < 1e-9
+    );
+    for (field, value) in [("name", "small"), ("data", "digits"), ("set", "test"), ("tta", "shift")] {
+        assert_eq!(record[field], value);
+    }
+    // Two networks of 7,850 parameters, no two of all seeds the same.
+    for (field, value) in [("parameters", 15_700), ("seeds", 2), ("members", 2), ("limit_seconds", 60)] {
+        assert_eq!(number(record, field), f64::from(value), "{field}");
+    }
+    assert_eq!((&record["target"], &record["reached"]), (&0.05.into(), &true.into()));
+    assert_eq!(told[3]["records"][0]["accuracy_mean"], record["accuracy_mean"]);
+    let mut digests: Vec<&Value> =
+        [a, b].iter().flat_map(|e| e["weights_sha256"].as_array().unwrap()).collect();
+    digests.dedup();
+    assert_eq!(digests.len(), 4);
+    let again = run(&["--first-seed", "3", "--threads", "3", "--seeds", "1"]);
+    assert_eq!((&again[0]["weights_sha256"], &again[1]["seeds"]), (&a["weights_sha256"], &1.into()));
+    assert_eq!(again[0]["accuracy"], a["accuracy"]);
+    // `train` leads to the same weights.
+    let mut train = Command::cargo_bin("byhand").unwrap();
+    train.env_remove("BYHAND_DATA").args(["train", "--quiet", "--seed", "6", "--config"]).arg(&path);
+    let trained = train.args(SMALL_RECORD).arg("--out").arg(folder.path().join("run")).output().unwrap();
+    assert_eq!(events(&trained).pop().unwrap()["weights_sha256"], a["weights_sha256"][0]);
+    let held_out = run(&["--first-seed", "3", "--held-out", "100", "--seeds", "1"]);
+    assert_eq!(held_out[1]["set"], "held-out");
+    assert_ne!(held_out[0]["weights_sha256"], a["weights_sha256"]);
+    // Without --json: the table.
+    let table = records(&[
+        "--config",
+        path.to_str().unwrap(),
+        "--train-limit",
+        "100",
+        "--test-limit",
+        "50",
+        "--seeds",
+        "1",
+    ]);
+    let table = String::from_utf8(table.stdout).unwrap();
+    assert!(table.contains("| record |") && table.contains("| small"), "{table}");
+}
+
+#[test]
+fn records_that_cannot_be_read() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("small.toml");
+    for (from, to, said) in [
+        ("[record]", "[speedrun]", "expected a section [record]"),
+        ("target = 0.05", "target = 50", "a target from 0 to 1"),
+        ("target = 0.05", "aim = 0.5", "unknown field `aim`"),
+        ("seeds = 2", "seeds = 0", "seeds and members above 0"),
+        ("members = 2", "members = 0", "seeds and members above 0"),
+        ("tta = \"shift\"", "tta = \"shake\"", "expected shift, flip or shift,flip, found `shake`"),
+        ("epochs = 2", "epochs = 2\nvalidation = 5", "the last epoch counts"),
+        ("epochs = 2", "epochs = 2\nschedule = \"plateau\"", "--schedule plateau: expected --validation"),
+        ("ema = 0.9", "ema = 9.0", "--ema: expected a number of at least 0 and below 1, found 9"),
+        ("dense(10)", "dense(9)", "expected 10 outputs"),
+    ] {
+        fs::write(&path, RECORD.replace(from, to)).unwrap();
+        let output = records(&["--config", path.to_str().unwrap(), "--seeds", "1", "--train-limit", "50"]);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let last = stderr.lines().next_back().unwrap_or_default();
+        assert!(output.status.code() == Some(2) && last.contains(said), "{to}: {stderr}");
+    }
+    assert_eq!(records(&["no-such-record"]).status.code(), Some(2));
+    assert_eq!(records(&["all", "--config", "x.toml"]).status.code(), Some(2));
 }
 
 #[test]

@@ -236,6 +236,44 @@ fn throughput_prints_what_the_comparison_reads() {
 }
 
 #[test]
+fn a_learning_rate_is_found() {
+    let folder = TempDir::new().unwrap();
+    let svg = folder.path().join("curve.svg");
+    let small = [
+        "lr-find",
+        "--data",
+        "digits",
+        "--train-limit",
+        "500",
+        "--layers",
+        "dense(10)",
+        "--steps",
+        "60",
+        "--json",
+    ];
+    let told = events(xtask(&small).arg("--svg").arg(&svg));
+    let (result, points) = told.split_last().unwrap();
+    assert!(points.iter().all(|point| point["event"] == "point" && point["loss"].is_f64()));
+    let rate = |point: &Value| point["learning_rate"].as_f64().unwrap();
+    assert!(points.windows(2).all(|two| rate(&two[0]) < rate(&two[1])) && points.len() > 20);
+    assert!((1e-4..1.0).contains(&rate(result)), "{result}");
+    assert!(rate(result) < result["learning_rate_of_least_loss"].as_f64().unwrap());
+    assert!(fs::read_to_string(&svg).unwrap().contains("<polyline"));
+    let threads = events(xtask(&small).args(["--threads", "3"]));
+    assert_eq!(threads, told);
+    let people = String::from_utf8(xtask(&small[..small.len() - 1]).output().unwrap().stdout).unwrap();
+    assert!(people.contains("where the loss falls fastest") && people.lines().count() > 12, "{people}");
+    for wrong in [
+        &["--lowest", "1", "--highest", "0.1"][..],
+        &["--lowest", "0"],
+        &["--steps", "3"],
+        &["--lowest", "1e30", "--highest", "1e31"],
+    ] {
+        assert_eq!(xtask(&small).args(wrong).output().unwrap().status.code(), Some(2), "{wrong:?}");
+    }
+}
+
+#[test]
 fn summary_of_a_spec() {
     let events = events(&mut xtask(&["summary", "--layers", "conv(8,3) pool(2) dense(10)", "--json"]));
     assert_eq!(events.last().unwrap()["parameters"], 8 * 9 + 8 + 1352 * 10 + 10);

@@ -365,6 +365,11 @@ impl Dataset {
         self.with(images.as_standard_layout().into_owned())
     }
 
+    /// Every image mirrored, left to right.
+    pub fn mirror(&self) -> Dataset {
+        self.with(self.images.slice(s![.., .., ..;-1]).as_standard_layout().into_owned())
+    }
+
     /// The same data under another name.
     pub fn renamed(mut self, name: &str) -> Dataset {
         self.name = name.into();

@@ -14,7 +14,7 @@
 //! | [`pictures`] | PNG and JPEG files, as colours and as grey levels |
 //! | [`batches`] | in which order the samples are visited, a function of (seed, epoch) |
 //! | [`unpack`] | bytes to tiles of sixteen lanes: normalising, cropping and shifting on the way |
-//! | [`augment`] | random shifts and affine warps, a function of (seed, step, sample) |
+//! | [`augment`] | random shifts, warps, erasures and mixtures, a function of (seed, step, sample) |
 //!
 //! # What is absent
 //!

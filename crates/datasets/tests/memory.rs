@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 
 use allocation_counter::measure;
 use byhand_datasets::digits::{self, Part};
-use byhand_datasets::unpack::{Crop, LANES, unpack_sample, unpack_tile};
+use byhand_datasets::unpack::{Crop, LANES, Shift, unpack_sample, unpack_tile, unpack_tile_shifted};
 use byhand_datasets::{Augment, Error, FormatProblem, Normalize, batches, idx};
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -61,7 +61,8 @@ fn a_stream_without_end() {
 #[test]
 fn orders_and_tiles_allocate_nothing() {
     let data = digits::generate(Part::Train, 64, 0);
-    let augment = Augment { shift: 2, rotate: 0.2, scale: 0.1, shear: 0.1 };
+    let augment = Augment { shift: 2, rotate: 0.2, elastic: 1.0, erase: 8, mixup: 0.2, ..Augment::default() };
+    let (mut shifts, mut changed) = ([Shift::default(); LANES], vec![0; 28 * 28]);
     let mut scratch = vec![0; augment.scratch_len((28, 28))];
     let mut order = vec![0; data.len()];
     let mut out = vec![0.0; 28 * 28 * LANES];
@@ -70,7 +71,10 @@ fn orders_and_tiles_allocate_nothing() {
         batches::epoch_order_into(1, 2, &mut order);
         for indices in batches::batches(&order, LANES, batches::LastBatch::Keep) {
             unpack_tile(data.images(), indices, normalize, crop, &mut out);
-            augment.unpack_tile(1, 2, 0, data.images(), indices, normalize, crop, &mut scratch, &mut out);
+            augment.shifts(1, 2, 0, &mut shifts);
+            unpack_tile_shifted(data.images(), indices, &shifts[..indices.len()], normalize, crop, &mut out);
+            augment.apply(1, 2, 0, data.image(0), &mut scratch, &mut changed);
+            augment.mix(1, 2, 0, LANES);
             unpack_sample(data.images(), indices[0], normalize, crop, &mut out[..784]);
         }
         batches::with_replacement_into(1, 2, 64, &mut order);

@@ -1,5 +1,6 @@
 //! Tiles against a naive twin, bit for bit, over many sizes, crops, shifts and numbers of lanes.
 
+use byhand_datasets::augment::blend;
 use byhand_datasets::unpack::{
     Crop, LANES, Shift, unpack_features, unpack_sample, unpack_tile, unpack_tile_shifted,
 };
@@ -75,17 +76,25 @@ proptest! {
     }
 
     #[test]
-    fn shifts_alone_agree_with_warping(shift in 0u8..5, seed: u64, step: u64, sample in 0u64..1000) {
+    fn shifts_alone_agree_with_sampling_between_pixels(shift in 0u8..5, seed: u64, step: u64, sample in 0u64..1000) {
         let images = images(3, 9, 12);
         let augment = Augment { shift, ..Augment::default() };
-        let mut warped = vec![0; 9 * 12];
-        augment.warp(seed, step, sample, images.index_axis(ndarray::Axis(0), 2), &mut warped);
+        let image = images.index_axis(ndarray::Axis(0), 2);
+        let mut moved = vec![0; 9 * 12];
+        augment.apply(seed, step, sample, image, &mut [], &mut moved);
         let mut tile = vec![0.0; 9 * 12 * LANES];
         let (normalize, crop) = (Normalize::centered(), Crop::full((9, 12)));
-        augment.unpack_tile(seed, step, sample, images.view(), &[2], normalize, crop, &mut [], &mut tile);
-        for (x, &p) in tile.iter().step_by(LANES).zip(&warped) {
+        let mut shifts = [Shift::default()];
+        augment.shifts(seed, step, sample, &mut shifts);
+        unpack_tile_shifted(images.view(), &[2], &shifts, normalize, crop, &mut tile);
+        for (x, &p) in tile.iter().step_by(LANES).zip(&moved) {
             prop_assert_eq!(*x, normalize.apply(p));
         }
+        // So small an angle moves no pixel by as much as would round to another value.
+        let (nearly, mut sampled) = (Augment { rotate: 1e-6, ..augment }, vec![0; 9 * 12]);
+        let mut scratch = vec![0; nearly.scratch_len((9, 12))];
+        nearly.apply(seed, step, sample, image, &mut scratch, &mut sampled);
+        prop_assert_eq!(sampled, moved);
     }
 }
 
@@ -122,46 +131,120 @@ fn a_tile_of_the_wrong_length() {
     unpack_tile(images(1, 1, 1).view(), &[0], Normalize::unit(), Crop::full((1, 1)), &mut [0.0; 15]);
 }
 
+/// What `augment` makes of the first of two images of 28x28, as sample `sample` of step `step`.
+fn changed(augment: Augment, seed: u64, step: u64, sample: u64) -> Vec<u8> {
+    let images = images(1, 28, 28);
+    let mut scratch = vec![0xa5; augment.scratch_len((28, 28))];
+    let mut out = vec![0x5a; 784];
+    augment.apply(seed, step, sample, images.index_axis(ndarray::Axis(0), 0), &mut scratch, &mut out);
+    out
+}
+
 #[test]
 fn augmentation_is_a_function_of_seed_step_and_sample() {
-    let images = images(1, 28, 28);
-    let image = images.index_axis(ndarray::Axis(0), 0);
-    let augment = Augment { shift: 2, rotate: 0.3, scale: 0.2, shear: 0.2 };
-    let warp = |seed, step, sample| {
-        let mut out = vec![0; 784];
-        augment.warp(seed, step, sample, image, &mut out);
-        out
-    };
-    let first = warp(1, 2, 3);
-    assert_eq!(first, warp(1, 2, 3));
-    assert!([warp(0, 2, 3), warp(1, 0, 3), warp(1, 2, 0)].iter().all(|other| *other != first));
+    let none = Augment::default();
+    for augment in [
+        Augment { shift: 2, rotate: 0.3, scale: 0.2, shear: 0.2, ..none },
+        Augment { elastic: 2.0, ..none },
+        Augment { erase: 14, ..none },
+        Augment { shift: 3, flip: true, ..none },
+    ] {
+        let first = changed(augment, 1, 2, 3);
+        assert_eq!(first, changed(augment, 1, 2, 3));
+        let others = [changed(augment, 0, 2, 3), changed(augment, 1, 0, 3), changed(augment, 1, 2, 0)];
+        assert!(others.iter().any(|other| *other != first), "{augment:?}");
+    }
 }
 
 #[test]
 fn the_default_augmentation_changes_nothing() {
-    let images = images(1, 5, 7);
-    let augment = Augment::default();
-    assert!(augment.is_identity());
-    let mut out = vec![0; 35];
-    augment.warp(1, 2, 3, images.index_axis(ndarray::Axis(0), 0), &mut out);
-    assert_eq!(out, images.as_slice().unwrap());
+    assert!(Augment::default().is_identity());
+    assert_eq!(changed(Augment::default(), 1, 2, 3), images(1, 28, 28).into_raw_vec_and_offset().0);
+}
+
+/// A ramp goes up by 3 a column and 2 a row: between pixels it is a plane, so a move is seen to a part of a pixel.
+fn ramp() -> Array3<u8> {
+    Array3::from_shape_fn((1, 28, 28), |(_, y, x)| (3 * x + 2 * y) as u8)
 }
 
 #[test]
-fn tiles_of_warped_samples_are_warped_samples() {
-    let images = images(4, 28, 28);
-    let augment = Augment { shift: 1, rotate: 0.3, scale: 0.2, shear: 0.2 };
-    let (normalize, crop) = (Normalize::unit(), Crop::center((28, 28), 24, 24));
+fn a_turn_goes_about_the_centre_and_keeps_it() {
+    let (augment, image) = (Augment { rotate: 1.0, ..Augment::default() }, ramp());
     let mut scratch = vec![0; augment.scratch_len((28, 28))];
-    let mut tile = vec![0.0; crop.features() * LANES];
-    let indices = [3, 0, 2];
-    augment.unpack_tile(5, 6, 100, images.view(), &indices, normalize, crop, &mut scratch, &mut tile);
-    for (lane, &index) in indices.iter().enumerate() {
-        let mut warped = Array3::zeros((1, 28, 28));
-        let image = images.index_axis(ndarray::Axis(0), index as usize);
-        augment.warp(5, 6, 100 + lane as u64, image, warped.as_slice_mut().unwrap());
-        let mut expected = vec![0.0; crop.features()];
-        unpack_sample(warped.view(), 0, normalize, crop, &mut expected);
-        assert_eq!(tile.iter().skip(lane).step_by(LANES).copied().collect::<Vec<_>>(), expected);
+    for sample in 0..50 {
+        let mut out = vec![0; 784];
+        augment.apply(4, 0, sample, image.index_axis(ndarray::Axis(0), 0), &mut scratch, &mut out);
+        let middle: u32 =
+            [13 * 28 + 13, 13 * 28 + 14, 14 * 28 + 13, 14 * 28 + 14].map(|i| u32::from(out[i])).iter().sum();
+        // The mean of the four pixels about the centre, 67.5.
+        assert!(middle.abs_diff(270) <= 4, "sample {sample}: {middle}");
     }
+}
+
+#[test]
+fn elastic_distortions_move_pixels_no_further_than_they_may() {
+    let (augment, image) = (Augment { elastic: 1.5, ..Augment::default() }, ramp());
+    let mut scratch = vec![0; augment.scratch_len((28, 28))];
+    let mut furthest = 0;
+    for sample in 0..50 {
+        let mut out = vec![0; 784];
+        augment.apply(4, 0, sample, image.index_axis(ndarray::Axis(0), 0), &mut scratch, &mut out);
+        for (y, x) in (4..24).flat_map(|y| (4..24).map(move |x| (y, x))) {
+            furthest = furthest.max(out[y * 28 + x].abs_diff(image[[0, y, x]]));
+        }
+    }
+    // At most 1.5 pixels along each axis, at 2 and 3 a pixel, and half a unit of rounding.
+    assert!((3..=8).contains(&furthest), "{furthest}");
+}
+
+#[test]
+fn every_other_image_is_mirrored() {
+    let (plain, augment) = (images(1, 28, 28), Augment { flip: true, ..Augment::default() });
+    let mirrored: Vec<u8> = plain.slice(ndarray::s![0, .., ..;-1]).iter().copied().collect();
+    let is_mirrored = |sample| {
+        let out = changed(augment, 7, 1, sample);
+        assert!(out == mirrored || out == plain.as_slice().unwrap());
+        out == mirrored
+    };
+    let count = (0..400).filter(|&sample| is_mirrored(sample)).count();
+    assert!((150..250).contains(&count), "{count} of 400");
+    // Between pixels too: the same draw, and an angle that moves no pixel.
+    let nearly = Augment { rotate: 1e-6, ..augment };
+    (0..8).for_each(|sample| assert_eq!(changed(nearly, 7, 1, sample), changed(augment, 7, 1, sample)));
+}
+
+#[test]
+fn erasures_are_rectangles_of_zeros_of_at_most_that_size() {
+    let white = Array3::from_elem((1, 28, 28), 255);
+    let augment = Augment { erase: 9, ..Augment::default() };
+    let mut sizes = std::collections::BTreeSet::new();
+    for sample in 0..2_000 {
+        let mut out = vec![0; 784];
+        augment.apply(1, 1, sample, white.index_axis(ndarray::Axis(0), 0), &mut [], &mut out);
+        let erased: Vec<(usize, usize)> =
+            (0..784).filter(|&i| out[i] == 0).map(|i| (i / 28, i % 28)).collect();
+        let side = |of: fn(&(usize, usize)) -> usize| {
+            let (least, most) = (erased.iter().map(of).min()?, erased.iter().map(of).max()?);
+            Some(most + 1 - least)
+        };
+        if let (Some(rows), Some(columns)) = (side(|at| at.0), side(|at| at.1)) {
+            assert!(erased.len() == rows * columns && rows <= 9 && columns <= 9, "{rows} x {columns}");
+            sizes.insert((rows, columns));
+        }
+    }
+    assert_eq!(sizes.len(), 81, "every size there may be");
+}
+
+#[test]
+fn a_minibatch_is_mixed_with_itself_in_another_order() {
+    let augment = Augment { mixup: 0.4, ..Augment::default() };
+    for n in [1, 2, 5, 64] {
+        let mut partners: Vec<usize> = (0..n).map(|sample| augment.mix(3, 4, sample, n).0).collect();
+        assert!(n == 1 || partners.iter().enumerate().all(|(sample, &partner)| sample != partner));
+        partners.sort_unstable();
+        assert!(partners.into_iter().eq(0..n));
+    }
+    let mut mixed = [0, 100, 255];
+    blend(&mut mixed, &[255, 100, 0], 0.25);
+    assert_eq!(mixed, [191, 100, 64]);
 }

@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use crate::step::StepStats;
 use crate::trend::Trend;
+use crate::watch::Watch;
 
 /// The state of a [`Fit`](crate::Fit) between two steps.
 ///
@@ -50,6 +51,7 @@ pub struct Checkpoint {
     pub(crate) epoch_sums: Sums,
     pub(crate) window_sums: Sums,
     pub(crate) trend: Trend,
+    pub(crate) watch: Watch,
     pub(crate) best: Option<Best>,
     pub(crate) settings: BTreeMap<String, String>,
 }
@@ -180,6 +182,10 @@ impl Checkpoint {
             epoch_sums: Sums::of(all("epoch", text("epoch"))?).ok_or_else(|| miscounted("epoch"))?,
             window_sums: Sums::of(all("window", text("window"))?).ok_or_else(|| miscounted("window"))?,
             trend: Trend::of(all("trend", text("trend"))?).ok_or_else(|| miscounted("trend"))?,
+            watch: match metadata.get("watch") {
+                Some(numbers) => Watch::of(all("watch", numbers)?).ok_or_else(|| miscounted("watch"))?,
+                None => Watch::new(step),
+            },
             best,
             settings: serde_json::from_str(text("settings"))
                 .map_err(|error| wrong("settings as a JSON object", error.to_string()))?,
@@ -195,6 +201,7 @@ impl Checkpoint {
             ("epoch".into(), text(&self.epoch_sums.numbers())),
             ("window".into(), text(&self.window_sums.numbers())),
             ("trend".into(), text(&self.trend.numbers())),
+            ("watch".into(), text(&self.watch.numbers())),
             ("settings".into(), serde_json::to_string(&self.settings).expect("text keys and values")),
         ]);
         if let Some(best) = &self.best {
@@ -330,6 +337,7 @@ mod tests {
             epoch_sums: Sums { loss: 0.1 + 0.2, correct: 3, samples: 5 },
             window_sums: Sums::default(),
             trend: Trend::default(),
+            watch: Watch::of([5, 1, 1]).unwrap(),
             best: Some(Best { step: 5, epoch: 1, loss: 0.25, accuracy: 0.5, theta: vec![1.0, 2.0, -3.0] }),
             settings: BTreeMap::from([("seed".to_string(), "1".to_string())]),
         }

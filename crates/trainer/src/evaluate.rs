@@ -129,10 +129,10 @@ fn ready(
 }
 
 /// Some samples, and what came out.
-struct Seen<'a> {
+pub(crate) struct Seen<'a> {
     block: Block,
     /// One row a sample.
-    outputs: &'a [f32],
+    pub(crate) outputs: &'a [f32],
     /// Room for the loss's gradient.
     gradient: &'a mut [f32],
     target: Target<'a, f32>,
@@ -144,7 +144,7 @@ struct Seen<'a> {
 pub(crate) struct Evaluator {
     loss: Box<dyn Loss<f32>>,
     /// Samples that a thread takes at a time.
-    chunk: usize,
+    pub(crate) chunk: usize,
     workers: Vec<Mutex<EvaluationWorker>>,
 }
 
@@ -194,7 +194,7 @@ impl Evaluator {
 
     /// Runs the network on all samples, [`chunk`](Self::chunk) at a time, and hands what came out to `visit`, with a slot for each chunk.
     /// Ends early when `stop` becomes true.
-    fn for_each_chunk<S: Send>(
+    pub(crate) fn for_each_chunk<S: Send>(
         &self,
         network: &Network<f32>,
         theta: &[f32],

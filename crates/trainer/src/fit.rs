@@ -25,6 +25,7 @@ use crate::schedule::Schedule;
 use crate::spec::{check, check_share, check_weight};
 use crate::step::{ImageBatch, StepConfig, StepStats, Trainer};
 use crate::trend::Trend;
+use crate::watch::Watch;
 
 /// Settings of a [`Fit`]. All but `threads`, `evaluate_every` and `stop_diverged` decide the weights that come out.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,6 +55,15 @@ pub struct FitConfig {
     pub preprocessing: Preprocessing,
     /// Random changes of training images.
     pub augment: Augment,
+    /// Decoupled weight decay: see [`StepConfig::weight_decay`].
+    pub weight_decay: f64,
+    /// The longest gradient: see [`StepConfig::clip`].
+    pub clip: Option<f64>,
+    /// Moving average of the weights: see [`StepConfig::ema`]. Where it is kept, it is what is evaluated, and what is
+    /// [given back](Fit::theta).
+    pub ema: Option<f64>,
+    /// Stop after so many epochs in a row that were no better on the test set than the best.
+    pub patience: Option<u64>,
     /// Seed of order, augmentation and dropout.
     pub seed: u64,
     /// Number of threads; 0 for as many as the machine runs at once. No influence on results.
@@ -84,6 +94,10 @@ impl Default for FitConfig {
             class_weights: Vec::new(),
             preprocessing: Preprocessing::default(),
             augment: Augment::default(),
+            weight_decay: 0.0,
+            clip: None,
+            ema: None,
+            patience: None,
             seed: 0,
             threads: 0,
             log_every: None,
@@ -154,6 +168,7 @@ pub struct Fit<'a> {
     epoch_sums: Sums,
     window_sums: Sums,
     trend: Trend,
+    watch: Watch,
     best: Option<Best>,
     epoch_time: Duration,
     train_time: Duration,
@@ -181,8 +196,19 @@ impl<'a> Fit<'a> {
             batch_size: config.batch_size,
             threads: config.threads,
             seed: config.seed,
+            weight_decay: config.weight_decay,
+            clip: config.clip,
+            ema: config.ema,
         };
         config.schedule.validate()?;
+        if test.is_none() && (config.patience.is_some() || config.schedule.is_plateau()) {
+            let setting = if config.patience.is_some() { "patience" } else { "schedule" };
+            return Err(TrainerError::setting(
+                setting,
+                "a test set to be evaluated after each epoch",
+                "none",
+            ));
+        }
         let mut trainer = Trainer::new(network, theta, step_config)?;
         if !config.class_weights.is_empty() {
             let weights = config.class_weights.clone();
@@ -198,13 +224,14 @@ impl<'a> Fit<'a> {
             ("max_steps", config.max_steps),
             ("log_every", config.log_every),
             ("evaluate_every", config.evaluate_every),
+            ("patience", config.patience),
         ] {
             if count == Some(0) {
                 return Err(TrainerError::setting(setting, "at least 1", "0"));
             }
         }
         check_weight("learning rate", config.learning_rate)?;
-        let Augment { rotate, scale, shear, .. } = config.augment;
+        let Augment { rotate, scale, shear, elastic, mixup, .. } = config.augment;
         check(
             "rotate",
             rotate.into(),
@@ -213,6 +240,8 @@ impl<'a> Fit<'a> {
         )?;
         check_share("scale", scale.into())?;
         check_weight("shear", shear.into())?;
+        check_weight("elastic", elastic.into())?;
+        check("mixup", mixup.into(), |v| (0.0..=1.0).contains(&v), "between 0 and 1")?;
         for number in [config.preprocessing.normalize.scale, config.preprocessing.normalize.shift] {
             check("normalising", number.into(), f64::is_finite, "a finite number")?;
         }
@@ -247,6 +276,7 @@ impl<'a> Fit<'a> {
             epoch_sums: Sums::default(),
             window_sums: Sums::default(),
             trend: Trend::default(),
+            watch: Watch::default(),
             best: None,
             epoch_time: Duration::ZERO,
             train_time: Duration::ZERO,
@@ -280,7 +310,7 @@ impl<'a> Fit<'a> {
     ) -> Result<Fit<'a>, FitError> {
         let depends_on_total = config.schedule.depends_on_total();
         let param_len = network.param_len();
-        let optimizer = config.optimizer;
+        let slots = config.optimizer.slots() + usize::from(config.ema.is_some());
         let mut fit = Fit::new(network, vec![0.0; param_len], train, test, config)?;
         for (setting, found) in fit.settings() {
             if !depends_on_total && ["epochs", "max_steps"].contains(&setting.as_str()) {
@@ -294,17 +324,16 @@ impl<'a> Fit<'a> {
         if checkpoint.step > fit.total_steps {
             return Err(FitError::Beyond { done: checkpoint.step, asked: fit.total_steps });
         }
-        let Checkpoint { theta, state, step, epoch_sums, window_sums, trend, best, .. } = checkpoint;
+        let Checkpoint { theta, state, step, epoch_sums, window_sums, trend, watch, best, .. } = checkpoint;
         let lengths = [theta.len(), state.len()];
-        let state =
-            OptimizerState::from_values(&optimizer, param_len, state).filter(|_| lengths[0] == param_len);
+        let state = OptimizerState::of_slots(slots, param_len, &state).filter(|_| lengths[0] == param_len);
         let state = state.ok_or_else(|| FitError::Mismatch {
             setting: "weights".into(),
             expected: format!("{} with {} numbers of optimiser state", lengths[0], lengths[1]),
-            found: format!("{param_len} with {}", optimizer.slots() * param_len),
+            found: format!("{param_len} with {}", slots * param_len),
         })?;
         fit.trainer.restore(theta, state, step);
-        (fit.epoch_sums, fit.window_sums, fit.trend) = (epoch_sums, window_sums, trend);
+        (fit.epoch_sums, fit.window_sums, fit.trend, fit.watch) = (epoch_sums, window_sums, trend, watch);
         fit.best = best.filter(|best| best.theta.len() == param_len);
         Ok(fit)
     }
@@ -339,18 +368,26 @@ impl<'a> Fit<'a> {
     /// # Errors
     /// When the data does not fit the network; [`TrainerError::Stopped`] when it is [told to stop](Fit::stop_on).
     pub fn evaluate(&self, dataset: &Dataset) -> Result<Evaluation, TrainerError> {
-        let FitConfig { preprocessing, threads, objective, .. } = self.config;
-        evaluate_until(&self.network, self.theta(), dataset, &preprocessing, objective, threads, &self.stop)
+        self.evaluate_weights(self.theta(), dataset)
     }
 
-    /// The weights.
+    /// Evaluates other weights of the network, such as those of [`best`](Fit::best).
+    ///
+    /// # Errors
+    /// As [`evaluate`](Fit::evaluate); also when there are not as many as the network has.
+    pub fn evaluate_weights(&self, theta: &[f32], dataset: &Dataset) -> Result<Evaluation, TrainerError> {
+        let FitConfig { preprocessing, threads, objective, .. } = self.config;
+        evaluate_until(&self.network, theta, dataset, &preprocessing, objective, threads, &self.stop)
+    }
+
+    /// The weights; their moving average, where one is kept.
     pub fn theta(&self) -> &[f32] {
-        self.trainer.theta()
+        self.trainer.average()
     }
 
     /// The weights, when training is over.
     pub fn into_theta(self) -> Vec<f32> {
-        self.trainer.into_theta()
+        self.theta().to_vec()
     }
 
     /// Steps done.
@@ -373,6 +410,11 @@ impl<'a> Fit<'a> {
         self.total_steps
     }
 
+    /// Whether there is nothing left to train: all steps are done, or the [patience](FitConfig::patience) is at its end.
+    pub fn is_over(&self) -> bool {
+        self.step() >= self.total_steps || self.is_stale()
+    }
+
     /// Seconds of training so far in this process, evaluations left out.
     pub fn train_seconds(&self) -> f64 {
         self.train_time.as_secs_f64()
@@ -386,13 +428,14 @@ impl<'a> Fit<'a> {
     /// All that is needed to continue later, bit for bit.
     pub fn checkpoint(&self) -> Checkpoint {
         Checkpoint {
-            theta: self.theta().to_vec(),
+            theta: self.trainer.theta().to_vec(),
             state: self.trainer.optimizer_state().values().to_vec(),
             step: self.step(),
             epoch: self.epoch(),
             epoch_sums: self.epoch_sums,
             window_sums: self.window_sums,
             trend: self.trend,
+            watch: self.watch,
             best: self.best.clone(),
             settings: self.settings(),
         }
@@ -409,8 +452,13 @@ impl<'a> Fit<'a> {
                 stopped |= self.tell_evaluated(&evaluation, observer).is_break();
             }
         }
+        if !stopped && self.step() > 0 && self.ends_epoch() && self.watch.evaluated < self.step() {
+            // Somebody said stop before the evaluation of this epoch was done.
+            let evaluation = self.evaluate_test();
+            stopped |= self.tell_evaluated(&evaluation, observer).is_break();
+        }
         let mut begun = Instant::now();
-        while self.step() < end && !stopped {
+        while self.step() < end && !stopped && !self.is_stale() {
             let (stats, learning_rate) = match self.one_step() {
                 Ok(done) => done,
                 Err(diverged) => {
@@ -436,7 +484,7 @@ impl<'a> Fit<'a> {
                 let accuracy = self.has_classes().then_some(accuracy);
                 stopped |= observer.on(&Event::Window { step, epoch, samples, loss, accuracy }).is_break();
             }
-            let ends_epoch = step % self.steps_per_epoch == 0 || step == self.total_steps;
+            let ends_epoch = self.ends_epoch();
             let is_evaluated = self.config.evaluate_every.is_some_and(|n| step % n == 0);
             if ends_epoch || is_evaluated {
                 self.epoch_time += begun.elapsed();
@@ -453,7 +501,7 @@ impl<'a> Fit<'a> {
         self.epoch_time += begun.elapsed();
         self.train_time += std::mem::take(&mut self.epoch_time);
         let progress = match () {
-            () if self.step() >= self.total_steps => Progress::Done,
+            () if self.is_over() => Progress::Done,
             () if stopped => Progress::Stopped,
             () => return Ok(Progress::More),
         };
@@ -483,7 +531,9 @@ impl<'a> Fit<'a> {
             _ => (step % self.steps_per_epoch) as usize * batch_size,
         };
         let indices = &self.order[first..(first + batch_size).min(self.order.len())];
-        let learning_rate = self.config.schedule.rate(self.config.learning_rate, step, self.total_steps);
+        let schedule = &self.config.schedule;
+        let learning_rate =
+            schedule.rate(self.config.learning_rate, step, self.total_steps) * self.watch.factor(schedule);
         let in_epoch = |diverged| Diverged { epoch: Some(epoch), batch: indices.to_vec(), ..diverged };
         if self.config.stop_diverged && self.trend.is_lost() {
             return Err(in_epoch(Diverged::new(step, learning_rate, DivergenceCause::Trend, None)));
@@ -505,7 +555,24 @@ impl<'a> Fit<'a> {
             let (step, epoch, theta) = (self.step(), self.epoch_of_last_step(), self.theta().to_vec());
             self.best = Some(Best { step, epoch, loss, accuracy, theta });
         }
+        self.watch.evaluated = self.step();
+        if let Some(best) = self.best.as_ref().filter(|_| self.ends_epoch()) {
+            self.watch.note(&self.config.schedule, self.epoch_of_last_step(), best.epoch);
+        }
         Some(evaluation)
+    }
+
+    /// Whether a step is done, and it was the last of an epoch.
+    fn ends_epoch(&self) -> bool {
+        let step = self.step();
+        step > 0 && (step.is_multiple_of(self.steps_per_epoch) || step == self.total_steps)
+    }
+
+    /// Whether so many epochs as the patience has were no better than the best. An epoch that is not evaluated yet says nothing.
+    fn is_stale(&self) -> bool {
+        let is_evaluated = self.watch.evaluated >= self.epoch() * self.steps_per_epoch;
+        let since = self.best.as_ref().map_or(0, |best| self.epoch().saturating_sub(best.epoch));
+        self.config.patience.is_some_and(|patience| is_evaluated && since >= patience)
     }
 
     /// Whether samples have labels, and not rows of numbers.
@@ -590,7 +657,7 @@ impl<'a> Fit<'a> {
         let layers: Vec<String> = self.network.layers().iter().map(|layer| layer.spec()).collect();
         let (h, w) = self.train.image_size();
         let crop = config.preprocessing.crop_of((h, w));
-        let Augment { shift, rotate, scale, shear } = config.augment;
+        let Augment { shift, rotate, scale, shear, elastic, flip, erase, mixup } = config.augment;
         let max_steps = config.max_steps.map_or_else(|| "none".into(), |n| n.to_string());
         let log_every = config.log_every.map_or_else(|| "none".into(), |n| n.to_string());
         let sampling = match config.sampling {
@@ -607,6 +674,18 @@ impl<'a> Fit<'a> {
         let class_weights = if weights.is_empty() { "nothing".into() } else { weights.join(",") };
         let Preprocessing { normalize, halve, .. } = config.preprocessing;
         let halved = if halve { "halved, " } else { "" };
+        let mut augmentation = format!("shift {shift}, rotate {rotate}, scale {scale}, shear {shear}");
+        // What is not asked for is not told: a checkpoint of a version that had not thought of it is taken.
+        if elastic > 0.0 || flip || erase > 0 || mixup > 0.0 {
+            augmentation += &format!(", elastic {elastic}, flip {flip}, erase {erase}, mixup {mixup}");
+        }
+        let asked = [
+            ("weight decay", Some(config.weight_decay).filter(|&decay| decay > 0.0)),
+            ("clip", config.clip),
+            ("ema", config.ema),
+            ("patience", config.patience.map(|epochs| epochs as f64)),
+        ];
+        let asked = asked.into_iter().filter_map(|(setting, value)| Some((setting, value?.to_string())));
         [
             ("network", format!("{} {}", self.network.input(), layers.join(" "))),
             ("training data", format!("{} images of {h}x{w}, SHA-256 {data_sha256}", self.train.len())),
@@ -622,11 +701,13 @@ impl<'a> Fit<'a> {
             ("class weights", class_weights),
             ("normalising", format!("{halved}times {} plus {}", normalize.scale, normalize.shift)),
             ("crop", format!("{}x{} at row {}, column {}", crop.h, crop.w, crop.y, crop.x)),
-            ("augmentation", format!("shift {shift}, rotate {rotate}, scale {scale}, shear {shear}")),
+            ("augmentation", augmentation),
             ("seed", config.seed.to_string()),
             ("log_every", log_every),
         ]
+        .into_iter()
+        .chain(asked)
         .map(|(setting, value)| (setting.to_string(), value))
-        .into()
+        .collect()
     }
 }

@@ -8,7 +8,7 @@
 //! | epochs over a data set, with observers, evaluation, stop and resume | [`Fit`], [`FitConfig`], [`Observer`], [`Event`] |
 //! | which samples to go on with | [`Hardest`] |
 //! | optimisers and learning rates | [`Optimizer`], [`Schedule`], [`Objective`] |
-//! | how good a network is | [`evaluate`], [`predictions`], [`Evaluation`], [`Confusion`], [`metrics`] |
+//! | how good a network is, or an ensemble | [`evaluate`], [`evaluate_together`], [`predictions`], [`Evaluation`], [`metrics`] |
 //! | how long each layer takes | [`layer_times`] |
 //! | how much memory training and evaluation take | [`training_bytes`], [`evaluation_bytes`] |
 //! | a fit on disk | [`Checkpoint`] |
@@ -22,6 +22,7 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
 
 mod checkpoint;
+mod ensemble;
 mod error;
 mod evaluate;
 mod event;
@@ -37,9 +38,11 @@ mod schedule;
 mod spec;
 mod step;
 mod trend;
+mod watch;
 
 pub use byhand_layers::metrics::{self, Confusion, Evaluation};
 pub use checkpoint::{Best, Checkpoint, CheckpointError};
+pub use ensemble::{Member, Views, evaluate_together};
 pub use error::{Diverged, DivergenceCause, FitError, SpecError, TrainerError};
 pub use evaluate::{Prediction, evaluate, predictions};
 pub use event::{Event, Observer, Silent};

@@ -23,7 +23,7 @@ pub fn training_bytes(network: &Network<f32>, config: &StepConfig) -> u64 {
     let (parameters, batch) = (network.param_len() as u64, config.batch_size as u64);
     let chain = network.lowered();
     let plan = shards_of(chain, network.flops(), config.batch_size, network.param_len());
-    let copies = 2 + config.optimizer.slots() + plan.shards(config.batch_size);
+    let copies = 2 + config.slots() + plan.shards(config.batch_size);
     // The rows of a minibatch, and what layers keep of it, which is at most twice as much as they have parameters.
     let kept = batch.saturating_mul(network.input().features() as u64) + 2 * parameters;
     // Trained in phases, every shard has room of its own.

@@ -1,4 +1,4 @@
-//! Learning-rate schedules: pure functions of the step.
+//! Learning-rate schedules: pure functions of the step, and one that waits for evaluations.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use crate::error::{SpecError, TrainerError};
 use crate::spec::{Call, check, write_call};
 
 /// How the learning rate moves over a run, with linear warm-up. Written `constant`, `cosine(warmup=100)`,
-/// `step(parts=3, factor=0.1)`, `linear`, `one-cycle(rise=0.3)`, ...
+/// `step(parts=3, factor=0.1)`, `linear`, `one-cycle(rise=0.3)`, `plateau(patience=3)`, ...
 ///
 /// During the first `warmup` steps (k = 0, 1, ...) the rate is `(k + 1) / (warmup + 1)` of what the shape starts with;
 /// the shape then runs over the steps that are left. No function of the platform's libm is used, so the rates have the
@@ -63,6 +63,14 @@ pub enum ScheduleShape {
         /// The last rate is `lr / start / end`.
         end: f64,
     },
+    /// `lr * factor^r`, with `r` the reductions so far: one each time that `patience` epochs in a row were no better on the watched set than
+    /// the best, the count beginning anew after each. Only a [`Fit`](crate::Fit) with a test set knows `r`; without it the rate is `lr`.
+    Plateau {
+        /// Epochs, at least 1.
+        patience: u64,
+        /// What the rate is multiplied by.
+        factor: f64,
+    },
 }
 
 impl Schedule {
@@ -102,6 +110,10 @@ impl Schedule {
                 count("parts", parts, 1)?;
                 check("factor", factor, |v| v > 0.0 && v.is_finite(), "a number above 0")?;
             }
+            ScheduleShape::Plateau { patience, factor } => {
+                count("patience", patience, 1)?;
+                check("factor", factor, |v| v > 0.0 && v < 1.0, "above 0 and below 1")?;
+            }
             ScheduleShape::Cosine { floor: v } | ScheduleShape::Linear { floor: v } => floor(v)?,
             ScheduleShape::OneCycle { rise, start, end } => {
                 check("rise", rise, |v| v > 0.0 && v < 1.0, "above 0 and below 1")?;
@@ -114,13 +126,18 @@ impl Schedule {
 
     /// Whether the rate of a step depends on the length of the run.
     pub fn depends_on_total(&self) -> bool {
-        self.shape != ScheduleShape::Constant
+        !matches!(self.shape, ScheduleShape::Constant | ScheduleShape::Plateau { .. })
+    }
+
+    /// Whether it waits for evaluations.
+    pub fn is_plateau(&self) -> bool {
+        matches!(self.shape, ScheduleShape::Plateau { .. })
     }
 
     fn shape_rate(&self, lr: f64, k: u64, n: u64) -> f64 {
         let p = k as f64 / n.max(1) as f64;
         match self.shape {
-            ScheduleShape::Constant => lr,
+            ScheduleShape::Constant | ScheduleShape::Plateau { .. } => lr,
             ScheduleShape::Step { parts, factor } => {
                 let part = u128::from(k) * u128::from(parts) / u128::from(n.max(1));
                 (0..part).fold(lr, |lr, _| lr * factor)
@@ -167,7 +184,11 @@ impl FromStr for Schedule {
                 start: call.number("start", START)?,
                 end: call.number("end", END)?,
             },
-            _ => return Err(call.unknown_name("constant, step, cosine, linear, one-cycle")),
+            "plateau" => ScheduleShape::Plateau {
+                patience: call.number("patience", PATIENCE)?,
+                factor: call.number("factor", STEP_FACTOR)?,
+            },
+            _ => return Err(call.unknown_name("constant, step, cosine, linear, one-cycle, plateau")),
         };
         let schedule = Schedule { shape, warmup: call.number("warmup", 0)? };
         call.finish(schedule.validate())?;
@@ -187,6 +208,10 @@ impl fmt::Display for Schedule {
             ScheduleShape::OneCycle { rise, start, end } => {
                 ("one-cycle", &[("rise", rise, RISE), ("start", start, START), ("end", end, END)])
             }
+            ScheduleShape::Plateau { patience, factor } => (
+                "plateau",
+                &[("patience", patience as f64, PATIENCE as f64), ("factor", factor, STEP_FACTOR)],
+            ),
         };
         let warmup = [("warmup", self.warmup as f64, 0.0)];
         let arguments: Vec<String> = arguments
@@ -204,6 +229,7 @@ const MOST: u64 = 1_000_000;
 
 const STEP_PARTS: u64 = 3;
 const STEP_FACTOR: f64 = 0.1;
+const PATIENCE: u64 = 3;
 const RISE: f64 = 0.3;
 const START: f64 = 25.0;
 const END: f64 = 1e4;
@@ -288,16 +314,22 @@ mod tests {
 
     #[test]
     fn text_and_back_and_errors() {
-        for text in
-            ["constant", "step(parts=4,factor=0.5)", "cosine(floor=0.1,warmup=50)", "one-cycle(rise=0.2)"]
-        {
+        for text in [
+            "constant",
+            "step(parts=4,factor=0.5)",
+            "cosine(floor=0.1,warmup=50)",
+            "one-cycle(rise=0.2)",
+            "plateau(patience=5,factor=0.5)",
+        ] {
             assert_eq!(text.parse::<Schedule>().unwrap().to_string(), text);
         }
         for (text, expected) in [
-            ("cosin", "expected one of constant, step, cosine, linear, one-cycle, found `cosin`"),
+            ("cosin", "expected one of constant, step, cosine, linear, one-cycle, plateau, found `cosin`"),
             ("cosine(warmup=-1)", "whole number of at least 0, found -1"),
             ("one-cycle(rise=1)", "above 0 and below 1, found 1"),
             ("step(parts=0)", "from 1 to 1000000, found 0"),
+            ("plateau(patience=0)", "from 1 to 1000000, found 0"),
+            ("plateau(factor=1)", "above 0 and below 1, found 1"),
         ] {
             let error = text.parse::<Schedule>().unwrap_err().to_string();
             assert!(error.contains(expected), "{text}: {error}");

@@ -34,7 +34,15 @@ static COUNTING: Counting = Counting;
 
 #[test]
 fn steps_allocate_nothing() {
-    let augmented = Augment { shift: 1, rotate: 0.1, ..Augment::default() };
+    let augmented = Augment {
+        shift: 1,
+        rotate: 0.1,
+        elastic: 1.0,
+        flip: true,
+        erase: 5,
+        mixup: 0.3,
+        ..Augment::default()
+    };
     // Kept until the end: the threads of a dropped trainer allocate while they end, some time later.
     let mut trainers = Vec::new();
     for (name, network) in
@@ -44,7 +52,12 @@ fn steps_allocate_nothing() {
             for threads in [1, 2] {
                 for batch_size in [1, 32, 200] {
                     for augment in [Augment::default(), augmented] {
+                        // With all that may be done to images, all that may be done to weights.
+                        let care = (!augment.is_identity()).then_some(0.5);
                         let config = StepConfig {
+                            weight_decay: care.unwrap_or(0.0),
+                            clip: care,
+                            ema: care,
                             optimizer: optimizer.parse().unwrap(),
                             batch_size,
                             threads,

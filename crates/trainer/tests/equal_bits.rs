@@ -3,6 +3,8 @@
 mod common;
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use byhand_datasets::{Augment, Preprocessing};
 use byhand_layers::Network;
@@ -28,6 +30,28 @@ fn config() -> FitConfig {
     }
 }
 
+/// Every change of images, and all that is done to weights besides an update.
+fn everything() -> FitConfig {
+    FitConfig {
+        augment: Augment {
+            shift: 2,
+            rotate: 0.2,
+            scale: 0.1,
+            shear: 0.1,
+            elastic: 1.0,
+            flip: true,
+            erase: 6,
+            mixup: 0.3,
+        },
+        optimizer: "sgd(momentum=0.9,nesterov)".parse().unwrap(),
+        learning_rate: 0.02,
+        weight_decay: 0.1,
+        clip: Some(0.5),
+        ema: Some(0.9),
+        ..config()
+    }
+}
+
 fn digest(network: &Network, config: FitConfig) -> String {
     let mut fit = Fit::new(network, theta(network), train(), None, config).unwrap();
     assert_eq!(fit.run(&mut Silent).unwrap(), Progress::Done);
@@ -49,6 +73,42 @@ fn any_number_of_threads_and_ten_repeats() {
             );
         }
         assert_ne!(digest(&network, FitConfig { seed: 6, ..config() }), one, "{name}, another seed");
+    }
+}
+
+#[test]
+fn everything_at_once() {
+    // At 250 samples the first layers of wide networks lie on two ranks.
+    for (name, network, batch_size) in
+        [("cnn", cnn(), 96), ("normed", normed(), 96), ("wide", wide(), 250), ("wide", wide(), 1)]
+    {
+        let config = FitConfig { batch_size, ..everything() };
+        let one = digest(&network, config.clone());
+        for threads in [2, 3, 7, 16] {
+            assert_eq!(
+                digest(&network, FitConfig { threads, ..config.clone() }),
+                one,
+                "{name}, {threads} threads"
+            );
+        }
+    }
+}
+
+#[test]
+fn each_of_everything_counts() {
+    let (network, config) = (mlp(), everything());
+    let one = digest(&network, config.clone());
+    let augment = config.augment;
+    for other in [
+        FitConfig { augment: Augment { elastic: 0.0, ..augment }, ..config.clone() },
+        FitConfig { augment: Augment { flip: false, ..augment }, ..config.clone() },
+        FitConfig { augment: Augment { erase: 0, ..augment }, ..config.clone() },
+        FitConfig { augment: Augment { mixup: 0.0, ..augment }, ..config.clone() },
+        FitConfig { weight_decay: 0.0, ..config.clone() },
+        FitConfig { clip: None, ..config.clone() },
+        FitConfig { ema: None, ..config.clone() },
+    ] {
+        assert_ne!(digest(&network, other.clone()), one, "{other:?} is the same");
     }
 }
 
@@ -165,12 +225,20 @@ fn stopped_anywhere_saved_and_resumed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("checkpoint.safetensors");
     // At 250 samples the first layers of dense networks lie on two ranks, which have weights of their own.
-    for (network, batch_size, optimizer, sampling) in [
-        (cnn(), 300, "adam", Sampling::Shuffled),
-        (mlp(), 300, "sgd(momentum=0.9,nesterov)", Sampling::WithReplacement),
-        (mlp(), 250, "sgd", Sampling::InOrder),
-        (wide(), 250, "adam", Sampling::Shuffled),
-        (normed(), 300, "adam", Sampling::Shuffled),
+    let plateau = FitConfig {
+        schedule: "plateau(patience=1,factor=0.1)".parse().unwrap(),
+        patience: Some(3),
+        epochs: 4,
+        ..everything()
+    };
+    for (network, batch_size, optimizer, sampling, config) in [
+        (cnn(), 300, "adam", Sampling::Shuffled, config()),
+        (mlp(), 300, "sgd(momentum=0.9,nesterov)", Sampling::WithReplacement, config()),
+        (mlp(), 250, "sgd", Sampling::InOrder, config()),
+        (wide(), 250, "adam", Sampling::Shuffled, config()),
+        (normed(), 300, "adam", Sampling::Shuffled, config()),
+        (normed(), 300, "adam", Sampling::Shuffled, everything()),
+        (wide(), 250, "sgd(momentum=0.9)", Sampling::Shuffled, plateau),
     ] {
         let config = FitConfig {
             batch_size,
@@ -179,7 +247,7 @@ fn stopped_anywhere_saved_and_resumed() {
             sampling,
             log_every: Some(4),
             threads: 2,
-            ..config()
+            ..config
         };
         let new = || Fit::new(&network, theta(&network), train(), Some(test()), config.clone()).unwrap();
         let mut whole = new();
@@ -204,6 +272,31 @@ fn stopped_anywhere_saved_and_resumed() {
             assert_eq!(events, expected, "stopped at {stop_at}");
         }
     }
+}
+
+#[test]
+fn an_evaluation_that_was_cut_short_is_made_up_for() {
+    let network = mlp();
+    let config = FitConfig { max_steps: None, patience: Some(2), ..config() };
+    let new = || Fit::new(&network, theta(&network), train(), Some(test()), config.clone()).unwrap();
+    let mut whole = new();
+    whole.run(&mut Silent).unwrap();
+    let (mut first, stop) = (new(), Arc::new(AtomicBool::new(false)));
+    first.stop_on(stop.clone());
+    let epoch = first.steps_per_epoch();
+    let mut note = |event: &Event| {
+        if matches!(event, Event::Step { step, .. } if *step == epoch) {
+            stop.store(true, Ordering::Relaxed);
+        }
+        ControlFlow::Continue(())
+    };
+    assert_eq!(first.run(&mut note).unwrap(), Progress::Stopped);
+    assert!(first.best().is_none(), "the evaluation came to its end");
+    let mut second =
+        Fit::resume(&network, first.checkpoint(), train(), Some(test()), config.clone()).unwrap();
+    second.run(&mut Silent).unwrap();
+    assert!(whole.best().is_some());
+    assert_eq!(second.checkpoint(), whole.checkpoint());
 }
 
 #[test]

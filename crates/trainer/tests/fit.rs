@@ -9,12 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use byhand_datasets::batches::LastBatch;
 use byhand_datasets::digits::{self, Part};
 use byhand_datasets::{Augment, Crop, Dataset, Preprocessing, dataset::numbered_classes};
+use byhand_layers::init::{Init, init_network};
 use byhand_layers::{Dense, Layer, Network};
 use byhand_trainer::metrics::{self, argmax};
 use byhand_trainer::{
-    Adam, AdamW, DivergenceCause, Event, Fit, FitConfig, FitError, ImageBatch, Objective, Optimizer,
-    Progress, Rows, Sampling, Schedule, ScheduleShape, Sgd, Silent, StepConfig, Trainer, TrainerError,
-    evaluate, training_bytes,
+    Adam, AdamW, Checkpoint, DivergenceCause, Event, Fit, FitConfig, FitError, ImageBatch, Member, Objective,
+    Optimizer, Progress, Rows, Sampling, Schedule, ScheduleShape, Sgd, Silent, StepConfig, Trainer,
+    TrainerError, Views, evaluate, evaluate_together, training_bytes,
 };
 use common::{cnn, mlp, test, theta, train};
 use ndarray::{Array2, Array3, ArrayView2, Axis, s};
@@ -220,7 +221,8 @@ fn images_halved_on_the_way_give_the_bits_of_a_halved_data_set() {
     let whole = Preprocessing { crop: Some(Crop { y: 1, x: 2, h: 12, w: 10 }), ..Preprocessing::unit() };
     for (batch_size, augment) in [
         (5, Augment { shift: 2, ..Augment::default() }),
-        (40, Augment { rotate: 0.3, ..Augment::default() }),
+        (40, Augment { rotate: 0.3, mixup: 0.4, ..Augment::default() }),
+        (1, Augment { flip: true, erase: 6, ..Augment::default() }),
         (40, Augment::default()),
     ] {
         let config = FitConfig { batch_size, augment, max_steps: Some(9), ..FitConfig::default() };
@@ -430,6 +432,8 @@ fn values_are_checked_as_their_texts_are() {
         Augment { rotate: f32::NAN, ..Augment::default() },
         Augment { scale: 1.0, ..Augment::default() },
         Augment { shear: -1.0, ..Augment::default() },
+        Augment { elastic: f32::INFINITY, ..Augment::default() },
+        Augment { mixup: 1.5, ..Augment::default() },
     ] {
         assert!(refused(FitConfig { augment, ..FitConfig::default() }).contains("expected"));
     }
@@ -501,4 +505,116 @@ fn memory_is_foretold() {
         assert!(training_bytes(network, &StepConfig { threads: 5, ..config }) > plain);
         assert!(training_bytes(network, &StepConfig { batch_size: 1 << 20, ..config }) > plain + (784 << 20));
     }
+}
+
+/// A fit whose rate moves nothing: no epoch is better than the first. What every step's rate is, and the fit's progress.
+fn still(config: FitConfig) -> (Vec<f64>, Progress, u64, Checkpoint) {
+    let network = mlp();
+    let config = FitConfig { learning_rate: 1e-30, batch_size: 1000, threads: 1, ..config };
+    let mut fit = Fit::new(&network, theta(&network), train(), Some(test()), config.clone()).unwrap();
+    let mut rates = Vec::new();
+    let mut note = |event: &Event| {
+        if let Event::Step { learning_rate, .. } = event {
+            rates.push(learning_rate / 1e-30);
+        }
+        ControlFlow::Continue(())
+    };
+    let progress = fit.run(&mut note).unwrap();
+    assert!(fit.is_over());
+    assert_eq!(fit.best().unwrap().epoch, 1);
+    // Who resumes it finds nothing to do.
+    let checkpoint = fit.checkpoint();
+    let mut again = Fit::resume(&network, checkpoint.clone(), train(), Some(test()), config).unwrap();
+    assert!(again.is_over());
+    assert_eq!((again.run(&mut Silent).unwrap(), again.step()), (Progress::Done, fit.step()));
+    (rates, progress, fit.epoch(), checkpoint)
+}
+
+#[test]
+fn patience_ends_a_fit_and_a_plateau_lowers_its_rate() {
+    let schedule = "plateau(patience=2,factor=0.5)".parse().unwrap();
+    let (rates, progress, epochs, _) = still(FitConfig { epochs: 6, schedule, ..FitConfig::default() });
+    assert_eq!((progress, epochs), (Progress::Done, 6));
+    let halves = [1.0, 1.0, 1.0, 0.5, 0.5, 0.25];
+    assert!(
+        rates.iter().zip(halves.iter().flat_map(|rate| [rate; 2])).all(|(a, b)| (a - b).abs() < 1e-9),
+        "{rates:?}"
+    );
+
+    let (rates, progress, epochs, _) =
+        still(FitConfig { epochs: 9, patience: Some(3), ..FitConfig::default() });
+    assert_eq!((progress, epochs, rates.len()), (Progress::Done, 4, 8));
+
+    let network = mlp();
+    for (config, setting) in [
+        (FitConfig { patience: Some(3), ..FitConfig::default() }, "patience: expected a test set"),
+        (FitConfig { schedule, ..FitConfig::default() }, "schedule: expected a test set"),
+        (FitConfig { patience: Some(0), ..FitConfig::default() }, "patience: expected at least 1"),
+    ] {
+        let test = (config.patience == Some(0)).then(test);
+        let error = Fit::new(&network, theta(&network), train(), test, config).unwrap_err().to_string();
+        assert!(error.contains(setting), "{error}");
+    }
+}
+
+#[test]
+fn a_moving_average_is_what_is_evaluated_and_given_back() {
+    let network = mlp();
+    let config = FitConfig { ema: Some(0.99), epochs: 2, threads: 1, ..FitConfig::default() };
+    let run = |config: FitConfig| {
+        let mut fit = Fit::new(&network, theta(&network), train(), Some(test()), config).unwrap();
+        fit.run(&mut Silent).unwrap();
+        fit
+    };
+    let (averaged, plain) = (run(config.clone()), run(FitConfig { ema: None, ..config }));
+    assert_eq!(averaged.checkpoint().theta(), plain.theta(), "training is the same");
+    assert_ne!(averaged.theta(), plain.theta());
+    let FitConfig { preprocessing, objective, .. } = FitConfig::default();
+    let found = evaluate(&network, averaged.theta(), test(), &preprocessing, objective, 1).unwrap();
+    assert_eq!(averaged.evaluate(test()).unwrap(), found);
+    assert_eq!(averaged.best().unwrap().loss, found.loss);
+    assert_eq!(averaged.best().unwrap().theta, averaged.theta());
+}
+
+#[test]
+fn an_ensemble_says_the_mean_of_its_members_on_all_views() {
+    let network = mlp();
+    let thetas: Vec<Vec<f32>> = (0..2).map(|seed| init_network(&network, Init::HeNormal, seed)).collect();
+    let preprocessing = Preprocessing::centered();
+    let members: Vec<Member<'_>> =
+        thetas.iter().map(|theta| Member { network: &network, theta, preprocessing }).collect();
+    let mirrored = test().mirror();
+    assert_eq!(mirrored.image(3)[[5, 2]], test().image(3)[[5, 25]]);
+    let moved = |dy: i32, dx: i32| Preprocessing {
+        crop: Some(Crop { y: -dy, x: -dx, h: 28, w: 28 }),
+        ..preprocessing
+    };
+    let here = [moved(0, 0), moved(1, 0), moved(-1, 0), moved(0, 1), moved(0, -1)];
+    for (views, data, seen) in [
+        (Views::default(), vec![test()], &here[..1]),
+        (Views { shift: true, flip: false }, vec![test()], &here[..]),
+        (Views { shift: true, flip: true }, vec![test(), &mirrored], &here[..]),
+    ] {
+        let mut mean = ndarray::Array2::<f32>::zeros((test().len(), 10));
+        for theta in &thetas {
+            for data in &data {
+                for seen in seen {
+                    mean += &network.predict_proba(theta, seen.apply(data.images()).view());
+                }
+            }
+        }
+        mean /= (thetas.len() * views.count()) as f32;
+        let of = |threads| evaluate_together(&members, test(), views, threads).unwrap();
+        let found = of(1);
+        assert_eq!(found, of(3));
+        let rows = mean.outer_iter().zip(test().labels());
+        let loss: f64 = rows.clone().map(|(row, &label)| -f64::from(row[usize::from(label)]).ln()).sum();
+        assert!((found.loss - loss / test().len() as f64).abs() < 1e-5, "{views:?}: {}", found.loss);
+        let right =
+            rows.filter(|(row, label)| row[usize::from(**label)] >= row.iter().copied().fold(0.0, f32::max));
+        assert!((right.count() as f64 / test().len() as f64 - found.accuracy()).abs() < 0.005);
+    }
+    assert!(evaluate_together(&[], test(), Views::default(), 1).is_err());
+    assert!("shift,flop".parse::<Views>().unwrap_err().to_string().contains("found `flop`"));
+    assert_eq!("flip, shift".parse::<Views>().unwrap().to_string(), "shift,flip");
 }

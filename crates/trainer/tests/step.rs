@@ -493,7 +493,7 @@ fn samples_count_what_the_loss_says() {
 #[test]
 fn augmentation_is_the_same_in_both_layouts() {
     // Two samples lie one after the other, three side by side; sample i of a step is moved alike in both.
-    let augment = Augment { shift: 3, rotate: 0.2, scale: 0.1, shear: 0.1 };
+    let augment = Augment { shift: 3, rotate: 0.2, scale: 0.1, shear: 0.1, ..Augment::default() };
     let batch = ImageBatch::new(train(), &[4, 5, 6], Preprocessing::default()).augmented(&augment, 1, 9);
     let (single, tiled) = (Block::single(3), Block::tiled(3));
     let (mut x, mut y) = (vec![0.0; single.len(784)], vec![0.0; tiled.len(784)]);
@@ -643,4 +643,73 @@ fn bounds_are_checked() {
     let panic = catch_unwind(AssertUnwindSafe(step)).unwrap_err();
     let message = panic.downcast_ref::<String>().unwrap();
     assert_eq!(message, "a minibatch of 5 samples, expected 1 to 4");
+}
+
+#[test]
+fn decay_clipping_and_average_are_their_formulas() {
+    for (network, n) in [(cnn(), 64), (wide(), 40), (wide(), 250), (normed(), 64)] {
+        let order = epoch_order(2, 0, train().len());
+        let (x, labels) = rows(&order[..n]);
+        let (start, lr) = (theta(&network), 0.5);
+        let stepped = |config: StepConfig, steps: usize| {
+            let config = StepConfig { batch_size: n, threads: 2, ..config };
+            let mut trainer = Trainer::new(&network, theta(&network), config).unwrap();
+            for _ in 0..steps {
+                trainer.step(lr, &Rows::new(x.view(), &labels)).unwrap();
+            }
+            (trainer.theta().to_vec(), trainer.average().to_vec())
+        };
+        let (plain, average) = stepped(StepConfig::default(), 1);
+        assert_eq!(average, plain, "without an average");
+        let params =
+            || network.params().iter().flat_map(|param| param.range.clone().map(move |i| (param, i)));
+        let close = |found: &[f32], expected: &dyn Fn(usize) -> f32| {
+            for (param, i) in params() {
+                let (found, expected) = (found[i], expected(i));
+                let apart = (found - expected).abs();
+                assert!(
+                    apart <= 1e-5 * expected.abs().max(0.1),
+                    "{} {i}: {found}, not {expected}",
+                    param.name
+                );
+            }
+        };
+        let squares = params()
+            .filter(|(param, _)| !param.is_state)
+            .map(|(_, i)| f64::from((start[i] - plain[i]) / 0.5).powi(2));
+        let norm = squares.sum::<f64>().sqrt();
+        let is_state: Vec<bool> = params().map(|(param, _)| param.is_state).collect();
+        let (clipped, _) = stepped(StepConfig { clip: Some(norm / 4.0), ..StepConfig::default() }, 1);
+        let quarter = |i: usize| if is_state[i] { plain[i] } else { start[i] - (start[i] - plain[i]) / 4.0 };
+        close(&clipped, &quarter);
+        let (whole, _) = stepped(StepConfig { clip: Some(norm * 1.01), ..StepConfig::default() }, 1);
+        close(&whole, &|i| plain[i]);
+
+        let decays: Vec<bool> = params().map(|(param, _)| param.shape.len() > 1).collect();
+        assert!(decays.contains(&true) && decays.contains(&false));
+        let (decayed, _) = stepped(StepConfig { weight_decay: 0.2, ..StepConfig::default() }, 1);
+        // A tenth of each weight goes; its gradient is that of the weight before.
+        close(&decayed, &|i| if decays[i] { plain[i] - 0.1 * start[i] } else { plain[i] });
+
+        let (second, average) = stepped(StepConfig { ema: Some(0.9), ..StepConfig::default() }, 2);
+        assert_eq!(second, stepped(StepConfig::default(), 2).0, "an average moves nothing");
+        close(&average, &|i| plain[i] / 11.0 + second[i] * 10.0 / 11.0);
+    }
+}
+
+#[test]
+fn settings_of_a_step_are_checked() {
+    let refused = |config: StepConfig| Trainer::new(&mlp(), theta(&mlp()), config).unwrap_err().to_string();
+    let none = StepConfig::default();
+    for (config, expected) in [
+        (
+            StepConfig { weight_decay: -1.0, ..none },
+            "weight decay: expected a number of at least 0, found -1",
+        ),
+        (StepConfig { clip: Some(0.0), ..none }, "clip: expected a number above 0, found 0"),
+        (StepConfig { clip: Some(f64::NAN), ..none }, "clip: expected a number above 0, found NaN"),
+        (StepConfig { ema: Some(1.0), ..none }, "ema: expected at least 0 and below 1, found 1"),
+    ] {
+        assert_eq!(refused(config), expected);
+    }
 }

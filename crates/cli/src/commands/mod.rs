@@ -11,12 +11,14 @@ pub mod fold;
 pub mod gradcheck;
 pub mod import;
 pub mod inspect;
+pub mod lr_find;
 #[cfg(feature = "shell")]
 pub mod man;
 pub mod museum;
 pub mod notebooks;
 pub mod parity;
 pub mod predict;
+pub mod records;
 pub mod replay;
 pub mod report;
 pub mod speedrun;

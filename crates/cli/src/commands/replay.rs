@@ -47,7 +47,9 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
     }
     let (_, network) = network_for(&recipe, data.input, data.train.classes())?;
     let config = fit_config(&recipe, &data, 0);
-    let mut fit = Fit::resume(&network, state, &data.train, None, config.clone()).map_err(usage)?;
+    let theta = state.theta().to_vec();
+    let watched = data.validation.as_ref().unwrap_or(&data.test);
+    let mut fit = Fit::resume(&network, state, &data.train, Some(watched), config.clone()).map_err(usage)?;
     let step = fit.step();
     let diverged = match fit.run_until(step + 1, &mut Silent) {
         Err(FitError::Diverged(diverged)) => diverged,
@@ -63,7 +65,7 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
     ));
     let batch = ImageBatch::new(&data.train, &diverged.batch, config.preprocessing);
     let batch = batch.augmented(&config.augment, config.seed, step);
-    let rows = rows(&network, fit.theta(), &batch, config.seed, step);
+    let rows = rows(&network, &theta, &batch, config.seed, step);
     let columns = [("layer", Left), ("smallest", Right), ("largest", Right), ("not finite", Right)];
     let cells = |Row { name, smallest, largest, bad }: &Row| {
         [name.clone(), format!("{smallest:.4e}"), format!("{largest:.4e}"), bad.to_string()]

@@ -7,15 +7,13 @@ use std::{
 
 use anyhow::Result;
 use byhand_datasets::{
-    Augment, Crop, Data, Dataset, Preprocessing, Reading, Source, batches::LastBatch, source::path_text,
+    Crop, Data, Dataset, Preprocessing, Reading, Source, batches::LastBatch, source::path_text,
 };
 use byhand_layers::{Network, Shape, init::init_network};
 use byhand_models::{MODELS, Model, NamedModel, Spec, registry::default_of, weights_sha256};
 use byhand_report::Recorder;
 use byhand_tensor::Isa;
-use byhand_trainer::{
-    Checkpoint, Evaluation, Fit, FitConfig, FitError, Sampling, StepConfig, TrainerError, predictions,
-};
+use byhand_trainer::{Checkpoint, Evaluation, Fit, FitConfig, FitError, Sampling, TrainerError, predictions};
 use clap::Args;
 use serde_json::json;
 
@@ -33,7 +31,7 @@ use crate::{
     run_folder::{RunFolder, config_in, has_checkpoint, history_in, newest_checkpoint_in, report_in},
     settings::{Recipe, Settings},
     start,
-    training::train,
+    training::{Results, train},
     watcher::Watcher,
 };
 #[cfg(feature = "live")]
@@ -48,7 +46,7 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Take the settings of a recipe that comes with the program; other options override them
-    #[arg(long, value_name = "NAME", conflicts_with = "config", value_parser = recipes::names())]
+    #[arg(long, value_name = "NAME", conflicts_with = "config", value_parser = recipes::names(|_| true, &[]))]
     recipe: Option<String>,
     /// Drop these settings of --config or --from, as in --unset classes,train-limit
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = Settings::name)]
@@ -102,9 +100,12 @@ pub fn run(command: &str, options: &Options, output: &Output) -> Result<()> {
         (.., Some(weights)) => start::settings(weights)?,
         _ => Settings::default(),
     };
-    for (section, command) in [(&base.notebook, "notebooks"), (&base.speedrun, "speedrun")] {
+    for (section, name, command) in [
+        (&base.notebook, "notebook", "notebooks"),
+        (&base.speedrun, "speedrun", "speedrun"),
+        (&base.record, "record", "records"),
+    ] {
         if section.is_some() {
-            let name = command.trim_end_matches('s');
             output.note(format!(
                 "the section [{name}] is for `{} {command}`: training reads past it",
                 program::name()
@@ -142,12 +143,7 @@ pub fn run(command: &str, options: &Options, output: &Output) -> Result<()> {
     let begin = Begin::of(&mut recipe, resumed.as_deref(), &folder, output)?;
     let config = fit_config(&recipe, &data, options.threads.asked());
     let config = FitConfig { stop_diverged: options.stop_diverged, ..config };
-    let step = StepConfig {
-        optimizer: config.optimizer,
-        batch_size: config.batch_size,
-        threads: config.threads,
-        ..StepConfig::default()
-    };
+    let step = recipe.step_config(recipe.seed, options.threads.asked());
     memory::check_training(&network, &step, |_| 0, "batch-size")?;
     let watched = data.validation.as_ref().unwrap_or(&data.test);
     let Begin { checkpoint, is_here } = begin;
@@ -196,8 +192,8 @@ pub fn run(command: &str, options: &Options, output: &Output) -> Result<()> {
         recipe.epochs,
         folder.path().display()
     ));
-    if fit.step() == fit.total_steps() {
-        output.warn(format!("all {} epochs are done: there is nothing left to train", recipe.epochs));
+    if fit.is_over() {
+        output.warn(format!("all {} epochs are done: there is nothing left to train", fit.epoch()));
     }
     if !is_here && source.is_some() {
         folder.save_checkpoint(&fit.checkpoint())?;
@@ -228,7 +224,6 @@ pub fn run(command: &str, options: &Options, output: &Output) -> Result<()> {
         .collect(),
         theta: theta.to_vec(),
     };
-    let done = |fit: &Fit<'_>| [("epochs", fit.epoch().to_string()), ("steps", fit.step().to_string())];
     // The images are halved already.
     let preprocessing = Preprocessing { halve: false, ..data.preprocessing };
     let mut recorder = Recorder::new(&network, &data.train, &preprocessing, recipe.loss);
@@ -242,36 +237,38 @@ pub fn run(command: &str, options: &Options, output: &Output) -> Result<()> {
         let title = format!("{} on {}, into {}", recipe.name(), data.name, folder.path().display());
         watcher.add(Box::new(Screen::open(title, recipe.epochs.get() as u64)?), true);
     }
-    train(&mut fit, &mut watcher, &mut recorder, &folder, &interrupt.flag(), &|fit| {
-        if let (Some(best), Some(_)) = (fit.best(), &data.validation) {
-            let notes = [
-                ("epochs", best.epoch.to_string()),
-                ("steps", best.step.to_string()),
-                ("validation_accuracy", best.accuracy.to_string()),
-                ("validation_loss", best.loss.to_string()),
-            ];
-            folder.save_best(&model(&best.theta, &notes))?;
+    let (keeps_best, restores_best) = (data.validation.is_some(), recipe.restore_best);
+    let results = Results { model: &model, keeps_best, restores_best };
+    train(&mut fit, &mut watcher, &mut recorder, &folder, &interrupt.flag(), &results)?;
+    let best = fit.best().filter(|_| keeps_best);
+    if let Some(best) = best {
+        let epochs = fit.epoch().saturating_sub(best.epoch);
+        if fit.is_over() && fit.step() < fit.total_steps() {
+            output.note(format!("stopped early: {epochs} epochs were no better on the validation images"));
         }
-        folder.save_model(&model(fit.theta(), &done(fit)))
-    })?;
+        let kept = if restores_best { "the model" } else { "best.safetensors" };
+        output.note(format!(
+            "{kept} has the weights of epoch {}, best on the validation images with {:.2} %",
+            best.epoch,
+            100.0 * best.accuracy
+        ));
+    }
     // Somebody who wants the program to end does not wait for an evaluation.
-    let evaluation = match fit.evaluate(&data.test) {
+    let theta = results.theta(&fit);
+    let evaluation = match fit.evaluate_weights(theta, &data.test) {
         Ok(evaluation) => Some(evaluation),
         Err(TrainerError::Stopped) => None,
         Err(error) => return Err(error.into()),
     };
-    let sha256 = weights_sha256(fit.theta());
+    let sha256 = weights_sha256(theta);
     if let Some(evaluation) = &evaluation {
         // Once more, now that the file can say how good it is.
-        let [epochs, steps] = done(&fit);
         let notes = [
-            epochs,
-            steps,
             ("test_accuracy", evaluation.accuracy().to_string()),
             ("test_loss", evaluation.loss.to_string()),
             ("test_images", evaluation.samples.to_string()),
         ];
-        folder.save_model(&model(fit.theta(), &notes))?;
+        results.save_model(&fit, &folder, &notes)?;
         output.print(format!(
             "test accuracy {:.2} %, test loss {:.4} on {} images after {:.2} s of training",
             100.0 * evaluation.accuracy(),
@@ -297,6 +294,8 @@ pub fn run(command: &str, options: &Options, output: &Output) -> Result<()> {
         "train_loss": watcher.train_loss,
         "test_loss": evaluation.as_ref().map(|evaluation| evaluation.loss),
         "test_accuracy": evaluation.as_ref().map(Evaluation::accuracy),
+        "best_epoch": best.map(|best| best.epoch),
+        "validation_accuracy": best.map(|best| best.accuracy),
         "parameters": network.parameters(),
         "weights_sha256": sha256,
         "interrupted": interrupt.asked(),
@@ -306,7 +305,7 @@ pub fn run(command: &str, options: &Options, output: &Output) -> Result<()> {
     kept["environment"] = environment(watcher.threads);
     folder.write_result(&kept)?;
     if let Some(evaluation) = evaluation.filter(|_| !options.no_report && !interrupt.asked()) {
-        let model = Model { preprocessing, ..model(fit.theta(), &[]) };
+        let model = Model { preprocessing, ..model(theta, &[]) };
         let threads = options.threads.asked();
         let (history, _) = history_in(folder.path())?;
         let predictions = predictions(&network, &model.theta, &data.test, &preprocessing, threads)?;
@@ -377,7 +376,12 @@ impl Begin {
             return Ok(Begin::default());
         }
         let checkpoint = folder.newest_checkpoint(&mut |line| output.warn(line))?;
-        if let Some(checkpoint) = checkpoint.filter(|at| at.epoch() < recipe.epochs.get() as u64) {
+        let is_over = |at: &Checkpoint| {
+            let since = at.epoch().saturating_sub(at.best().map_or(at.epoch(), |best| best.epoch));
+            at.epoch() >= recipe.epochs.get() as u64
+                || recipe.patience.is_some_and(|patience| since >= patience.get() as u64)
+        };
+        if let Some(checkpoint) = checkpoint.filter(|at| !is_over(at)) {
             let (path, step) = (folder.path().display(), checkpoint.step());
             output.warn(format!(
                 "{path} holds this run, which ended after {step} steps: it goes on from there"
@@ -622,7 +626,11 @@ pub fn fit_config(recipe: &Recipe, data: &Prepared, threads: usize) -> FitConfig
         class_weights: recipe.class_weights.as_ref().map_or_else(Vec::new, |weights| weights.of(&data.train)),
         // The images are halved once, not in every step.
         preprocessing: Preprocessing { halve: false, ..data.preprocessing },
-        augment: Augment { shift: recipe.shift, ..Augment::default() },
+        augment: recipe.augment(),
+        weight_decay: recipe.weight_decay,
+        clip: recipe.clip,
+        ema: recipe.ema,
+        patience: recipe.patience.map(|epochs| epochs.get() as u64),
         seed: recipe.seed,
         threads,
         ..FitConfig::default()
@@ -687,9 +695,9 @@ pub fn help(command: &str) -> String {
     let settled =
         Settings { layers: any, ..Settings::default() }.settle(command).and_then(|recipe| recipe.shown());
     let defaults = settled.expect("the defaults are settings");
-    let shown = defaults
-        .iter()
-        .filter(|(key, value)| !["preset", "layers"].contains(&key.as_str()) && *value != "false");
+    let shown = defaults.iter().filter(|(key, value)| {
+        !["preset", "layers"].contains(&key.as_str()) && !["false", "0.0"].contains(&value.as_str())
+    });
     let shown: Vec<String> = shown.map(|(key, value)| format!("--{key} {value}")).collect();
     format!("{model}The other defaults: {}.\n\n{EXAMPLES}\n\n{}", shown.join(", "), exit::HELP)
 }
@@ -706,6 +714,10 @@ const EXAMPLES: &str = "Examples:
   byhand train --config runs/cnn-mnist-seed0/config.toml
   # go on after Ctrl-C or a crash, with the bits of one long run
   byhand train --resume runs/cnn-mnist-seed0
+  # stop when the images set aside for validation are no better recognised for 3 epochs, and keep the best weights
+  byhand train-cnn --epochs 50 --validation 5000 --patience 3 --restore-best --schedule \"plateau(patience=2,factor=0.3)\"
+  # augmentation, weight decay and a moving average of the weights
+  byhand train-cnn --epochs 15 --rotate 10 --scale 0.1 --shift 2 --weight-decay 0.05 --ema 0.999
   # a new run from the weights of an earlier one
   byhand train --from runs/cnn-mnist-seed0 --epochs 2 --lr 3e-4
   # the result alone

@@ -161,7 +161,7 @@ impl fmt::Display for AdamW {
 }
 
 /// x^n by squaring: unlike `powi`, the same bits on every machine.
-fn power(x: f64, mut n: u64) -> f64 {
+pub(crate) fn power(x: f64, mut n: u64) -> f64 {
     let (mut result, mut square) = (1.0, x);
     while n > 0 {
         if n & 1 == 1 {

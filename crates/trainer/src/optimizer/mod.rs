@@ -15,6 +15,7 @@ use std::str::FromStr;
 
 use byhand_layers::{Buffer, Scalar};
 
+pub(crate) use self::adam::power;
 pub use self::adam::{Adam, AdamW};
 pub use self::sgd::Sgd;
 use crate::error::{SpecError, TrainerError};
@@ -143,8 +144,25 @@ impl<T: Scalar> OptimizerState<T> {
     /// The state saved as `values` (what [`values`](OptimizerState::values) gave), if it has the length this
     /// optimiser needs.
     pub fn from_values(optimizer: &Optimizer, param_len: usize, values: Vec<T>) -> Option<OptimizerState<T>> {
-        (values.len() == optimizer.slots() * param_len)
-            .then(|| OptimizerState { values: Buffer::from(&*values), param_len })
+        OptimizerState::of_slots(optimizer.slots(), param_len, &values)
+    }
+
+    /// The same with one slot more, which holds `values`: no optimiser reads it.
+    pub(crate) fn with_slot(self, values: &[T]) -> OptimizerState<T> {
+        assert_eq!(values.len(), self.param_len, "numbers of a slot");
+        let all: Vec<T> = self.values.iter().chain(values).copied().collect();
+        OptimizerState { values: Buffer::from(&*all), ..self }
+    }
+
+    /// As many slots for so many parameters, all zero.
+    pub(crate) fn zeros(&self, param_len: usize) -> OptimizerState<T> {
+        OptimizerState { values: Buffer::zeros(self.slots() * param_len), param_len }
+    }
+
+    /// `values` as so many slots, if they are.
+    pub(crate) fn of_slots(slots: usize, param_len: usize, values: &[T]) -> Option<OptimizerState<T>> {
+        (values.len() == slots * param_len)
+            .then(|| OptimizerState { values: Buffer::from(values), param_len })
     }
 
     /// All of it, slot after slot.
@@ -170,8 +188,9 @@ impl<T: Scalar> OptimizerState<T> {
     /// All of it, to be updated.
     pub fn as_mut(&mut self) -> StateMut<'_, T> {
         let n = self.param_len.min(self.values.len());
-        let (first, second) = self.values.split_at_mut(n);
-        StateMut { slots: [first, second] }
+        let (first, rest) = self.values.split_at_mut(n);
+        let second = n.min(rest.len());
+        StateMut { slots: [first, &mut rest[..second]] }
     }
 }
 

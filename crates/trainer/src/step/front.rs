@@ -11,14 +11,14 @@ use std::sync::Mutex;
 use byhand_layers::exec::{Apply, Backward, Input, Loop, Rank, RowView, Tiles, vectorised};
 use byhand_layers::{Block, Buffer, Pass, Workspace};
 
+use super::config::StepConfig;
 use super::crew::Crew;
 use super::found::Found;
 use super::plan::Plan;
-use super::segment::{Segment, Shard};
+use super::segment::{Segment, Shard, Start};
 use super::source::Minibatch;
 use super::update::{LARGEST_GRADIENT, Update, all_below};
 use super::worker::{Worker, lock};
-use crate::optimizer::Optimizer;
 
 /// Samples whose features one thread writes at a time.
 const FILLED: usize = 16;
@@ -46,10 +46,10 @@ struct Ranked {
 
 impl Front {
     /// The first layers of a network, whose parameters are `theta`.
-    pub(super) fn new(ranks: &[Rank<f32>; 2], plan: &Plan, optimizer: &Optimizer, theta: &[f32]) -> Front {
+    pub(super) fn new(ranks: &[Rank<f32>; 2], plan: &Plan, config: &StepConfig, start: Start<'_>) -> Front {
         let features = plan.input_features();
         Front {
-            ranks: ranks.each_ref().map(|rank| Ranked::new(rank, plan, optimizer, theta)),
+            ranks: ranks.each_ref().map(|rank| Ranked::new(rank, plan, config, start)),
             features,
             images: Buffer::zeros(plan.batch_size() * features),
         }
@@ -178,6 +178,16 @@ impl Front {
         });
     }
 
+    /// The sum of the squares of the gradient that was accumulated.
+    pub(super) fn squares(&mut self) -> f64 {
+        self.ranks.iter_mut().fold(0.0, |sum, ranked| sum + ranked.segment.squares())
+    }
+
+    /// Moves the average of the parameters, which is slot `slot`.
+    pub(super) fn average(&mut self, slot: usize, decay: f64) {
+        self.ranks.iter_mut().for_each(|ranked| ranked.segment.average(slot, decay));
+    }
+
     fn is_below(&self) -> bool {
         self.ranks.iter().all(|ranked| ranked.is_below)
     }
@@ -197,13 +207,18 @@ impl Front {
 }
 
 impl Ranked {
-    fn new(rank: &Rank<f32>, plan: &Plan, optimizer: &Optimizer, theta: &[f32]) -> Ranked {
+    fn new(rank: &Rank<f32>, plan: &Plan, config: &StepConfig, start: Start<'_>) -> Ranked {
         let (chain, largest) = (rank.chain(), plan.block(plan.batch_size()));
-        let mut own = vec![0.0; chain.param_len()];
-        rank.scatter(theta, &mut own);
+        let own = |all: &[f32]| {
+            let mut own = vec![0.0; chain.param_len()];
+            rank.scatter(all, &mut own);
+            own
+        };
+        let (theta, decays) = (own(start.theta), own(start.decays));
+        let start = Start { theta: &theta, decays: &decays };
         let deferred = chain.products().map(|_| true).collect();
         Ranked {
-            segment: Segment::new(chain, deferred, 1, largest, true, optimizer, &own),
+            segment: Segment::new(chain, deferred, 1, largest, true, config, start),
             workspace: Workspace::of(chain, largest),
             is_saved: false,
             is_below: true,

@@ -1,9 +1,9 @@
 //! Who computes: decides how long a step takes, and none of its bits.
 
+use super::config::StepConfig;
 use super::cost;
 use super::crew::{Awake, Crew};
 use super::plan::Plan;
-use crate::optimizer::Optimizer;
 
 /// What threads help with.
 #[derive(Debug, Clone, Copy)]
@@ -21,9 +21,9 @@ pub(super) struct Help {
 
 impl Help {
     /// How `threads` threads help with a plan.
-    pub(super) fn new(plan: &Plan, optimizer: &Optimizer, threads: usize) -> Help {
+    pub(super) fn new(plan: &Plan, config: &StepConfig, threads: usize) -> Help {
         let shards = plan.shards(plan.batch_size());
-        let descends = optimizer.is_plain_descent();
+        let descends = config.is_plain_descent();
         let updated = |&(_, deferred): &(usize, bool)| !(deferred && descends);
         let shares_update = plan.ranges().filter(updated).any(|(len, _)| len > cost::CHUNK);
         let is_ranks_alone = shards == 1 && plan.has_ranks() && threads > 1;

@@ -12,6 +12,7 @@
 //! Read [`Trainer::step`]'s body first, then `plan.rs` (what is decided), `tail.rs` (the passes), `segment.rs` (what
 //! moves), `cost.rs` (why).
 
+mod config;
 mod cost;
 pub(crate) mod crew;
 mod found;
@@ -32,13 +33,14 @@ use byhand_layers::exec::Apply;
 use byhand_layers::loss::Loss;
 use byhand_layers::{Block, NamedParam, Network, Pass, Workspace};
 
+pub use self::config::StepConfig;
 use self::crew::Crew;
 use self::found::Found;
 use self::front::Front;
 use self::help::Help;
 pub use self::plan::Plan;
 pub(crate) use self::plan::shards_of;
-use self::segment::Segment;
+use self::segment::{Segment, Start};
 pub use self::shards::MAX_SHARDS;
 use self::source::Minibatch;
 pub use self::source::{BatchSource, ImageBatch, Rows, TargetRoom};
@@ -46,50 +48,7 @@ use self::tail::{Outcome, Step, Tail};
 use self::update::{LARGEST_GRADIENT, Update, all_below, largest_factor};
 use self::worker::{Worker, lock};
 use crate::error::{Diverged, DivergenceCause, TrainerError};
-use crate::objective::Objective;
-use crate::optimizer::{Optimizer, OptimizerState, Sgd};
-
-/// Settings of a [`Trainer`].
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct StepConfig {
-    /// The optimiser.
-    pub optimizer: Optimizer,
-    /// The loss.
-    pub objective: Objective,
-    /// The most samples a minibatch has. Smaller ones may be trained on, with the same plan.
-    pub batch_size: usize,
-    /// Number of threads; 0 for as many as the machine runs at once. No influence on results.
-    pub threads: usize,
-    /// Seed of the random numbers of layers (dropout).
-    pub seed: u64,
-}
-
-impl Default for StepConfig {
-    /// Plain SGD on softmax cross-entropy, minibatches of 32, all threads, seed 0.
-    fn default() -> StepConfig {
-        StepConfig {
-            optimizer: Optimizer::Sgd(Sgd::default()),
-            objective: Objective::default(),
-            batch_size: 32,
-            threads: 0,
-            seed: 0,
-        }
-    }
-}
-
-impl StepConfig {
-    /// The most samples of a minibatch.
-    pub const MAX_BATCH: usize = 1 << 20;
-
-    fn validate(&self) -> Result<(), TrainerError> {
-        if !(1..=Self::MAX_BATCH).contains(&self.batch_size) {
-            let (expected, found) = (format!("1 to {}", Self::MAX_BATCH), self.batch_size.to_string());
-            return Err(TrainerError::setting("batch size", expected, found));
-        }
-        self.optimizer.validate()?;
-        self.objective.validate()
-    }
-}
+use crate::optimizer::OptimizerState;
 
 /// What a step found, with the weights of before its update.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -142,6 +101,8 @@ pub struct Trainer {
     tail: Tail,
     /// The weights of all layers, if somebody asked since the last step.
     gathered: OnceLock<Vec<f32>>,
+    /// Their moving average, likewise.
+    gathered_average: OnceLock<Vec<f32>>,
     /// A step has begun and not come to its end: gradients hold what it left.
     is_begun: bool,
     /// The weights were looked at before the first step with them: all are finite. From there on only an update moves them.
@@ -161,24 +122,28 @@ impl Trainer {
         }
         let plan = Plan::new(network, config.batch_size);
         let crew = Arc::new(Crew::new(config.threads));
-        let help = Help::new(&plan, &config.optimizer, crew.threads());
+        let help = Help::new(&plan, &config, crew.threads());
         if help.threads > 1 {
             crew.start()?;
         }
-        let (first, others) = theta.split_at(theta.len() - plan.tail().param_len());
+        let split = theta.len() - plan.tail().param_len();
+        let decays = if config.weight_decay > 0.0 { decays(network) } else { vec![0.0; theta.len()] };
+        let (first, others) =
+            (Start::new(&theta, &decays, 0..split), Start::new(&theta, &decays, split..theta.len()));
         let worker = || Mutex::new(Worker::new(plan.tail(), plan.cuts().largest_block()));
         // In phases the shards are at work together, each in a workspace of its own.
         let workers = if plan.tail().norms() > 0 { plan.shards(config.batch_size) } else { 0 };
         Ok(Trainer {
             network: network.clone(),
             workers: (0..workers.max(help.threads)).map(|_| worker()).collect(),
-            front: plan.ranks().map(|ranks| Box::new(Front::new(ranks, &plan, &config.optimizer, first))),
+            front: plan.ranks().map(|ranks| Box::new(Front::new(ranks, &plan, &config, first))),
             tail: Tail::new(&plan, &help, &config, others),
             config,
             plan,
             help,
             crew,
             gathered: OnceLock::new(),
+            gathered_average: OnceLock::new(),
             is_begun: false,
             is_finite: false,
             steps: 0,
@@ -235,7 +200,7 @@ impl Trainer {
         let crew = &*Arc::clone(&self.crew);
         let Trainer { config, plan, help, workers, front, tail, steps, .. } = self;
         let batch = Minibatch::new(source, plan.input_features());
-        let (samples, descends) = (batch.len, config.optimizer.is_plain_descent());
+        let (samples, descends) = (batch.len, config.is_plain_descent());
         let _awake = help.begin(crew, plan, samples);
 
         let limit = largest_factor(samples);
@@ -256,8 +221,23 @@ impl Trainer {
         if !(moving.apply(apply) && is_sound) {
             return Err(self.diverged(learning_rate, stats.loss, source));
         }
-        moving.update(Update { optimizer: config.optimizer, step: *steps, learning_rate }, !descends);
+        let norm = config.clip.map_or(0.0, |_| moving.squares().sqrt());
+        let update = Update {
+            optimizer: config.optimizer,
+            step: *steps,
+            learning_rate,
+            keep: (1.0 - learning_rate * config.weight_decay) as f32,
+            scale: config.clip.filter(|&most| norm > most).map_or(1.0, |most| most / norm) as f32,
+        };
+        moving.update(update, !descends);
         tail.segment.remember(&lock(&workers[0]).workspace);
+        if let Some(decay) = config.ema {
+            let decay = decay.min(*steps as f64 / (*steps as f64 + 10.0));
+            tail.segment.average(config.optimizer.slots(), decay);
+            if let Some(front) = front {
+                front.average(config.optimizer.slots(), decay);
+            }
+        }
         self.is_begun = false;
         self.steps += 1;
         Ok(StepStats {
@@ -271,6 +251,7 @@ impl Trainer {
     /// scratch: now, and not when a thread is first needed, which may be many steps later.
     fn begin(&mut self, scratch_len: usize) {
         self.gathered.take();
+        self.gathered_average.take();
         if std::mem::replace(&mut self.is_begun, true) {
             self.tail.segment.clear();
             if let Some(front) = &mut self.front {
@@ -305,16 +286,31 @@ impl Trainer {
         }
     }
 
+    /// The moving average of the weights where one is kept ([`StepConfig::ema`]), else the weights.
+    pub fn average(&self) -> &[f32] {
+        if self.config.ema.is_none() {
+            return self.theta();
+        }
+        let slot = self.config.optimizer.slots();
+        let tail = self.tail.segment.state().slot(slot);
+        match &self.front {
+            None => tail,
+            Some(front) => {
+                self.gathered_average.get_or_init(|| front.gather(tail, |segment| segment.state().slot(slot)))
+            }
+        }
+    }
+
     /// The weights, when training is over.
     pub fn into_theta(self) -> Vec<f32> {
         self.theta().to_vec()
     }
 
-    /// What the optimiser remembers.
+    /// What the optimiser remembers, and the moving average of the weights, if there is one, as one slot more.
     pub fn optimizer_state(&self) -> OptimizerState<f32> {
         let tail = self.tail.segment.state();
         let Some(front) = &self.front else { return tail.clone() };
-        let mut state = OptimizerState::new(&self.config.optimizer, self.network.param_len());
+        let mut state = tail.zeros(self.network.param_len());
         for slot in 0..state.slots() {
             let all = front.gather(tail.slot(slot), |segment| segment.state().slot(slot));
             state.slot_mut(slot).copy_from_slice(&all);
@@ -354,6 +350,7 @@ impl Trainer {
             front.restore(all);
         }
         self.gathered.take();
+        self.gathered_average.take();
         self.is_finite = false;
         self.steps = steps;
     }
@@ -412,6 +409,15 @@ impl Trainer {
     }
 }
 
+/// 1 for each parameter that weight decay is for, 0 for others.
+fn decays(network: &Network<f32>) -> Vec<f32> {
+    let mut decays = vec![0.0; network.param_len()];
+    for param in network.params().iter().filter(|param| param.shape.len() > 1 && !param.is_state) {
+        decays[param.range.clone()].fill(1.0);
+    }
+    decays
+}
+
 /// A parameter tensor as errors name it.
 fn shown(param: &NamedParam) -> String {
     format!("{} ({})", param.name, param.layer_name)
@@ -461,6 +467,11 @@ impl<'a> Moving<'a> {
             }
         };
         is_below && (apply != Apply::Accumulate || tail.is_below(LARGEST_GRADIENT))
+    }
+
+    /// The sum of the squares of all gradients, in a fixed order.
+    fn squares(&mut self) -> f64 {
+        self.front.as_mut().map_or(0.0, |front| front.squares()) + self.tail.squares()
     }
 
     /// Moves the weights along the gradients that are stored; with those that were deferred, if they were accumulated.

@@ -6,12 +6,13 @@ use std::ops::Range;
 use byhand_layers::exec::{Apply, Kept, Lowered, Product, RowView};
 use byhand_layers::{Block, Buffer, Workspace};
 
+use super::config::StepConfig;
 use super::crew::Crew;
 use super::plan::stored;
 use super::rows::ApplyRows;
 use super::shards::MAX_SHARDS;
-use super::update::{Part, Update, all_below};
-use crate::optimizer::{Optimizer, OptimizerState};
+use super::update::{Part, Update, all_below, average, sum_up};
+use crate::optimizer::OptimizerState;
 
 /// The tail of a network, with a gradient a shard; or the layers of a rank, whose samples are one shard.
 #[derive(Debug)]
@@ -30,6 +31,23 @@ pub(super) struct Segment {
     deferred: Vec<bool>,
     /// All other parameters that are trained.
     stored: Vec<Range<usize>>,
+    /// Parameters that weight decay is for, if there is any.
+    decayed: Vec<Range<usize>>,
+}
+
+/// What the parameters of a segment begin with: numbers for each of them.
+#[derive(Clone, Copy)]
+pub(super) struct Start<'a> {
+    pub(super) theta: &'a [f32],
+    /// Not 0 where weight decay is for the parameter.
+    pub(super) decays: &'a [f32],
+}
+
+impl<'a> Start<'a> {
+    /// Of a range of the parameters.
+    pub(super) fn new(theta: &'a [f32], decays: &'a [f32], range: Range<usize>) -> Start<'a> {
+        Start { theta: &theta[range.clone()], decays: &decays[range] }
+    }
 }
 
 /// The parameters of a segment.
@@ -79,9 +97,10 @@ impl Segment {
         shards: usize,
         largest: Block,
         takes_rows: bool,
-        optimizer: &Optimizer,
-        theta: &[f32],
+        config: &StepConfig,
+        Start { theta, decays }: Start<'_>,
     ) -> Segment {
+        let state = OptimizerState::new(&config.optimizer, theta.len());
         let saved = || {
             let operands =
                 chain.products().zip(&deferred).enumerate().map(|(place, ((_, _, product), &defers))| {
@@ -94,7 +113,7 @@ impl Segment {
             weights: Weights {
                 theta: Buffer::from(theta),
                 replica: None,
-                state: OptimizerState::new(optimizer, theta.len()),
+                state: if config.ema.is_some() { state.with_slot(theta) } else { state },
                 frozen: 0,
             },
             gradients: (0..shards).map(|_| Buffer::zeros(theta.len())).collect(),
@@ -102,6 +121,7 @@ impl Segment {
             active: 0,
             takes_rows,
             stored: stored(chain, &deferred, 0),
+            decayed: runs(decays),
             deferred,
             chain: chain.clone(),
         }
@@ -206,8 +226,36 @@ impl Segment {
     /// Moves the parameters along the gradients that are stored, also those that were deferred if they were
     /// `accumulated`; leaves them at zero.
     pub(super) fn update(&mut self, update: Update, accumulated: bool, crew: &Crew, threads: usize) {
+        let frozen = self.weights.frozen;
+        for range in self.decayed.iter().filter(|range| range.end > frozen) {
+            let trained = range.start.max(frozen)..range.end;
+            self.weights.theta[trained].iter_mut().for_each(|theta| *theta *= update.keep);
+        }
+        self.for_each_part(accumulated, |part| {
+            if threads > 1 { update.share(crew, part) } else { update.apply(part) }
+        });
+        if accumulated {
+            self.renew();
+        }
+    }
+
+    /// The sum of the squares of all gradients, those that were deferred being accumulated, in a fixed order. The shards' are added up
+    /// on the way.
+    pub(super) fn squares(&mut self) -> f64 {
+        let mut squares = 0.0;
+        self.for_each_part(true, |part| squares += sum_up(part));
+        squares
+    }
+
+    /// Moves the average of the parameters, which is slot `slot`.
+    pub(super) fn average(&mut self, slot: usize, decay: f64) {
+        let Weights { theta, state, .. } = &mut self.weights;
+        average(state.slot_mut(slot), theta, decay);
+    }
+
+    /// Each range of parameters that is trained, with the gradients of all shards that have one of it.
+    fn for_each_part(&mut self, accumulated: bool, mut work: impl FnMut(Part<'_>)) {
         let Segment { chain, weights, gradients, active, deferred, stored, .. } = self;
-        // Each range, and how many shards have a gradient of it.
         let deferred = products(chain, deferred, weights.frozen).filter(|_| accumulated);
         let deferred = deferred.map(|(_, range, _)| (range, 1));
         for (range, active) in deferred.chain(stored.iter().map(|range| (range.clone(), *active))) {
@@ -216,11 +264,7 @@ impl Segment {
                 *dtheta = &mut gradient[range.clone()];
             }
             let (theta, state) = (&mut weights.theta[range.clone()], weights.state.as_mut().range(range));
-            let part = Part { theta, dtheta, state, active };
-            if threads > 1 { update.share(crew, part) } else { update.apply(part) }
-        }
-        if accumulated {
-            self.renew();
+            work(Part { theta, dtheta, state, active });
         }
     }
 
@@ -296,4 +340,16 @@ fn products<'a>(
     let products = chain.products().zip(deferred).enumerate();
     let deferred = products.filter(move |(_, ((_, range, _), defers))| **defers && range.start >= frozen);
     deferred.map(|(place, ((_, range, product), _))| (place, range, product))
+}
+
+/// The ranges in which numbers are not 0.
+fn runs(numbers: &[f32]) -> Vec<Range<usize>> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    for (at, _) in numbers.iter().enumerate().filter(|(_, number)| **number != 0.0) {
+        match runs.last_mut().filter(|run| run.end == at) {
+            Some(run) => run.end += 1,
+            None => runs.push(at..at + 1),
+        }
+    }
+    runs
 }

@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
+use byhand_datasets::augment::blend;
 use byhand_datasets::dataset::halve_into;
-use byhand_datasets::unpack::{unpack_features, unpack_sample, unpack_tile};
+use byhand_datasets::unpack::{Shift, unpack_features, unpack_sample, unpack_tile, unpack_tile_shifted};
 use byhand_datasets::{Augment, Crop, Dataset, Normalize, Preprocessing};
 use byhand_layers::exec::{Loop, RowView, Tiles, vectorised};
 use byhand_layers::loss::{Labels, Target, TargetRows};
@@ -245,6 +246,74 @@ impl<'a> ImageBatch<'a> {
         let augment = (!augment.is_identity()).then_some((augment, seed, step));
         ImageBatch { augment, ..self }
     }
+
+    /// Whether images are read from the data set where they lie, moved by whole pixels at most.
+    fn lies_as_it_is(&self) -> bool {
+        !self.preprocessing.halve && self.augment.is_none_or(|(augment, ..)| augment.is_shift_alone())
+    }
+
+    /// Pixels of an image that is not yet cropped.
+    fn pixels(&self) -> usize {
+        let (h, w) = self.preprocessing.size_of(self.dataset.image_size());
+        h * w
+    }
+
+    fn augment_len(&self) -> usize {
+        let size = self.preprocessing.size_of(self.dataset.image_size());
+        self.augment.map_or(0, |(augment, ..)| augment.scratch_len(size))
+    }
+
+    fn mixes(&self) -> bool {
+        self.augment.is_some_and(|(augment, ..)| augment.mixup > 0.0)
+    }
+
+    /// With whom a sample is mixed, and its own share.
+    fn mix(&self, sample: usize) -> (usize, f32) {
+        match self.augment {
+            Some((augment, seed, step)) if augment.mixup > 0.0 => augment.mix(seed, step, sample, self.len()),
+            _ => (sample, 1.0),
+        }
+    }
+
+    /// Adds `share` times what should be said of a sample.
+    fn add_target(&self, row: &mut [f32], sample: usize, share: f32) {
+        let index = self.indices[sample] as usize;
+        match self.dataset.targets() {
+            Some(targets) => {
+                row.iter_mut().zip(targets.row(index)).for_each(|(to, &from)| *to += share * from)
+            }
+            None => row[usize::from(self.dataset.labels()[index])] += share,
+        }
+    }
+
+    /// Writes the image of a sample, halved, changed and mixed.
+    #[inline(always)]
+    fn gather(&self, sample: usize, image: &mut [u8], scratch: &mut [u8]) {
+        let (other, scratch) = scratch.split_at_mut(self.pixels());
+        self.change(sample, image, scratch);
+        let (partner, share) = self.mix(sample);
+        if share < 1.0 {
+            self.change(partner, other, scratch);
+            blend(image, other, share);
+        }
+    }
+
+    /// Writes the image of a sample, halved and changed.
+    #[inline(always)]
+    fn change(&self, sample: usize, out: &mut [u8], scratch: &mut [u8]) {
+        let images = self.dataset.images();
+        let mut image = images.index_axis(Axis(0), self.indices[sample] as usize);
+        let (half, scratch) = scratch.split_at_mut(self.pixels());
+        if self.preprocessing.halve {
+            halve_into(image, half);
+            let size = self.preprocessing.size_of(self.dataset.image_size());
+            image = ArrayView2::from_shape(size, &*half).expect("as many pixels");
+        }
+        match self.augment {
+            Some((augment, seed, step)) => augment.apply(seed, step, sample as u64, image, scratch, out),
+            None => out.iter_mut().zip(image).for_each(|(to, &from)| *to = from),
+        }
+    }
 }
 
 impl BatchSource for ImageBatch<'_> {
@@ -253,19 +322,24 @@ impl BatchSource for ImageBatch<'_> {
     }
 
     fn scratch_len(&self) -> usize {
-        let (h, w) = self.preprocessing.size_of(self.dataset.image_size());
-        LANES * h * w * (usize::from(self.preprocessing.halve) + usize::from(self.augment.is_some()))
+        if self.lies_as_it_is() { 0 } else { (LANES + 2) * self.pixels() + self.augment_len() }
     }
 
     fn target<'a>(&'a self, samples: Range<usize>, room: &'a mut TargetRoom) -> Target<'a, f32> {
-        let indices = &self.indices[samples];
-        if let Some(targets) = self.dataset.targets() {
-            let rows = room.rows(indices.len());
-            for (row, &index) in rows.chunks_exact_mut(targets.ncols()).zip(indices) {
-                row.iter_mut().zip(targets.row(index as usize)).for_each(|(to, &from)| *to = from);
+        if self.dataset.targets().is_some() || self.mixes() {
+            let rows = room.rows(samples.len());
+            let outputs = rows.len() / samples.len();
+            for (row, sample) in rows.chunks_exact_mut(outputs).zip(samples) {
+                row.fill(0.0);
+                let (partner, share) = self.mix(sample);
+                self.add_target(row, sample, share);
+                if share < 1.0 {
+                    self.add_target(row, partner, 1.0 - share);
+                }
             }
             return TargetRows(rows).into();
         }
+        let indices = &self.indices[samples];
         let (labels, all) = (room.labels(indices.len()), self.dataset.labels());
         for (label, &index) in labels.iter_mut().zip(indices) {
             *label = all[index as usize];
@@ -274,23 +348,12 @@ impl BatchSource for ImageBatch<'_> {
     }
 
     fn fill(&self, samples: Range<usize>, block: Block, x: &mut [f32], scratch: &mut [u8]) {
-        let indices = &self.indices[samples.clone()];
-        let (images, normalize) = (self.dataset.images(), self.preprocessing.normalize);
-        let (crop, lanes) = (self.preprocessing.crop_of(self.dataset.image_size()), block.lanes());
-        let (h, w) = self.preprocessing.size_of(self.dataset.image_size());
-        let is_halved = self.preprocessing.halve;
-        let (halves, scratch) = scratch.split_at_mut(if is_halved { LANES * h * w } else { 0 });
+        let lanes = block.lanes();
+        let crop = self.preprocessing.crop_of(self.dataset.image_size());
         for (tile, x) in x.chunks_exact_mut(crop.features() * lanes).enumerate() {
-            let indices = &indices[tile * lanes..][..block.live(tile)];
-            let (augment, first) = (self.augment, (samples.start + tile * lanes) as u64);
-            let (images, indices) = if is_halved {
-                vectorised(Halve { images, indices, halves });
-                let halves = ArrayView3::from_shape((LANES, h, w), &*halves).expect("a tile of halves");
-                (halves, &IN_ORDER[..indices.len()])
-            } else {
-                (images, indices)
-            };
-            vectorised(Unpack { images, indices, augment, first, normalize, crop, lanes, scratch, x });
+            let first = samples.start + tile * lanes;
+            let samples = first..first + block.live(tile);
+            vectorised(Unpack { batch: self, samples, crop, lanes, scratch, x });
         }
     }
 
@@ -338,34 +401,10 @@ impl Loop for UnpackPart<'_> {
 /// The samples of a tile that was gathered for itself.
 const IN_ORDER: [u32; LANES] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
 
-/// The images of one tile at half their size, one after the other.
-struct Halve<'a> {
-    images: ArrayView3<'a, u8>,
-    indices: &'a [u32],
-    halves: &'a mut [u8],
-}
-
-impl Loop for Halve<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        let pixels = self.halves.len() / LANES;
-        let halves = self.halves.chunks_exact_mut(pixels);
-        for (half, &index) in halves.zip(self.indices) {
-            halve_into(self.images.index_axis(Axis(0), index as usize), half);
-        }
-    }
-}
-
 /// The images of one tile, as they are or changed.
 struct Unpack<'a> {
-    images: ArrayView3<'a, u8>,
-    indices: &'a [u32],
-    augment: Option<(&'a Augment, u64, u64)>,
-    /// The first one's number in the minibatch.
-    first: u64,
-    normalize: Normalize,
+    batch: &'a ImageBatch<'a>,
+    samples: Range<usize>,
     crop: Crop,
     lanes: usize,
     scratch: &'a mut [u8],
@@ -377,20 +416,35 @@ impl Loop for Unpack<'_> {
 
     #[inline(always)]
     fn run(self) {
-        let Unpack { images, indices, augment, first, normalize, crop, lanes, scratch, x } = self;
-        match (augment, lanes) {
-            (None, LANES) => unpack_tile(images, indices, normalize, crop, x),
-            (None, _) => unpack_sample(images, indices[0], normalize, crop, x),
-            (Some((augment, seed, step)), LANES) => {
-                augment.unpack_tile(seed, step, first, images, indices, normalize, crop, scratch, x);
+        let Unpack { batch, samples, crop, lanes, scratch, x } = self;
+        let (images, indices) = (batch.dataset.images(), &batch.indices[samples.clone()]);
+        let normalize = batch.preprocessing.normalize;
+        if !batch.lies_as_it_is() {
+            let (h, w) = batch.preprocessing.size_of(batch.dataset.image_size());
+            let (tile, rest) = scratch.split_at_mut(LANES * h * w);
+            for (sample, image) in samples.clone().zip(tile.chunks_exact_mut(h * w)) {
+                batch.gather(sample, image, rest);
             }
+            let tile = ArrayView3::from_shape((LANES, h, w), &*tile).expect("a tile of images");
+            match lanes {
+                LANES => unpack_tile(tile, &IN_ORDER[..samples.len()], normalize, crop, x),
+                _ => unpack_sample(tile, 0, normalize, crop, x),
+            }
+            return;
+        }
+        match (batch.augment, lanes) {
+            (None, LANES) => unpack_tile(images, indices, normalize, crop, x),
+            (Some((augment, seed, step)), LANES) => {
+                let mut shifts = [Shift::default(); LANES];
+                augment.shifts(seed, step, samples.start as u64, &mut shifts);
+                unpack_tile_shifted(images, indices, &shifts[..indices.len()], normalize, crop, x);
+            }
+            (None, _) => unpack_sample(images, indices[0], normalize, crop, x),
             (Some((augment, seed, step)), _) => {
-                let image = images.index_axis_move(Axis(0), indices[0] as usize);
-                let (h, w) = image.dim();
-                let warped = &mut scratch[..h * w];
-                augment.warp(seed, step, first, image, warped);
-                let warped = ArrayView3::from_shape((1, h, w), warped).expect("h * w bytes");
-                unpack_sample(warped, 0, normalize, crop, x);
+                let mut shift = [Shift::default()];
+                augment.shifts(seed, step, samples.start as u64, &mut shift);
+                let moved = Crop { y: crop.y - shift[0].dy, x: crop.x - shift[0].dx, ..crop };
+                unpack_sample(images, indices[0], normalize, moved, x);
             }
         }
     }

@@ -8,13 +8,13 @@ use byhand_layers::exec::{Backward, Input, Lowered, RowView};
 use byhand_layers::loss::{Labels, Loss, LossStats, Target};
 use byhand_layers::{Block, Pass, Workspace};
 
-use super::StepConfig;
+use super::config::StepConfig;
 use super::crew::Crew;
 use super::found::Found;
 use super::front::Front;
 use super::help::Help;
 use super::plan::Plan;
-use super::segment::{Saved, Segment, Shard};
+use super::segment::{Saved, Segment, Shard, Start};
 use super::shards::{MAX_SHARDS, Shards};
 use super::source::Minibatch;
 use super::update::{LARGEST_GRADIENT, all_below};
@@ -54,13 +54,13 @@ pub(super) struct Step<'a> {
 type Job<'a> = (Shard<'a>, &'a mut Found);
 
 impl Tail {
-    pub(super) fn new(plan: &Plan, help: &Help, config: &StepConfig, theta: &[f32]) -> Tail {
+    pub(super) fn new(plan: &Plan, help: &Help, config: &StepConfig, start: Start<'_>) -> Tail {
         let (chain, cuts) = (plan.tail(), *plan.cuts());
         let (shards, largest) = (cuts.shards(plan.batch_size()), cuts.largest_shard(plan.batch_size()));
         let (has_ranks, features) = (plan.has_ranks(), chain.input().features());
         let takes_rows = !has_ranks && chain.takes_rows(features);
         let deferred = plan.defers().to_vec();
-        let segment = Segment::new(chain, deferred, shards, largest, takes_rows, &config.optimizer, theta);
+        let segment = Segment::new(chain, deferred, shards, largest, takes_rows, config, start);
         let segment = segment.with_rows();
         Tail {
             segment: if help.replicates { segment.with_replica() } else { segment },

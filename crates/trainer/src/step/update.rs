@@ -1,5 +1,8 @@
 //! The end of a step: one pass over memory that adds the shards' gradients and moves the parameters.
 
+use std::ops::Range;
+
+use byhand_layers::LANES;
 use byhand_layers::exec::{Loop, vectorised};
 
 use super::cost::CHUNK;
@@ -42,6 +45,10 @@ pub(super) struct Update {
     pub(super) optimizer: Optimizer,
     pub(super) step: u64,
     pub(super) learning_rate: f64,
+    /// What is left of a weight that decays.
+    pub(super) keep: f32,
+    /// What gradients are multiplied by first.
+    pub(super) scale: f32,
 }
 
 impl Update {
@@ -65,17 +72,9 @@ impl Update {
         let dtheta = &mut dtheta[..active];
         for (i, theta) in theta.chunks_mut(SLICE).enumerate() {
             let slice = i * SLICE..i * SLICE + theta.len();
-            // The tree: neighbours, then neighbouring pairs, ...
-            let mut distance = 1;
-            while distance < dtheta.len() {
-                for pair in dtheta.chunks_mut(2 * distance) {
-                    if let Some((a, b)) = pair.split_at_mut_checked(distance)
-                        && let Some(b) = b.first()
-                    {
-                        add(&mut a[0][slice.clone()], &b[slice.clone()]);
-                    }
-                }
-                distance *= 2;
+            add_shards(dtheta, slice.clone());
+            if self.scale != 1.0 {
+                dtheta[0][slice.clone()].iter_mut().for_each(|d| *d *= self.scale);
             }
             let (gradient, state) = (&dtheta[0][slice.clone()], state.reborrow().range(slice.clone()));
             self.optimizer.update(self.step, self.learning_rate, theta, gradient, state);
@@ -98,6 +97,76 @@ impl Loop for Apply<'_> {
     #[inline(always)]
     fn run(self) {
         self.update.slices(self.part);
+    }
+}
+
+/// Adds the gradients of all shards into the first's, in the tree: neighbours, then neighbouring pairs, ...
+#[inline(always)]
+fn add_shards(dtheta: &mut [&mut [f32]], slice: Range<usize>) {
+    let mut distance = 1;
+    while distance < dtheta.len() {
+        for pair in dtheta.chunks_mut(2 * distance) {
+            if let Some((a, b)) = pair.split_at_mut_checked(distance)
+                && let Some(b) = b.first()
+            {
+                add(&mut a[0][slice.clone()], &b[slice.clone()]);
+            }
+        }
+        distance *= 2;
+    }
+}
+
+/// Adds the gradients of all shards up, leaves the others' at zero, and gives the sum of the squares.
+pub(super) fn sum_up(part: Part<'_>) -> f64 {
+    vectorised(SumUp(part))
+}
+
+struct SumUp<'a>(Part<'a>);
+
+impl Loop for SumUp<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run(self) -> f64 {
+        let Part { theta, mut dtheta, active, .. } = self.0;
+        let dtheta = &mut dtheta[..active];
+        // Sixteen sums, whatever the instruction set.
+        let mut sums = [0.0; LANES];
+        for start in (0..theta.len()).step_by(SLICE) {
+            let slice = start..(start + SLICE).min(theta.len());
+            add_shards(dtheta, slice.clone());
+            let Some((first, others)) = dtheta.split_first_mut() else { break };
+            others.iter_mut().for_each(|other| other[slice.clone()].fill(0.0));
+            for chunk in first[slice].chunks(LANES) {
+                for (sum, &d) in sums.iter_mut().zip(chunk) {
+                    *sum += f64::from(d) * f64::from(d);
+                }
+            }
+        }
+        sums.iter().fold(0.0, |all, sum| all + sum)
+    }
+}
+
+/// `average = decay * average + (1 - decay) * theta`.
+pub(super) fn average(average: &mut [f32], theta: &[f32], decay: f64) {
+    vectorised(Average { average, theta, decay: decay as f32, rest: (1.0 - decay) as f32 });
+}
+
+struct Average<'a> {
+    average: &'a mut [f32],
+    theta: &'a [f32],
+    decay: f32,
+    rest: f32,
+}
+
+impl Loop for Average<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for (average, theta) in self.average.iter_mut().zip(self.theta) {
+            *average = self.decay * *average + self.rest * theta;
+        }
     }
 }
 

@@ -61,6 +61,7 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
         batch_size: batch,
         threads: options.threads.asked(),
         seed: bundle.setup.seed,
+        ..StepConfig::default()
     };
     let mut trainer = Trainer::new(&bundle.network, bundle.theta.clone(), config)?;
     let every = steps.div_ceil(TABLE_ROWS);

@@ -27,7 +27,7 @@ use crate::{
     output::Output,
     pace::{Every, Pace},
     run_folder::RunFolder,
-    training::train,
+    training::{Results, train},
     watcher::Watcher,
 };
 
@@ -82,10 +82,11 @@ impl Small {
         folder.write_config("epochs = 3\n")?;
         let pace = Pace::new(Every::Steps(self.every));
         let mut watcher = Watcher::new(Output::quiet(), false, history, pace, self.config.epochs);
-        let finish = |fit: &Fit<'_>| folder.save_model(&self.model(fit.theta()));
         let FitConfig { preprocessing, objective, .. } = self.config;
         let mut recorder = Recorder::new(&self.network, &self.train, &preprocessing, objective);
-        train(&mut fit, &mut watcher, &mut recorder, &folder, &AtomicBool::new(false), &finish)?;
+        let results =
+            Results { model: &|theta, _| self.model(theta), keeps_best: false, restores_best: false };
+        train(&mut fit, &mut watcher, &mut recorder, &folder, &AtomicBool::new(false), &results)?;
         Ok(weights_sha256(fit.theta()))
     }
 
