@@ -38,8 +38,8 @@ use byhand_tensor::Isa;
 use clap::{Parser, Subcommand};
 
 use commands::{
-    compare, data, evaluate, exercise, export, fold, gradcheck, import, inspect, lr_find, museum, notebooks, parity,
-    predict, records, replay, report, speedrun, summary, throughput, train, verify, watch,
+    compare, data, evaluate, exercise, export, fold, gradcheck, import, inspect, lr_find, museum, notebooks,
+    parity, predict, records, replay, report, speedrun, summary, throughput, train, verify, watch,
 };
 #[cfg(feature = "shell")]
 use commands::{completions, man};

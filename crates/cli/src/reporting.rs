@@ -78,7 +78,8 @@ pub fn name_of(folder: &Path) -> String {
 
 /// What `result.json` has beside the result: where and how the run was trained.
 pub fn environment(threads: Option<usize>) -> Value {
-    let command: Vec<String> = std::env::args().skip(1).collect();
+    let command: Vec<String> =
+        std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     json!({
         "byhand": env!("CARGO_PKG_VERSION"),
         "isa": Isa::active().name(),

@@ -90,8 +90,7 @@ pub fn check_recipe(name: &str, recipe: &Recipe) -> Result<()> {
     let Recipe { validation, from, patience, restore_best, class_weights, schedule, .. } = recipe;
     let waits = *validation > 0 || patience.is_some() || *restore_best || schedule.is_plateau();
     if waits || from.is_some() || class_weights.is_some() {
-        let problem =
-            "the last epoch counts: expected no validation, from, patience, restore-best, class-weights or plateau";
+        let problem = "the last epoch counts: expected no validation, from, patience, restore-best, class-weights or plateau";
         return Err(usage(format!("{name}: {problem}; leave them out")));
     }
     Ok(())

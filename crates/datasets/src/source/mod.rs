@@ -398,7 +398,7 @@ pub fn load_set(
 /// [`Error::Io`] when the cache cannot be written.
 pub fn fetch(set: &Set, sources: &Sources, progress: &mut dyn FnMut(Progress<'_>)) -> Result<PathBuf, Error> {
     let fail = |reason: &str| Error::Download { file: set.name.into(), reason: reason.into() };
-    if set.mirrors.is_empty() {
+    if set.mirrors.is_empty() && sources.mirrors.is_none() {
         return Err(fail(
             "it comes in one archive with others (https://www.nist.gov/itl/products-and-services/emnist-dataset): unpack it, and name \
              the folder of its .gz files with --data-dir or BYHAND_DATA",

@@ -54,7 +54,7 @@ pub struct Options {
     /// Learning rate, the same in all steps
     #[arg(long, default_value_t = 0.05)]
     lr: f64,
-    /// softmax-cross-entropy, softmax-cross-entropy(label_smoothing=0.1), squared-error
+    /// softmax-cross-entropy, softmax-cross-entropy(label_smoothing=0.1), negative-log-likelihood (behind log_softmax), squared-error
     #[arg(long, default_value_t)]
     loss: Objective,
     #[command(flatten)]

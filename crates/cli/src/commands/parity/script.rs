@@ -303,9 +303,9 @@ mod tests {
     PaddedConv2d(1, 8, (3, 3), stride=(1, 1), sides=(0, 1, 1, 2), bias=True),
     nn.MaxPool2d((3, 3), stride=(2, 2), padding=(1, 1), ceil_mode=True),
     nn.AvgPool2d((3, 3), stride=(1, 1), padding=(1, 1), count_include_pad=False),
-    nn.Conv2d(8, 8, (3, 3), stride=(1, 2), padding=(2, 2), dilation=(2, 2), groups=4, bias=True),
+    PaddedConv2d(8, 8, (3, 3), stride=(1, 2), sides=(1, 2, 2, 2), dilation=(2, 2), groups=4, bias=True),
     PaddedMaxPool2d((2, 2), stride=(1, 1), dilation=(1, 1), seen=(0, 1, 0, 1)),
-    PaddedAvgPool2d((2, 2), stride=(3, 3), dilation=(2, 2), seen=(1, 1, 1, 0), sides=(1, 1, 1, 1), count_pad=True),
+    PaddedAvgPool2d((2, 2), stride=(3, 3), dilation=(2, 2), seen=(1, 1, 1, 2), sides=(1, 1, 1, 1), count_pad=True),
     nn.Flatten(),
 ";
         assert!(text.contains(expected) && text.contains("class PaddedConv2d"), "{text}");
