@@ -88,7 +88,7 @@ impl fmt::Display for Views {
 /// softmax of their outputs), and the loss is the cross-entropy of that.
 ///
 /// # Errors
-/// As [`evaluate`]; also when there is no member, their numbers of outputs differ, or the data has no labels.
+/// As [`evaluate`](crate::evaluate()); also when there is no member, their numbers of outputs differ, or the data has no labels.
 pub fn evaluate_together(
     members: &[Member<'_>],
     dataset: &Dataset,
