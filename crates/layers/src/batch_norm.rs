@@ -87,6 +87,46 @@ impl BatchNorm {
         1 + 2 * self.shape.c
     }
 
+    /// The forward pass over a block that is the minibatch; with `relu` what is below 0 becomes 0.
+    pub(crate) fn forward_pass<T: Scalar>(
+        &self,
+        pass: &Pass,
+        theta: &[T],
+        x: &[T],
+        y: &mut [T],
+        tape: &mut [T],
+        relu: bool,
+    ) {
+        match pass.mode {
+            Mode::Train { .. } => self.measure(pass.block, x, tape),
+            Mode::Eval => self.running(theta, tape),
+        }
+        self.normalise(pass.block, theta, tape, x, y, relu);
+    }
+
+    /// The backward pass over a block that is the minibatch; with `relu` through the ReLU behind it too.
+    pub(crate) fn backward_pass<T: Scalar>(
+        &self,
+        pass: &Pass,
+        theta: &[T],
+        saved: Saved<'_, T>,
+        dy: &[T],
+        dx: Option<&mut [T]>,
+        dtheta: &mut [T],
+        scratch: &mut [T],
+        relu: bool,
+    ) {
+        self.sums(pass.block, saved, dy, relu, scratch);
+        self.add_params(saved.tape, scratch, dtheta);
+        if let Some(dx) = dx {
+            // In evaluation mean and variance are constants.
+            if pass.mode == Mode::Eval {
+                scratch.fill(T::ZERO);
+            }
+            self.input_gradient(pass.block, theta, saved, scratch, dy, relu, dx);
+        }
+    }
+
     /// Measures a block.
     pub(crate) fn measure<T: Scalar>(&self, block: Block, x: &[T], measured: &mut [T]) {
         vectorised(Measure { runs: self.runs(block), x, measured });
@@ -126,21 +166,22 @@ impl BatchNorm {
         }
     }
 
-    /// The sums of `dy` and of `dy (x - m)` over a block, channel by channel. Where a ReLU made its output `y` of what was normalised, `dy` is
-    /// the gradient of that.
+    /// The sums of `dy` and of `dy (x - m)` over a block, channel by channel. With `relu` a ReLU made the output of what was normalised, and
+    /// `dy` is the gradient of that.
     pub(crate) fn sums<T: Scalar>(
         &self,
         block: Block,
-        measured: &[T],
-        x: &[T],
+        saved: Saved<'_, T>,
         dy: &[T],
-        y: Option<&[T]>,
+        relu: bool,
         sums: &mut [T],
     ) {
-        let (runs, means) = (self.runs(block), &measured[1..][..self.shape.c]);
-        match y {
-            Some(y) => vectorised(Sums::<T, true> { runs, means, x, dy, y, sums }),
-            None => vectorised(Sums::<T, false> { runs, means, x, dy, y: dy, sums }),
+        let Saved { x, y, tape } = saved;
+        let (runs, means) = (self.runs(block), &tape[1..][..self.shape.c]);
+        if relu {
+            vectorised(Sums::<T, true> { runs, means, x, dy, y, sums });
+        } else {
+            vectorised(Sums::<T, false> { runs, means, x, dy, y: dy, sums });
         }
     }
 
@@ -153,22 +194,23 @@ impl BatchNorm {
         }
     }
 
-    /// `dx` of a block, by the sums of the whole minibatch; `y` as in [`sums`](Self::sums).
+    /// `dx` of a block, by the sums of the whole minibatch; `relu` as in [`sums`](Self::sums).
     pub(crate) fn input_gradient<T: Scalar>(
         &self,
         block: Block,
         theta: &[T],
-        measured: &[T],
+        saved: Saved<'_, T>,
         sums: &[T],
-        x: &[T],
         dy: &[T],
-        y: Option<&[T]>,
+        relu: bool,
         dx: &mut [T],
     ) {
+        let Saved { x, y, tape: measured } = saved;
         let (runs, norm) = (self.runs(block), self);
-        match y {
-            Some(y) => vectorised(Back::<T, true> { runs, norm, theta, measured, sums, x, dy, y, dx }),
-            None => vectorised(Back::<T, false> { runs, norm, theta, measured, sums, x, dy, y: dy, dx }),
+        if relu {
+            vectorised(Back::<T, true> { runs, norm, theta, measured, sums, x, dy, y, dx });
+        } else {
+            vectorised(Back::<T, false> { runs, norm, theta, measured, sums, x, dy, y: dy, dx });
         }
     }
 
@@ -213,11 +255,7 @@ impl BatchNorm {
 
 impl<T: Scalar> Layer<T> for BatchNorm {
     fn forward(&self, pass: &Pass, theta: &[T], x: &[T], y: &mut [T], tape: &mut [T], _scratch: &mut [T]) {
-        match pass.mode {
-            Mode::Train { .. } => self.measure(pass.block, x, tape),
-            Mode::Eval => self.running(theta, tape),
-        }
-        self.normalise(pass.block, theta, tape, x, y, false);
+        self.forward_pass(pass, theta, x, y, tape, false);
     }
 
     fn backward(
@@ -230,15 +268,7 @@ impl<T: Scalar> Layer<T> for BatchNorm {
         dtheta: &mut [T],
         scratch: &mut [T],
     ) {
-        let Saved { x, tape, .. } = saved;
-        self.sums(pass.block, tape, x, dy, None, scratch);
-        self.add_params(tape, scratch, dtheta);
-        if let Some(dx) = dx {
-            if pass.mode == Mode::Eval {
-                scratch.fill(T::ZERO);
-            }
-            self.input_gradient(pass.block, theta, tape, scratch, x, dy, None, dx);
-        }
+        self.backward_pass(pass, theta, saved, dy, dx, dtheta, scratch, false);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Batch normalisation, and a ReLU behind it or none, as one step of a network's plan.
 
 use crate::batch_norm::BatchNorm;
-use crate::contract::{Describe, Kind, Layer, Mode, ParamSpec, Pass, Saved, downcast};
+use crate::contract::{Describe, Kind, Layer, ParamSpec, Pass, Saved, downcast};
 use crate::{Relu, Shape};
 use byhand_tensor::{Block, Scalar};
 use std::sync::Arc;
@@ -32,11 +32,6 @@ impl BatchNormRelu {
         Some((Self { norm: norm.clone(), relu }, 1 + usize::from(relu)))
     }
 
-    /// The output, where the gradient before the ReLU depends on it.
-    fn output_of_relu<'a, T>(&self, y: &'a [T]) -> Option<&'a [T]> {
-        self.relu.then_some(y)
-    }
-
     /// Normalises a block by what was measured of the minibatch.
     pub(crate) fn normalise<T: Scalar>(
         &self,
@@ -51,7 +46,7 @@ impl BatchNormRelu {
 
     /// The sums over a block that the gradient of the minibatch needs.
     pub(crate) fn sums<T: Scalar>(&self, block: Block, saved: Saved<'_, T>, dy: &[T], sums: &mut [T]) {
-        self.norm.sums(block, saved.tape, saved.x, dy, self.output_of_relu(saved.y), sums);
+        self.norm.sums(block, saved, dy, self.relu, sums);
     }
 
     /// `dx` of a block, by the sums of the whole minibatch.
@@ -64,18 +59,13 @@ impl BatchNormRelu {
         dy: &[T],
         dx: &mut [T],
     ) {
-        let y = self.output_of_relu(saved.y);
-        self.norm.input_gradient(block, theta, saved.tape, sums, saved.x, dy, y, dx);
+        self.norm.input_gradient(block, theta, saved, sums, dy, self.relu, dx);
     }
 }
 
 impl<T: Scalar> Layer<T> for BatchNormRelu {
     fn forward(&self, pass: &Pass, theta: &[T], x: &[T], y: &mut [T], tape: &mut [T], _scratch: &mut [T]) {
-        match pass.mode {
-            Mode::Train { .. } => self.norm.measure(pass.block, x, tape),
-            Mode::Eval => self.norm.running(theta, tape),
-        }
-        self.normalise(pass.block, theta, tape, x, y);
+        self.norm.forward_pass(pass, theta, x, y, tape, self.relu);
     }
 
     fn backward(
@@ -88,14 +78,7 @@ impl<T: Scalar> Layer<T> for BatchNormRelu {
         dtheta: &mut [T],
         scratch: &mut [T],
     ) {
-        self.sums(pass.block, saved, dy, scratch);
-        self.norm.add_params(saved.tape, scratch, dtheta);
-        if let Some(dx) = dx {
-            if pass.mode == Mode::Eval {
-                scratch.fill(T::ZERO);
-            }
-            self.input_gradient(pass.block, theta, saved, scratch, dy, dx);
-        }
+        self.norm.backward_pass(pass, theta, saved, dy, dx, dtheta, scratch, self.relu);
     }
 }
 

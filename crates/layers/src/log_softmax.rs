@@ -95,19 +95,11 @@ impl Describe for LogSoftmax {
         "log_softmax"
     }
 
-    fn spec(&self) -> String {
-        "log_softmax".to_owned()
-    }
-
     fn kind(&self) -> Kind {
         Kind::Smooth
     }
 
     fn input(&self) -> Shape {
-        self.shape
-    }
-
-    fn output(&self) -> Shape {
         self.shape
     }
 
