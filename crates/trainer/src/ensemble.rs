@@ -5,13 +5,12 @@ use std::str::FromStr;
 use std::sync::atomic::AtomicBool;
 
 use byhand_datasets::{Crop, Dataset, Preprocessing};
-use byhand_layers::loss::{Labels, softmax};
+use byhand_layers::loss::Labels;
 use byhand_layers::metrics::{Confusion, Evaluation};
 use byhand_layers::{Network, Number};
-use ndarray::ArrayView2;
 
 use crate::error::{SpecError, TrainerError};
-use crate::evaluate::{Evaluator, check_data};
+use crate::evaluate::{Evaluator, check_data, check_weights};
 use crate::objective::Objective;
 use crate::step::crew::Crew;
 
@@ -97,9 +96,7 @@ pub fn evaluate_together(
 ) -> Result<Evaluation, TrainerError> {
     let classes = members.first().map_or(0, |member| member.network.classes());
     for Member { network, theta, preprocessing } in members {
-        if theta.len() != network.param_len() {
-            return Err(TrainerError::Weights { expected: network.param_len(), found: theta.len() });
-        }
+        check_weights(network, theta)?;
         if network.classes() != classes {
             let expected = format!("{classes} outputs, as the first has");
             return Err(TrainerError::setting("members", expected, network.classes().to_string()));
@@ -152,10 +149,6 @@ fn add_probabilities(member: &Member<'_>, dataset: &Dataset, crew: &Crew, sums: 
         crew,
         &never,
         &mut chunks,
-        |seen, sums| {
-            let outputs = ArrayView2::from_shape((sums.len() / classes, classes), seen.outputs);
-            let p = softmax(outputs.expect("a row for each sample of a single block"));
-            sums.iter_mut().zip(&p).for_each(|(sum, p)| *sum += p);
-        },
+        |seen, sums| sums.iter_mut().zip(&seen.probabilities()).for_each(|(sum, p)| *sum += p),
     );
 }

@@ -7,7 +7,7 @@ use byhand_datasets::{Dataset, Preprocessing};
 use byhand_layers::loss::{Labels, Loss, Target, softmax};
 use byhand_layers::metrics::{Confusion, Evaluation, argmax};
 use byhand_layers::{Block, Network, Pass, Shape};
-use ndarray::{ArrayView1, ArrayView2};
+use ndarray::{Array2, ArrayView1, ArrayView2};
 
 use crate::error::TrainerError;
 use crate::objective::Objective;
@@ -69,11 +69,9 @@ pub fn predictions(
             &stop,
             &mut chunks,
             |seen, chunk| {
-                let Seen { outputs, target, .. } = seen;
-                let outputs =
-                    ArrayView2::from_shape((outputs.len() / network.classes(), network.classes()), outputs);
-                let p = softmax(outputs.expect("a row for each sample of a single block"));
-                *chunk = p
+                let target = seen.target;
+                *chunk = seen
+                    .probabilities()
                     .rows()
                     .into_iter()
                     .enumerate()
@@ -119,24 +117,39 @@ fn ready(
     objective: Objective,
     threads: usize,
 ) -> Result<Crew, TrainerError> {
-    if theta.len() != network.param_len() {
-        return Err(TrainerError::Weights { expected: network.param_len(), found: theta.len() });
-    }
+    check_weights(network, theta)?;
     check_data(network, dataset, preprocessing, objective)?;
     let crew = Crew::new(threads);
     crew.start()?;
     Ok(crew)
 }
 
+/// Whether there are as many weights as the network has.
+pub(crate) fn check_weights(network: &Network<f32>, theta: &[f32]) -> Result<(), TrainerError> {
+    if theta.len() == network.param_len() {
+        return Ok(());
+    }
+    Err(TrainerError::Weights { expected: network.param_len(), found: theta.len() })
+}
+
 /// Some samples, and what came out.
 pub(crate) struct Seen<'a> {
     block: Block,
     /// One row a sample.
-    pub(crate) outputs: &'a [f32],
+    outputs: &'a [f32],
     /// Room for the loss's gradient.
     gradient: &'a mut [f32],
     target: Target<'a, f32>,
     confusion: &'a mut Confusion,
+}
+
+impl Seen<'_> {
+    /// The softmax of the outputs, a row for each sample.
+    pub(crate) fn probabilities(&self) -> Array2<f32> {
+        let rows = self.block.samples();
+        let outputs = ArrayView2::from_shape((rows, self.outputs.len() / rows), self.outputs);
+        softmax(outputs.expect("a row for each sample of a single block"))
+    }
 }
 
 /// The memory of evaluations, to be used again and again.

@@ -77,6 +77,22 @@ pub struct FitConfig {
     pub stop_diverged: bool,
 }
 
+impl FitConfig {
+    /// The settings of its steps.
+    fn step(&self) -> StepConfig {
+        StepConfig {
+            optimizer: self.optimizer,
+            objective: self.objective,
+            batch_size: self.batch_size,
+            threads: self.threads,
+            seed: self.seed,
+            weight_decay: self.weight_decay,
+            clip: self.clip,
+            ema: self.ema,
+        }
+    }
+}
+
 impl Default for FitConfig {
     /// One epoch of minibatches of 32, shuffled, plain SGD with rate 0.1 on softmax cross-entropy, pixels / 255, no
     /// augmentation, seed 0, all threads.
@@ -190,16 +206,6 @@ impl<'a> Fit<'a> {
         test: Option<&'a Dataset>,
         config: FitConfig,
     ) -> Result<Fit<'a>, TrainerError> {
-        let step_config = StepConfig {
-            optimizer: config.optimizer,
-            objective: config.objective,
-            batch_size: config.batch_size,
-            threads: config.threads,
-            seed: config.seed,
-            weight_decay: config.weight_decay,
-            clip: config.clip,
-            ema: config.ema,
-        };
         config.schedule.validate()?;
         if test.is_none() && (config.patience.is_some() || config.schedule.is_plateau()) {
             let setting = if config.patience.is_some() { "patience" } else { "schedule" };
@@ -209,7 +215,7 @@ impl<'a> Fit<'a> {
                 "none",
             ));
         }
-        let mut trainer = Trainer::new(network, theta, step_config)?;
+        let mut trainer = Trainer::new(network, theta, config.step())?;
         if !config.class_weights.is_empty() {
             let weights = config.class_weights.clone();
             trainer = trainer.with_loss(config.objective.weighted(weights, network.classes())?);
@@ -310,7 +316,7 @@ impl<'a> Fit<'a> {
     ) -> Result<Fit<'a>, FitError> {
         let depends_on_total = config.schedule.depends_on_total();
         let param_len = network.param_len();
-        let slots = config.optimizer.slots() + usize::from(config.ema.is_some());
+        let slots = config.step().slots();
         let mut fit = Fit::new(network, vec![0.0; param_len], train, test, config)?;
         for (setting, found) in fit.settings() {
             if !depends_on_total && ["epochs", "max_steps"].contains(&setting.as_str()) {

@@ -5,6 +5,10 @@
 use std::time::{Duration, Instant};
 
 use byhand_layers::{Block, Layer, Network, Pass, Saved, Shape};
+use rand_chacha::{
+    ChaCha8Rng,
+    rand_core::{Rng, SeedableRng},
+};
 
 /// What one layer takes for a minibatch on one thread.
 #[derive(Debug, Clone, PartialEq)]
@@ -133,6 +137,7 @@ struct Memory {
     dy: Vec<f32>,
     dx: Vec<f32>,
     step: u64,
+    random: ChaCha8Rng,
 }
 
 impl Memory {
@@ -141,10 +146,11 @@ impl Memory {
         let shapes = std::iter::once(network.input()).chain(layers().map(|layer| layer.output()));
         let lengths: Vec<usize> = shapes.map(|shape| block.len(shape.features())).collect();
         let widest = lengths.iter().copied().max().unwrap_or(0);
-        let mut noise = Noise(1);
+        let mut random = ChaCha8Rng::seed_from_u64(1);
         let mut activations: Vec<Vec<f32>> = lengths.iter().map(|&length| vec![0.0; length]).collect();
+        fill(&mut random, &mut activations[0]);
         // Half of the pixels are ground.
-        activations[0].fill_with(|| noise.next().max(0.0));
+        activations[0].iter_mut().for_each(|pixel| *pixel = pixel.max(0.0));
         Memory {
             activations,
             tapes: layers().map(|layer| vec![0.0; layer.tape_len(block)]).collect(),
@@ -153,12 +159,13 @@ impl Memory {
             dy: vec![0.0; widest],
             dx: vec![0.0; widest],
             step: 0,
+            random,
         }
     }
 
     /// All layers forward, then backward.
     fn run(&mut self, block: Block, layers: &mut [Timed<'_>]) {
-        let Memory { activations, tapes, scratch, dtheta, dy, dx, step } = self;
+        let Memory { activations, tapes, scratch, dtheta, dy, dx, step, random } = self;
         let pass = Pass::train(block, 0, *step, 0);
         *step += 1;
         for (index, Timed { layer, theta, times, .. }) in layers.iter_mut().enumerate() {
@@ -168,9 +175,8 @@ impl Memory {
                 layer.forward(&pass, theta, &x[index], &mut y[0], &mut tapes[index], scratch)
             }));
         }
-        let mut noise = Noise(*step);
         let outputs = activations[layers.len()].len();
-        dy[..outputs].fill_with(|| noise.next());
+        fill(random, &mut dy[..outputs]);
         for (index, Timed { layer, theta, times, .. }) in layers.iter_mut().enumerate().rev() {
             let saved = Saved { x: &activations[index], y: &activations[index + 1], tape: &tapes[index] };
             let (scratch, dtheta) = (&mut scratch[..layer.scratch_len(block)], &mut dtheta[..theta.len()]);
@@ -188,13 +194,7 @@ fn taken(work: impl FnOnce()) -> Duration {
     begun.elapsed()
 }
 
-/// Numbers in -1..1 that look random: nothing is learned from them.
-struct Noise(u64);
-
-impl Noise {
-    fn next(&mut self) -> f32 {
-        // Knuth's linear congruential generator (MMIX).
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 40) as f32 / (1 << 23) as f32 - 1.0
-    }
+/// Fills `numbers` from -1 to 1.
+fn fill(random: &mut ChaCha8Rng, numbers: &mut [f32]) {
+    numbers.fill_with(|| random.next_u32() as f32 / (1u64 << 31) as f32 - 1.0);
 }
