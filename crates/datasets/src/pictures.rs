@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::path::Path;
 
 use ndarray::Array2;
 
@@ -125,6 +126,12 @@ fn read_jpeg(reader: impl BufRead + Seek, most: u64) -> Result<Picture, Wrong> {
     }
     let pixels = bytes.chunks_exact(3).map(|colour| [colour[0], colour[1], colour[2], 255]).collect();
     Ok(Picture { size: (height, width), pixels })
+}
+
+/// Whether a file is called as pictures are that can be read: `.png`, `.jpg`, `.jpeg`.
+pub fn is_named(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|end| ["png", "jpg", "jpeg"].iter().any(|known| end.eq_ignore_ascii_case(known)))
 }
 
 /// The name of a picture's format, or of another that people save pictures in, by the first bytes.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use flate2::read::MultiGzDecoder;
 use ndarray::Array3;
 
-use super::{Data, Loaded, Origin, Reading, Source, absolute, data_sha256, list};
+use super::{Loaded, Origin, Reading, absolute, data_sha256, hold_out, list};
 use crate::dataset::{Dataset, MAX_CLASSES, numbered_classes};
 use crate::error::Error;
 
@@ -15,9 +15,6 @@ use crate::error::Error;
 const LONGEST: u64 = 4 << 20;
 /// What the column of labels is called.
 const LABELS: [&str; 4] = ["label", "labels", "class", "target"];
-/// One of so many pictures is for testing where no second table has labels, and the seed of that choice.
-const TEST_SHARE: usize = 6;
-const TEST_SEED: u64 = 0;
 
 /// The tables of a folder: for training, and for testing if there is one. `None` where there is none.
 pub(super) fn locate(folder: &Path) -> Result<Option<(PathBuf, Option<PathBuf>)>, Error> {
@@ -89,31 +86,19 @@ pub(super) fn load_tables(
             Dataset::new(&name, images, labels.iter().map(|label| label - first).collect(), names.clone())?;
         parts.push(if reading.transpose { part.transpose() } else { part });
     }
-    let (train_part, test_part) = match <[Dataset; 2]>::try_from(parts) {
-        Ok([train, test]) => (train, test),
+    let parts = match <[Dataset; 2]>::try_from(parts) {
+        Ok(parts) => parts,
         Err(mut parts) => {
             let all = parts.swap_remove(0);
             if all.len() < 2 {
                 return Err(line(train, 2, "at least two pictures".into(), all.len().to_string()));
             }
-            let held_out = (all.len() / TEST_SHARE).max(1);
-            notices.push(format!(
-                "{}: no table with labels for testing, so {held_out} of {} pictures, chosen at random and always the same, are for testing",
-                train.display(),
-                all.len()
-            ));
-            all.split_stratified(held_out, TEST_SEED)?
+            hold_out(&all, train, "table with labels for testing", &mut notices)?
         }
     };
     let place = absolute(if test.is_some() { train.parent().unwrap_or(train) } else { train });
-    let sha256 = data_sha256(&train_part, &test_part);
-    Ok(Loaded {
-        train: train_part,
-        test: test_part,
-        origin: Origin::Folder(place.clone()),
-        source: Source { data: Data::Folder(place.clone()), unverified: false, folder: Some(place), sha256 },
-        notices,
-    })
+    let sha256 = data_sha256(&parts[0], &parts[1]);
+    Ok(Loaded::own(place.clone(), Origin::Folder(place), parts, sha256, notices))
 }
 
 /// A table in memory.

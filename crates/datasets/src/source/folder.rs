@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::csv;
 use super::pictures::{as_it_is, load_pictures};
-use super::{Data, Loaded, Origin, Reading, Source, absolute, file_sha256, list, open, sha256_of_lines};
+use super::{Data, Loaded, Origin, Reading, absolute, file_sha256, list, open, sha256_of_lines};
 use crate::catalogue::{self, File, Set};
 use crate::dataset::{Dataset, MAX_CLASSES, numbered_classes};
 use crate::error::{Error, FormatProblem};
@@ -344,18 +344,8 @@ fn assemble(
         let part = Dataset::new(name, images, labels, classes.clone())?;
         Ok(if reading.transpose { part.transpose() } else { part })
     };
-    Ok(Loaded {
-        train: part(train_images, train_labels)?,
-        test: part(test_images, test_labels)?,
-        origin,
-        source: Source {
-            data: Data::Folder(folder.clone()),
-            unverified: false,
-            folder: Some(folder),
-            sha256,
-        },
-        notices,
-    })
+    let parts = [part(train_images, train_labels)?, part(test_images, test_labels)?];
+    Ok(Loaded::own(folder, origin, parts, sha256, notices))
 }
 
 /// The names of the classes, when every label is one of them.

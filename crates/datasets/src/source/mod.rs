@@ -252,6 +252,21 @@ pub struct Loaded {
     pub notices: Vec<String>,
 }
 
+impl Loaded {
+    /// Data of one's own, in a folder or a file at `place`.
+    fn own(
+        place: PathBuf,
+        origin: Origin,
+        [train, test]: [Dataset; 2],
+        sha256: String,
+        notices: Vec<String>,
+    ) -> Loaded {
+        let source =
+            Source { data: Data::Folder(place.clone()), unverified: false, folder: Some(place), sha256 };
+        Loaded { train, test, origin, source, notices }
+    }
+}
+
 /// What data were loaded. Its [`Display`](fmt::Display) is what results call the data: `mnist`, `mnist (unverified)`, `digits`,
 /// or the folder of one's own data.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -470,6 +485,25 @@ fn list(folder: &Path) -> std::io::Result<Vec<(String, PathBuf)>> {
     }
     found.sort();
     Ok(found)
+}
+
+/// Parts pictures in those for training and those for testing, where nothing says which are which: one of six, chosen at random and always
+/// the same. `missing` is what would say it.
+fn hold_out(
+    all: &Dataset,
+    place: &Path,
+    missing: &str,
+    notices: &mut Vec<String>,
+) -> Result<[Dataset; 2], Error> {
+    const SHARE: usize = 6;
+    const SEED: u64 = 0;
+    let held_out = (all.len() / SHARE).max(1);
+    notices.push(format!(
+        "{}: no {missing}, so {held_out} of {} pictures, chosen at random and always the same, are for testing",
+        place.display(),
+        all.len()
+    ));
+    all.split_stratified(held_out, SEED).map(Into::into)
 }
 
 /// What [`Source::sha256`] is of these data: as if they had been read from IDX files.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ndarray::{Array2, Array3};
 
-use super::{Data, Loaded, Origin, Reading, Source, absolute, data_sha256, list};
+use super::{Loaded, Origin, Reading, absolute, data_sha256, hold_out, list};
 use crate::dataset::{Dataset, MAX_CLASSES};
 use crate::error::{Error, FormatProblem};
 use crate::idx::format_error;
@@ -14,11 +14,6 @@ use crate::pictures::{self, Picture};
 /// What the folders of the two parts are called.
 const TRAIN: [&str; 2] = ["train", "training"];
 const TEST: [&str; 5] = ["test", "testing", "val", "valid", "validation"];
-
-/// One of so many pictures is for testing where no folder says which are.
-const TEST_SHARE: usize = 6;
-/// The seed of that choice.
-const TEST_SEED: u64 = 0;
 
 /// Makes grey levels of a picture, or says what was expected and found.
 pub type Prepare<'a> = dyn FnMut(&Picture) -> Result<Array2<u8>, String> + 'a;
@@ -92,17 +87,9 @@ pub fn load_pictures(
         Ok(if reading.transpose { part.transpose() } else { part })
     };
     let train = read(&train)?;
-    let (train, test) = match test {
-        Some(test) => (train, read(&test)?),
-        None => {
-            let held_out = (train.len() / TEST_SHARE).max(1);
-            notices.push(format!(
-                "{}: no folder train/ and test/ in it, so {held_out} of {} pictures, chosen at random and always the same, are for testing",
-                folder.display(),
-                train.len()
-            ));
-            train.split_stratified(held_out, TEST_SEED)?
-        }
+    let [train, test] = match test {
+        Some(test) => [train, read(&test)?],
+        None => hold_out(&train, folder, "folder train/ and test/ in it", &mut notices)?,
     };
     if train.is_empty() || test.is_empty() {
         return Err(Error::Missing {
@@ -116,18 +103,7 @@ pub fn load_pictures(
     }
     let folder = absolute(folder);
     let sha256 = data_sha256(&train, &test);
-    Ok(Some(Loaded {
-        train,
-        test,
-        origin: Origin::Folder(folder.clone()),
-        source: Source {
-            data: Data::Folder(folder.clone()),
-            unverified: false,
-            folder: Some(folder),
-            sha256,
-        },
-        notices,
-    }))
+    Ok(Some(Loaded::own(folder.clone(), Origin::Folder(folder), [train, test], sha256, notices)))
 }
 
 /// The grey levels of a picture as it is.
@@ -207,11 +183,9 @@ fn classes(folder: &Path, others: &mut usize) -> Result<Classes, Error> {
         for (name, path) in
             list(&path).map_err(|cause| Error::io(path.display().to_string(), "list", cause))?
         {
-            let is_picture =
-                [".png", ".jpg", ".jpeg"].iter().any(|end| name.to_ascii_lowercase().ends_with(end));
             match () {
                 () if name.starts_with('.') || path.is_dir() => {}
-                () if is_picture => files.push(path),
+                () if pictures::is_named(&path) => files.push(path),
                 () => *others += 1,
             }
         }
