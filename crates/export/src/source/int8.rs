@@ -1,8 +1,7 @@
 //! `Quantized`: a model in whole numbers of eight bits.
 //!
 //! A value `x` is `s q` with a byte `q` in `-127..=127` and one scale `s` a tensor, a weight the same with one scale an output channel;
-//! there
-//! are no offsets (symmetric quantization). A sum of products is exact in 32 bits, and becomes a byte of the next value by one rounded
+//! there are no offsets (symmetric quantization). A sum of products is exact in 32 bits, and becomes a byte of the next value by one rounded
 //! multiplication with `s_x s_w / s_y`, itself a whole number over a power of two. Scales of values are what calibrating pictures need.
 //!
 //! Source: Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only inference", 2018.
@@ -13,17 +12,11 @@ use byhand_tensor::Block;
 use ndarray::{Array2, ArrayView2, ArrayView3, Axis};
 use std::borrow::Cow;
 
+use super::kernels::{self, Channel, Logit, Pair};
 use super::plan::{Place, Plan};
-use super::program::{
-    Argument, Call, Channel, Logit, Numbers, Pair, Pictures, Program, Sizes, identifier, whole,
-};
+use super::program::{Argument, Call, Numbers, Pictures, Program, Sizes, identifier, whole};
 use crate::ExportError;
 use crate::graph::{Graph, Node, Op, Window};
-
-#[allow(dead_code, unreachable_pub, reason = "the file is a module of the crates that are written")]
-mod kernels {
-    include!("int8.rs.in");
-}
 
 /// A model in whole numbers of eight bits.
 #[derive(Clone, Debug)]
@@ -150,8 +143,7 @@ impl Quantized {
     }
 
     /// The outputs `[n, classes]` for inputs `[n, features]` of the network, which become bytes first: what the source code computes, to
-    /// the
-    /// bit.
+    /// the bit.
     pub fn predict(&self, x: ArrayView2<'_, f32>) -> Array2<f32> {
         let mut logits = Array2::zeros((x.nrows(), self.outputs));
         let mut memory = vec![0; self.memory];
@@ -169,17 +161,6 @@ impl Quantized {
                 Place::Memory(start) => memory[start..start + from.1].to_vec(),
                 Place::Input | Place::Output(_) => input.to_vec(),
             };
-            let channels = |channels: &[Channel]| -> Vec<kernels::Channel> {
-                let made = channels.iter().map(|&Channel { bias, factor, shift }| kernels::Channel {
-                    bias,
-                    factor,
-                    shift,
-                });
-                made.collect()
-            };
-            let floats = |floats: &[Logit]| -> Vec<kernels::Logit> {
-                floats.iter().map(|&Logit { bias, scale }| kernels::Logit { bias, scale }).collect()
-            };
             let y = match to.0 {
                 Place::Memory(start) => &mut memory[start..start + to.1],
                 Place::Input | Place::Output(_) => &mut [],
@@ -189,24 +170,18 @@ impl Quantized {
                 y.copy_from_slice(&x);
             }
             match operation {
-                Operation::Convolve(sizes, w, scales) => {
-                    kernels::convolve(&window(sizes), &x, w, &channels(scales), y)
-                }
+                Operation::Convolve(sizes, w, scales) => kernels::convolve(&window(sizes), &x, w, scales, y),
                 Operation::ConvolveToLogits(sizes, w, scales) => {
-                    kernels::convolve_to_logits(&window(sizes), &x, w, &floats(scales), logits);
+                    kernels::convolve_to_logits(&window(sizes), &x, w, scales, logits);
                 }
-                Operation::Dense(w, scales) => kernels::dense(&x, w, &channels(scales), y),
-                Operation::DenseToLogits(w, scales) => {
-                    kernels::dense_to_logits(&x, w, &floats(scales), logits)
-                }
+                Operation::Dense(w, scales) => kernels::dense(&x, w, scales, y),
+                Operation::DenseToLogits(w, scales) => kernels::dense_to_logits(&x, w, scales, logits),
                 Operation::MaxPool(sizes) => kernels::max_pool(&window(sizes), &x, y),
                 Operation::AveragePool(sizes) => kernels::average_pool(&window(sizes), &x, y),
-                Operation::Rescale(scales) => kernels::rescale(&channels(scales), y),
+                Operation::Rescale(scales) => kernels::rescale(scales, y),
                 Operation::Relu => kernels::relu(y),
                 Operation::LookUp(table) => kernels::look_up(table, y),
-                &Operation::Add(Pair { own, other, shift }) => {
-                    kernels::add(&kernels::Pair { own, other, shift }, &x, y)
-                }
+                Operation::Add(pair) => kernels::add(pair, &x, y),
                 Operation::Copy => {}
             }
         }
@@ -381,8 +356,7 @@ impl Graph<'_> {
     }
 
     /// The scale of each value. What a value becomes by choosing among its numbers (a maximum, a ReLU) has its scale, and it need not
-    /// hold more
-    /// than what is chosen.
+    /// hold more than what is chosen.
     fn scales(&self, ranges: &[f32]) -> Vec<f32> {
         let keeps = |node: &Node<'_>| {
             matches!(

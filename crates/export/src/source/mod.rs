@@ -6,6 +6,7 @@
 mod c;
 mod float;
 mod int8;
+mod kernels;
 mod plan;
 mod program;
 mod rust;
@@ -45,8 +46,7 @@ pub struct Options<'a> {
     /// What names in the source begin with: a word of letters, digits and `_`.
     pub name: &'a str,
     /// Rows and columns of the pictures, where the model reads pictures: then the source has their preprocessing too, and a program that
-    /// reads
-    /// an IDX file.
+    /// reads an IDX file.
     pub pictures: Option<(usize, usize)>,
     /// The model in whole numbers, instead of floats.
     pub int8: Option<&'a Quantized>,

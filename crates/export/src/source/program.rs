@@ -4,6 +4,7 @@ use byhand_layers::Shape;
 use byhand_models::{Crop, Model, Normalize, Preprocessing};
 use std::collections::BTreeSet;
 
+use super::kernels::{Channel, Logit, Pair};
 use super::plan::Place;
 use crate::ExportError;
 use crate::graph::{Node, Op, Window};
@@ -38,29 +39,6 @@ pub(super) enum Numbers {
     Logits(Vec<Logit>),
     Pair(Pair),
     Sizes(Sizes),
-}
-
-/// The whole numbers that a sum becomes a byte with: `(sum + bias) factor / 2^shift`.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Channel {
-    pub(super) bias: i32,
-    pub(super) factor: i32,
-    pub(super) shift: i32,
-}
-
-/// The whole numbers that a byte and another become their sum with: `(y own + x other) / 2^shift`.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Pair {
-    pub(super) own: i32,
-    pub(super) other: i32,
-    pub(super) shift: i32,
-}
-
-/// The numbers that a sum becomes a float with: `(sum + bias) scale`.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Logit {
-    pub(super) bias: i32,
-    pub(super) scale: f32,
 }
 
 /// The sizes of a convolution or a pooling.

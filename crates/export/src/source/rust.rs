@@ -4,8 +4,9 @@ use byhand_models::Model;
 use std::fmt::Write;
 
 use super::c::lines;
+use super::kernels::{Channel, Logit, Pair};
 use super::plan::Place;
-use super::program::{Argument, Array, Call, Channel, Logit, Numbers, Pair, Pictures, Sizes};
+use super::program::{Argument, Array, Call, Numbers, Pictures, Sizes};
 use super::{File, Options, Source};
 use crate::ExportError;
 use crate::graph::Window;
