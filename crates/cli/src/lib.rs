@@ -164,7 +164,7 @@ pub mod readers {
     use anyhow::Result;
 
     use crate::{
-        pictures::{self, Images, Manner, Wishes},
+        pictures::{self, Drawing, Images, Manner, Wishes},
         settings::Settings,
     };
 
@@ -177,7 +177,7 @@ pub mod readers {
     pub fn picture(bytes: &[u8]) -> Result<()> {
         match pictures::read_from(Cursor::new(bytes), "fuzzed.png")? {
             Images::Picture(picture) => {
-                picture.prepare((28, 28), Manner::UNKNOWN, Wishes::default()).map(drop)
+                Drawing(&picture).prepare((28, 28), Manner::UNKNOWN, Wishes::default()).map(drop)
             }
             Images::Many(_) => Ok(()),
         }

@@ -3,12 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use byhand_files::{OS, replace};
 use byhand_models::Model;
 use byhand_report::Epoch;
 use byhand_trainer::{Checkpoint, Evaluation, Prediction, evaluate, predictions};
+use clap::Args;
 use serde_json::Value;
 
 use crate::{
+    arguments::ThreadsArg,
     commands::train::{Prepared, network_for, prepared_data},
     exit::{must_exist, usage},
     loading::{MODEL_FILE, load_model},
@@ -18,7 +21,28 @@ use crate::{
     reporting::{Shown, page},
     run_folder::{config_in, failure_in, has_checkpoint, history_in, newest_checkpoint_in, result_in},
     settings::{Recipe, Settings, read_text},
+    values::folder_option,
 };
+
+/// Where the data of a run are, and who looks at them.
+#[derive(Args)]
+pub struct LookArgs {
+    /// Where the data's files are: a folder that holds them, or one that holds mnist/ and fashion-mnist/
+    #[arg(long, value_name = "DIR", value_parser = folder_option(), help_heading = "Data")]
+    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    threads: ThreadsArg,
+}
+
+/// Writes a page.
+pub fn write_page(file: &Path, page: &str) -> Result<()> {
+    replace(&OS, file, page.as_bytes()).map_err(|error| {
+        usage(format!(
+            "{}: {error}; expected a file that may be written (choose one with --out FILE)",
+            file.display()
+        ))
+    })
+}
 
 /// A run that was made earlier, or that is being made.
 pub struct PastRun {
@@ -41,8 +65,8 @@ pub struct Moment {
 }
 
 impl PastRun {
-    /// Reads its settings and its data, which `data_dir` may say where to find.
-    pub fn read(folder: &Path, data_dir: Option<&Path>, output: &Output) -> Result<Self> {
+    /// Reads its settings and its data.
+    pub fn read(folder: &Path, options: &LookArgs, output: &Output) -> Result<Self> {
         must_exist(folder, "a run folder")?;
         if !folder.is_dir() {
             return Err(usage(format!(
@@ -61,8 +85,8 @@ impl PastRun {
         }
         let text = read_text(&config)?;
         let mut recipe = Settings::parse(&config.display().to_string(), &text)?.settle("train")?;
-        if let Some(data_dir) = data_dir {
-            recipe.data_dir = Some(data_dir.to_path_buf());
+        if let Some(data_dir) = &options.data_dir {
+            recipe.data_dir = Some(data_dir.clone());
         }
         let asked = recipe.data.clone();
         let data = prepared_data(&mut recipe, output)?;
@@ -92,7 +116,8 @@ impl PastRun {
     }
 
     /// Looks at what is there now, and what the network says of the test images.
-    pub fn look(&self, threads: usize, output: &Output) -> Result<Moment> {
+    pub fn look(&self, options: &LookArgs, output: &Output) -> Result<Moment> {
+        let threads = options.threads.asked();
         let (mut model, warning) = self.model()?;
         // The images of the run are halved already.
         model.preprocessing.halve = false;
@@ -146,7 +171,7 @@ impl PastRun {
             Err(_) if has_model => return Ok((load_model(&self.folder)?, None)),
             Err(error) => return Err(error),
         };
-        let is_over = checkpoint.epoch() >= self.recipe.epochs.get() as u64;
+        let is_over = self.recipe.is_over(&checkpoint);
         if has_model && is_over {
             return Ok((load_model(&self.folder)?, None));
         }

@@ -1,9 +1,9 @@
 //! A recipe trained from several seeds against the clock: what `speedrun` and `records` have in common.
 
-use std::time::Instant;
+use std::{num::NonZeroUsize, time::Instant};
 
 use anyhow::{Result, ensure};
-use byhand_datasets::{Preprocessing, batches::epoch_order_into};
+use byhand_datasets::batches::epoch_order_into;
 use byhand_layers::{Network, init::init_network};
 use byhand_trainer::{Diverged, Hardest, ImageBatch, StepConfig, Trainer};
 use clap::Args;
@@ -11,11 +11,13 @@ use serde::Deserialize;
 use toml::Table;
 
 use crate::{
+    arguments::DataArgs,
     commands::train::{Prepared, network_for},
     exit::{DIVERGED, coded, usage},
     interrupt::Interrupt,
     program::in_words,
-    settings::Recipe,
+    settings::{Recipe, Settings},
+    values::at_least_one,
 };
 
 /// From which seeds.
@@ -33,6 +35,30 @@ impl SeedsArgs {
     /// The seeds; `count` of them, if nobody says how many.
     pub fn all(self, count: u32) -> impl Iterator<Item = u64> {
         (u64::from(self.first_seed)..).take(self.seeds.unwrap_or(count) as usize)
+    }
+}
+
+/// On which data, and how many of them.
+#[derive(Args, Debug)]
+pub struct SetArgs {
+    #[command(flatten)]
+    data: DataArgs,
+    /// Train on N images only; each class keeps its share
+    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Data")]
+    train_limit: Option<NonZeroUsize>,
+    /// Evaluate on N test images only; each class keeps its share
+    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Data")]
+    test_limit: Option<NonZeroUsize>,
+}
+
+impl SetArgs {
+    /// The recipe of the configuration `name` on these data.
+    pub fn recipe(&self, name: &str, settings: Settings) -> Result<Recipe> {
+        let Self { data, train_limit, test_limit } = self;
+        let asked = Settings { train_limit: *train_limit, test_limit: *test_limit, ..data.settings() };
+        let recipe = asked.over(settings.absolute()?)?.settle("train")?;
+        check_recipe(name, &recipe)?;
+        Ok(recipe)
     }
 }
 
@@ -86,7 +112,7 @@ pub fn wrong_section(name: &str, section: &str, error: &toml::de::Error) -> anyh
 }
 
 /// Refuses what only a run with its folder has.
-pub fn check_recipe(name: &str, recipe: &Recipe) -> Result<()> {
+fn check_recipe(name: &str, recipe: &Recipe) -> Result<()> {
     let Recipe { validation, from, patience, restore_best, class_weights, schedule, .. } = recipe;
     let waits = *validation > 0 || patience.is_some() || *restore_best || schedule.is_plateau();
     if waits || from.is_some() || class_weights.is_some() {
@@ -121,15 +147,10 @@ impl Timed<'_> {
         self.recipe.step_config(seed, self.threads)
     }
 
-    /// What is left to do to images that were halved when they were read.
-    pub fn preprocessing(&self) -> Preprocessing {
-        Preprocessing { halve: false, ..self.data.preprocessing }
-    }
-
     /// Trains from a seed. Being interrupted is an error.
     pub fn train(&self, seed: u64, interrupt: &Interrupt) -> Result<Trained> {
         let start = Instant::now();
-        let (images, preprocessing) = (&self.data.train, self.preprocessing());
+        let (images, preprocessing) = (&self.data.train, self.data.remaining());
         let Recipe { lr, schedule, batch_size, init, epochs, .. } = *self.recipe;
         let (_, network) = network_for(self.recipe, self.data.input, images.classes())?;
         let theta = init_network(&network, init, seed);

@@ -15,7 +15,7 @@ use byhand_datasets::{Augment, Data, Dataset, Normalize, Preprocessing};
 use byhand_files::{Disk, OS};
 use byhand_layers::init::Init;
 use byhand_models::{MODELS, NamedModel, Spec, find, registry::default_of};
-use byhand_trainer::{Objective, Optimizer, Schedule, StepConfig};
+use byhand_trainer::{Checkpoint, Objective, Optimizer, Schedule, StepConfig};
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use toml::Table;
@@ -124,8 +124,7 @@ pub struct Settings {
     #[arg(long, help_heading = "Training")]
     pub lr: Option<f64>,
     /// constant, step(parts=3,factor=0.1), cosine, linear, one-cycle(rise=0.3); plateau(patience=3,factor=0.1) after epochs without a
-    /// better
-    /// one, with --validation. Each may have warmup=STEPS
+    /// better one, with --validation. Each may have warmup=STEPS
     #[arg(long, help_heading = "Training")]
     #[serde(default, with = "text")]
     pub schedule: Option<Schedule>,
@@ -398,6 +397,13 @@ impl Recipe {
     /// What the run is called: the model's name, or `custom`.
     pub fn name(&self) -> &str {
         self.preset.as_deref().unwrap_or("custom")
+    }
+
+    /// Whether a run came to its end at a checkpoint: all epochs are done, or the patience is at its end.
+    pub fn is_over(&self, at: &Checkpoint) -> bool {
+        let since = at.epoch().saturating_sub(at.best().map_or(at.epoch(), |best| best.epoch));
+        at.epoch() >= self.epochs.get() as u64
+            || self.patience.is_some_and(|patience| since >= patience.get() as u64)
     }
 
     /// The random changes of training images.

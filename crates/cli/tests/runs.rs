@@ -381,6 +381,8 @@ fn the_best_weights_are_restored_whatever_ended_the_run() {
     assert!(output.status.success(), "{told}");
     let result_of = last_event(&output.stdout);
     assert_eq!((&result_of["epochs"], &result_of["best_epoch"]), (&3.into(), &1.into()), "{told}");
+    // Its report knows that it came to its end.
+    assert_eq!(result(byhand(&["report", "--json"]).arg(&stopped))["is_over"], true);
     // After half of the steps the rate is a billion times as high. The model is that of before.
     let steps = [
         "--loss",

@@ -9,8 +9,17 @@ use png::{BitDepth, ColorType, Encoder};
 /// An image of bytes `[h, w]`, `scale` pixels of the screen a pixel.
 pub fn image(pixels: ArrayView2<'_, u8>, scale: usize, alt: &str) -> Markup {
     let (h, w) = pixels.dim();
+    element(&file(pixels), [h * scale, w * scale], alt)
+}
+
+/// A PNG file of grey levels `[h, w]`.
+///
+/// # Panics
+/// If there is no pixel.
+#[track_caller]
+pub fn file(pixels: ArrayView2<'_, u8>) -> Vec<u8> {
     let bytes: Vec<u8> = pixels.iter().copied().collect();
-    element((h, w), ColorType::Grayscale, &bytes, [h * scale, w * scale], alt)
+    png(pixels.dim(), ColorType::Grayscale, &bytes)
 }
 
 /// The numbers `[c, h, w]` of a map, the smallest black and the largest white; three channels as red, green and blue, of others the first.
@@ -21,7 +30,7 @@ pub fn map(shape: Shape, values: &[f32], scale: usize, alt: &str) -> Markup {
     let values = &values[..channels * place];
     let levels: Vec<u8> = levels(values).collect();
     let bytes: Vec<u8> = (0..place).flat_map(|at| levels.iter().skip(at).step_by(place).copied()).collect();
-    element((h, w), color, &bytes, [h * scale, w * scale], alt)
+    element(&png((h, w), color, &bytes), [h * scale, w * scale], alt)
 }
 
 /// Shares from 0 to 1, `[h, w]`, as one colour over whatever lies below: 0 is clear, 1 is full. `size` is that on the screen, (height,
@@ -33,7 +42,7 @@ pub fn shades(values: ArrayView2<'_, f64>, [height, width]: [usize; 2], alt: &st
         [r, g, b, (255.0 * share.clamp(0.0, 1.0)) as u8]
     };
     let bytes: Vec<u8> = values.iter().flat_map(pixel).collect();
-    element(values.dim(), ColorType::Rgba, &bytes, [height, width], alt)
+    element(&png(values.dim(), ColorType::Rgba, &bytes), [height, width], alt)
 }
 
 /// Numbers as levels of grey: the smallest finite one is 0, the largest 255.
@@ -43,14 +52,8 @@ pub(crate) fn levels(values: &[f32]) -> impl Iterator<Item = u8> {
     values.iter().map(move |value| ((value - low) / (high - low).max(f32::MIN_POSITIVE) * 255.0) as u8)
 }
 
-fn element(
-    (h, w): (usize, usize),
-    color: ColorType,
-    bytes: &[u8],
-    [height, width]: [usize; 2],
-    alt: &str,
-) -> Markup {
-    let uri = format!("data:image/png;base64,{}", BASE64_STANDARD.encode(png(h, w, color, bytes)));
+fn element(png: &[u8], [height, width]: [usize; 2], alt: &str) -> Markup {
+    let uri = format!("data:image/png;base64,{}", BASE64_STANDARD.encode(png));
     html! { img src=(uri) width=(width) height=(height) alt=(alt); }
 }
 
@@ -58,7 +61,7 @@ fn element(
 ///
 /// # Panics
 /// If there are not as many bytes as pixels and channels need, or there is no pixel.
-pub(crate) fn png(h: usize, w: usize, color: ColorType, bytes: &[u8]) -> Vec<u8> {
+fn png((h, w): (usize, usize), color: ColorType, bytes: &[u8]) -> Vec<u8> {
     let mut file = Vec::new();
     let mut encoder = Encoder::new(&mut file, w as u32, h as u32);
     encoder.set_color(color);
@@ -89,7 +92,7 @@ mod tests {
 
     #[test]
     fn a_png_has_its_pixels() {
-        let file = png(1, 2, ColorType::Grayscale, &[7, 200]);
+        let file = file(array![[7u8, 200]].view());
         let mut reader = png::Decoder::new(std::io::Cursor::new(file)).read_info().unwrap();
         let mut bytes = vec![0; reader.output_buffer_size().unwrap()];
         reader.next_frame(&mut bytes).unwrap();

@@ -10,11 +10,10 @@ use std::io::{self, Write};
 use byhand_layers::{Network, Shape};
 use crc::{CRC_32_ISCSI, Crc};
 use ndarray::ArrayView2;
-use png::ColorType;
 use prost::{Message, Oneof};
 
 use crate::{
-    picture::png,
+    picture,
     tensors::{Spread, TensorRecord},
 };
 
@@ -82,8 +81,7 @@ impl<W: Write> Events<W> {
     /// As the writer has them.
     pub fn image(&mut self, time: f64, step: u64, tag: &str, pixels: ArrayView2<'_, u8>) -> io::Result<()> {
         let (h, w) = pixels.dim();
-        let bytes: Vec<u8> = pixels.iter().copied().collect();
-        let encoded = png(h, w, ColorType::Grayscale, &bytes);
+        let encoded = picture::file(pixels);
         let image = Image { height: h as i32, width: w as i32, colorspace: 1, encoded };
         self.summary(time, step, vec![Value::new(tag, Kind::Image(image))])
     }

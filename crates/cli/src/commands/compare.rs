@@ -3,19 +3,15 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::Result;
-use byhand_files::{OS, replace};
 use byhand_report::{Compared, compare, differences, pairs, probability, wilson};
 use clap::Args;
 use comfy_table::CellAlignment::{Left, Right};
 use serde_json::json;
 
 use crate::{
-    arguments::ThreadsArg,
-    exit::usage,
     output::Output,
-    past_run::{Moment, PastRun},
+    past_run::{LookArgs, Moment, PastRun, write_page},
     reporting::name_of,
-    values::folder_option,
 };
 
 /// Options of `compare`.
@@ -33,11 +29,8 @@ pub struct Options {
     /// Where the page is written
     #[arg(long = "out", value_name = "FILE", default_value = "compare.html")]
     file: PathBuf,
-    /// Where the data's files are: a folder that holds them, or one that holds mnist/ and fashion-mnist/
-    #[arg(long, value_name = "DIR", value_parser = folder_option(), help_heading = "Data")]
-    data_dir: Option<PathBuf>,
     #[command(flatten)]
-    threads: ThreadsArg,
+    look: LookArgs,
 }
 
 /// Writes the page and prints the table.
@@ -45,8 +38,8 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
     let names = names(&options.runs);
     let mut past: Vec<(PastRun, Moment, BTreeMap<String, String>)> = Vec::new();
     for (run, name) in options.runs.iter().zip(&names) {
-        let run = PastRun::read(run, options.data_dir.as_deref(), output)?;
-        let moment = run.look(options.threads.asked(), output)?;
+        let run = PastRun::read(run, &options.look, output)?;
+        let moment = run.look(&options.look, output)?;
         moment.warning.iter().for_each(|warning| output.warn(format!("{name}: {warning}")));
         let settings = run.recipe.shown()?;
         past.push((run, moment, settings));
@@ -62,12 +55,7 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
     });
     let runs: Vec<Compared<'_>> = compared.collect();
     let file = &options.file;
-    replace(&OS, file, compare(&runs).as_bytes()).map_err(|error| {
-        usage(format!(
-            "{}: {error}; expected a file that may be written (choose one with --out FILE)",
-            file.display()
-        ))
-    })?;
+    write_page(file, &compare(&runs))?;
     print(&runs, output);
     output.print(format!("page {}", file.display()));
     let told: Vec<_> = pairs(&runs)

@@ -7,7 +7,7 @@ use byhand_datasets::{
     Data, Dataset,
     catalogue::{FASHION_MNIST, KMNIST, MNIST, QMNIST},
     idx,
-    pictures::scaled,
+    pictures::{Picture, scaled},
     source::{self, path_text},
 };
 use byhand_files::{OS, replace};
@@ -18,7 +18,7 @@ use crate::{
     exit::{must_exist, usage},
     loading::{ReadingOptions, download_bar, load_data, show_download, sources},
     output::Output,
-    pictures::{Manner, Picture, Wishes},
+    pictures::{Drawing, Manner, Wishes},
     values::{data_option, folder_option},
 };
 
@@ -207,11 +207,12 @@ fn import(options: &Import, output: &Output) -> Result<()> {
     }
     let reading = options.reading.reading();
     let size = options.size;
-    let mut prepare = |picture: &byhand_datasets::pictures::Picture| match (options.drawings, size) {
+    let mut prepare = |picture: &Picture| match (options.drawings, size) {
         (true, size) => {
-            let drawing = Picture::from(picture.clone());
             let size = size.unwrap_or(DRAWING);
-            drawing.prepare(size, Manner::MNIST, Wishes::default()).map_err(|error| format!("{error:#}"))
+            Drawing(picture)
+                .prepare(size, Manner::MNIST, Wishes::default())
+                .map_err(|error| format!("{error:#}"))
         }
         (false, None) => Ok(picture.grey()),
         (false, Some(size)) => Ok(scaled(&picture.grey(), size)),

@@ -2,11 +2,13 @@
 //!
 //! Smith, "Cyclical learning rates for training neural networks", 2017 (the range test).
 
-use std::{fs, path::PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use byhand_datasets::batches::epoch_order_into;
+use byhand_files::{OS, replace};
 use byhand_layers::init::init_network;
+use byhand_report::chart::{Axis, Chart, Scale};
 use byhand_trainer::{ImageBatch, StepStats, Trainer};
 use clap::Args;
 use serde_json::json;
@@ -95,7 +97,6 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
 
     let mut trainer = Trainer::new(&network, init_network(&network, recipe.init, recipe.seed), config)?;
     let Recipe { batch_size, seed, .. } = recipe;
-    let preprocessing = byhand_datasets::Preprocessing { halve: false, ..data.preprocessing };
     let (augment, mut order) = (recipe.augment(), vec![0; data.train.len()]);
     let batches = order.len().div_ceil(batch_size.get()) as u64;
     let factor = (highest / lowest).powf(1.0 / f64::from(steps - 1));
@@ -107,7 +108,8 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
                 epoch_order_into(seed, epoch, &mut order);
             }
             let samples = order.chunks(batch_size.get()).nth(batch).unwrap_or_default();
-            let images = ImageBatch::new(&data.train, samples, preprocessing).augmented(&augment, seed, step);
+            let images =
+                ImageBatch::new(&data.train, samples, data.remaining()).augmented(&augment, seed, step);
             // What is not finite is the end of the curve.
             let Ok(StepStats { loss, .. }) = trainer.step(rate, &images) else { break };
             mean = SMOOTHING * mean + (1.0 - SMOOTHING) * loss;
@@ -136,8 +138,8 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
         "learning rate {steepest:.1e}, where the loss falls fastest; it is least at {least:.1e}"
     ));
     if let Some(path) = &options.svg {
-        fs::write(path, svg(&points, steepest))
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        let picture = svg(&points, steepest).unwrap_or_default();
+        replace(&OS, path, picture.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
         output.note(format!("the curve is in {}", path.display()));
     }
     output.result(json!({
@@ -200,39 +202,27 @@ fn range(points: &[Point]) -> (f64, f64) {
 }
 
 /// The curve as a picture.
-fn svg(points: &[Point], marked: f64) -> String {
-    let (low, high) = range(points);
-    let at = |index: usize, point: &Point| {
-        let x = 60.0 + 520.0 * index as f64 / (points.len() - 1).max(1) as f64;
-        let y = 20.0 + 280.0 * ((high - point.loss) / (high - low).max(f64::MIN_POSITIVE)).clamp(0.0, 1.0);
-        (x, y)
+fn svg(points: &[Point], marked: f64) -> Option<String> {
+    let (_, high) = range(points);
+    let place = |point: &Point| [point.rate, point.loss.min(high)];
+    let mark = points.iter().filter(|point| point.rate == marked).map(place);
+    let decades = points.first()?.rate.log10().floor() as i32..=points.last()?.rate.log10().ceil() as i32;
+    let rates = Axis {
+        name: "learning rate".into(),
+        scale: Scale::Log,
+        ticks: decades.map(|power| 10f64.powi(power)).collect(),
+        text: |rate| format!("{rate:.0e}"),
     };
-    let line: Vec<String> = points
-        .iter()
-        .enumerate()
-        .map(|(index, point)| at(index, point))
-        .map(|(x, y)| format!("{x:.1},{y:.1}"))
-        .collect();
-    let mark = points.iter().position(|point| point.rate == marked).unwrap_or(0);
-    let (x, y) = at(mark, &points[mark]);
-    let (first, last) = (points[0].rate, points[points.len() - 1].rate);
-    format!(
-        r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 600 350" font-family="sans-serif" font-size="13">
-<rect width="600" height="350" fill="white"/>
-<path d="M60 20V300H580" fill="none" stroke="black"/>
-<polyline points="{}" fill="none" stroke="#1f5fa8" stroke-width="2"/>
-<circle cx="{x:.1}" cy="{y:.1}" r="5" fill="#c0392b"/>
-<text x="{x:.1}" y="{:.1}" text-anchor="middle">{marked:.1e}</text>
-<text x="52" y="28" text-anchor="end">{high:.2}</text>
-<text x="52" y="304" text-anchor="end">{low:.2}</text>
-<text x="60" y="320">{first:.0e}</text>
-<text x="580" y="320" text-anchor="end">{last:.0e}</text>
-<text x="320" y="340" text-anchor="middle">learning rate (logarithmic); the smoothed training loss over it</text>
-</svg>
-"##,
-        line.join(" "),
-        y - 10.0,
-    )
+    let chart = Chart {
+        title: "The smoothed training loss over the learning rate".into(),
+        x: rates,
+        y: Axis::linear("loss", |loss| format!("{loss:.2}")),
+        series: vec![
+            ("loss".into(), points.iter().map(place).collect()),
+            (format!("{marked:.1e}"), mark.collect()),
+        ],
+    };
+    chart.file()
 }
 
 #[cfg(test)]
@@ -252,6 +242,6 @@ mod tests {
         assert!(found(&points[..1]).is_none() && found(&[]).is_none());
         let chart = chart(&points, steepest);
         assert!(chart.contains('o') && chart.lines().count() == ROWS + 1, "{chart}");
-        assert!(svg(&points, steepest).contains("<circle"));
+        assert!(svg(&points, steepest).unwrap().contains("<circle"));
     }
 }

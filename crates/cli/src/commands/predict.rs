@@ -1,14 +1,15 @@
 //! `byhand predict`: what a trained model says about pictures and images in IDX files.
 
 use std::{
-    fs::{self, File},
-    io::BufWriter,
+    fs,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, ensure};
+use byhand_files::{OS, replace};
 use byhand_layers::loss::softmax;
 use byhand_models::{Model, Normalize, Preprocessing};
+use byhand_report::picture;
 use clap::Args;
 use ndarray::{Array1, Array3, ArrayView2, Axis, s};
 use serde_json::json;
@@ -18,7 +19,7 @@ use crate::{
     loading::load_model,
     memory,
     output::Output,
-    pictures::{self, Images, Manner, Wishes},
+    pictures::{self, Drawing, Images, Manner, Wishes},
     values::at_least_one,
 };
 
@@ -157,10 +158,8 @@ fn files_of(place: &Path) -> Result<Vec<PathBuf>> {
     };
     let is_hidden =
         |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-    let is_picture = |path: &Path| {
-        let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
-        ["png", "jpg", "jpeg"].iter().any(|known| extension == *known) && !is_hidden(path) && !path.is_dir()
-    };
+    let is_picture =
+        |path: &Path| byhand_datasets::pictures::is_named(path) && !is_hidden(path) && !path.is_dir();
     let mut files = Vec::new();
     for path in list(place)? {
         if path.is_dir() && !is_hidden(&path) {
@@ -239,12 +238,7 @@ impl Sheet {
             pixels.slice_mut(s![y..y + self.size.0, x..x + self.size.1]).assign(&image);
         }
         fs::create_dir_all(folder).with_context(cannot_write)?;
-        let file = BufWriter::new(File::create(&path).with_context(cannot_write)?);
-        let mut encoder = png::Encoder::new(file, width as u32, height as u32);
-        encoder.set_color(png::ColorType::Grayscale);
-        let mut writer = encoder.write_header().with_context(cannot_write)?;
-        writer.write_image_data(pixels.as_slice().expect("standard layout")).with_context(cannot_write)?;
-        writer.finish().with_context(cannot_write)?;
+        replace(&OS, &path, &picture::file(pixels.view())).with_context(cannot_write)?;
         Ok(path)
     }
 }
@@ -254,7 +248,8 @@ fn images(file: &Path, model: &Model, manner: Manner, options: &Options) -> Resu
     match pictures::read(file)? {
         Images::Picture(picture) => {
             let wishes = Wishes { as_is: options.as_is, invert: options.invert };
-            let prepared = pictures::size_for(model).and_then(|size| picture.prepare(size, manner, wishes));
+            let prepared =
+                pictures::size_for(model).and_then(|size| Drawing(&picture).prepare(size, manner, wishes));
             Ok(prepared.with_context(|| file.display().to_string())?.insert_axis(Axis(0)))
         }
         Images::Many(images) => {

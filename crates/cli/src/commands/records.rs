@@ -16,14 +16,14 @@ use serde_json::{Value, json};
 
 use super::train::{Prepared, network_for, prepared_data};
 use crate::{
-    arguments::{DataArgs, ThreadsArg},
+    arguments::ThreadsArg,
     as_text::text,
     exit::usage,
     interrupt::Interrupt,
     memory,
     output::Output,
     recipes,
-    seeds::{SeedsArgs, Spread, Timed, Trained, Tricks, check_recipe, wrong_section},
+    seeds::{SeedsArgs, SetArgs, Spread, Timed, Trained, Tricks, wrong_section},
     settings::{Recipe, Settings, read_text},
     values::at_least_one,
 };
@@ -54,13 +54,7 @@ pub struct Options {
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     held_out: Option<NonZeroUsize>,
     #[command(flatten)]
-    data: DataArgs,
-    /// Train on N images only; each class keeps its share
-    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Data")]
-    train_limit: Option<NonZeroUsize>,
-    /// Evaluate on N test images only; each class keeps its share
-    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Data")]
-    test_limit: Option<NonZeroUsize>,
+    set: SetArgs,
     #[command(flatten)]
     threads: ThreadsArg,
 }
@@ -141,11 +135,7 @@ fn read(name: &str, file: &str, text: &str, options: &Options) -> Result<Record>
         return Err(usage(format!("{file}, [record]: expected {expected}")));
     }
     let tricks = settings.speedrun.take().map(|section| Tricks::read(file, section)).transpose()?;
-    let Options { train_limit, test_limit, .. } = *options;
-    let recipe = Settings { train_limit, test_limit, ..options.data.settings() }
-        .over(settings.absolute()?)?
-        .settle("train")?;
-    check_recipe(file, &recipe)?;
+    let recipe = options.set.recipe(file, settings)?;
     let recipe = Recipe { validation: options.held_out.map_or(0, NonZeroUsize::get), ..recipe };
     Ok(Record { name: name.to_string(), goal, tricks, recipe })
 }
@@ -192,7 +182,7 @@ impl Record {
                 .map(|Trained { theta, .. }| Member {
                     network: &network,
                     theta,
-                    preprocessing: timed.preprocessing(),
+                    preprocessing: data.remaining(),
                 })
                 .collect();
             used = trained[0].threads;

@@ -3,13 +3,13 @@
 use std::{path::PathBuf, time::Instant};
 
 use anyhow::Result;
-use byhand_files::{OS, replace};
 use clap::Args;
 use serde_json::json;
 
 use crate::{
-    arguments::ThreadsArg, exit::usage, output::Output, past_run::PastRun, run_folder::report_in,
-    values::folder_option,
+    output::Output,
+    past_run::{LookArgs, PastRun, write_page},
+    run_folder::report_in,
 };
 
 /// Options of `report`.
@@ -29,27 +29,19 @@ pub struct Options {
     /// Where the page is written; without it, RUN/report.html
     #[arg(long = "out", value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Where the data's files are: a folder that holds them, or one that holds mnist/ and fashion-mnist/
-    #[arg(long, value_name = "DIR", value_parser = folder_option(), help_heading = "Data")]
-    data_dir: Option<PathBuf>,
     #[command(flatten)]
-    threads: ThreadsArg,
+    look: LookArgs,
 }
 
 /// Writes the page.
 pub fn run(options: &Options, output: &Output) -> Result<()> {
-    let run = PastRun::read(&options.run, options.data_dir.as_deref(), output)?;
+    let run = PastRun::read(&options.run, &options.look, output)?;
     let begun = Instant::now();
-    let moment = run.look(options.threads.asked(), output)?;
+    let moment = run.look(&options.look, output)?;
     moment.warning.iter().for_each(|warning| output.warn(warning));
     let page = run.page(&moment, false)?;
     let file = options.file.clone().unwrap_or_else(|| report_in(&options.run));
-    replace(&OS, &file, page.as_bytes()).map_err(|error| {
-        usage(format!(
-            "{}: {error}; expected a file that may be written (choose one with --out FILE)",
-            file.display()
-        ))
-    })?;
+    write_page(&file, &page)?;
     output.print(format!("report {}", file.display()));
     output.result(json!({
         "out": file.to_string_lossy(),

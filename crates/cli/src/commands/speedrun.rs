@@ -2,7 +2,7 @@
 //!
 //! What is trained is data, `recipes/speedrun.toml`; what the clock includes, [`Trained`](crate::seeds::Trained) says.
 
-use std::{num::NonZeroUsize, path::PathBuf, time::Instant};
+use std::{path::PathBuf, time::Instant};
 
 use anyhow::{Result, bail};
 use byhand_models::weights_sha256;
@@ -13,15 +13,14 @@ use serde_json::json;
 
 use super::train::{network_for, prepared_data};
 use crate::{
-    arguments::{DataArgs, ThreadsArg},
+    arguments::ThreadsArg,
     exit::usage,
     interrupt::Interrupt,
     memory,
     output::Output,
     recipes,
-    seeds::{SeedsArgs, Spread, Timed, Trained, Tricks, check_recipe},
+    seeds::{SeedsArgs, SetArgs, Spread, Timed, Trained, Tricks},
     settings::{Recipe, Settings, read_text},
-    values::at_least_one,
 };
 
 /// Options of `speedrun`.
@@ -39,13 +38,7 @@ pub struct Options {
     #[command(flatten)]
     seeds: SeedsArgs,
     #[command(flatten)]
-    data: DataArgs,
-    /// Train on N images only; each class keeps its share
-    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Data")]
-    train_limit: Option<NonZeroUsize>,
-    /// Evaluate on N test images only; each class keeps its share
-    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Data")]
-    test_limit: Option<NonZeroUsize>,
+    set: SetArgs,
     /// Train the settings of a file with a section [speedrun], instead of those of recipes/speedrun.toml
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -84,7 +77,7 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
     for seed in options.seeds.all(SEEDS) {
         let Trained { theta, seconds, threads } = timed.train(seed, &interrupt)?;
         used = threads;
-        let test = evaluate(&network, &theta, &data.test, &timed.preprocessing(), recipe.loss, threads)?;
+        let test = evaluate(&network, &theta, &data.test, &data.remaining(), recipe.loss, threads)?;
         let accuracy = test.accuracy();
         output.note(format!("seed {seed}: test accuracy {:.2} %, {seconds:.3} s", 100.0 * accuracy));
         output.event(
@@ -151,10 +144,5 @@ fn read(name: &str, text: &str, options: &Options) -> Result<(Recipe, Tricks)> {
         usage(format!("{name}: expected a section [speedrun], as in recipes/speedrun.toml"))
     })?;
     let tricks = Tricks::read(name, section)?;
-    let Options { train_limit, test_limit, .. } = *options;
-    let recipe = Settings { train_limit, test_limit, ..options.data.settings() }
-        .over(settings.absolute()?)?
-        .settle("train")?;
-    check_recipe(name, &recipe)?;
-    Ok((recipe, tricks))
+    Ok((options.set.recipe(name, settings)?, tricks))
 }

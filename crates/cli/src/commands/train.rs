@@ -224,8 +224,7 @@ pub fn run(command: &str, options: &Options, output: &Output) -> Result<()> {
         .collect(),
         theta: theta.to_vec(),
     };
-    // The images are halved already.
-    let preprocessing = Preprocessing { halve: false, ..data.preprocessing };
+    let preprocessing = data.remaining();
     let mut recorder = Recorder::new(&network, &data.train, &preprocessing, recipe.loss);
     #[cfg(feature = "live")]
     if options.tensorboard {
@@ -376,12 +375,7 @@ impl Begin {
             return Ok(Begin::default());
         }
         let checkpoint = folder.newest_checkpoint(&mut |line| output.warn(line))?;
-        let is_over = |at: &Checkpoint| {
-            let since = at.epoch().saturating_sub(at.best().map_or(at.epoch(), |best| best.epoch));
-            at.epoch() >= recipe.epochs.get() as u64
-                || recipe.patience.is_some_and(|patience| since >= patience.get() as u64)
-        };
-        if let Some(checkpoint) = checkpoint.filter(|at| !is_over(at)) {
+        if let Some(checkpoint) = checkpoint.filter(|at| !recipe.is_over(at)) {
             let (path, step) = (folder.path().display(), checkpoint.step());
             output.warn(format!(
                 "{path} holds this run, which ended after {step} steps: it goes on from there"
@@ -504,6 +498,13 @@ pub struct Prepared {
     pub manner: Manner,
 }
 
+impl Prepared {
+    /// What is left to be done to its images, which were halved once, not in every step.
+    pub fn remaining(&self) -> Preprocessing {
+        Preprocessing { halve: false, ..self.preprocessing }
+    }
+}
+
 /// Loads and cuts the data. When the built-in digits stand in for what was asked, the recipe says so from here on.
 pub fn prepared_data(recipe: &mut Recipe, output: &Output) -> Result<Prepared> {
     if let Data::Folder(folder) = &recipe.data {
@@ -624,8 +625,7 @@ pub fn fit_config(recipe: &Recipe, data: &Prepared, threads: usize) -> FitConfig
         schedule: recipe.schedule,
         objective: recipe.loss,
         class_weights: recipe.class_weights.as_ref().map_or_else(Vec::new, |weights| weights.of(&data.train)),
-        // The images are halved once, not in every step.
-        preprocessing: Preprocessing { halve: false, ..data.preprocessing },
+        preprocessing: data.remaining(),
         augment: recipe.augment(),
         weight_decay: recipe.weight_decay,
         clip: recipe.clip,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::{arguments::ThreadsArg, values::folder_option};
+use crate::past_run::LookArgs;
 
 /// Options of `watch`.
 #[derive(Args)]
@@ -25,11 +25,8 @@ pub struct Options {
     /// The port on 127.0.0.1; 0 takes one that is free
     #[arg(long, value_name = "N", default_value_t = 8787)]
     port: u16,
-    /// Where the data's files are: a folder that holds them, or one that holds mnist/ and fashion-mnist/
-    #[arg(long, value_name = "DIR", value_parser = folder_option(), help_heading = "Data")]
-    data_dir: Option<PathBuf>,
     #[command(flatten)]
-    threads: ThreadsArg,
+    look: LookArgs,
 }
 
 #[cfg(feature = "live")]
@@ -131,10 +128,10 @@ mod serve {
             // Another run may have begun in the folder.
             let is_same = |past: &PastRun| past.is_of(&options.run);
             if !self.past.as_ref().is_some_and(is_same) {
-                self.past = Some(PastRun::read(&options.run, options.data_dir.as_deref(), &Output::quiet())?);
+                self.past = Some(PastRun::read(&options.run, &options.look, &Output::quiet())?);
             }
             let past = self.past.as_ref().ok_or_else(|| anyhow!("no run"))?;
-            let moment = past.look(options.threads.asked(), &Output::quiet())?;
+            let moment = past.look(&options.look, &Output::quiet())?;
             past.page(&moment, true)
         }
     }

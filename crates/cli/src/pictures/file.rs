@@ -7,10 +7,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use byhand_datasets::{idx, pictures};
+use byhand_datasets::{
+    idx,
+    pictures::{self, Picture},
+};
 use ndarray::Array3;
-
-use super::Picture;
 
 /// What a file holds.
 pub enum Images {
@@ -46,8 +47,8 @@ pub fn read_from(mut file: impl Read + io::Seek, name: &str) -> Result<Images> {
     file.by_ref().take(STARTS).read_to_end(&mut start).with_context(cannot_read)?;
     file.rewind().with_context(cannot_read)?;
     match pictures::format(&start) {
-        Some("PNG") => Ok(Images::Picture(pictures::read(file, name)?.into())),
-        Some("JPEG") if cfg!(feature = "jpeg") => Ok(Images::Picture(pictures::read(file, name)?.into())),
+        Some("PNG") => Ok(Images::Picture(pictures::read(file, name)?)),
+        Some("JPEG") if cfg!(feature = "jpeg") => Ok(Images::Picture(pictures::read(file, name)?)),
         Some(other) => bail!("{}, found a {other} file; save the picture as PNG", cannot_read()),
         None => Ok(Images::Many(idx::read_images(file, name, idx::DEFAULT_LIMIT)?)),
     }

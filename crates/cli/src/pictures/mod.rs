@@ -5,7 +5,7 @@
 //! training pictures look like is its [`Manner`], kept among the notes of the model file.
 
 use anyhow::{Context, Result, bail, ensure};
-use byhand_datasets::Dataset;
+use byhand_datasets::{Dataset, pictures::Picture};
 use byhand_models::Model;
 use ndarray::{Array2, ArrayView2};
 use serde::{Deserialize, Serialize};
@@ -111,31 +111,21 @@ pub struct Wishes {
     pub invert: bool,
 }
 
-/// A decoded picture.
-#[derive(Clone, Debug)]
-pub struct Picture {
-    size: (usize, usize),
-    /// Red, green, blue, alpha, row by row.
-    pixels: Vec<[u8; 4]>,
-}
+/// A picture as a drawing: ink on a ground.
+#[derive(Clone, Copy, Debug)]
+pub struct Drawing<'a>(pub &'a Picture);
 
 /// What is said first of a picture that is none.
 const NO_DRAWING: &str = "expected a picture of one drawing on a plain ground, found none";
-impl From<byhand_datasets::pictures::Picture> for Picture {
-    fn from(byhand_datasets::pictures::Picture { size, pixels }: byhand_datasets::pictures::Picture) -> Self {
-        Self { size, pixels }
-    }
-}
-
 /// Differences of less than this, of 255, are no drawing.
 const CONTRAST: u8 = 32;
 /// Ink at its full strength; MNIST's strongest pixel is 254 or 255 in every picture.
 const FULL: u8 = 250;
 
-impl Picture {
+impl Drawing<'_> {
     /// The picture as one of `size` (rows, columns) that a model of this manner knows.
     pub fn prepare(&self, size: (usize, usize), manner: Manner, wishes: Wishes) -> Result<Array2<u8>> {
-        let exact = self.size == size;
+        let exact = self.0.size == size;
         if !exact && (wishes.as_is || manner.ground == Ground::Any) {
             let why = if wishes.as_is {
                 "without --as-is it is scaled"
@@ -145,7 +135,7 @@ impl Picture {
             bail!(
                 "expected a picture of {} pixels (width x height), found {}; {why}",
                 shown(size),
-                shown(self.size)
+                shown(self.0.size)
             );
         }
         let grey = self.grey();
@@ -173,23 +163,19 @@ impl Picture {
 
     /// The levels of an opaque picture without colours.
     fn grey(&self) -> Option<Array2<u8>> {
-        let plain = self.pixels.iter().all(|&[r, g, b, a]| r == g && g == b && a == 255);
+        let plain = self.0.pixels.iter().all(|&[r, g, b, a]| r == g && g == b && a == 255);
         plain.then(|| self.levels(|[level, ..]| level))
     }
 
     /// How dark each pixel is, on white paper.
     fn darkness(&self) -> Array2<u8> {
-        self.levels(|pixel| {
-            let [r, g, b] = over([255; 3], pixel).map(u32::from);
-            // Rec. 601.
-            255 - ((299 * r + 587 * g + 114 * b + 500) / 1000) as u8
-        })
+        255 - self.0.grey()
     }
 
     /// How much each pixel differs from the ground, which is what most of the picture's edge shows. The strongest
     /// difference becomes 255.
     fn ink(&self) -> Result<Array2<u8>> {
-        let alphas = || self.pixels.iter().map(|pixel| pixel[3]);
+        let alphas = || self.0.pixels.iter().map(|pixel| pixel[3]);
         let (least, most) = (alphas().min().unwrap_or(0), alphas().max().unwrap_or(0));
         let mut ink = if most < CONTRAST {
             // Nothing can be seen.
@@ -198,10 +184,10 @@ impl Picture {
             // Equally opaque everywhere.
             self.distance(|[r, g, b, _]| [r, g, b])
         } else {
-            let visible = || self.pixels.iter().filter(|pixel| pixel[3] >= 128);
+            let visible = || self.0.pixels.iter().filter(|pixel| pixel[3] >= 128);
             let channels = [0, 1, 2].map(|c| Histogram::of(visible().map(|pixel| pixel[c])));
             let one_colour = channels.iter().all(|channel| channel.spread() < CONTRAST);
-            if one_colour || 2 * visible().count() <= self.pixels.len() {
+            if one_colour || 2 * visible().count() <= self.0.pixels.len() {
                 self.levels(|[_, _, _, alpha]| alpha)
             } else {
                 // A sheet of paper with transparent edges.
@@ -216,7 +202,7 @@ impl Picture {
 
     /// The largest difference of a channel from its median at the edge.
     fn distance(&self, colour: impl Fn([u8; 4]) -> [u8; 3]) -> Array2<u8> {
-        let edge = edge(self.size).map(|at| colour(self.pixels[at.0 * self.size.1 + at.1]));
+        let edge = edge(self.0.size).map(|at| colour(self.0.pixels[at.0 * self.0.size.1 + at.1]));
         let edge: Vec<[u8; 3]> = edge.collect();
         let ground = [0, 1, 2].map(|c| Histogram::of(edge.iter().map(|colour| colour[c])).quantile(0.5));
         self.levels(|pixel| {
@@ -226,8 +212,8 @@ impl Picture {
     }
 
     fn levels(&self, level: impl Fn([u8; 4]) -> u8) -> Array2<u8> {
-        let levels = self.pixels.iter().map(|&pixel| level(pixel)).collect();
-        Array2::from_shape_vec(self.size, levels).expect("a level a pixel")
+        let levels = self.0.pixels.iter().map(|&pixel| level(pixel)).collect();
+        Array2::from_shape_vec(self.0.size, levels).expect("a level a pixel")
     }
 }
 
@@ -430,7 +416,7 @@ mod tests {
     }
 
     fn prepared(picture: &Picture, manner: Manner) -> Array2<u8> {
-        picture.prepare((28, 28), manner, Wishes::default()).unwrap()
+        Drawing(picture).prepare((28, 28), manner, Wishes::default()).unwrap()
     }
 
     /// Prepared once, a picture is as MNIST's are, and is not changed again.

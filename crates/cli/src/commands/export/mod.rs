@@ -15,6 +15,7 @@ use byhand_export::{
     source::{self, Quantized, Source},
 };
 use byhand_files::{OS, replace};
+use byhand_layers::metrics::argmax;
 use byhand_models::Model;
 use clap::Args;
 use serde_json::{Value, json};
@@ -205,7 +206,7 @@ fn quantize(model: &Model, options: &Options, output: &Output) -> Result<(Quanti
                 .rows()
                 .into_iter()
                 .zip(labels)
-                .filter(|(row, label)| best(row) == usize::from(**label))
+                .filter(|(row, label)| argmax(row) == usize::from(**label))
                 .count();
         }
     }
@@ -223,11 +224,6 @@ fn quantize(model: &Model, options: &Options, output: &Output) -> Result<(Quanti
 
 /// Test images that are turned into numbers at a time.
 const AT_ONCE: usize = 256;
-
-/// The first of the largest outputs.
-fn best(row: &ndarray::ArrayView1<'_, f32>) -> usize {
-    (1..row.len()).fold(0, |best, class| if row[class] > row[best] { class } else { best })
-}
 
 /// Writes a file, and the folder that it is in.
 fn put(path: &Path, bytes: &[u8]) -> Result<()> {
