@@ -3,8 +3,8 @@
 use byhand_layers::{Network, Shape};
 use byhand_models::{MODELS, Spec};
 
-/// Two convolutions with batch normalisation. Larger than any registered network: a perceptron bound by its matrix products, and a convolutional network of the size
-/// that frameworks are made for.
+/// Two convolutions with batch normalisation. Larger than any registered network: a perceptron bound by its matrix products, and a
+/// convolutional network of the size that frameworks are made for.
 const LARGER: [(&str, &str); 3] = [
     ("conv-norm-pool", "conv(16,3) batchnorm relu pool(2) conv(32,3) batchnorm relu pool(2) dense(10)"),
     ("mlp-512", "dense(512) relu dense(512) relu dense(10)"),

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! loads them. Branches have the names of a module with the parts `main` and `shortcut` (`3.main.0.weight`), or of a `ModuleList`
-//! (`3.0.0.weight`); `byhand parity export` writes such modules. What PyTorch does not need lies in the header's `__metadata__`, under the one key `byhand`, as JSON:
+//! (`3.0.0.weight`); `byhand parity export` writes such modules. What PyTorch does not need lies in the header's
+//! `__metadata__`, under the one key `byhand`, as JSON:
 //!
 //! | field | |
 //! |---|---|

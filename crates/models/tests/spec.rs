@@ -71,7 +71,8 @@ fn mistakes_are_answered_with_the_place_and_what_was_expected() {
         ("conv(8,3,pad=samex1)", format!("byte 9, \"pad=samex1\": pad must be {PADDING}; in {CONV}")),
         ("conv(8,3,pad=256)", format!("byte 9, \"pad=256\": pad must be {PADDING}; in {CONV}")),
         ("conv(8,3,groups=0)", format!("byte 9, \"groups=0\": groups must be a whole number from 1 to 65536; in {CONV}")),
-        ("pool(2,count_pad=true)", "byte 7, \"count_pad\": pool has no parameter of this name; expected pool(window, stride=window, pad=0, ceil=false, dilation=1)".into()),
+        ("pool(2,count_pad=true)", "byte 7, \"count_pad\": pool has no parameter of this name; \
+            expected pool(window, stride=window, pad=0, ceil=false, dilation=1)".into()),
         ("conv(8,five)", format!("byte 7, \"five\": kernel must be {pair}; in {CONV}")),
         ("conv(8,0)", format!("byte 7, \"0\": kernel must be {pair}; in {CONV}")),
         ("conv(8,3x)", format!("byte 7, \"3x\": kernel must be {pair}; in {CONV}")),

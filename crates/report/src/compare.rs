@@ -115,7 +115,10 @@ fn figures(runs: &[Compared<'_>]) -> Markup {
     html! {
         div.wide {
             table {
-                tr { th { "run" } th.n { "test accuracy" } th.n { "95 % interval" } th.n { "test loss" } th.n { "images" } th.n { "epochs" } th.n { "seconds" } }
+                tr {
+                    th { "run" }
+                    @for head in ["test accuracy", "95 % interval", "test loss", "images", "epochs", "seconds"] { th.n { (head) } }
+                }
                 @for run in runs {
                     @let (correct, n) = (run.correct(), run.predictions.len() as u64);
                     @let [low, high] = wilson(correct, n);
@@ -227,7 +230,8 @@ fn only(right: &Compared<'_>, wrong: &Compared<'_>) -> Markup {
                     figure {
                         (picture::image(pixels, (96 / h.max(w)).max(1), &format!("image {sample}")))
                         figcaption {
-                            "image " (sample) ": " b { (name(wrong.test.labels()[sample])) } ", " (wrong.name) " says " b { (name(wrong.predictions[sample].class)) }
+                            "image " (sample) ": " b { (name(wrong.test.labels()[sample])) }
+                            ", " (wrong.name) " says " b { (name(wrong.predictions[sample].class)) }
                             (format!(" ({:.1} %)", 100.0 * wrong.predictions[sample].probability))
                         }
                     }

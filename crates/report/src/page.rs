@@ -47,7 +47,8 @@ h1{font-size:1.6rem;line-height:1.25;overflow-wrap:anywhere}h2{font-size:1.2rem;
 p{margin:.4rem 0;max-width:52rem}nav{display:flex;flex-wrap:wrap;gap:.2rem 1rem;margin:.5rem 0 1rem}a{color:var(--c0)}\
 section{background:var(--card);border:1px solid var(--pale);border-radius:8px;padding:1rem;margin:1rem 0;scroll-margin-top:1rem}\
 .row{display:flex;flex-wrap:wrap;gap:1rem 1.5rem;align-items:flex-start}.row>figure{flex:1 1 24rem;min-width:0;margin:0}\
-.wide,.row>figure{overflow-x:auto;max-width:100%}.wide th,.wide td{white-space:nowrap}.wide .free td{white-space:normal}figure{margin:.6rem 0}figcaption,.note{color:var(--grey);font-size:.87rem}\
+.wide,.row>figure{overflow-x:auto;max-width:100%}.wide th,.wide td{white-space:nowrap}.wide .free td{white-space:normal}\
+figure{margin:.6rem 0}figcaption,.note{color:var(--grey);font-size:.87rem}\
 svg{display:block;width:100%;min-width:32rem;max-width:760px;height:auto}img{image-rendering:pixelated;display:inline-block;vertical-align:middle;margin:2px;\
 max-width:100%}\
 table{border-collapse:collapse;font-variant-numeric:tabular-nums}th,td{padding:.2rem .7rem .2rem 0;text-align:left;vertical-align:top;\
