@@ -1,6 +1,7 @@
 //! The recipes that come with the program: configurations that have a name.
 
 use anyhow::Result;
+use byhand_models::registry::default_of;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 
 use crate::settings::Settings;
@@ -9,7 +10,8 @@ use crate::settings::Settings;
 pub const SPEEDRUN: &str = include_str!("../../../recipes/speedrun.toml");
 
 /// Name and text of each, in the order in which they are listed.
-const RECIPES: [(&str, &str); 3] = [
+const RECIPES: [(&str, &str); 4] = [
+    ("cnn", include_str!("../../../recipes/cnn.toml")),
     ("speedrun", SPEEDRUN),
     ("mnist-99.3", include_str!("../../../recipes/mnist-99.3.toml")),
     ("mnist-99.5", include_str!("../../../recipes/mnist-99.5.toml")),
@@ -32,4 +34,13 @@ pub fn names(wanted: impl Fn(&str) -> bool, others: &[&'static str]) -> Possible
 pub fn settings(name: &str) -> Result<Settings> {
     let (name, text) = all().find(|(known, _)| *known == name).expect("a name that was read");
     Settings::parse(name, text)
+}
+
+/// How a command trains if nobody says otherwise: by the recipe that is called as its network, if there is one. Layers of somebody's own
+/// have none.
+pub fn of_network(command: &str, asked: &Settings) -> Result<Settings> {
+    let network = asked.preset.as_deref().or_else(|| default_of(command).map(|model| model.name));
+    let network = network.filter(|_| asked.layers.is_none());
+    let recipe = all().find(|(name, _)| Some(*name) == network);
+    recipe.map_or_else(|| Ok(Settings::default()), |(name, text)| Settings::parse(name, text))
 }

@@ -82,7 +82,7 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
     let base = match (&options.config, &options.recipe) {
         (Some(file), _) => Settings::read(file)?,
         (_, Some(name)) => recipes::settings(name)?,
-        _ => Settings::default(),
+        _ => recipes::of_network("train-cnn", &options.settings)?,
     };
     let mut recipe = options.settings.clone().absolute()?.over(base.absolute()?)?.settle("train-cnn")?;
     if recipe.from.is_some() {

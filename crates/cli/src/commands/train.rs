@@ -98,7 +98,7 @@ pub fn run(command: &str, options: &Options, output: &Output) -> Result<()> {
         (_, Some(file), ..) => Settings::read(file)?,
         (.., Some(name), _) => recipes::settings(name)?,
         (.., Some(weights)) => start::settings(weights)?,
-        _ => Settings::default(),
+        _ => recipes::of_network(command, &asked)?,
     };
     for (section, name, command) in [
         (&base.notebook, "notebook", "notebooks"),
@@ -692,8 +692,9 @@ pub fn help(command: &str) -> String {
         .map(|model| format!("Without --preset or --layers it trains {}: {}.\n", model.name, model.layers))
         .unwrap_or_default();
     let any = default_of(command).is_none().then(|| "dense(10)".parse().expect("a constant"));
-    let settled =
-        Settings { layers: any, ..Settings::default() }.settle(command).and_then(|recipe| recipe.shown());
+    let asked = Settings { layers: any, ..Settings::default() };
+    let base = recipes::of_network(command, &asked);
+    let settled = base.and_then(|base| asked.over(base)?.settle(command)?.shown());
     let defaults = settled.expect("the defaults are settings");
     let shown = defaults.iter().filter(|(key, value)| {
         !["preset", "layers"].contains(&key.as_str()) && !["false", "0.0"].contains(&value.as_str())
