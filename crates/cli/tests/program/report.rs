@@ -16,11 +16,7 @@ use assert_cmd::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
-fn byhand(arguments: &[&str]) -> Command {
-    let mut command = Command::cargo_bin("byhand").unwrap();
-    command.env_remove("BYHAND_DATA").args(arguments);
-    command
-}
+use crate::support::{byhand, fails};
 
 /// The events of a command that succeeds, and what it told besides.
 #[track_caller]
@@ -35,19 +31,6 @@ fn events(command: &mut Command) -> (Vec<Value>, String) {
 #[track_caller]
 fn result(command: &mut Command) -> Value {
     events(command).0.pop().unwrap()
-}
-
-/// Fails with this code and all the words, in one line.
-#[track_caller]
-fn fails(command: &mut Command, code: i32, words: &[&str]) {
-    let output = command.output().unwrap();
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(code), "{told}");
-    let error = told.lines().last().unwrap_or_default();
-    assert!(error.starts_with("error: ") && !told.contains("panicked"), "{told}");
-    for word in words {
-        assert!(error.contains(word), "'{word}' is missing in: {told}");
-    }
 }
 
 const SMALL: [&str; 9] =

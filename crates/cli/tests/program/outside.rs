@@ -6,11 +6,7 @@ use assert_cmd::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
-fn byhand(arguments: &[&str]) -> Command {
-    let mut command = Command::cargo_bin("byhand").unwrap();
-    command.env_remove("BYHAND_DATA").args(arguments);
-    command
-}
+use crate::support::byhand;
 
 /// Refused as wrong usage, in one line that holds all words. The process may not have the memory to try.
 #[track_caller]

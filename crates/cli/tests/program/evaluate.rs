@@ -13,36 +13,15 @@ use ndarray::Array3;
 use serde_json::Value;
 use tempfile::TempDir;
 
-fn byhand() -> Command {
-    let mut command = Command::cargo_bin("byhand").unwrap();
-    command.env_remove("BYHAND_DATA");
-    command
-}
+use crate::support::{byhand, events_of, fails};
 
-/// The events of a command that succeeds.
-#[track_caller]
 fn events(command: &mut Command) -> Vec<Value> {
-    let output = command.arg("--json").output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = std::str::from_utf8(&output.stdout).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    events_of(&command.arg("--json").output().unwrap())
 }
 
 #[track_caller]
 fn result(command: &mut Command) -> Value {
     events(command).pop().unwrap()
-}
-
-/// Runs, and holds that it fails with `code` and one line that has all `words`.
-#[track_caller]
-fn fails(command: &mut Command, code: i32, words: &[&str]) {
-    let output = command.output().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{told}");
-    assert!(told.lines().count() == 1 && told.starts_with("error: ") && !told.contains("panicked"), "{told}");
-    for word in words {
-        assert!(told.contains(word), "'{word}' is missing in: {told}");
-    }
 }
 
 /// A folder of data with square pictures: `lit` says which pixels (row, column) of a label are bright.
@@ -77,7 +56,7 @@ fn write_bars(folder: &Path, names: &[&str], rows: &[usize]) {
 }
 
 fn train(data: &Path, out: &Path) -> Command {
-    let mut command = byhand();
+    let mut command = byhand(&[]);
     command
         .args(["train", "--layers", "dense(2)", "--epochs", "40", "--quiet", "--data"])
         .arg(data)
@@ -87,7 +66,7 @@ fn train(data: &Path, out: &Path) -> Command {
 }
 
 fn evaluate(model: &Path) -> Command {
-    let mut command = byhand();
+    let mut command = byhand(&[]);
     command.arg("evaluate").arg(model);
     command
 }
@@ -146,7 +125,7 @@ fn two_hundred_and_fifty_six_classes() {
     let labels: Vec<u16> = (0..=255).collect();
     let names: Vec<String> = (0..256).map(|class| format!("class {class}")).collect();
     write_data(&data, 16, &labels, &names, |label, y, x| usize::from(label) == 16 * y + x);
-    let mut command = byhand();
+    let mut command = byhand(&[]);
     command
         .args(["train", "--layers", "dense(256)", "--epochs", "30", "--lr", "0.03", "--quiet", "--data"])
         .arg(&data);
@@ -155,7 +134,7 @@ fn two_hundred_and_fifty_six_classes() {
     let found = result(evaluate(&run).arg("--data").arg(&data));
     assert_eq!(found["accuracy"], trained["test_accuracy"]);
     assert_eq!(found["confusion"].as_array().unwrap().len(), 256);
-    let predicted = events(byhand().arg("predict").arg(&run).arg(data.join("t10k-images-idx3-ubyte")));
+    let predicted = events(byhand(&[]).arg("predict").arg(&run).arg(data.join("t10k-images-idx3-ubyte")));
     for i in 0..100 {
         assert_eq!(predicted[i]["name"], names[i]);
     }
@@ -204,7 +183,7 @@ fn a_data_dir_is_remembered() {
     write_data(&path("data/mnist"), 28, &labels, &[], |label, y, _| y == usize::from(label));
     write_data(&path("env/mnist"), 28, &labels, &[], |label, y, _| y == 27 - usize::from(label));
     let run = path("run");
-    let mut command = byhand();
+    let mut command = byhand(&[]);
     command
         .args(["train", "--layers", "dense(10)", "--epochs", "40", "--quiet", "--data-dir"])
         .arg(path("data"));
@@ -251,7 +230,7 @@ fn a_crop_is_part_of_the_model() {
         let found = result(evaluate(&path("model.safetensors")).arg("--data").arg(path("data")));
         assert_eq!(found["accuracy"], 1.0, "halve {halve}");
 
-        let mut predict = byhand();
+        let mut predict = byhand(&[]);
         predict.arg("predict").arg(path("model.safetensors")).arg(path("data/t10k-images-idx3-ubyte"));
         let picture = path("picture.png");
         let mut encoder = png::Encoder::new(File::create(&picture).unwrap(), side as u32, side as u32);
@@ -273,7 +252,7 @@ fn several_models_are_asked_together() {
     let train = |out: &Path, options: &[&str]| {
         let small =
             ["train", "--data", "digits", "--train-limit", "400", "--test-limit", "300", "--epochs", "2"];
-        result(byhand().args(small).args(["--layers", "dense(10)"]).args(options).arg("--out").arg(out))
+        result(byhand(&[]).args(small).args(["--layers", "dense(10)"]).args(options).arg("--out").arg(out))
     };
     let shas: Vec<Value> = [&a, &b]
         .into_iter()
@@ -282,8 +261,8 @@ fn several_models_are_asked_together() {
         .collect();
     train(&c, &["--loss", "squared-error", "--lr", "0.01"]);
     train(&other, &["--classes", "0,1,2,3,4,5,6,7,9,8"]);
-    let alone: Vec<Value> = [&a, &b].map(|run| result(byhand().arg("evaluate").arg(run))).to_vec();
-    let together = result(byhand().arg("evaluate").args([&a, &b]));
+    let alone: Vec<Value> = [&a, &b].map(|run| result(byhand(&[]).arg("evaluate").arg(run))).to_vec();
+    let together = result(byhand(&[]).arg("evaluate").args([&a, &b]));
     let members = together["members"].as_array().unwrap();
     assert_eq!(members.len(), 2);
     for ((member, alone), sha) in members.iter().zip(&alone).zip(&shas) {
@@ -294,14 +273,14 @@ fn several_models_are_asked_together() {
     let loss = |result: &Value| result["loss"].as_f64().unwrap();
     assert!(loss(&together) < (loss(&alone[0]) + loss(&alone[1])) / 2.0);
     // A model twice is the model.
-    let twice = result(byhand().arg("evaluate").args([&a, &a]));
+    let twice = result(byhand(&[]).arg("evaluate").args([&a, &a]));
     assert_eq!(twice["accuracy"], alone[0]["accuracy"]);
     assert!((loss(&twice) - loss(&alone[0])).abs() < 1e-5);
 
-    let views = result(byhand().arg("evaluate").arg(&a).args(["--tta", "shift"]));
+    let views = result(byhand(&[]).arg("evaluate").arg(&a).args(["--tta", "shift"]));
     assert_eq!((&views["tta"], &alone[0]["tta"]), (&"shift".into(), &Value::Null));
     assert_ne!(views["loss"], alone[0]["loss"]);
-    let threads = byhand()
+    let threads = byhand(&[])
         .arg("evaluate")
         .arg(&a)
         .args(["--tta", "shift", "--threads", "3", "--json"])
@@ -310,8 +289,8 @@ fn several_models_are_asked_together() {
     let again: Value = serde_json::from_slice(&threads.stdout).unwrap();
     assert_eq!(again["loss"], views["loss"]);
 
-    fails(byhand().arg("evaluate").arg(&a).args(["--tta", "turn"]), 2, &["shift, flip"]);
-    fails(byhand().arg("evaluate").args([&a, &c]), 2, &["squared-error", "no probabilities"]);
-    fails(byhand().arg("evaluate").args([&a, &other]), 2, &["its classes are", "in the same order"]);
-    fails(byhand().arg("evaluate").arg(&a).arg(folder.path().join("none")), 2, &["no model here"]);
+    fails(byhand(&[]).arg("evaluate").arg(&a).args(["--tta", "turn"]), 2, &["shift, flip"]);
+    fails(byhand(&[]).arg("evaluate").args([&a, &c]), 2, &["squared-error", "no probabilities"]);
+    fails(byhand(&[]).arg("evaluate").args([&a, &other]), 2, &["its classes are", "in the same order"]);
+    fails(byhand(&[]).arg("evaluate").arg(&a).arg(folder.path().join("none")), 2, &["no model here"]);
 }

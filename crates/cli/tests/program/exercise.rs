@@ -2,8 +2,13 @@
 
 use std::{fs, path::PathBuf, process::Output};
 
-use assert_cmd::Command;
 use serde_json::Value;
+
+use crate::support::byhand;
+
+fn exercise(arguments: &[&str]) -> Output {
+    byhand(&["exercise"]).args(arguments).output().unwrap()
+}
 
 /// What a person finds with pencil and paper. The program has none of these: it computes its own.
 const BY_HAND: &[(&str, &str)] = &[
@@ -41,10 +46,6 @@ const BY_HAND: &[(&str, &str)] = &[
     ("adjoint", "40"),
     ("mlp-step", "0.157"),
 ];
-
-fn exercise(arguments: &[&str]) -> Output {
-    Command::cargo_bin("byhand").unwrap().arg("exercise").args(arguments).output().unwrap()
-}
 
 fn answer(name: &str, answer: &str) -> Output {
     exercise(&[&[name][..], &answer.split(' ').collect::<Vec<_>>()].concat())

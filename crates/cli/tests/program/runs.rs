@@ -14,18 +14,14 @@ use byhand::models::Model;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::support::{byhand, fails};
+
 /// A run of some tenths of a second, into `out`.
 fn train(out: &Path, options: &[&str]) -> Command {
     let small = ["--data", "digits", "--train-limit", "200", "--test-limit", "50", "--epochs", "2"];
     let given = |option: &&[&str]| !options.contains(&option[0]);
     let mut command = byhand(&["train-mlp", "--json", "--quiet", "--no-report"]);
     command.args(small.chunks(2).filter(given).flatten()).args(options).arg("--out").arg(out);
-    command
-}
-
-fn byhand(arguments: &[&str]) -> Command {
-    let mut command = Command::cargo_bin("byhand").unwrap();
-    command.env_remove("BYHAND_DATA").args(arguments);
     command
 }
 
@@ -41,19 +37,6 @@ fn result(command: &mut Command) -> Value {
 fn last_event(stdout: &[u8]) -> Value {
     let text = String::from_utf8_lossy(stdout);
     serde_json::from_str(text.lines().last().expect("an event")).unwrap()
-}
-
-/// Fails with this code and all the words, in one line.
-#[track_caller]
-fn fails(command: &mut Command, code: i32, words: &[&str]) {
-    let output = command.output().unwrap();
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(code), "{told}");
-    let error = told.lines().last().unwrap_or_default();
-    assert!(error.starts_with("error: ") && !told.contains("panicked"), "{told}");
-    for word in words {
-        assert!(error.contains(word), "'{word}' is missing in: {told}");
-    }
 }
 
 /// Name and bytes of all files of a run, but for the lock and the runs that were set aside.

@@ -15,11 +15,7 @@ use byhand_datasets::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-fn byhand(words: &[&str]) -> Command {
-    let mut command = Command::cargo_bin("byhand").unwrap();
-    command.env_remove("BYHAND_DATA").args(words);
-    command
-}
+use crate::support::{byhand, fails};
 
 /// The last event of a command that succeeds.
 #[track_caller]
@@ -28,18 +24,6 @@ fn result(command: &mut Command) -> Value {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
     serde_json::from_str(text.lines().last().unwrap()).unwrap()
-}
-
-/// Runs, and holds that it fails with `code` and one line that has all `words`.
-#[track_caller]
-fn fails(command: &mut Command, code: i32, words: &[&str]) {
-    let output = command.output().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{told}");
-    assert!(told.starts_with("error: ") && !told.contains("panicked"), "{told}");
-    for word in words {
-        assert!(told.contains(word), "'{word}' is missing in: {told}");
-    }
 }
 
 fn text(path: &Path) -> &str {

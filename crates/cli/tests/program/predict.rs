@@ -15,6 +15,8 @@ use byhand_datasets::{
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::support::{byhand, events_of, events_on, fails};
+
 type Rgba = [u8; 4];
 
 const BLACK: Rgba = [0, 0, 0, 255];
@@ -28,18 +30,12 @@ const FOUR: &[&[(f32, f32)]] = &[&[(40.0, 5.0), (20.0, 60.0), (80.0, 60.0)], &[(
 const TWO: &[&[(f32, f32)]] =
     &[&[(20.0, 25.0), (40.0, 5.0), (70.0, 15.0), (70.0, 35.0), (20.0, 92.0), (85.0, 92.0)]];
 
-fn byhand() -> Command {
-    let mut command = Command::cargo_bin("byhand").unwrap();
-    command.env_remove("BYHAND_DATA");
-    command
-}
-
 /// A model of the built-in digits, good enough for a clear hand; trained once for all tests.
 fn model() -> &'static Path {
     static RUN: LazyLock<PathBuf> = LazyLock::new(|| {
         let run = Path::new(env!("CARGO_TARGET_TMPDIR")).join("predict");
         let _ = fs::remove_dir_all(&run);
-        let mut command = byhand();
+        let mut command = byhand(&[]);
         command.args(["train-cnn", "--preset", "cnn-3x3", "--data", "digits", "--train-limit", "8000"]);
         command.args(["--test-limit", "100", "--epochs", "3", "--quiet", "--out"]).arg(&run);
         let output = command.output().unwrap();
@@ -52,26 +48,7 @@ fn model() -> &'static Path {
 /// The events of a command that succeeds, and their last one.
 #[track_caller]
 fn events(command: &mut Command) -> Vec<Value> {
-    let output = command.arg("--json").output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    lines(&output.stdout)
-}
-
-#[track_caller]
-fn lines(stdout: &[u8]) -> Vec<Value> {
-    std::str::from_utf8(stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-/// Runs, and holds that it fails with `code` and one line that has all `words`.
-#[track_caller]
-fn fails(command: &mut Command, code: i32, words: &[&str]) {
-    let output = command.output().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{told}");
-    assert!(told.lines().count() == 1 && told.starts_with("error: ") && !told.contains("panicked"), "{told}");
-    for word in words {
-        assert!(told.contains(word), "'{word}' is missing in: {told}");
-    }
+    events_of(&command.arg("--json").output().unwrap())
 }
 
 /// A drawing in the square of `side` pixels at (x, y), on a sheet of w by h.
@@ -158,7 +135,7 @@ fn one_drawing_on_any_sheet_gets_one_answer() {
         ),
     ];
     for (digit, strokes) in [(1, ONE), (4, FOUR), (2, TWO)] {
-        let mut command = byhand();
+        let mut command = byhand(&[]);
         command.arg("predict").arg(model());
         for (name, sheet) in &sheets {
             let path = folder.path().join(format!("{digit} {name}.png"));
@@ -201,7 +178,7 @@ fn every_kind_of_png() {
             ink.chunks(8).map(|bits| bits.iter().fold(0, |byte, &ink| byte << 1 | u8::from(!ink))).collect(),
         ),
     ];
-    let mut command = byhand();
+    let mut command = byhand(&[]);
     command.arg("predict").arg(model());
     for (name, color, depth, bytes) in &kinds {
         write_png(&file(name), size, *color, *depth, bytes);
@@ -232,7 +209,7 @@ fn a_png_is_answered_as_its_idx_twin() {
             (folder.path().join(format!("{i}-idx3-ubyte")), folder.path().join(format!("{i}.png")));
         idx::write_images(File::create(&one).unwrap(), image.insert_axis(ndarray::Axis(0))).unwrap();
         write_grey(&twin, (28, 28), image.as_slice().unwrap());
-        let told = events(byhand().arg("predict").arg(model()).arg(one).arg(twin));
+        let told = events(byhand(&[]).arg("predict").arg(model()).arg(one).arg(twin));
         assert_eq!(told[0]["probabilities"], told[1]["probabilities"], "image {i}");
     }
 }
@@ -251,11 +228,11 @@ fn the_ground_is_that_of_the_training_pictures() {
     write("train", &digits::generate(Part::Train, 3000, 0));
     write("t10k", &digits::generate(Part::Test, 100, 0));
     let run = folder.path().join("run");
-    let mut train = byhand();
+    let mut train = byhand(&[]);
     train.args(["train-mlp", "--epochs", "4", "--quiet", "--data"]).arg(&data).arg("--out").arg(&run);
     assert!(train.output().unwrap().status.success());
 
-    let mut command = byhand();
+    let mut command = byhand(&[]);
     command.arg("predict").arg(&run).args(["--limit", "1"]).arg(data.join("t10k-images-idx3-ubyte"));
     let digit = digits::generate(Part::Test, 1, 0);
     let path = |name: &str| folder.path().join(name);
@@ -286,12 +263,12 @@ fn transposed_files() {
     }
     fs::write(folder.path().join("classes.txt"), "row\ncolumn\n").unwrap();
     let run = folder.path().join("run");
-    let mut train = byhand();
+    let mut train = byhand(&[]);
     train.args(["train", "--layers", "dense(2)", "--epochs", "400", "--transpose", "--quiet", "--data"]);
     assert!(train.arg(folder.path()).arg("--out").arg(&run).output().unwrap().status.success());
-    let evaluated = events(byhand().arg("evaluate").arg(&run)).pop().unwrap();
+    let evaluated = events(byhand(&[]).arg("evaluate").arg(&run)).pop().unwrap();
     assert_eq!(evaluated["accuracy"], 1.0);
-    let told = events(byhand().arg("predict").arg(&run).arg(folder.path().join("t10k-images-idx3-ubyte")));
+    let told = events(byhand(&[]).arg("predict").arg(&run).arg(folder.path().join("t10k-images-idx3-ubyte")));
     for (event, &label) in told.iter().zip(&labels) {
         assert_eq!(event["class"], label);
     }
@@ -303,7 +280,7 @@ fn no_drawing_is_no_answer() {
     let folder = TempDir::new().unwrap();
     let file = |name: &str| folder.path().join(name);
     let predict = |name: &str| {
-        let mut command = byhand();
+        let mut command = byhand(&[]);
         command.arg("predict").arg(model()).arg(file(name));
         command
     };
@@ -333,7 +310,7 @@ fn no_drawing_is_no_answer() {
     write_rgba(&file("two.png"), sheet.size, &sheet.pixels(TWO));
     let output = predict("white.png").arg(file("two.png")).arg("--json").output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    let told = lines(&output.stdout);
+    let told = events_on(&output.stdout);
     let names: Vec<&str> = told.iter().map(|event| event["event"].as_str().unwrap()).collect();
     assert_eq!(names, ["failed", "prediction", "result", "error"]);
     assert_eq!((told[1]["class"].as_u64(), told[2]["failed"].as_u64()), (Some(2), Some(1)));
@@ -344,7 +321,7 @@ fn as_is_is_for_pictures_of_the_right_size() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("two.png");
     let as_is = || {
-        let mut command = byhand();
+        let mut command = byhand(&[]);
         command.arg("predict").arg(model()).arg(&file).arg("--as-is");
         command
     };
@@ -363,7 +340,7 @@ fn what_is_no_picture_is_named() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("picture.png");
     let predict = || {
-        let mut command = byhand();
+        let mut command = byhand(&[]);
         command.arg("predict").arg(model()).arg(&file);
         command
     };
@@ -393,7 +370,7 @@ fn what_is_no_picture_is_named() {
     fs::create_dir(&file).unwrap();
     fails(&mut predict(), 1, &["picture.png", "folder"]);
     fails(
-        byhand().arg("predict").arg(model()).arg("x.png").args(["--limit", "0"]),
+        byhand(&[]).arg("predict").arg(model()).arg("x.png").args(["--limit", "0"]),
         2,
         &["--limit", "at least 1"],
     );
@@ -414,7 +391,7 @@ fn a_picture_that_is_too_large_takes_no_memory() {
     fs::write(&file, bytes).unwrap();
     let mut limited = Command::new("sh");
     limited.env_remove("BYHAND_DATA").args(["-c", "ulimit -v 1000000; exec \"$@\"", "sh"]);
-    limited.arg(byhand().get_program()).arg("predict").arg(model()).arg(&file);
+    limited.arg(byhand(&[]).get_program()).arg("predict").arg(model()).arg(&file);
     fails(&mut limited, 1, &["huge.png", "60000x60000", "at most 32 million pixels"]);
 }
 
@@ -435,7 +412,7 @@ fn names_that_are_not_utf8() {
     let file = folder.path().join(OsStr::from_bytes(b"two\xff.png"));
     let sheet = Sheet { size: (90, 90), at: (5.0, 5.0), side: 80.0, ground: WHITE, ink: BLACK };
     write_rgba(&file, sheet.size, &sheet.pixels(TWO));
-    let told = events(byhand().arg("predict").arg(&run).arg(&file));
+    let told = events(byhand(&[]).arg("predict").arg(&run).arg(&file));
     assert_eq!(told[0]["class"], 2);
-    assert!(byhand().arg("evaluate").arg(&run).output().unwrap().status.success());
+    assert!(byhand(&[]).arg("evaluate").arg(&run).output().unwrap().status.success());
 }

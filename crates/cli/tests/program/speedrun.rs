@@ -6,18 +6,19 @@ use assert_cmd::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::support::{byhand, events_of, events_on};
+
 fn speedrun(arguments: &[&str]) -> Output {
-    let mut command = Command::cargo_bin("byhand").unwrap();
-    command.env_remove("BYHAND_DATA").arg("speedrun").args(arguments).output().unwrap()
+    byhand(&["speedrun"]).args(arguments).output().unwrap()
+}
+
+fn records(arguments: &[&str]) -> Output {
+    byhand(&["records"]).args(arguments).output().unwrap()
 }
 
 /// A run of some tenths of a second on the built-in digits.
 const SMALL: [&str; 9] =
     ["--data", "digits", "--train-limit", "500", "--test-limit", "200", "--seeds", "2", "--json"];
-
-fn events(output: &Output) -> Vec<Value> {
-    String::from_utf8_lossy(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
 
 #[test]
 fn one_event_a_seed_and_a_result() {
@@ -25,7 +26,7 @@ fn one_event_a_seed_and_a_result() {
         speedrun(&[&SMALL[..], &["--target", "0.1", "--first-seed", "4", "--threads", "2"]].concat());
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(String::from_utf8_lossy(&output.stderr).contains("seed 4: test accuracy "));
-    let events = events(&output);
+    let events = events_of(&output);
     let names: Vec<&str> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
     assert_eq!(names, ["seed", "seed", "result"]);
     let (a, b, result) = (&events[0], &events[1], &events[2]);
@@ -55,7 +56,7 @@ fn below_the_target_is_a_failure() {
             && stderr.contains("below the target of 100.000 %"),
         "{stderr}"
     );
-    let events = events(&output);
+    let events = events_on(&output.stdout);
     assert!(events.iter().any(|event| event["event"] == "result" && event["reached"] == false));
     assert_eq!(speedrun(&["--target", "99"]).status.code(), Some(2));
     assert_eq!(speedrun(&["--seeds", "0"]).status.code(), Some(2));
@@ -63,21 +64,21 @@ fn below_the_target_is_a_failure() {
 
 #[test]
 fn another_recipe() {
-    let built_in = include_str!("../../../recipes/speedrun.toml");
+    let built_in = include_str!("../../../../recipes/speedrun.toml");
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("recipe.toml");
     let run = |text: String| {
         fs::write(&path, text).unwrap();
         speedrun(&[&SMALL[..], &["--target", "0", "--config", path.to_str().unwrap()]].concat())
     };
-    let same = events(&run(built_in.to_string()));
+    let same = events_of(&run(built_in.to_string()));
     assert_eq!(
         same[0]["weights_sha256"],
-        events(&speedrun(&[&SMALL[..], &["--target", "0"]].concat()))[0]["weights_sha256"]
+        events_of(&speedrun(&[&SMALL[..], &["--target", "0"]].concat()))[0]["weights_sha256"]
     );
-    let other = events(&run(built_in.replace("batch-size = 128", "batch-size = 64")));
+    let other = events_of(&run(built_in.replace("batch-size = 128", "batch-size = 64")));
     assert_ne!(same[0]["weights_sha256"], other[0]["weights_sha256"]);
-    let free = events(&run(built_in.replace("layers = 1, from", "layers = 0, from")));
+    let free = events_of(&run(built_in.replace("layers = 1, from", "layers = 0, from")));
     assert_ne!(same[0]["weights_sha256"], free[0]["weights_sha256"]);
     for (from, to, said) in [
         ("label_smoothing=0.15", "label_smoothing=1", "below 1, found 1"),
@@ -106,22 +107,12 @@ fn another_recipe() {
 fn one_digest_for_any_number_of_threads() {
     let digest = |threads: &str| {
         let output = speedrun(&[&SMALL[..], &["--target", "0", "--quiet", "--threads", threads]].concat());
-        events(&output).iter().map(|event| event["weights_sha256"].clone()).collect::<Vec<_>>()
+        events_of(&output).iter().map(|event| event["weights_sha256"].clone()).collect::<Vec<_>>()
     };
     let one = digest("1");
     for threads in ["2", "3", "7"] {
         assert_eq!(digest(threads), one, "{threads} threads");
     }
-}
-
-fn records(arguments: &[&str]) -> Output {
-    Command::cargo_bin("byhand")
-        .unwrap()
-        .env_remove("BYHAND_DATA")
-        .arg("records")
-        .args(arguments)
-        .output()
-        .unwrap()
 }
 
 /// A record of some tenths of a second on the built-in digits.
@@ -145,7 +136,7 @@ const SMALL_RECORD: [&str; 5] = ["--train-limit", "500", "--test-limit", "200", 
 #[test]
 fn records_are_listed_and_trained() {
     let listed = records(&["--json"]);
-    let listed = events(&listed).pop().unwrap();
+    let listed = events_of(&listed).pop().unwrap();
     let names: Vec<&str> =
         listed["records"].as_array().unwrap().iter().map(|record| record["name"].as_str().unwrap()).collect();
     assert!(names.contains(&"speedrun") && names.contains(&"mnist-99.5"), "{names:?}");
@@ -155,7 +146,7 @@ fn records_are_listed_and_trained() {
     let run = |options: &[&str]| {
         let output = records(&[&SMALL_RECORD[..], &["--config", path.to_str().unwrap()], options].concat());
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-        events(&output)
+        events_of(&output)
     };
     let told = run(&["--first-seed", "3"]);
     let kinds: Vec<&str> = told.iter().map(|event| event["event"].as_str().unwrap()).collect();
@@ -189,7 +180,7 @@ fn records_are_listed_and_trained() {
     let mut train = Command::cargo_bin("byhand").unwrap();
     train.env_remove("BYHAND_DATA").args(["train", "--quiet", "--seed", "6", "--config"]).arg(&path);
     let trained = train.args(SMALL_RECORD).arg("--out").arg(folder.path().join("run")).output().unwrap();
-    assert_eq!(events(&trained).pop().unwrap()["weights_sha256"], a["weights_sha256"][0]);
+    assert_eq!(events_of(&trained).pop().unwrap()["weights_sha256"], a["weights_sha256"][0]);
     let held_out = run(&["--first-seed", "3", "--held-out", "100", "--seeds", "1"]);
     assert_eq!(held_out[1]["set"], "held-out");
     assert_ne!(held_out[0]["weights_sha256"], a["weights_sha256"]);
@@ -240,5 +231,5 @@ fn real_mnist() {
     let folder = std::env::var("BYHAND_DATA").expect("BYHAND_DATA names the folder that holds mnist/");
     let output = speedrun(&["--data-dir", &folder, "--seeds", "1", "--target", "0.985", "--json", "--quiet"]);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(events(&output)[1]["train_images"], 60_000);
+    assert_eq!(events_of(&output)[1]["train_images"], 60_000);
 }

@@ -13,14 +13,10 @@ use byhand_models::Model;
 use flate2::{Compression, write::GzEncoder};
 use tempfile::TempDir;
 
+use crate::support::byhand;
+
 const IMAGES: &str = "train-images-idx3-ubyte";
 const LABELS: &str = "train-labels-idx1-ubyte";
-
-fn xtask() -> Command {
-    let mut command = Command::cargo_bin("byhand").unwrap();
-    command.env_remove("BYHAND_DATA");
-    command
-}
 
 /// Runs, and holds that it fails as documented with all `words` in its one line.
 #[track_caller]
@@ -67,7 +63,7 @@ impl Folder {
     }
 
     fn train(&self) -> Command {
-        let mut command = xtask();
+        let mut command = byhand(&[]);
         command.args(["train", "--layers", "dense(10)", "--data"]).arg(self.0.path());
         command.arg("--out").arg(self.0.path().join("run"));
         command
@@ -153,7 +149,7 @@ fn gzip_bomb() {
 
 #[test]
 fn spec_with_a_typo() {
-    fails(xtask().args(["train", "--layers", "conv(8,5) rellu dense(10)"]), 2, &["rellu", "relu", "10"]);
+    fails(byhand(&[]).args(["train", "--layers", "conv(8,5) rellu dense(10)"]), 2, &["rellu", "relu", "10"]);
 }
 
 #[test]
@@ -167,7 +163,7 @@ fn a_wrong_spec_is_shown_with_carets_by_every_command_that_takes_one() {
             ("relu pool(29) dense(10)", "     ^^^^^^^^"),
             ("conv(8,5", "^^^^^^^^"),
         ] {
-            let output = xtask().args(command).args(["--layers", spec]).output().unwrap();
+            let output = byhand(&[]).args(command).args(["--layers", spec]).output().unwrap();
             let told = String::from_utf8(output.stderr).unwrap();
             assert!(told.contains(&format!("{spec}\n{place}\nerror: ")), "{command:?}: {told}");
             assert_eq!(output.status.code(), Some(2), "{told}");
@@ -177,49 +173,53 @@ fn a_wrong_spec_is_shown_with_carets_by_every_command_that_takes_one() {
 
 #[test]
 fn pool_larger_than_its_input() {
-    fails(xtask().args(["train", "--layers", "pool(29) dense(10)"]), 2, &["pool(29)", "28"]);
+    fails(byhand(&[]).args(["train", "--layers", "pool(29) dense(10)"]), 2, &["pool(29)", "28"]);
 }
 
 #[test]
 fn a_last_layer_of_another_width() {
-    fails(xtask().args(["train", "--layers", "dense(7)"]), 2, &["dense(7)", "expected 10", "found 7"]);
+    fails(byhand(&[]).args(["train", "--layers", "dense(7)"]), 2, &["dense(7)", "expected 10", "found 7"]);
 }
 
 #[test]
 fn batch_size_zero() {
-    fails(xtask().args(["train-cnn", "--batch-size", "0"]), 2, &["--batch-size", "at least 1", "found 0"]);
+    fails(
+        byhand(&[]).args(["train-cnn", "--batch-size", "0"]),
+        2,
+        &["--batch-size", "at least 1", "found 0"],
+    );
 }
 
 #[test]
 fn numbers_below_zero() {
-    fails(xtask().args(["train-cnn", "--epochs", "-1"]), 2, &["--epochs", "at least 1", "found -1"]);
-    fails(xtask().args(["train-cnn", "--lr", "-1"]), 2, &["--lr", "above 0", "found -1"]);
-    fails(xtask().args(["train-cnn", "--seed", "-1"]), 2, &["--seed", "-1"]);
+    fails(byhand(&[]).args(["train-cnn", "--epochs", "-1"]), 2, &["--epochs", "at least 1", "found -1"]);
+    fails(byhand(&[]).args(["train-cnn", "--lr", "-1"]), 2, &["--lr", "above 0", "found -1"]);
+    fails(byhand(&[]).args(["train-cnn", "--seed", "-1"]), 2, &["--seed", "-1"]);
 }
 
 #[test]
 fn unknown_model() {
-    fails(xtask().args(["train", "--preset", "lennet"]), 2, &["lennet", "lenet"]);
+    fails(byhand(&[]).args(["train", "--preset", "lennet"]), 2, &["lennet", "lenet"]);
 }
 
 #[test]
 fn unknown_option() {
-    fails(xtask().args(["train-cnn", "--epoch", "3"]), 2, &["--epoch", "--epochs"]);
+    fails(byhand(&[]).args(["train-cnn", "--epoch", "3"]), 2, &["--epoch", "--epochs"]);
 }
 
 #[test]
 fn nothing_to_train() {
-    fails(xtask().arg("train"), 2, &["--layers", "--preset", "--config"]);
+    fails(byhand(&[]).arg("train"), 2, &["--layers", "--preset", "--config"]);
 }
 
 #[test]
 fn learning_rate_zero() {
-    fails(xtask().args(["train-cnn", "--lr", "0"]), 2, &["--lr", "0"]);
+    fails(byhand(&[]).args(["train-cnn", "--lr", "0"]), 2, &["--lr", "0"]);
 }
 
 #[test]
 fn unknown_optimizer() {
-    fails(xtask().args(["train-cnn", "--optimizer", "adamm"]), 2, &["adamm", "adam"]);
+    fails(byhand(&[]).args(["train-cnn", "--optimizer", "adamm"]), 2, &["adamm", "adam"]);
 }
 
 #[test]
@@ -229,7 +229,7 @@ fn run_folder_that_cannot_be_written() {
     fs::write(&file, "in the way").unwrap();
     let out = file.join("run");
     let words = [out.to_str().unwrap(), "cannot write"];
-    fails(xtask().args(["train-cnn", "--data", "digits", "--out"]).arg(&out), 1, &words);
+    fails(byhand(&[]).args(["train-cnn", "--data", "digits", "--out"]).arg(&out), 1, &words);
 }
 
 #[test]
@@ -237,25 +237,33 @@ fn configuration_with_an_unknown_key() {
     let folder = TempDir::new().unwrap();
     let config = folder.path().join("config.toml");
     fs::write(&config, "preset = \"mlp\"\nepoch = 3\n").unwrap();
-    fails(xtask().args(["train", "--config"]).arg(&config), 2, &["config.toml", "line 2", "epoch", "epochs"]);
+    fails(
+        byhand(&[]).args(["train", "--config"]).arg(&config),
+        2,
+        &["config.toml", "line 2", "epoch", "epochs"],
+    );
 }
 
 #[test]
 fn configuration_that_is_not_there() {
-    fails(xtask().args(["train", "--config", "nowhere.toml"]), 2, &["nowhere.toml"]);
+    fails(byhand(&[]).args(["train", "--config", "nowhere.toml"]), 2, &["nowhere.toml"]);
 }
 
 #[test]
 fn folders_that_are_not_there() {
-    fails(xtask().args(["train", "--preset", "dnn-14", "--data-dir", "nowhere"]), 2, &["nowhere", "folder"]);
-    fails(xtask().args(["speedrun", "--data-dir", "nowhere"]), 2, &["nowhere", "folder"]);
-    fails(xtask().args(["data", "doctor", "nowhere"]), 2, &["nowhere", "a file or a folder"]);
-    fails(xtask().args(["parity", "compare", "nowhere"]), 2, &["nowhere", "byhand parity export"]);
+    fails(
+        byhand(&[]).args(["train", "--preset", "dnn-14", "--data-dir", "nowhere"]),
+        2,
+        &["nowhere", "folder"],
+    );
+    fails(byhand(&[]).args(["speedrun", "--data-dir", "nowhere"]), 2, &["nowhere", "folder"]);
+    fails(byhand(&[]).args(["data", "doctor", "nowhere"]), 2, &["nowhere", "a file or a folder"]);
+    fails(byhand(&[]).args(["parity", "compare", "nowhere"]), 2, &["nowhere", "byhand parity export"]);
 }
 
 #[test]
 fn resume_without_a_checkpoint() {
-    fails(xtask().args(["train", "--resume", "nowhere"]), 2, &["nowhere", "checkpoint"]);
+    fails(byhand(&[]).args(["train", "--resume", "nowhere"]), 2, &["nowhere", "checkpoint"]);
 }
 
 /// And the refused setting leaves no trace: the run goes on without it.
@@ -265,7 +273,7 @@ fn resume_with_another_setting() {
     assert!(folder.train().output().unwrap().status.success());
     let run = folder.0.path().join("run");
     let config = fs::read(run.join("config.toml")).unwrap();
-    let mut resume = xtask();
+    let mut resume = byhand(&[]);
     resume.args(["train", "--lr", "0.5", "--quiet", "--resume"]).arg(&run);
     fails(&mut resume, 2, &["cannot resume", "--lr 0.5", "0.003"]);
     assert_eq!(fs::read(run.join("config.toml")).unwrap(), config);
@@ -273,7 +281,7 @@ fn resume_with_another_setting() {
 
 #[test]
 fn model_that_is_not_there() {
-    fails(xtask().args(["evaluate", "nowhere"]), 2, &["nowhere", "model.safetensors"]);
+    fails(byhand(&[]).args(["evaluate", "nowhere"]), 2, &["nowhere", "model.safetensors"]);
 }
 
 #[test]
@@ -286,7 +294,7 @@ fn model_with_a_flipped_bit() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 4;
     fs::write(&model, bytes).unwrap();
-    fails(xtask().arg("evaluate").arg(&run), 1, &["model.safetensors", "expected", "found"]);
+    fails(byhand(&[]).arg("evaluate").arg(&run), 1, &["model.safetensors", "expected", "found"]);
 }
 
 /// A small file may name a thousand activations of 16 MB each. The shell lets the program have 4 GB.
@@ -330,14 +338,14 @@ fn divergence_names_the_step_and_the_remedy() {
 
 #[test]
 fn errors_are_events_under_json() {
-    let output = xtask().args(["train-cnn", "--batch-size", "0", "--json"]).output().unwrap();
+    let output = byhand(&[]).args(["train-cnn", "--batch-size", "0", "--json"]).output().unwrap();
     let event: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((event["event"].as_str(), event["code"].as_u64()), (Some("error"), Some(2)));
 }
 
 #[test]
 fn an_instruction_set_that_is_not_there() {
-    let mut command = xtask();
+    let mut command = byhand(&[]);
     command.env("BYHAND_ISA", "avx9").args(["summary", "mlp"]);
     fails(&mut command, 2, &["BYHAND_ISA", "avx9", "portable"]);
 }

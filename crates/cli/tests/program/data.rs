@@ -12,11 +12,7 @@ use flate2::{Compression, write::GzEncoder};
 use serde_json::Value;
 use tempfile::TempDir;
 
-fn byhand(arguments: &[&str]) -> Command {
-    let mut command = Command::cargo_bin("byhand").unwrap();
-    command.env_remove("BYHAND_DATA").args(arguments);
-    command
-}
+use crate::support::byhand;
 
 /// Exit code, stdout, stderr.
 fn run(command: &mut Command) -> (Option<i32>, String, String) {

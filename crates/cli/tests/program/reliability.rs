@@ -13,11 +13,7 @@ use assert_cmd::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
-fn byhand(arguments: &[&str]) -> Command {
-    let mut command = Command::cargo_bin("byhand").unwrap();
-    command.env_remove("BYHAND_DATA").args(arguments);
-    command
-}
+use crate::support::byhand;
 
 /// A run of 40 steps into `out`, with a checkpoint after every tenth.
 fn train(out: &Path, options: &[&str]) -> Command {

@@ -3,8 +3,13 @@
 
 use std::{fs, process::Output};
 
-use assert_cmd::Command;
 use serde_json::Value;
+
+use crate::support::{byhand, events_of};
+
+fn run(command: &str, arguments: &[&str]) -> Output {
+    byhand(&[command]).args(arguments).output().unwrap()
+}
 
 const NOTEBOOK: &str = r#"
 data = "digits"
@@ -37,24 +42,14 @@ wrong-loss = "loss-counts-samples"
 name = "repaired"
 "#;
 
-fn byhand(command: &str, arguments: &[&str]) -> Output {
-    let mut byhand = Command::cargo_bin("byhand").unwrap();
-    byhand.env_remove("BYHAND_DATA").arg(command).args(arguments).output().unwrap()
-}
-
 fn notebooks(arguments: &[&str]) -> Output {
-    byhand("notebooks", arguments)
-}
-
-fn events(output: &Output) -> Vec<Value> {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    run("notebooks", arguments)
 }
 
 #[test]
 fn the_lists_have_every_system_and_every_piece() {
     for (command, kind, n) in [("notebooks", "system", 8), ("museum", "piece", byhand_museum::PIECES.len())] {
-        let events = events(&byhand(command, &["--json"]));
+        let events = events_of(&run(command, &["--json"]));
         let of = |kind: &str| events.iter().filter(|event| event["event"] == kind).count();
         assert_eq!((of(kind), of("result"), events.len()), (n, 1, n + 1), "{command}");
     }
@@ -62,7 +57,7 @@ fn the_lists_have_every_system_and_every_piece() {
 
 #[test]
 fn a_piece_is_shown_with_both_lines_its_code_and_what_the_proofs_find() {
-    let output = byhand("museum", &["show", "pool-all-ties"]);
+    let output = run("museum", &["show", "pool-all-ties"]);
     let shown = String::from_utf8_lossy(&output.stdout);
     let parts = [
         "wrong:  for every (p, q) with x[c, i*s0 + p, j*s1 + q] == y[c, i, j]",
@@ -75,7 +70,7 @@ fn a_piece_is_shown_with_both_lines_its_code_and_what_the_proofs_find() {
     for part in parts {
         assert!(shown.contains(part), "{part}: {shown}");
     }
-    let output = byhand("museum", &["show", "pool-all-tise"]);
+    let output = run("museum", &["show", "pool-all-tise"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("pool-all-ties"));
 }
@@ -84,7 +79,7 @@ fn a_piece_is_shown_with_both_lines_its_code_and_what_the_proofs_find() {
 fn a_piece_is_trained_beside_the_right_one() {
     let result = |piece: &str, more: &[&str]| {
         let arguments = [&["train", piece, "--epochs", "1", "--json"], more].concat();
-        let events = events(&byhand("museum", &arguments));
+        let events = events_of(&run("museum", &arguments));
         assert_eq!(events.len(), 2, "{piece}");
         events[1].clone()
     };
@@ -95,7 +90,7 @@ fn a_piece_is_trained_beside_the_right_one() {
     assert!(loss["wrong"]["loss"].is_null() && loss["right"]["loss"].is_number(), "NaN is null: {loss}");
     // Its mistake shows on numbers below -99999.99 alone.
     assert_eq!(result("pool-sentinel", &[])["same_weights"], true);
-    assert_eq!(byhand("museum", &["train", "pool-sentinel", "--lr", "0"]).status.code(), Some(2));
+    assert_eq!(run("museum", &["train", "pool-sentinel", "--lr", "0"]).status.code(), Some(2));
 }
 
 #[test]
@@ -106,7 +101,7 @@ fn a_notebook_of_ones_own_is_run_in_both_versions_with_a_report() {
     let (file, report) = (file.to_str().unwrap(), folder.path().join("report"));
     let arguments = ["run", file, "--seeds", "2", "--json", "--report", report.to_str().unwrap()];
     let rows: Vec<Value> =
-        events(&notebooks(&arguments)).into_iter().filter(|event| event["event"] == "system").collect();
+        events_of(&notebooks(&arguments)).into_iter().filter(|event| event["event"] == "system").collect();
     assert_eq!(rows.len(), 2);
     for (row, version) in rows.iter().zip(["written", "repaired"]) {
         assert_eq!((&row["version"], &row["n"], &row["printed"]), (&version.into(), &2.into(), &0.5.into()));
@@ -132,13 +127,13 @@ fn a_notebook_of_ones_own_is_run_in_both_versions_with_a_report() {
     assert!(!page.contains("http"), "the page must load nothing");
 
     // The same seeds give the same figures.
-    let again = events(&notebooks(&["run", file, "--seeds", "2", "--json", "--threads", "1"]));
+    let again = events_of(&notebooks(&["run", file, "--seeds", "2", "--json", "--threads", "1"]));
     let figures = |events: &[Value]| events.iter().map(|event| event["seeds"].clone()).collect::<Vec<_>>();
     assert_eq!(figures(&rows), figures(&again[..2]));
 
     // The repaired version is a configuration of `train` too.
     let out = folder.path().join("run");
-    let output = byhand("train", &["--config", file, "--epochs", "1", "--out", out.to_str().unwrap()]);
+    let output = run("train", &["--config", file, "--epochs", "1", "--out", out.to_str().unwrap()]);
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(
         output.status.success() && told.contains("the section [notebook] is for `byhand notebooks`"),

@@ -6,10 +6,10 @@ use assert_cmd::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
-fn xtask(arguments: &[&str]) -> Command {
-    let mut command = Command::cargo_bin("byhand").unwrap();
-    command.env_remove("BYHAND_DATA").args(arguments);
-    command
+use crate::support::{byhand, events_of};
+
+fn events(command: &mut Command) -> Vec<Value> {
+    events_of(&command.output().unwrap())
 }
 
 /// A run of some tenths of a second.
@@ -26,32 +26,20 @@ const SMALL: [&str; 10] = [
     "--no-report",
 ];
 
-/// Runs and gives all events.
-#[track_caller]
-fn events(command: &mut Command) -> Vec<Value> {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout)
-        .unwrap()
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
-}
-
 #[track_caller]
 fn result(out: &Path, options: &[&str]) -> Value {
-    events(xtask(&SMALL).args(options).arg("--out").arg(out)).pop().unwrap()
+    events(byhand(&SMALL).args(options).arg("--out").arg(out)).pop().unwrap()
 }
 
 #[test]
 fn help_teaches() {
     for command in ["train-cnn", "train", "evaluate", "predict", "summary", "gradcheck", "throughput", "data"]
     {
-        let output = xtask(&[command, "--help"]).output().unwrap();
+        let output = byhand(&[command, "--help"]).output().unwrap();
         assert!(output.status.success());
         assert!(String::from_utf8(output.stdout).unwrap().contains("Usage: byhand"), "{command}");
     }
-    let help = String::from_utf8(xtask(&["train-cnn", "--help"]).output().unwrap().stdout).unwrap();
+    let help = String::from_utf8(byhand(&["train-cnn", "--help"]).output().unwrap().stdout).unwrap();
     for part in [
         "trains cnn",
         "Examples:",
@@ -68,7 +56,7 @@ fn help_teaches() {
 fn events_and_the_run_folder() {
     let folder = TempDir::new().unwrap();
     let out = folder.path().join("run");
-    let events = events(xtask(&SMALL).args(["--epochs", "2", "--validation", "50", "--out"]).arg(&out));
+    let events = events(byhand(&SMALL).args(["--epochs", "2", "--validation", "50", "--out"]).arg(&out));
     let names: Vec<&str> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
     assert_eq!(names, ["started", "epoch_finished", "epoch_finished", "result"]);
     assert!(events[1]["validation_accuracy"].is_f64() && events[1].get("test_accuracy").is_none());
@@ -87,7 +75,7 @@ fn events_and_the_run_folder() {
 
     let history = fs::read_to_string(out.join("history.jsonl")).unwrap();
     assert_eq!(history.lines().count(), 2);
-    let evaluated = self::events(xtask(&["evaluate", "--json"]).arg(&out));
+    let evaluated = self::events(byhand(&["evaluate", "--json"]).arg(&out));
     assert_eq!(evaluated[0]["weights_sha256"], sha256);
     assert_eq!(evaluated[0]["samples"], 10_000);
 }
@@ -97,14 +85,14 @@ fn results_go_to_stdout_and_talk_to_stderr() {
     let folder = TempDir::new().unwrap();
     let without_json: Vec<&str> =
         SMALL.iter().copied().filter(|option| !["--json", "--quiet"].contains(option)).collect();
-    let output = xtask(&without_json).args(["--epochs", "1"]).current_dir(&folder).output().unwrap();
+    let output = byhand(&without_json).args(["--epochs", "1"]).current_dir(&folder).output().unwrap();
     let (stdout, stderr) =
         (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert!(stdout.starts_with("test accuracy ") && stdout.contains("run runs/mlp-digits-seed0"), "{stdout}");
     assert!(stderr.contains("training mlp") && stderr.contains("epoch 1/1"), "{stderr}");
     // The same command again takes a fresh folder.
     assert!(
-        xtask(&without_json).args(["--epochs", "1"]).current_dir(&folder).output().unwrap().status.success()
+        byhand(&without_json).args(["--epochs", "1"]).current_dir(&folder).output().unwrap().status.success()
     );
     assert!(folder.path().join("runs/mlp-digits-seed0-2/model.safetensors").exists());
 }
@@ -162,7 +150,7 @@ fn config_repeats_the_run_bit_for_bit() {
         "11",
     ];
     let wanted = result(&first, &options);
-    let mut again = xtask(&["train", "--json", "--quiet", "--config"]);
+    let mut again = byhand(&["train", "--json", "--quiet", "--config"]);
     let found = events(again.arg(first.join("config.toml")).arg("--out").arg(&second)).pop().unwrap();
     assert_eq!(found["weights_sha256"], wanted["weights_sha256"]);
     let read = |run: &Path, file: &str| fs::read(run.join(file)).unwrap();
@@ -177,7 +165,7 @@ fn a_resumed_run_has_the_bits_of_a_long_one() {
     let run = |out: &Path, epochs: &str| result(out, &["--schedule", "constant", "--epochs", epochs]);
     let wanted = run(&long, "3");
     run(&cut, "1");
-    let mut resume = xtask(&["train", "--json", "--quiet", "--epochs", "3", "--resume"]);
+    let mut resume = byhand(&["train", "--json", "--quiet", "--epochs", "3", "--resume"]);
     let found = events(resume.arg(&cut)).pop().unwrap();
     assert_eq!(found["weights_sha256"], wanted["weights_sha256"]);
     assert_eq!(fs::read_to_string(cut.join("history.jsonl")).unwrap().lines().count(), 3);
@@ -188,7 +176,7 @@ fn a_small_preset_takes_the_data_it_was_made_for() {
     let folder = TempDir::new().unwrap();
     let found = result(folder.path(), &["--preset", "dnn-14", "--epochs", "1"]);
     assert_eq!(found["parameters"], 196 * 16 + 16 + 16 * 5 + 5);
-    let evaluated = events(xtask(&["evaluate", "--json"]).arg(folder.path())).pop().unwrap();
+    let evaluated = events(byhand(&["evaluate", "--json"]).arg(folder.path())).pop().unwrap();
     assert_eq!(evaluated["confusion"].as_array().unwrap().len(), 5);
 }
 
@@ -198,8 +186,8 @@ fn evaluation_is_by_the_loss_that_was_trained_for() {
     let squared =
         ["train-mlp", "--data", "digits", "--train-limit", "300", "--epochs", "1", "--loss", "squared-error"];
     let trained =
-        events(xtask(&squared).args(["--json", "--quiet", "--out"]).arg(folder.path())).pop().unwrap();
-    let evaluated = events(xtask(&["evaluate", "--json"]).arg(folder.path())).pop().unwrap();
+        events(byhand(&squared).args(["--json", "--quiet", "--out"]).arg(folder.path())).pop().unwrap();
+    let evaluated = events(byhand(&["evaluate", "--json"]).arg(folder.path())).pop().unwrap();
     assert_eq!(evaluated["objective"], "squared-error");
     assert_eq!(evaluated["loss"], trained["test_loss"]);
 }
@@ -213,7 +201,7 @@ fn predictions_are_probabilities() {
     encoder.set_color(png::ColorType::Grayscale);
     let pixels: Vec<u8> = (0..784).map(|i| if (12..16).contains(&(i % 28)) { 200 } else { 0 }).collect();
     encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
-    let told = events(xtask(&["predict", "--json"]).arg(folder.path()).arg(&image));
+    let told = events(byhand(&["predict", "--json"]).arg(folder.path()).arg(&image));
     let probabilities: Vec<f64> =
         told[0]["probabilities"].as_array().unwrap().iter().map(|p| p.as_f64().unwrap()).collect();
     assert!(probabilities.len() == 10 && (probabilities.iter().sum::<f64>() - 1.0).abs() < 1e-5);
@@ -225,7 +213,7 @@ fn throughput_prints_what_the_comparison_reads() {
     let options =
         ["throughput", "--layers", "conv(4,3) relu pool(2) dense(10)", "--input", "1x12x12", "--batch", "20"];
     let run = |threads: &str| {
-        events(xtask(&options).args(["--seconds", "0.02", "--json", "--threads", threads])).pop().unwrap()
+        events(byhand(&options).args(["--seconds", "0.02", "--json", "--threads", threads])).pop().unwrap()
     };
     let (one, two) = (run("1"), run("2"));
     for field in ["images_per_second", "median_us", "min_us", "gflops", "peak_gflops"] {
@@ -251,7 +239,7 @@ fn a_learning_rate_is_found() {
         "60",
         "--json",
     ];
-    let told = events(xtask(&small).arg("--svg").arg(&svg));
+    let told = events(byhand(&small).arg("--svg").arg(&svg));
     let (result, points) = told.split_last().unwrap();
     assert!(points.iter().all(|point| point["event"] == "point" && point["loss"].is_f64()));
     let rate = |point: &Value| point["learning_rate"].as_f64().unwrap();
@@ -259,9 +247,9 @@ fn a_learning_rate_is_found() {
     assert!((1e-4..1.0).contains(&rate(result)), "{result}");
     assert!(rate(result) < result["learning_rate_of_least_loss"].as_f64().unwrap());
     assert!(fs::read_to_string(&svg).unwrap().contains("<polyline"));
-    let threads = events(xtask(&small).args(["--threads", "3"]));
+    let threads = events(byhand(&small).args(["--threads", "3"]));
     assert_eq!(threads, told);
-    let people = String::from_utf8(xtask(&small[..small.len() - 1]).output().unwrap().stdout).unwrap();
+    let people = String::from_utf8(byhand(&small[..small.len() - 1]).output().unwrap().stdout).unwrap();
     assert!(people.contains("where the loss falls fastest") && people.lines().count() > 12, "{people}");
     for wrong in [
         &["--lowest", "1", "--highest", "0.1"][..],
@@ -269,13 +257,13 @@ fn a_learning_rate_is_found() {
         &["--steps", "3"],
         &["--lowest", "1e30", "--highest", "1e31"],
     ] {
-        assert_eq!(xtask(&small).args(wrong).output().unwrap().status.code(), Some(2), "{wrong:?}");
+        assert_eq!(byhand(&small).args(wrong).output().unwrap().status.code(), Some(2), "{wrong:?}");
     }
 }
 
 #[test]
 fn summary_of_a_spec() {
-    let events = events(&mut xtask(&["summary", "--layers", "conv(8,3) pool(2) dense(10)", "--json"]));
+    let events = events(&mut byhand(&["summary", "--layers", "conv(8,3) pool(2) dense(10)", "--json"]));
     assert_eq!(events.last().unwrap()["parameters"], 8 * 9 + 8 + 1352 * 10 + 10);
     assert!(events.last().unwrap().get("plan").is_none());
 }
@@ -285,7 +273,7 @@ fn summary_says_the_plan_of_a_step() {
     let layers = ["summary", "--layers", "dense(512) relu dense(512) relu dense(10)"];
     let plan = |batch_size: &str| {
         let options = ["--plan", "--batch-size", batch_size, "--json"];
-        let events = events(&mut xtask(&[&layers[..], &options].concat()));
+        let events = events(&mut byhand(&[&layers[..], &options].concat()));
         events.last().unwrap()["plan"].as_str().unwrap().to_owned()
     };
     assert!(
@@ -300,14 +288,14 @@ fn summary_says_the_plan_of_a_step() {
         &["summary", "mlp", "--batch-size", "8"],
         &["summary", "mlp", "--plan", "--batch-size", "0"],
     ] {
-        assert_eq!(xtask(wrong).output().unwrap().status.code(), Some(2), "{wrong:?}");
+        assert_eq!(byhand(wrong).output().unwrap().status.code(), Some(2), "{wrong:?}");
     }
 }
 
 #[test]
 fn gradcheck_of_one_layer() {
     for only in ["relu", "cross-entropy"] {
-        let events = events(&mut xtask(&["gradcheck", "--only", only, "--json"]));
+        let events = events(&mut byhand(&["gradcheck", "--only", only, "--json"]));
         let (result, checks) = events.split_last().unwrap();
         assert_eq!((result["event"].as_str(), result["failures"].as_u64()), (Some("result"), Some(0)));
         assert!(result["checks"].as_u64().unwrap() > 100);
@@ -318,11 +306,11 @@ fn gradcheck_of_one_layer() {
 
 #[test]
 fn preview_and_doctor() {
-    let output = xtask(&["data", "preview", "digits", "--count", "2"]).output().unwrap();
+    let output = byhand(&["data", "preview", "digits", "--count", "2"]).output().unwrap();
     assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 1 + 14);
     let folder = TempDir::new().unwrap();
     fs::write(folder.path().join("train-images-idx3-ubyte"), b"no IDX").unwrap();
-    let output = xtask(&["data", "doctor"]).arg(folder.path()).output().unwrap();
+    let output = byhand(&["data", "doctor"]).arg(folder.path()).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
 }
 
@@ -334,7 +322,7 @@ fn ctrl_c_leaves_a_model_and_code_130() {
 
     let folder = TempDir::new().unwrap();
     let out = folder.path().join("run");
-    let command = xtask(&SMALL);
+    let command = byhand(&SMALL);
     let mut running = process::Command::new(command.get_program())
         .args(command.get_args())
         .args(["--epochs", "1000000", "--out"])
@@ -356,5 +344,5 @@ fn ctrl_c_leaves_a_model_and_code_130() {
     let last: Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
     assert_eq!((last["event"].as_str(), last["interrupted"].as_bool()), (Some("result"), Some(true)));
     assert!(out.join("model.safetensors").exists() && out.join("checkpoints").is_dir());
-    assert!(xtask(&["summary"]).arg(&out).output().unwrap().status.success());
+    assert!(byhand(&["summary"]).arg(&out).output().unwrap().status.success());
 }
