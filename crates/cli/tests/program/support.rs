@@ -6,7 +6,7 @@ use assert_cmd::Command;
 use serde_json::Value;
 
 /// The program with these arguments, on data of its own: what the machine has is not seen.
-pub fn byhand(arguments: &[&str]) -> Command {
+pub(crate) fn byhand(arguments: &[&str]) -> Command {
     let mut command = Command::cargo_bin("byhand").unwrap();
     command.env_remove("BYHAND_DATA").args(arguments);
     command
@@ -14,21 +14,21 @@ pub fn byhand(arguments: &[&str]) -> Command {
 
 /// The events on its stdout, with `--json`.
 #[track_caller]
-pub fn events_on(stdout: &[u8]) -> Vec<Value> {
+pub(crate) fn events_on(stdout: &[u8]) -> Vec<Value> {
     let text = std::str::from_utf8(stdout).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// The same of a program that did what it was asked to.
 #[track_caller]
-pub fn events_of(output: &Output) -> Vec<Value> {
+pub(crate) fn events_of(output: &Output) -> Vec<Value> {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     events_on(&output.stdout)
 }
 
 /// Runs it; it fails with this code, and its last line is an error that has all `words`.
 #[track_caller]
-pub fn fails(command: &mut Command, code: i32, words: &[&str]) {
+pub(crate) fn fails(command: &mut Command, code: i32, words: &[&str]) {
     let output = command.output().unwrap();
     let told = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(code), "{told}");
