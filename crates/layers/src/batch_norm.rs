@@ -116,7 +116,7 @@ impl BatchNorm {
         scratch: &mut [T],
         relu: bool,
     ) {
-        self.sums(pass.block, saved, dy, relu, scratch);
+        self.sums(pass.block, theta, saved, dy, relu, scratch);
         self.add_params(saved.tape, scratch, dtheta);
         if let Some(dx) = dx {
             // In evaluation mean and variance are constants.
@@ -166,22 +166,22 @@ impl BatchNorm {
         }
     }
 
-    /// The sums of `dy` and of `dy (x - m)` over a block, channel by channel. With `relu` a ReLU made the output of what was normalised, and
-    /// `dy` is the gradient of that.
+    /// The sums of `dy` and of `dy (x - m)` over a block, channel by channel. With `relu` a ReLU stands behind what was normalised, and `dy`
+    /// is the gradient of that.
     pub(crate) fn sums<T: Scalar>(
         &self,
         block: Block,
+        theta: &[T],
         saved: Saved<'_, T>,
         dy: &[T],
         relu: bool,
         sums: &mut [T],
     ) {
-        let Saved { x, y, tape } = saved;
-        let (runs, means) = (self.runs(block), &tape[1..][..self.shape.c]);
+        let (runs, norm, Saved { x, tape: measured, .. }) = (self.runs(block), self, saved);
         if relu {
-            vectorised(Sums::<T, true> { runs, means, x, dy, y, sums });
+            vectorised(Sums::<T, true> { runs, norm, theta, measured, x, dy, sums });
         } else {
-            vectorised(Sums::<T, false> { runs, means, x, dy, y: dy, sums });
+            vectorised(Sums::<T, false> { runs, norm, theta, measured, x, dy, sums });
         }
     }
 
@@ -189,7 +189,7 @@ impl BatchNorm {
     pub(crate) fn add_params<T: Scalar>(&self, measured: &[T], sums: &[T], dtheta: &mut [T]) {
         let channels = self.shape.c;
         for channel in 0..channels {
-            dtheta[channel] += sums[channels + channel] * self.moments(measured, channel).r;
+            dtheta[channel] += sums[channels + channel] * self.r(measured, channel);
             dtheta[channels + channel] += sums[channel];
         }
     }
@@ -205,12 +205,11 @@ impl BatchNorm {
         relu: bool,
         dx: &mut [T],
     ) {
-        let Saved { x, y, tape: measured } = saved;
-        let (runs, norm) = (self.runs(block), self);
+        let (runs, norm, Saved { x, tape: measured, .. }) = (self.runs(block), self, saved);
         if relu {
-            vectorised(Back::<T, true> { runs, norm, theta, measured, sums, x, dy, y, dx });
+            vectorised(Back::<T, true> { runs, norm, theta, measured, sums, x, dy, dx });
         } else {
-            vectorised(Back::<T, false> { runs, norm, theta, measured, sums, x, dy, y: dy, dx });
+            vectorised(Back::<T, false> { runs, norm, theta, measured, sums, x, dy, dx });
         }
     }
 
@@ -233,9 +232,8 @@ impl BatchNorm {
         let mut measured = vec![T::ZERO; self.measured_len()];
         self.running(theta, &mut measured);
         let constants = |channel: usize| {
-            let Moments { mean, r } = self.moments(&measured, channel);
-            let scale = theta[channel] * r;
-            (scale, theta[self.shape.c + channel] - scale * mean)
+            let Affine { mean, scale, shift, .. } = self.affine(theta, &measured, channel);
+            (scale, shift - scale * mean)
         };
         (0..self.shape.c).map(constants).collect()
     }
@@ -246,10 +244,21 @@ impl BatchNorm {
         measured[1..].copy_from_slice(&theta[2 * self.shape.c..]);
     }
 
-    fn moments<T: Scalar>(&self, measured: &[T], channel: usize) -> Moments<T> {
-        let (n, mean) = (measured[0], measured[1 + channel]);
-        let variance = measured[1 + self.shape.c + channel] / n;
-        Moments { mean, r: T::ONE / (variance + T::from_f64(self.eps)).sqrt() }
+    /// One over a channel's deviation.
+    fn r<T: Scalar>(&self, measured: &[T], channel: usize) -> T {
+        let variance = measured[1 + self.shape.c + channel] / measured[0];
+        T::ONE / (variance + T::from_f64(self.eps)).sqrt()
+    }
+
+    /// What becomes of a channel's numbers.
+    fn affine<T: Scalar>(&self, theta: &[T], measured: &[T], channel: usize) -> Affine<T> {
+        let r = self.r(measured, channel);
+        Affine {
+            mean: measured[1 + channel],
+            r,
+            scale: theta[channel] * r,
+            shift: theta[self.shape.c + channel],
+        }
     }
 }
 
@@ -323,10 +332,27 @@ impl Describe for BatchNorm {
     }
 }
 
-/// A channel's mean, and one over its deviation.
-struct Moments<T> {
+/// What becomes of a channel's numbers: `(x - mean) scale + shift`, where `scale` is `g r`.
+#[derive(Clone, Copy)]
+struct Affine<T> {
     mean: T,
     r: T,
+    scale: T,
+    shift: T,
+}
+
+impl<T: Scalar> Affine<T> {
+    #[inline(always)]
+    fn of(self, x: T) -> T {
+        (x - self.mean) * self.scale + self.shift
+    }
+
+    /// The gradient before a ReLU, if there is one, by that behind it. What the forward pass made of `x` is made again: to read it would
+    /// take longer.
+    #[inline(always)]
+    fn before_relu<const RELU: bool>(self, dy: T, x: T) -> T {
+        if !RELU || self.of(x) > T::ZERO { dy } else { T::ZERO }
+    }
 }
 
 /// Where a channel's numbers lie: in each tile side by side.
@@ -352,7 +378,7 @@ impl Runs {
         self.pixels * if self.block.lanes() == LANES { self.block.live(tile) } else { 1 }
     }
 
-    /// The sums of the `values` of a channel's numbers of `a`, `b` and `c` in a tile, in one order on every instruction set. Lanes without a
+    /// The sums of the `values` of a channel's numbers of `a` and `b` in a tile, in one order on every instruction set. Lanes without a
     /// sample are left out.
     #[inline(always)]
     fn sums<T: Scalar, const N: usize>(
@@ -360,27 +386,25 @@ impl Runs {
         tile: usize,
         a: &[T],
         b: &[T],
-        c: &[T],
-        values: impl Fn(T, T, T) -> [T; N],
+        values: impl Fn(T, T) -> [T; N],
     ) -> [T; N] {
         // Two ways, so that an addition need not wait for the one before it.
         let mut even = [[T::ZERO; LANES]; N];
         let mut odd = [[T::ZERO; LANES]; N];
         let (a_pairs, a_rest) = a.as_chunks::<{ 2 * LANES }>();
         let (b_pairs, b_rest) = b.as_chunks::<{ 2 * LANES }>();
-        let (c_pairs, c_rest) = c.as_chunks::<{ 2 * LANES }>();
-        for ((a, b), c) in a_pairs.iter().zip(b_pairs).zip(c_pairs) {
+        for (a, b) in a_pairs.iter().zip(b_pairs) {
             for lane in 0..LANES {
-                let values = values(a[lane], b[lane], c[lane]);
+                let values = values(a[lane], b[lane]);
                 even.iter_mut().zip(values).for_each(|(sums, value)| sums[lane] += value);
             }
             for lane in 0..LANES {
-                let values = values(a[LANES + lane], b[LANES + lane], c[LANES + lane]);
+                let values = values(a[LANES + lane], b[LANES + lane]);
                 odd.iter_mut().zip(values).for_each(|(sums, value)| sums[lane] += value);
             }
         }
-        for (place, ((&a, &b), &c)) in a_rest.iter().zip(b_rest).zip(c_rest).enumerate() {
-            even.iter_mut().zip(values(a, b, c)).for_each(|(sums, value)| sums[place % LANES] += value);
+        for (place, (&a, &b)) in a_rest.iter().zip(b_rest).enumerate() {
+            even.iter_mut().zip(values(a, b)).for_each(|(sums, value)| sums[place % LANES] += value);
         }
         let live = if self.block.lanes() == LANES { self.block.live(tile) } else { LANES };
         let mut totals = [T::ZERO; N];
@@ -422,9 +446,9 @@ impl<T: Scalar> Loop for Measure<'_, T> {
             for tile in 0..runs.block.tiles() {
                 let x = &x[runs.run(tile, channel)];
                 let own: T = T::from_f64(runs.len(tile) as f64);
-                let [sum] = runs.sums(tile, x, x, x, |x, _, _| [x]);
+                let [sum] = runs.sums(tile, x, x, |x, _| [x]);
                 let own_mean = sum / own;
-                let [own_square] = runs.sums(tile, x, x, x, |x, _, _| [(x - own_mean) * (x - own_mean)]);
+                let [own_square] = runs.sums(tile, x, x, |x, _| [(x - own_mean) * (x - own_mean)]);
                 let (all, apart) = (n + own, own_mean - mean);
                 mean += apart * (own / all);
                 square += own_square + apart * apart * (n * own / all);
@@ -453,12 +477,11 @@ impl<T: Scalar, const RELU: bool> Loop for Normalise<'_, T, RELU> {
     fn run(self) {
         let Self { runs, norm, theta, measured, x, y } = self;
         for channel in 0..runs.channels {
-            let Moments { mean, r } = norm.moments(measured, channel);
-            let (scale, shift) = (theta[channel] * r, theta[runs.channels + channel]);
+            let affine = norm.affine(theta, measured, channel);
             for tile in 0..runs.block.tiles() {
                 let run = runs.run(tile, channel);
                 for (y, &x) in y[run.clone()].iter_mut().zip(&x[run]) {
-                    let normalised = (x - mean) * scale + shift;
+                    let normalised = affine.of(x);
                     // NaN stays.
                     *y = if RELU && normalised < T::ZERO { T::ZERO } else { normalised };
                 }
@@ -467,18 +490,13 @@ impl<T: Scalar, const RELU: bool> Loop for Normalise<'_, T, RELU> {
     }
 }
 
-/// The gradient before a ReLU that made `y`.
-#[inline(always)]
-fn before_relu<T: Scalar, const RELU: bool>(dy: T, y: T) -> T {
-    if !RELU || y > T::ZERO { dy } else { T::ZERO }
-}
-
 struct Sums<'a, T, const RELU: bool> {
     runs: Runs,
-    means: &'a [T],
+    norm: &'a BatchNorm,
+    theta: &'a [T],
+    measured: &'a [T],
     x: &'a [T],
     dy: &'a [T],
-    y: &'a [T],
     sums: &'a mut [T],
 }
 
@@ -487,15 +505,15 @@ impl<T: Scalar, const RELU: bool> Loop for Sums<'_, T, RELU> {
 
     #[inline(always)]
     fn run(self) {
-        let Self { runs, means, x, dy, y, sums } = self;
+        let Self { runs, norm, theta, measured, x, dy, sums } = self;
         let (of_dy, of_products) = sums.split_at_mut(runs.channels);
         for channel in 0..runs.channels {
-            let (mean, mut totals) = (means[channel], [T::ZERO; 2]);
+            let (affine, mut totals) = (norm.affine(theta, measured, channel), [T::ZERO; 2]);
             for tile in 0..runs.block.tiles() {
                 let run = runs.run(tile, channel);
-                let found = runs.sums(tile, &x[run.clone()], &dy[run.clone()], &y[run], |x, dy, y| {
-                    let dy = before_relu::<T, RELU>(dy, y);
-                    [dy, dy * (x - mean)]
+                let found = runs.sums(tile, &x[run.clone()], &dy[run], |x, dy| {
+                    let dy = affine.before_relu::<RELU>(dy, x);
+                    [dy, dy * (x - affine.mean)]
                 });
                 totals[0] += found[0];
                 totals[1] += found[1];
@@ -513,7 +531,6 @@ struct Back<'a, T, const RELU: bool> {
     sums: &'a [T],
     x: &'a [T],
     dy: &'a [T],
-    y: &'a [T],
     dx: &'a mut [T],
 }
 
@@ -522,18 +539,17 @@ impl<T: Scalar, const RELU: bool> Loop for Back<'_, T, RELU> {
 
     #[inline(always)]
     fn run(self) {
-        let Self { runs, norm, theta, measured, sums, x, dy, y, dx } = self;
+        let Self { runs, norm, theta, measured, sums, x, dy, dx } = self;
         let n = measured[0];
         for channel in 0..runs.channels {
-            let Moments { mean, r } = norm.moments(measured, channel);
-            let scale = theta[channel] * r;
+            let affine = norm.affine(theta, measured, channel);
+            let Affine { mean, r, scale, .. } = affine;
             let (shift, slope) = (sums[channel] / n, sums[runs.channels + channel] * r * r / n);
             for tile in 0..runs.block.tiles() {
                 let run = runs.run(tile, channel);
                 let dx = &mut dx[run.clone()];
-                let of_output = dy[run.clone()].iter().zip(&y[run.clone()]);
-                for ((dx, &x), (&dy, &y)) in dx.iter_mut().zip(&x[run]).zip(of_output) {
-                    *dx = scale * (before_relu::<T, RELU>(dy, y) - shift - (x - mean) * slope);
+                for ((dx, &x), &dy) in dx.iter_mut().zip(&x[run.clone()]).zip(&dy[run]) {
+                    *dx = scale * (affine.before_relu::<RELU>(dy, x) - shift - (x - mean) * slope);
                 }
                 // A sample that is not there has no gradient.
                 let live = runs.block.live(tile);

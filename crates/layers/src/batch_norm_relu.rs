@@ -45,8 +45,15 @@ impl BatchNormRelu {
     }
 
     /// The sums over a block that the gradient of the minibatch needs.
-    pub(crate) fn sums<T: Scalar>(&self, block: Block, saved: Saved<'_, T>, dy: &[T], sums: &mut [T]) {
-        self.norm.sums(block, saved, dy, self.relu, sums);
+    pub(crate) fn sums<T: Scalar>(
+        &self,
+        block: Block,
+        theta: &[T],
+        saved: Saved<'_, T>,
+        dy: &[T],
+        sums: &mut [T],
+    ) {
+        self.norm.sums(block, theta, saved, dy, self.relu, sums);
     }
 
     /// `dx` of a block, by the sums of the whole minibatch.

@@ -289,7 +289,7 @@ impl<T: Scalar> Lowered<T> {
             let (len, measured, sums) = (node.len(pass.block), &ws.tapes[place], &mut ws.sums[place]);
             let (x, dy) = (&ws.activations[node.reads[0]][..len], &ws.gradients[node.flow.dy][..len]);
             let saved = Saved { x, y: &ws.activations[place + 1][..len], tape: measured };
-            norm.sums(pass.block, saved, dy, sums);
+            norm.sums(pass.block, &theta[node.theta.clone()], saved, dy, sums);
             norm.norm.add_params(measured, sums, &mut way.dtheta[node.theta.clone()]);
         }
         if phase == 0 {

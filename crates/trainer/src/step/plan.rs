@@ -181,9 +181,11 @@ impl fmt::Display for Plan {
 /// The cuts of a chain for minibatches of up to `batch_size`, if a sample's work is so many FLOPs and each shard has
 /// a gradient of `merged` parameters.
 pub(crate) fn shards_of(chain: &Lowered<f32>, flops: u64, batch_size: usize, merged: usize) -> Shards {
-    let shards =
-        Shards::new(batch_size, flops, chain.param_len(), merged, sample_bytes(chain), chain.is_flat());
-    if chain.norms() > 0 { shards.of_one_block(batch_size) } else { shards }
+    let has_phases = chain.norms() > 0;
+    // Between two phases come all other shards, so no sample stays in a cache, however small it is.
+    let bytes = if has_phases { 0 } else { sample_bytes(chain) };
+    let shards = Shards::new(batch_size, flops, chain.param_len(), merged, bytes, chain.is_flat());
+    if has_phases { shards.of_one_block(batch_size) } else { shards }
 }
 
 /// Bytes of activations and gradients of one sample of a tile.

@@ -128,7 +128,8 @@ impl Tail {
     }
 }
 
-/// Runs all shards up to each batch normalisation, and then from each. Whether all that these measured is finite.
+/// Runs all shards up to each batch normalisation, and then from each. Whether all that these measured is finite. Who was done with a phase
+/// first may have fallen asleep, and is called for the next.
 fn run_in_phases(
     segment: &mut Segment,
     cuts: &Shards,
@@ -148,6 +149,7 @@ fn run_in_phases(
     };
     found.iter_mut().for_each(|found| found.begin(step.looks));
     for phase in 0..=norms {
+        crew.call_for(shards, crew.threads());
         for_each(crew, &mut jobs(segment, found)[..shards], &|(mut shard, found)| {
             let mut worker = lock(&workers[shard.place]);
             shard.forward(phase, &at(&shard), loss, step, None, &mut worker, found);
@@ -155,6 +157,7 @@ fn run_in_phases(
         segment.chain.merge(phase, &mut workspaces()[..shards], workspace);
     }
     for phase in (0..=norms).rev() {
+        crew.call_for(shards, crew.threads());
         for_each(crew, &mut jobs(segment, found)[..shards], &|(mut shard, found)| {
             let mut worker = lock(&workers[shard.place]);
             shard.backward(phase, &at(&shard), step, None, &mut worker, found);
