@@ -10,11 +10,18 @@ use crate::settings::Settings;
 pub const SPEEDRUN: &str = include_str!("../../../recipes/speedrun.toml");
 
 /// Name and text of each, in the order in which they are listed.
-const RECIPES: [(&str, &str); 4] = [
+const RECIPES: [(&str, &str); 11] = [
     ("cnn", include_str!("../../../recipes/cnn.toml")),
     ("speedrun", SPEEDRUN),
     ("mnist-99.3", include_str!("../../../recipes/mnist-99.3.toml")),
     ("mnist-99.5", include_str!("../../../recipes/mnist-99.5.toml")),
+    ("mnist-99.6", include_str!("../../../recipes/mnist-99.6.toml")),
+    ("mnist-99.7", include_str!("../../../recipes/mnist-99.7.toml")),
+    ("mnist-99.8", include_str!("../../../recipes/mnist-99.8.toml")),
+    ("fashion-92.5", include_str!("../../../recipes/fashion-92.5.toml")),
+    ("fashion-93.5", include_str!("../../../recipes/fashion-93.5.toml")),
+    ("fashion-94.5", include_str!("../../../recipes/fashion-94.5.toml")),
+    ("fashion-95", include_str!("../../../recipes/fashion-95.toml")),
 ];
 
 /// All of them.
@@ -42,5 +49,8 @@ pub fn of_network(command: &str, asked: &Settings) -> Result<Settings> {
     let network = asked.preset.as_deref().or_else(|| default_of(command).map(|model| model.name));
     let network = network.filter(|_| asked.layers.is_none());
     let recipe = all().find(|(name, _)| Some(*name) == network);
-    recipe.map_or_else(|| Ok(Settings::default()), |(name, text)| Settings::parse(name, text))
+    let settings =
+        recipe.map_or_else(|| Ok(Settings::default()), |(name, text)| Settings::parse(name, text))?;
+    // Nobody named the recipe, so nobody is told that it holds a record.
+    Ok(Settings { record: None, ..settings })
 }
