@@ -17,7 +17,7 @@ use crate::{
 /// What `path` says of the run to come: a run folder all that the earlier run was set to, a model file its network, weights alone
 /// nothing.
 pub fn settings(path: &Path) -> Result<Settings> {
-    must_exist(path, "a run folder, a model file or a file of weights")?;
+    must_last(path, "a run folder, a model file or a file of weights")?;
     if path.is_dir() {
         let config = config_in(path);
         must_exist(&config, "the config.toml of a run")?;
@@ -47,7 +47,7 @@ pub fn settings(path: &Path) -> Result<Settings> {
 
 /// The weights in `path` for a network whose outputs stand for `classes`.
 pub fn weights(path: &Path, network: &Network<f32>, classes: &[String]) -> Result<Vec<f32>> {
-    must_exist(path, "the weights to start from")?;
+    must_last(path, "the weights to start from")?;
     let refused = |problem: String| usage(format!("--from {}: {problem}", path.display()));
     let file = if path.is_dir() { path.join(MODEL_FILE) } else { path.to_path_buf() };
     if !file.exists() {
@@ -77,6 +77,18 @@ pub fn weights(path: &Path, network: &Network<f32>, classes: &[String]) -> Resul
         return Err(refused(format!("its classes are {found}; expected those of the data, {expected}")));
     }
     Ok(model.theta)
+}
+
+/// That something is there, and may be read again: a pipe gives its bytes once, and the run's config.toml names it.
+fn must_last(path: &Path, expected: &str) -> Result<()> {
+    must_exist(path, expected)?;
+    if path.is_dir() || path.is_file() {
+        return Ok(());
+    }
+    Err(usage(format!(
+        "--from {}: expected {expected}, found what can be read once; save what it gives as a file, and name that",
+        path.display()
+    )))
 }
 
 /// A run that ended before it wrote its model, as one that diverged, has the weights of its last checkpoint.

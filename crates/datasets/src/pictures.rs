@@ -26,12 +26,11 @@ pub struct Picture {
 /// Reads a picture of at most [`MOST_PIXELS`], its kind told by its first bytes. `file` is its name in errors.
 ///
 /// # Errors
-/// When the bytes are no PNG (nor JPEG, with the feature `jpeg`), are damaged or cut short, or the picture is larger.
+/// When the reader cannot be rewound, as a pipe; when the bytes are no PNG (nor JPEG, with the feature `jpeg`), are damaged or cut short, or the picture is larger.
 pub fn read(reader: impl Read + Seek, file: &str) -> Result<Picture, Error> {
     let mut reader = BufReader::new(reader);
-    // A pipe has no end that is known.
     let len = reader.seek(SeekFrom::End(0)).and_then(|len| reader.rewind().map(|()| len));
-    let most = len.map_or(u64::MAX, |len| len.saturating_mul(MOST_PACKED));
+    let most = len.map_err(|cause| Error::io(file, "read", cause))?.saturating_mul(MOST_PACKED);
     let start = reader.fill_buf().map_err(|cause| Error::io(file, "read", cause))?;
     match format(start) {
         Some("PNG") => {

@@ -59,9 +59,12 @@ impl Disk for Os {
             return Err(too_large(found, at_most));
         }
         let mut bytes = Vec::with_capacity(found as usize);
-        // It may grow meanwhile.
-        file.take(at_most).read_to_end(&mut bytes)?;
-        Ok(bytes)
+        // It may grow meanwhile, and a pipe does not say how much it will give.
+        file.take(at_most.saturating_add(1)).read_to_end(&mut bytes)?;
+        match bytes.len() as u64 {
+            found if found > at_most => Err(too_large(found, at_most)),
+            _ => Ok(bytes),
+        }
     }
 
     fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {

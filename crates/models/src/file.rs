@@ -39,7 +39,7 @@ use sha2::{Digest, Sha256};
 use crate::error::ModelError;
 use crate::format::{Description, Envelope, KEY, LENGTH, Version};
 use crate::model::Model;
-use crate::spec::Spec;
+use crate::spec::{MAX_PARAMETERS, Spec};
 
 pub use crate::format::{FORMAT, MAX_HEADER};
 
@@ -174,14 +174,25 @@ pub fn load_weights(path: &Path, network: &Network<f32>) -> Result<Vec<f32>, Mod
 
 /// A file to read, and its length.
 #[expect(clippy::disallowed_methods, reason = "model files are large, and read part by part")]
-fn open(path: &Path) -> Result<(File, u64), ModelError> {
-    let open = || {
+fn open(path: &Path) -> Result<(Box<dyn Read>, u64), ModelError> {
+    const MOST: u64 = LENGTH as u64 + MAX_HEADER + 4 * MAX_PARAMETERS as u64;
+    let open = || -> io::Result<(Box<dyn Read>, u64)> {
         let file = File::open(path)?;
         let metadata = file.metadata()?;
         if metadata.is_dir() {
             return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder"));
         }
-        Ok((file, metadata.len()))
+        if metadata.is_file() {
+            return Ok((Box::new(file), metadata.len()));
+        }
+        // How much a pipe gives is known at its end.
+        let mut bytes = Vec::new();
+        let len = file.take(MOST + 1).read_to_end(&mut bytes)? as u64;
+        if len > MOST {
+            let problem = format!("expected at most {MOST} bytes, found more");
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, problem));
+        }
+        Ok((Box::new(io::Cursor::new(bytes)), len))
     };
     open().map_err(|cause| ModelError::io(path, "read", cause))
 }

@@ -158,8 +158,10 @@ fn files_of(place: &Path) -> Result<Vec<PathBuf>> {
     };
     let is_hidden =
         |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+    // A pipe among them may have nobody who writes into it.
+    let is_other = |path: &Path| fs::metadata(path).is_ok_and(|found| !found.is_file());
     let is_picture =
-        |path: &Path| byhand_datasets::pictures::is_named(path) && !is_hidden(path) && !path.is_dir();
+        |path: &Path| byhand_datasets::pictures::is_named(path) && !is_hidden(path) && !is_other(path);
     let mut files = Vec::new();
     for path in list(place)? {
         if path.is_dir() && !is_hidden(&path) {

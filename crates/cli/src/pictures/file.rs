@@ -21,7 +21,7 @@ pub enum Images {
     Many(Array3<u8>),
 }
 
-/// Bytes of a file on standard input.
+/// Bytes of a pipe, as standard input is one.
 const MOST_BYTES: u64 = idx::DEFAULT_LIMIT + 16;
 /// The name of standard input on a command line.
 pub const STDIN: &str = "-";
@@ -30,14 +30,19 @@ pub const STDIN: &str = "-";
 pub fn read(path: &Path) -> Result<Images> {
     let name = path.display().to_string();
     let cannot_read = || format!("{name}: expected a PNG or IDX file of images");
-    if path.as_os_str() == STDIN {
+    // What cannot be rewound is read into memory first.
+    let whole = |pipe: &mut dyn Read| -> Result<Cursor<Vec<u8>>> {
         let mut bytes = Vec::new();
-        io::stdin().lock().take(MOST_BYTES + 1).read_to_end(&mut bytes).with_context(cannot_read)?;
+        pipe.take(MOST_BYTES + 1).read_to_end(&mut bytes).with_context(cannot_read)?;
         ensure!(bytes.len() as u64 <= MOST_BYTES, "{}, found more than {MOST_BYTES} bytes", cannot_read());
-        return read_from(Cursor::new(bytes), "standard input");
+        Ok(Cursor::new(bytes))
+    };
+    if path.as_os_str() == STDIN {
+        return read_from(whole(&mut io::stdin().lock())?, "standard input");
     }
     ensure!(!path.is_dir(), "{}, found a folder", cannot_read());
-    read_from(File::open(path).with_context(cannot_read)?, &name)
+    let mut file = File::open(path).with_context(cannot_read)?;
+    if path.is_file() { read_from(file, &name) } else { read_from(whole(&mut file)?, &name) }
 }
 
 /// The same from what a file holds; `name` is that of the file.

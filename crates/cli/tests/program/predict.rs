@@ -4,6 +4,7 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     sync::LazyLock,
+    time::Duration,
 };
 
 use assert_cmd::Command;
@@ -415,4 +416,46 @@ fn names_that_are_not_utf8() {
     let told = events(byhand(&[]).arg("predict").arg(&run).arg(&file));
     assert_eq!(told[0]["class"], 2);
     assert!(byhand(&[]).arg("evaluate").arg(&run).output().unwrap().status.success());
+}
+
+/// A pipe cannot be rewound, and nobody knows how much it will give.
+#[test]
+#[cfg(unix)]
+fn a_pipe_is_read_as_the_file_whose_bytes_it_gives() {
+    const PIPE: &str = "/dev/stdin";
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let digits = digits::generate(Part::Test, 3, 7);
+    write_grey(&path("digit.png"), (28, 28), digits.images().as_slice().unwrap().split_at(784).0);
+    idx::write_images(File::create(path("digits-idx3-ubyte")).unwrap(), digits.images()).unwrap();
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    idx::write_images(&mut packed, digits.images()).unwrap();
+    fs::write(path("digits-idx3-ubyte.gz"), packed.finish().unwrap()).unwrap();
+    let answers = |command: &mut Command| -> Vec<Value> {
+        events(command)
+            .iter()
+            .filter(|event| event["event"] == "prediction")
+            .map(|event| event["logits"].clone())
+            .collect()
+    };
+    for (name, count) in [("digit.png", 1), ("digits-idx3-ubyte", 3), ("digits-idx3-ubyte.gz", 3)] {
+        let expected = answers(byhand(&["predict"]).arg(model()).arg(path(name)));
+        let bytes = fs::read(path(name)).unwrap();
+        let found = answers(byhand(&["predict"]).arg(model()).arg(PIPE).write_stdin(bytes));
+        assert_eq!((found.len(), found), (count, expected), "{name}");
+    }
+    // The model, whose length a pipe does not say.
+    let expected = answers(byhand(&["predict"]).arg(model()).arg(path("digit.png")));
+    let bytes = fs::read(model().join("model.safetensors")).unwrap();
+    let mut from_pipe = byhand(&["predict", PIPE]);
+    from_pipe.arg(path("digit.png")).write_stdin(bytes.clone());
+    assert_eq!(answers(&mut from_pipe), expected);
+    let mut cut = byhand(&["predict", PIPE]);
+    cut.arg(path("digit.png")).write_stdin(&bytes[..bytes.len() - 1]);
+    fails(&mut cut, 1, &[PIPE, "expected"]);
+    // A named one in a folder of pictures, into which nobody writes, is not waited for.
+    assert!(std::process::Command::new("mkfifo").arg(path("nobody.png")).status().unwrap().success());
+    let in_folder =
+        answers(byhand(&["predict"]).arg(model()).arg(folder.path()).timeout(Duration::from_secs(20)));
+    assert_eq!(in_folder, expected);
 }

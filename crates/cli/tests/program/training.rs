@@ -31,6 +31,44 @@ fn result(out: &Path, options: &[&str]) -> Value {
     events(byhand(&SMALL).args(options).arg("--out").arg(out)).pop().unwrap()
 }
 
+/// Settings may come through a pipe, whole or not at all. What is read again may not: a run's data, and the weights that it begins with.
+#[test]
+#[cfg(unix)]
+fn what_may_be_a_pipe() {
+    const PIPE: &str = "/dev/stdin";
+    let folder = TempDir::new().unwrap();
+    let out = folder.path().join("run");
+    let piped = |options: &[&str], bytes: Vec<u8>| {
+        let mut command =
+            byhand(&["train-mlp", "--train-limit", "300", "--test-limit", "100", "--no-report"]);
+        command.args(options).arg("--out").arg(&out).write_stdin(bytes);
+        command.timeout(std::time::Duration::from_secs(20)).output().unwrap()
+    };
+    // What stands behind the longest configuration is not cut off in silence.
+    let long = [b"epochs = 1\n#".to_vec(), vec![b'-'; 1 << 20]].concat();
+    for (options, bytes, words) in [
+        (["--config", PIPE], long, "expected at most 1048576 bytes"),
+        (["--from", PIPE], b"weights".to_vec(), "save what it gives as a file"),
+        (["--data", PIPE], b"label,p\n1,2\n".to_vec(), "save what it gives as a file"),
+    ] {
+        let output = piped(&options, bytes);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && told.contains(words), "{options:?}: {told}");
+        assert!(!out.exists(), "{options:?}");
+    }
+    let output = piped(&["--config", PIPE], b"epochs = 1\nseed = 7\ndata = \"digits\"\n".to_vec());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(fs::read_to_string(out.join("config.toml")).unwrap().contains("seed = 7"));
+
+    // A pipe in a folder of data, into which nobody writes.
+    let data = folder.path().join("data");
+    fs::create_dir(&data).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(data.join("train.csv")).status().unwrap().success());
+    let output = piped(&["--data", data.to_str().unwrap()], Vec::new());
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && told.contains("train.csv: expected a file"), "{told}");
+}
+
 #[test]
 fn help_teaches() {
     for command in ["train-cnn", "train", "evaluate", "predict", "summary", "gradcheck", "throughput", "data"]

@@ -1,13 +1,12 @@
 //! Tables of pixels in text, as Kaggle has MNIST: a line a picture, a column for its label and one for each pixel.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 use ndarray::Array3;
 
-use super::{Loaded, Origin, Reading, absolute, data_sha256, hold_out, list};
+use super::{Loaded, Origin, Reading, absolute, data_sha256, hold_out, list, open};
 use crate::dataset::{Dataset, MAX_CLASSES, numbered_classes};
 use crate::error::Error;
 
@@ -27,7 +26,7 @@ pub(super) fn locate(folder: &Path) -> Result<Option<(PathBuf, Option<PathBuf>)>
                 stem == part || stem.ends_with(&format!("_{part}")) || stem.ends_with(&format!("-{part}"))
             })
         };
-        names.iter().find(|(name, path)| is_part(name) && path.is_file()).map(|(_, path)| path.clone())
+        names.iter().find(|(name, path)| is_part(name) && !path.is_dir()).map(|(_, path)| path.clone())
     };
     Ok(part("train").map(|train| (train, part("test"))))
 }
@@ -111,7 +110,7 @@ struct Table {
 
 fn read(path: &Path, limit: u64) -> Result<Table, Error> {
     let io = |cause| Error::io(path.display().to_string(), "read", cause);
-    let mut file = BufReader::new(File::open(path).map_err(io)?);
+    let mut file = BufReader::new(open(path)?);
     let is_gzip = file.fill_buf().map_err(io)?.starts_with(&[0x1f, 0x8b]);
     let mut reader: Box<dyn BufRead> =
         if is_gzip { Box::new(BufReader::new(MultiGzDecoder::new(file))) } else { Box::new(file) };

@@ -105,7 +105,11 @@ impl Data {
             return Ok(Data::Folder(absolute(folder)));
         }
         let found = folder.display();
-        Err(Error::Request(if folder.exists() {
+        Err(Error::Request(if folder.exists() && !folder.is_file() {
+            format!(
+                "expected data, found \"{found}\", which is no file: save what it gives as a file, and name that"
+            )
+        } else if folder.exists() {
             format!("expected data, found the file \"{found}\": name the folder that holds the four files")
         } else {
             format!(
@@ -575,6 +579,13 @@ fn file_sha256(path: &Path) -> Result<String, Error> {
     }
 }
 
+/// Opens a file of data. A pipe gives its bytes once, and data are read again: to be told apart, by `evaluate`, by a run that goes on.
 fn open(path: &Path) -> Result<fs::File, Error> {
-    fs::File::open(path).map_err(|e| Error::io(path.display().to_string(), "open", e))
+    let cannot_open = |cause| Error::io(path.display().to_string(), "open", cause);
+    // Not asked of the open file: to open a pipe is to wait for who writes into it.
+    if !fs::metadata(path).map_err(cannot_open)?.is_file() {
+        let problem = "expected a file that can be read again, found none: save what this gives as a file, and name that";
+        return Err(Error::Request(format!("{}: {problem}", path.display())));
+    }
+    fs::File::open(path).map_err(cannot_open)
 }

@@ -1,11 +1,11 @@
 //! A folder of pictures: a folder for each class, in one folder or in one for training and one for testing.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use ndarray::{Array2, Array3};
 
-use super::{Loaded, Origin, Reading, absolute, data_sha256, hold_out, list};
+use super::{Loaded, Origin, Reading, absolute, data_sha256, hold_out, list, open};
 use crate::dataset::{Dataset, MAX_CLASSES};
 use crate::error::{Error, FormatProblem};
 use crate::idx::format_error;
@@ -127,8 +127,7 @@ impl Reader<'_, '_> {
         let wrong = |expected: String, found: String| {
             Err(format_error(&name, 0, FormatProblem::Picture, expected, found))
         };
-        let file = File::open(path).map_err(|cause| Error::io(&name, "open", cause))?;
-        let picture = pictures::read(file, &name)?;
+        let picture = pictures::read(open(path)?, &name)?;
         let grey = match (self.prepare)(&picture) {
             Ok(grey) => grey,
             Err(told) => return Err(Error::Request(format!("{name}: {told}"))),
