@@ -4,10 +4,18 @@ use std::sync::{
     Arc,
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
+#[cfg(all(unix, feature = "live"))]
+use std::{
+    io::{self, Read},
+    os::unix::net::UnixStream,
+    thread,
+};
 
 use anyhow::{Context, Result};
 #[cfg(unix)]
 use signal_hook::consts::SIGHUP;
+#[cfg(all(unix, feature = "live"))]
+use signal_hook::low_level;
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
     flag,
@@ -24,24 +32,44 @@ impl Interrupt {
     /// Listens from now on, once per process.
     pub fn listen() -> Result<Self> {
         let interrupt = Self { asked: Arc::default(), signal: Arc::default() };
-        let signals = [
-            SIGINT,
-            SIGTERM,
-            #[cfg(unix)]
-            SIGHUP,
-        ];
-        for signal in signals.into_iter().filter(|signal| !is_ignored(*signal)) {
-            interrupt.listen_to(signal).with_context(|| format!("cannot listen for signal {signal}"))?;
-        }
+        signals().try_for_each(|signal| interrupt.listen_to(signal, &interrupt.asked))?;
         Ok(interrupt)
     }
 
-    /// What is done at a signal, in this order: the first one finds that nothing was asked yet, the second one ends the process.
-    fn listen_to(&self, signal: i32) -> std::io::Result<()> {
-        flag::register_conditional_shutdown(signal, code(signal as usize), Arc::clone(&self.asked))?;
-        flag::register_usize(signal, Arc::clone(&self.signal), signal as usize)?;
-        flag::register(signal, Arc::clone(&self.asked))?;
-        Ok(())
+    /// The same where something is to be put in order before the process ends, such as the terminal: at the second signal a thread does
+    /// so. Should that not come to an end, the third signal kills.
+    #[cfg(all(unix, feature = "live"))]
+    pub fn listen_and_tidy(tidy: fn()) -> Result<Self> {
+        let interrupt = Self { asked: Arc::default(), signal: Arc::default() };
+        let again = Arc::new(AtomicBool::new(false));
+        let (mut ears, mouth) = UnixStream::pair().context("cannot listen for signals")?;
+        for signal in signals() {
+            interrupt.listen_to(signal, &again)?;
+            let mouth = mouth.try_clone().context("cannot listen for signals")?;
+            low_level::pipe::register(signal, mouth).with_context(|| cannot_listen(signal))?;
+        }
+        let signal = Arc::clone(&interrupt.signal);
+        thread::spawn(move || {
+            // Each signal sends a byte.
+            if ears.read_exact(&mut [0; 2]).is_ok() {
+                again.store(true, Ordering::SeqCst);
+                // Nobody else draws any more.
+                let _terminal = io::stderr().lock();
+                tidy();
+                low_level::exit(code(signal.load(Ordering::SeqCst)));
+            }
+        });
+        Ok(interrupt)
+    }
+
+    /// What is done at a signal, in this order: the first one finds that `kills` is not set yet, later ones end the process.
+    fn listen_to(&self, signal: i32, kills: &Arc<AtomicBool>) -> Result<()> {
+        let register = || {
+            flag::register_conditional_shutdown(signal, code(signal as usize), Arc::clone(kills))?;
+            flag::register_usize(signal, Arc::clone(&self.signal), signal as usize)?;
+            flag::register(signal, Arc::clone(&self.asked))
+        };
+        register().map(|_| ()).with_context(|| cannot_listen(signal))
     }
 
     /// Whether a signal came.
@@ -58,6 +86,21 @@ impl Interrupt {
     pub fn code(&self) -> u8 {
         code(self.signal.load(Ordering::SeqCst)) as u8
     }
+}
+
+/// Those that are listened to.
+fn signals() -> impl Iterator<Item = i32> {
+    let all = [
+        SIGINT,
+        SIGTERM,
+        #[cfg(unix)]
+        SIGHUP,
+    ];
+    all.into_iter().filter(|signal| !is_ignored(*signal))
+}
+
+fn cannot_listen(signal: i32) -> String {
+    format!("cannot listen for signal {signal}")
 }
 
 /// As a shell tells the end of a program by a signal.

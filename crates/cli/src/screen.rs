@@ -4,6 +4,7 @@
 
 use std::{
     io::{self, IsTerminal, Stderr},
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
@@ -156,6 +157,9 @@ impl State {
     }
 }
 
+/// Whether the terminal is taken. There is one.
+static IS_OPEN: AtomicBool = AtomicBool::new(false);
+
 /// The terminal, with the view on it until this is dropped.
 pub struct Screen {
     terminal: Terminal<CrosstermBackend<Stderr>>,
@@ -194,10 +198,18 @@ impl Screen {
             terminal.clear()?;
             io::Result::Ok(terminal)
         };
-        let terminal = open().context("cannot draw on the terminal")?;
+        IS_OPEN.store(true, Ordering::SeqCst);
+        let terminal = open().inspect_err(|_| Self::leave()).context("cannot draw on the terminal")?;
         let state = State { title, epochs, ..State::default() };
         let now = Instant::now();
         Ok(Self { terminal, state, images: 0, begun: now, drawn: None, looked: now, sum: (0.0, 0) })
+    }
+
+    /// Gives the terminal back, if it was taken: also to be called by who ends the process before this is dropped.
+    pub fn leave() {
+        if IS_OPEN.swap(false, Ordering::SeqCst) {
+            let _ = execute!(io::stderr(), LeaveAlternateScreen, Show);
+        }
     }
 
     /// A step was done. Whether it is time to look at the gradients.
@@ -270,7 +282,7 @@ impl Onlooker for Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        let _ = execute!(io::stderr(), LeaveAlternateScreen, Show);
+        Self::leave();
     }
 }
 

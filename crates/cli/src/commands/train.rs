@@ -178,7 +178,11 @@ pub fn run(command: &str, options: &Options, output: &Output) -> Result<()> {
         ));
     }
     write_config(&recipe, &folder)?;
-    let interrupt = Interrupt::listen()?;
+    let interrupt = match () {
+        #[cfg(all(unix, feature = "live"))]
+        () if options.tui => Interrupt::listen_and_tidy(Screen::leave)?,
+        () => Interrupt::listen()?,
+    };
     fit.stop_on(interrupt.flag());
     let pace = Pace::new(options.checkpoint_every);
     let mut watcher =

@@ -672,6 +672,57 @@ fn kill(signal: &str, process: &Child) {
     assert!(kill.unwrap().success());
 }
 
+/// Ctrl-C, again and again, in a terminal that the view of a training has taken, in the middle of a step of seconds.
+#[test]
+#[cfg(target_os = "linux")]
+#[allow(clippy::print_stdout, reason = "what is skipped is said")]
+fn a_second_ctrl_c_gives_the_terminal_back() {
+    use std::io::{Read, Write};
+    let folder = TempDir::new().unwrap();
+    let out = folder.path().join("run");
+    let slow = "conv(32,5,pad=2) relu conv(32,5,pad=2) relu dense(10)";
+    let line = format!(
+        "exec {} train --layers '{slow}' --tui --data digits --train-limit 1000 --test-limit 50 --batch-size 1000 --out {}",
+        byhand(&[]).get_program().display(),
+        out.display()
+    );
+    // It makes a terminal, types what it is given into it, and ends as the command ends.
+    let script = std::process::Command::new("script")
+        .args(["--quiet", "--return", "--command", &line, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn();
+    let Ok(mut script) = script else {
+        println!("skipped: expected the command script, of util-linux, found none");
+        return;
+    };
+    let mut screen = script.stdout.take().unwrap();
+    let mut shown = Vec::new();
+    let place = |shown: &[u8], wanted: &[u8]| shown.windows(wanted.len()).rposition(|found| found == wanted);
+    const TAKEN: &[u8] = b"\x1b[?1049h";
+    while place(&shown, TAKEN).is_none() {
+        let mut part = [0; 4096];
+        let read = screen.read(&mut part).unwrap();
+        assert!(read > 0, "{}", String::from_utf8_lossy(&shown));
+        shown.extend(&part[..read]);
+    }
+    let mut keys = script.stdin.take().unwrap();
+    let ended = loop {
+        if let Some(status) = script.try_wait().unwrap() {
+            break status;
+        }
+        let _ = keys.write_all(b"\x03");
+        sleep(Duration::from_millis(50));
+    };
+    screen.read_to_end(&mut shown).unwrap();
+    assert_eq!(ended.code(), Some(130), "{}", String::from_utf8_lossy(&shown));
+    // At once: no model was saved first.
+    assert!(!out.join("model.safetensors").exists());
+    for given in [&b"\x1b[?1049l"[..], b"\x1b[?25h"] {
+        assert!(place(&shown, given) > place(&shown, TAKEN), "{}", String::from_utf8_lossy(&shown));
+    }
+}
+
 /// In the middle of an epoch, and of an evaluation, that take minutes.
 #[test]
 #[cfg(unix)]
