@@ -27,8 +27,9 @@ pub(super) fn download_file(
     let folder = path.parent().expect("a file in the cache has a folder");
     let unwritable = |e| Error::io(folder.display().to_string(), "write to the cache folder", e);
     fs::create_dir_all(folder).map_err(unwritable)?;
-    let (_lock, waited) = lock_until(folder, deadline).map_err(unwritable)?;
-    if waited && verify_gz(file, path).is_ok() {
+    let _lock = lock_until(folder, deadline).map_err(unwritable)?;
+    // Who had it until now may have brought the file.
+    if verify_gz(file, path).is_ok() {
         return Ok(());
     }
 
@@ -45,19 +46,16 @@ pub(super) fn download_file(
     Err(Error::Download { file: file.name.into(), reason: summary(&failures) })
 }
 
-/// Takes the cache's folder, and says whether another process had it until now: it may have brought the file. Who has waited in vain goes
-/// on without: the files are written whole in any case.
-fn lock_until(folder: &Path, deadline: Instant) -> std::io::Result<(Option<Lock>, bool)> {
-    let mut waited = false;
+/// Takes the cache's folder. Who has waited in vain goes on without: the files are written whole in any case.
+fn lock_until(folder: &Path, deadline: Instant) -> std::io::Result<Option<Lock>> {
     while Instant::now() < deadline {
         if let Ok(lock) = lock(folder)? {
             remove_unfinished(&OS, folder);
-            return Ok((Some(lock), waited));
+            return Ok(Some(lock));
         }
-        waited = true;
         sleep(Duration::from_millis(50));
     }
-    Ok((None, waited))
+    Ok(None)
 }
 
 /// Why each mirror failed, in one line; what all have in common is said once.

@@ -5,7 +5,7 @@ use std::{
     fs,
     net::TcpListener,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Child, Command},
     sync::atomic::Ordering,
     thread::{self, sleep},
     time::{Duration, Instant},
@@ -34,7 +34,8 @@ pub fn downloads(kills: usize) -> Result<Outcome> {
     at_once(&tiny, &mut failures)?;
     let told = if cfg!(unix) {
         from_outside(&tiny, kills, &mut failures)?;
-        format!(", {kills} killed, a proxy, no network")
+        let killed = processes(&tiny, kills, &mut failures)?;
+        format!(" and two programs, {killed} killed, a proxy, no network")
     } else {
         String::new()
     };
@@ -130,6 +131,84 @@ fn at_once(tiny: &Published, failures: &mut Vec<String>) -> Result<()> {
     }
     source::load_set(&tiny.set, &sources, &mut |_| ())?;
     Ok(())
+}
+
+/// The program that [`processes`] starts and kills: it fetches as `data fetch` does, but a set that a server of this machine has.
+pub fn fetch_tiny(mirror: &str, cache: &Path) -> Result<()> {
+    let sources = Sources { deadline: LONGEST, ..sources(cache, &[mirror]) };
+    fetch(&Published::tiny().set, &sources, &mut |_| ())?;
+    Ok(())
+}
+
+/// Programs that fetch a whole set: after a kill at any moment the next one completes it and leaves nothing else, and of two at once each
+/// file is fetched by one. Gives how many were killed before they had all.
+fn processes(tiny: &Published, kills: usize, failures: &mut Vec<String>) -> Result<usize> {
+    let (mirror, requests) = tiny.serve(Manner::Pieces)?;
+    let root = tempfile::tempdir()?;
+    let start = |cache: &Path| -> Result<Child> {
+        Ok(program(&["verify", "--fetch-tiny", &mirror])?.arg(cache).spawn()?)
+    };
+    let found = |cache: &Path| files(&cache.join(tiny.set.id)).unwrap_or_default();
+    let is_whole = |cache: &Path| {
+        let path = |name: &str| cache.join(tiny.set.id).join(name.trim_start_matches('/'));
+        let files = tiny.files.iter().map(|(name, bytes)| (path(name), bytes.clone()));
+        found(cache) == files.collect()
+    };
+    let has_begun = |cache: &Path, running: &mut Child| -> Result<()> {
+        while found(cache).is_empty() {
+            ensure!(running.try_wait()?.is_none(), "the download ended by itself");
+            sleep(Duration::from_millis(2));
+        }
+        Ok(())
+    };
+    let mut ends_whole = |running: Child, cache: &Path, what: &str| -> Result<()> {
+        let output = running.wait_with_output()?;
+        if !(output.status.success() && is_whole(cache)) {
+            let told = String::from_utf8_lossy(&output.stderr);
+            let left: Vec<_> = found(cache).into_keys().collect();
+            failures.push(format!("{what}: {}, {} is there: {left:?}", output.status, told.trim()));
+        }
+        Ok(())
+    };
+
+    let whole = root.path().join("whole");
+    let mut running = start(&whole)?;
+    has_begun(&whole, &mut running)?;
+    let begun = Instant::now();
+    ends_whole(running, &whole, "alone")?;
+    let takes = begun.elapsed();
+
+    let (mut chance, mut killed) = (Chance::new(9), 0);
+    for kill in 0..kills {
+        let cache = root.path().join(format!("killed-{kill}"));
+        let mut running = start(&cache)?;
+        has_begun(&cache, &mut running)?;
+        sleep(takes * chance.below(100) as u32 / 100);
+        running.kill()?;
+        running.wait()?;
+        killed += usize::from(!is_whole(&cache));
+        ends_whole(start(&cache)?, &cache, &format!("after kill {kill} of the program"))?;
+    }
+
+    let two = root.path().join("two");
+    let before = requests.load(Ordering::SeqCst);
+    let both = [start(&two)?, start(&two)?];
+    both.into_iter().try_for_each(|one| ends_whole(one, &two, "two at once"))?;
+    let asked = requests.load(Ordering::SeqCst) - before;
+
+    // Who waits for another that is killed goes on in its place.
+    let heir = root.path().join("heir");
+    let mut first = start(&heir)?;
+    has_begun(&heir, &mut first)?;
+    let second = start(&heir)?;
+    sleep(takes / 4);
+    first.kill()?;
+    first.wait()?;
+    ends_whole(second, &heir, "two at once, one killed")?;
+    if asked != tiny.files.len() {
+        failures.push(format!("two at once: {asked} requests for {} files", tiny.files.len()));
+    }
+    Ok(killed)
 }
 
 /// The program, whose mirrors are the catalogue's: it reaches none, then a proxy that says it is the one without TLS.

@@ -87,6 +87,8 @@ pub enum Manner {
     Short,
     /// Says nothing of a length and sends more than there is.
     Endless,
+    /// Good, in pieces with pauses: a file takes a tenth of a second.
+    Pieces,
     /// A byte at a time, without a word of a length.
     Slow,
     /// Says nothing at all.
@@ -201,6 +203,12 @@ fn answer(mut stream: TcpStream, files: &[(String, Vec<u8>)], manner: Manner) ->
         Manner::Short => body.truncate(body.len() / 2),
         Manner::Endless => body.extend([0; 100_000]),
         _ => {}
+    }
+    if manner == Manner::Pieces {
+        return body.chunks(body.len() / 20).try_for_each(|piece| {
+            thread::sleep(Duration::from_millis(5));
+            stream.write_all(piece)
+        });
     }
     if manner == Manner::Slow {
         // Not for ever, if the client should fail to give up.

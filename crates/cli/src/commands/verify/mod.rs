@@ -41,6 +41,9 @@ pub struct Options {
     /// List the checks, run none
     #[arg(long)]
     list: bool,
+    /// What the check of downloads starts, to kill it: fetch its small data set from MIRROR into CACHE
+    #[arg(long, hide = true, num_args = 2, value_names = ["MIRROR", "CACHE"], conflicts_with_all = ["names", "long", "list"])]
+    fetch_tiny: Option<Vec<String>>,
 }
 
 /// A check: its name, what it holds, and how many cases it has without and with `--long`.
@@ -221,6 +224,9 @@ impl fmt::Display for Verdict {
 
 /// Runs the checks; fails when one does.
 pub fn run(options: &Options, output: &Output) -> Result<()> {
+    if let Some([mirror, cache]) = options.fetch_tiny.as_deref() {
+        return downloads::fetch_tiny(mirror, cache.as_ref());
+    }
     if let Some(unknown) = options.names.iter().find(|name| CHECKS.iter().all(|check| check.name != **name)) {
         let names: Vec<&str> = CHECKS.iter().map(|check| check.name).collect();
         return Err(usage(format!("no check is called '{unknown}'; expected one of {}", names.join(", "))));
