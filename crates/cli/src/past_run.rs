@@ -12,11 +12,12 @@ use serde_json::Value;
 
 use crate::{
     arguments::ThreadsArg,
-    commands::train::{Prepared, network_for, prepared_data},
     exit::{must_exist, usage},
     loading::{MODEL_FILE, load_model},
     memory,
+    network::network_for,
     output::Output,
+    prepared::{Prepared, prepared_data},
     program,
     reporting::{Shown, page},
     run_folder::{config_in, failure_in, has_checkpoint, history_in, newest_checkpoint_in, result_in},

@@ -12,9 +12,10 @@ use toml::Table;
 
 use crate::{
     arguments::DataArgs,
-    commands::train::{Prepared, network_for},
     exit::{DIVERGED, coded, usage},
     interrupt::Interrupt,
+    network::network_for,
+    prepared::Prepared,
     program::in_words,
     settings::{Recipe, Settings},
     values::at_least_one,

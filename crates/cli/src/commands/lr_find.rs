@@ -13,13 +13,14 @@ use byhand_trainer::{ImageBatch, StepStats, Trainer};
 use clap::Args;
 use serde_json::json;
 
-use super::train::{network_for, prepared_data};
 use crate::{
     arguments::ThreadsArg,
     exit::{coded, usage},
     interrupt::Interrupt,
     memory,
+    network::network_for,
     output::Output,
+    prepared::prepared_data,
     recipes,
     settings::{Recipe, Settings},
 };

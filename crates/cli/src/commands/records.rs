@@ -14,14 +14,15 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::train::{Prepared, network_for, prepared_data};
 use crate::{
     arguments::ThreadsArg,
     as_text::text,
     exit::usage,
     interrupt::Interrupt,
     memory,
+    network::network_for,
     output::Output,
+    prepared::{Prepared, prepared_data},
     recipes,
     seeds::{SeedsArgs, SetArgs, Spread, Timed, Trained, Tricks, wrong_section},
     settings::{Recipe, Settings, read_text},

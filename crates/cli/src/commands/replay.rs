@@ -10,9 +10,10 @@ use comfy_table::CellAlignment::{Left, Right};
 use serde_json::json;
 
 use crate::{
-    commands::train::{fit_config, network_for, prepared_data},
     exit::usage,
+    network::{fit_config, network_for},
     output::Output,
+    prepared::prepared_data,
     run_folder::{config_in, failure_in},
     settings::Settings,
     training::told,

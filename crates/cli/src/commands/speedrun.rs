@@ -11,13 +11,14 @@ use byhand_trainer::evaluate;
 use clap::Args;
 use serde_json::json;
 
-use super::train::{network_for, prepared_data};
 use crate::{
     arguments::ThreadsArg,
     exit::usage,
     interrupt::Interrupt,
     memory,
+    network::network_for,
     output::Output,
+    prepared::prepared_data,
     recipes,
     seeds::{SeedsArgs, SetArgs, Spread, Timed, Trained, Tricks},
     settings::{Recipe, Settings, read_text},

@@ -26,9 +26,9 @@ use rand_chacha::{
 
 use super::notebook::{About, Metric, Notebook, Order, PerClass, Teacher, Version};
 use crate::{
-    commands::train::prepared_data,
     exit::{usage, wrong_spec},
     output::Output,
+    prepared::prepared_data,
     program,
     settings::Settings,
 };

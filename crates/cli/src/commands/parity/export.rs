@@ -17,7 +17,6 @@ use ndarray::Array2;
 use serde_json::json;
 
 use super::{
-    super::train::{network_for, prepared_data},
     bundle::{BUNDLE, Bundle, PYTORCH, SCRIPT, Setup},
     script::script,
 };
@@ -25,7 +24,9 @@ use crate::{
     arguments::{DataArgs, SeedArg},
     exit::usage,
     memory,
+    network::network_for,
     output::Output,
+    prepared::prepared_data,
     program,
     settings::Settings,
     values::at_least_one,
