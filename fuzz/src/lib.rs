@@ -79,7 +79,7 @@ pub fn settings(bytes: &[u8]) {
 /// An ONNX file. The layers that it is taken for have the weights that it brings.
 pub fn onnx(bytes: &[u8]) {
     if let Ok(imported) = byhand_export::onnx::read(bytes, "fuzzed.onnx") {
-        let network = imported.spec.build::<f32>(imported.input).expect("a chain of layers");
+        let network = imported.spec.build::<f32>(imported.input).expect("layers that fit");
         assert_eq!(network.param_len(), imported.theta.len());
     }
 }

@@ -21,8 +21,8 @@ use crate::{
 /// Options of `import`.
 #[derive(Args)]
 #[command(
-    after_help = "An ONNX file must be a chain of layers that byhand has (`byhand summary --help` names them); its layers, input and \
-    weights are read from it. A .safetensors file has weights alone, what `safetensors.torch.save_file(net.state_dict(), ...)` writes of \
+    after_help = "An ONNX file must be made of layers that byhand has (`byhand summary --help` names them), one after the other or in \
+    branches that are added or concatenated; its layers, input and weights are read from it. A .safetensors file has weights alone, what `safetensors.torch.save_file(net.state_dict(), ...)` writes of \
     an nn.Sequential: --layers says what they belong to.
 Pixels are divided by 255 unless --mean and --std say how they were normalised after that, as torchvision's Normalize has them. An ONNX \
     file that byhand wrote knows that itself, and its classes.
