@@ -98,13 +98,25 @@ const OF_PAGE: Palette = Palette {
     curves: ["var(--c0)", "var(--c1)", "var(--c2)", "var(--c3)", "var(--c4)", "var(--c5)", "var(--c6)"],
 };
 
-const WIDTH: f64 = 760.0;
-const HEIGHT: f64 = 400.0;
-/// The corners of what the axes enclose.
-const LEFT: f64 = 64.0;
-const RIGHT: f64 = 600.0;
-const TOP: f64 = 56.0;
-const BOTTOM: f64 = 340.0;
+/// The sides of a chart, and the corners of what its axes enclose; behind them is room for the names of curves.
+struct Frame {
+    width: f64,
+    height: f64,
+    left: f64,
+    right: f64,
+    top: f64,
+    bottom: f64,
+    /// Between two names at least.
+    gap: f64,
+}
+
+const FILE: Frame =
+    Frame { width: 760.0, height: 400.0, left: 64.0, right: 600.0, top: 56.0, bottom: 340.0, gap: 16.0 };
+
+/// Smaller, so that it can be read on a telephone, where a page has larger letters in it.
+const PART: Frame =
+    Frame { width: 520.0, height: 340.0, left: 58.0, right: 388.0, top: 50.0, bottom: 282.0, gap: 18.0 };
+
 /// A curve has no more marks than these.
 const MARKS: usize = 40;
 /// A curve of more points is thinned: a screen has no more columns.
@@ -126,15 +138,15 @@ pub struct Chart {
 impl Chart {
     /// The chart as a file of its own, on a light card; nothing without a point.
     pub fn file(self) -> Option<String> {
-        self.draw(&ALONE, true).map(|chart| format!("{}\n", chart.into_string()))
+        self.draw(&ALONE, &FILE, true).map(|chart| format!("{}\n", chart.into_string()))
     }
 
     /// The chart as a part of a [page](crate::page), in its colours; nothing without a point.
     pub fn part(self) -> Option<Markup> {
-        self.draw(&OF_PAGE, false)
+        self.draw(&OF_PAGE, &PART, false)
     }
 
-    fn draw(mut self, palette: &Palette, is_file: bool) -> Option<Markup> {
+    fn draw(mut self, palette: &Palette, frame: &Frame, is_file: bool) -> Option<Markup> {
         for (_, points) in &mut self.series {
             points.retain(|point| point.iter().all(|number| number.is_finite()));
             let stride = points.len().div_ceil(POINTS).max(1);
@@ -156,34 +168,35 @@ impl Chart {
         y.find_ticks(points().map(|[_, y]| *y));
         let across = x.reach(points().map(|[x, _]| *x));
         let up = y.reach(points().map(|[_, y]| *y));
-        let at_x = |value| LEFT + (RIGHT - LEFT) * x.place(value, across);
-        let at_y = |value| BOTTOM - (BOTTOM - TOP) * y.place(value, up);
+        let &Frame { width, height, left, right, top, bottom, gap } = frame;
+        let at_x = |value| left + (right - left) * x.place(value, across);
+        let at_y = |value| bottom - (bottom - top) * y.place(value, up);
         let is_within = |[least, most]: [f64; 2]| move |tick: &&f64| (least..=most).contains(*tick);
         let ends: Vec<[f64; 2]> = series
             .iter()
             .map(|(_, points)| points[points.len() - 1])
             .map(|[a, b]| [at_x(a), at_y(b)])
             .collect();
-        let names = apart(&ends, 16.0);
+        let names = apart(&ends, gap);
         let xmlns = is_file.then_some("http://www.w3.org/2000/svg");
         let card = is_file.then_some(palette.card);
         Some(html! {
-            svg xmlns=[xmlns] viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } width=(WIDTH) height=(HEIGHT) role="img"
+            svg xmlns=[xmlns] viewBox={ "0 0 " (width) " " (height) } width=(width) height=(height) role="img"
                 font-family="Helvetica, Arial, sans-serif" {
                 title { (title) }
                 @if let Some(card) = card {
-                    rect x="0.5" y="0.5" width=(WIDTH - 1.0) height=(HEIGHT - 1.0) rx="8" fill=(card) stroke="#d0d7de" {}
+                    rect x="0.5" y="0.5" width=(width - 1.0) height=(height - 1.0) rx="8" fill=(card) stroke="#d0d7de" {}
                 }
                 (text([24.0, 30.0], 16, "start", palette.ink, &title))
-                (text([(LEFT + RIGHT) / 2.0, HEIGHT - 18.0], 13, "middle", palette.grey, &x.name))
-                (text([LEFT - 8.0, TOP - 6.0], 13, "start", palette.grey, &y.name))
+                (text([(left + right) / 2.0, height - 18.0], 13, "middle", palette.grey, &x.name))
+                (text([left - 8.0, top - 6.0], 13, "start", palette.grey, &y.name))
                 @for &tick in x.ticks.iter().filter(is_within(across)) {
-                    path d={ "M" (round(at_x(tick))) " " (TOP) "V" (BOTTOM) } stroke=(palette.pale) {}
-                    (text([at_x(tick), BOTTOM + 18.0], 13, "middle", palette.grey, &(x.text)(tick)))
+                    path d={ "M" (round(at_x(tick))) " " (top) "V" (bottom) } stroke=(palette.pale) {}
+                    (text([at_x(tick), bottom + 18.0], 13, "middle", palette.grey, &(x.text)(tick)))
                 }
                 @for &tick in y.ticks.iter().filter(is_within(up)) {
-                    path d={ "M" (LEFT) " " (round(at_y(tick))) "H" (RIGHT) } stroke=(palette.pale) {}
-                    (text([LEFT - 8.0, at_y(tick) + 4.5], 13, "end", palette.grey, &(y.text)(tick)))
+                    path d={ "M" (left) " " (round(at_y(tick))) "H" (right) } stroke=(palette.pale) {}
+                    (text([left - 8.0, at_y(tick) + 4.5], 13, "end", palette.grey, &(y.text)(tick)))
                 }
                 @for (i, (name, points)) in series.iter().enumerate() {
                     @let colour = palette.curves[i % palette.curves.len()];

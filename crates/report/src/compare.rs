@@ -144,7 +144,7 @@ fn settings(runs: &[Compared<'_>]) -> Markup {
         @if differences.is_empty() { p { "Nothing." } }
         @else {
             div.wide {
-                table {
+                table.free {
                     tr { th { "setting" } @for run in runs { th { (run.name) } } }
                     @for (name, values) in &differences { tr { th { (name) } @for value in values { td { code { (value) } } } } }
                 }
@@ -223,7 +223,7 @@ fn only(right: &Compared<'_>, wrong: &Compared<'_>) -> Markup {
     html! {
         @if all > 0 {
             h3 { "Only " (right.name) " has right: " (all) }
-            div.cards {
+            div.cards.small {
                 @for &sample in &samples {
                     @let pixels = wrong.test.image(sample);
                     @let (h, w) = pixels.dim();
@@ -232,7 +232,7 @@ fn only(right: &Compared<'_>, wrong: &Compared<'_>) -> Markup {
                         figcaption {
                             "image " (sample) ": " b { (name(wrong.test.labels()[sample])) }
                             ", " (wrong.name) " says " b { (name(wrong.predictions[sample].class)) }
-                            (format!(" ({:.1} %)", 100.0 * wrong.predictions[sample].probability))
+                            (format!(" ({:.1}\u{a0}%)", 100.0 * wrong.predictions[sample].probability))
                         }
                     }
                 }

@@ -49,7 +49,7 @@ section{background:var(--card);border:1px solid var(--pale);border-radius:8px;pa
 .row{display:flex;flex-wrap:wrap;gap:1rem 1.5rem;align-items:flex-start}.row>figure{flex:1 1 24rem;min-width:0;margin:0}\
 .wide,.row>figure{overflow-x:auto;max-width:100%}.wide th,.wide td{white-space:nowrap}.wide .free td{white-space:normal}\
 figure{margin:.6rem 0}figcaption,.note{color:var(--grey);font-size:.87rem}\
-svg{display:block;width:100%;min-width:32rem;max-width:760px;height:auto}img{image-rendering:pixelated;display:inline-block;vertical-align:middle;margin:2px;\
+svg{display:block;width:100%;max-width:620px;height:auto}img{image-rendering:pixelated;display:inline-block;vertical-align:middle;margin:2px;\
 max-width:100%}\
 table{border-collapse:collapse;font-variant-numeric:tabular-nums}th,td{padding:.2rem .7rem .2rem 0;text-align:left;vertical-align:top;\
 border-bottom:1px solid var(--pale)}th{font-weight:600}.n{text-align:right}td.m{text-align:right;padding:.2rem .5rem;min-width:2.6rem}\
@@ -61,4 +61,7 @@ code{font:13px/1.45 ui-monospace,monospace;overflow-wrap:anywhere}pre{overflow-x
 .bar{display:grid;grid-template-columns:4rem 1fr 3.6rem;gap:.4rem;font-size:.85rem;align-items:center}\
 .bar>:first-child{overflow:hidden;text-overflow:ellipsis;white-space:nowrap}.bar>:last-child{text-align:right;font-variant-numeric:tabular-nums}\
 .bar i{display:block;height:.55rem;border-radius:2px;background:var(--c0)}.bar.true i{background:var(--c2)}.bar.said i{background:var(--c1)}\
-.maps{display:flex;flex-wrap:wrap;gap:2px}.alert{border-left:4px solid var(--c1);padding-left:.7rem}";
+.cards.small{grid-template-columns:repeat(auto-fill,minmax(8rem,1fr))}\
+.maps{display:flex;flex-wrap:wrap;gap:2px}.alert{border-left:4px solid var(--c1);padding-left:.7rem}\
+@media(max-width:40rem){section{padding:.7rem}svg text{font-size:17px}table{font-size:.82rem}th,td{padding-right:.45rem}\
+.wide th{white-space:normal}td.m,th.m{padding:.15rem .2rem;min-width:0}}";
