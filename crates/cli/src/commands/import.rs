@@ -22,7 +22,8 @@ use crate::{
 #[derive(Args)]
 #[command(
     after_help = "An ONNX file must be made of layers that byhand has (`byhand summary --help` names them), one after the other or in \
-    branches that are added or concatenated; its layers, input and weights are read from it. A .safetensors file has weights alone, what `safetensors.torch.save_file(net.state_dict(), ...)` writes of \
+    branches that are added or concatenated; its layers, input and weights are read from it. A softmax at its end is left out: predict \
+    makes one. A .safetensors file has weights alone, what `safetensors.torch.save_file(net.state_dict(), ...)` writes of \
     an nn.Sequential: --layers says what they belong to.
 Pixels are divided by 255 unless --mean and --std say how they were normalised after that, as torchvision's Normalize has them. An ONNX \
     file that byhand wrote knows that itself, and its classes.
@@ -59,10 +60,10 @@ const MOST_BESIDE: u64 = 16 << 20;
 /// Reads, checks, writes.
 pub fn run(options: &Options, output: &Output) -> Result<()> {
     must_exist(&options.file, "an ONNX file, or a .safetensors file of weights")?;
-    let (spec, input, theta, notes) = match &options.layers {
+    let (spec, input, theta, notes, has_softmax) = match &options.layers {
         Some(spec) => {
             let network = spec.build::<f32>(options.input).map_err(|error| wrong_spec(&error, &error))?;
-            (spec.clone(), options.input, load_weights(&options.file, &network)?, Default::default())
+            (spec.clone(), options.input, load_weights(&options.file, &network)?, Default::default(), false)
         }
         None => {
             let bytes = read(&options.file)?;
@@ -72,9 +73,9 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
                     options.file.display()
                 )));
             }
-            let onnx::Imported { spec, input, theta, notes } =
+            let onnx::Imported { spec, input, theta, notes, has_softmax } =
                 onnx::read(&bytes, &options.file.display().to_string())?;
-            (spec, input, theta, notes)
+            (spec, input, theta, notes, has_softmax)
         }
     };
     let classes = spec.build::<f32>(input)?.classes();
@@ -118,11 +119,16 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
         model.input,
         network.parameters()
     ));
+    if has_softmax {
+        output
+            .print("the softmax at its end is left out: predict makes probabilities of what comes before it");
+    }
     output.result(json!({
         "out": options.out.to_string_lossy(),
         "layers": model.spec.to_string(),
         "input": model.input.to_string(),
         "parameters": network.parameters(),
+        "has_softmax": has_softmax,
         "weights_sha256": model.weights_sha256(),
     }));
     Ok(())

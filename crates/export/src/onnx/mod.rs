@@ -11,3 +11,4 @@ pub use write::{DEFAULT_OPSET, OPSETS, Options, write};
 const FLOAT: i64 = 1;
 const UINT8: i64 = 2;
 const INT64: i64 = 7;
+const BOOL: i64 = 9;

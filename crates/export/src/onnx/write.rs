@@ -1,7 +1,7 @@
 //! A model as an ONNX file. Source: the message definitions of `onnx/onnx.proto`, and `docs/Operators.md` of ONNX.
 
 use byhand_layers::Shape;
-use byhand_models::{Crop, Model, Normalize, Preprocessing};
+use byhand_models::{Crop, Model, Normalize, Preprocessing, Spec};
 use std::ops::RangeInclusive;
 
 use super::wire::Message;
@@ -206,7 +206,10 @@ impl Writer {
                 }
                 let [weight, bias, mean, variance] = names.each_ref().map(String::as_str);
                 let inputs = [x, weight, bias, mean, variance];
-                self.node(plain, &inputs, output, &[float("epsilon", *eps as f32)]);
+                // ONNX says what stays of the running statistics, the grammar what they are given.
+                let given = spec_of(node)?.tokens()[0].arguments().fraction("momentum");
+                let attributes = [float("epsilon", *eps as f32), float("momentum", (1.0 - given) as f32)];
+                self.node(plain, &inputs, output, &attributes);
             }
             Op::LeakyRelu { slope } => self.node(plain, &[x], output, &[float("alpha", *slope as f32)]),
             Op::Gelu if self.opset >= GELU => self.node(plain, &[x], output, &[text("approximate", "tanh")]),
@@ -335,6 +338,10 @@ impl Writer {
         self.constants += 1;
         format!("constant.{}", self.constants)
     }
+}
+
+fn spec_of(node: &Node<'_>) -> Result<Spec, ExportError> {
+    node.source.spec().parse().map_err(ExportError::Spec)
 }
 
 fn window_attributes(window: Window) -> Vec<Message> {

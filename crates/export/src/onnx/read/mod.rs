@@ -1,16 +1,22 @@
-//! A model from an ONNX file: the layers that byhand has, in chains and branches, with their weights.
+//! A model from an ONNX file: layers that byhand has, one after the other or in branches, with their weights.
 
-mod chains;
-mod file;
-mod layers;
+mod constants;
+mod function;
+mod graph;
+mod made;
+mod nodes;
+mod proto;
+mod tree;
 
 use byhand_layers::Shape;
 use byhand_models::Spec;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use self::chains::{Chains, Piece};
-use self::file::{Model, Reader};
-use self::layers::Weights;
+use self::graph::Graph;
+use self::made::{Form, text};
+use self::proto::{Declared, Model, Reader};
+use self::tree::Tree;
+use super::FLOAT;
 use crate::ExportError;
 
 /// What an ONNX file holds.
@@ -22,6 +28,8 @@ pub struct Imported {
     pub input: Shape,
     /// All parameters, in the order of the network that the spec makes.
     pub theta: Vec<f32>,
+    /// Whether the file ends with a softmax. It is left out of the layers: what our networks put out is what a softmax is given.
+    pub has_softmax: bool,
     /// What the writer added: those of [`write`](super::write) have keys such as `byhand.classes`.
     pub notes: BTreeMap<String, String>,
 }
@@ -29,92 +37,54 @@ pub struct Imported {
 /// Reads an ONNX file; `file` is its name in errors.
 ///
 /// # Errors
-/// When the bytes are no ONNX file, or hold a graph that is not made of layers that byhand has, one after the other or in branches that meet
-/// again: the message names the place or the node.
+/// When the bytes are no ONNX file, or hold a graph that is not made of layers that byhand has: the message names the place or the node.
 pub fn read(bytes: &[u8], file: &str) -> Result<Imported, ExportError> {
     let reader = Reader { file };
     let model = reader.model(bytes)?;
-    let (value, input, is_image) = input(&reader, &model)?;
-    let pieces = Chains::new(&reader, &model).whole(value, is_image)?;
-    let (words, mut weights) = (words(&pieces), HashMap::new());
-    collect(pieces, "", &mut weights);
-    let spec: Spec = words.parse().map_err(ExportError::Spec)?;
-    let network = spec.build::<f32>(input).map_err(ExportError::Spec)?;
+    let form = input(&reader, &model)?;
+    let graph = Graph::new(&reader, &model)?;
+    let (layers, has_softmax) = Tree::new(&graph).layers(form)?;
+    let spec: Spec = text(&layers).parse().map_err(ExportError::Spec)?;
+    let network = spec.build::<f32>(form.shape).map_err(ExportError::Spec)?;
+    let mut weights = Vec::new();
+    layers.into_iter().for_each(|layer| layer.give(&mut weights));
+    let mut weights = weights.into_iter();
     let mut theta = Vec::with_capacity(network.param_len());
     for param in network.params() {
-        match weights.remove(&param.name) {
-            Some((dims, numbers)) if dims == param.shape => theta.extend(numbers),
+        let name = param.name.rsplit('.').next().unwrap_or_default();
+        match weights.next() {
+            Some(found) if found.name == name && found.dims == param.shape => theta.extend(found.numbers),
             found => {
-                let found = found.map_or_else(|| "none".into(), |(dims, _)| format!("{dims:?}"));
+                let found = found
+                    .map_or_else(|| "none".into(), |found| format!("{} of {:?}", found.name, found.dims));
                 return reader.wrong(0, &format!("tensor {} of {:?}", param.name, param.shape), found);
             }
         }
     }
-    if let Some(name) = weights.keys().min() {
-        return reader.wrong(0, "tensors of the layers alone", format!("another, {name}"));
-    }
     // In its shortest spelling.
     let spec = spec.to_string().parse().map_err(ExportError::Spec)?;
-    Ok(Imported { spec, input, theta, notes: model.notes })
+    Ok(Imported { spec, input: form.shape, theta, has_softmax, notes: model.notes })
 }
 
-/// The value that samples are, their shape, and whether they have channels, rows and columns.
-fn input<'a>(reader: &Reader<'_>, model: &Model<'a>) -> Result<(&'a str, Shape, bool), ExportError> {
+/// What a sample looks like.
+fn input(reader: &Reader<'_>, model: &Model<'_>) -> Result<Form, ExportError> {
     let expected = "one input [samples, channels, rows, columns] or [samples, features]";
-    let [(value, sides)] = &model.inputs[..] else {
+    let [Declared { kind, sides, .. }] = &model.inputs[..] else {
         return reader.wrong(0, expected, format!("{} inputs", model.inputs.len()));
     };
-    let input = match sides[..] {
-        [_, Some(features)] => Some(Shape::flat(features)),
-        [_, Some(c), Some(h), Some(w)] => Some(Shape::new(c, h, w)),
-        _ => None,
-    };
-    let shown = |side: &Option<usize>| side.map_or_else(|| "?".to_owned(), |side| side.to_string());
-    let Some(input) = input else {
-        let sides: Vec<String> = sides.iter().map(shown).collect();
-        let expected = format!("{expected}, all but the samples fixed");
-        return reader.wrong(0, &expected, format!("[{}]", sides.join(", ")));
-    };
-    Ok((*value, input, sides.len() == 4))
-}
-
-/// Layers as a spec; a branch of none is the identity.
-fn words(pieces: &[Piece]) -> String {
-    let word = |piece: &Piece| match piece {
-        Piece::Layer(layer) => layer.words.clone(),
-        Piece::Branches { join, chains } => {
-            let chains: Vec<String> = chains.iter().map(|chain| words(chain)).collect();
-            match (join.is_sum(), &chains[..]) {
-                (true, [main, shortcut]) if shortcut == IDENTITY => format!("residual({main})"),
-                (true, _) => format!("residual({})", chains.join(" | ")),
-                (false, _) => format!("concat({})", chains.join(" | ")),
-            }
-        }
-    };
-    if pieces.is_empty() { IDENTITY.into() } else { pieces.iter().map(word).collect::<Vec<_>>().join(" ") }
-}
-
-const IDENTITY: &str = "linear";
-
-/// The tensors of layers by the names that a network has for them.
-fn collect(pieces: Vec<Piece>, place: &str, weights: &mut HashMap<String, (Vec<usize>, Vec<f32>)>) {
-    for (index, piece) in pieces.into_iter().enumerate() {
-        match piece {
-            Piece::Layer(layer) => {
-                let named =
-                    |(name, dims, numbers): Weights| (format!("{place}{index}.{name}"), (dims, numbers));
-                weights.extend(layer.weights.into_iter().map(named));
-            }
-            Piece::Branches { join, chains } => {
-                for (branch, chain) in chains.into_iter().enumerate() {
-                    let name = match (join.is_sum(), branch) {
-                        (true, 0) => "main".into(),
-                        (true, _) => "shortcut".into(),
-                        (false, _) => branch.to_string(),
-                    };
-                    collect(chain, &format!("{place}{index}.{name}."), weights);
-                }
-            }
-        }
+    if *kind != FLOAT {
+        let expected = "an input of 32-bit floats (export writes one without --preprocess)";
+        return reader.wrong(0, expected, format!("ONNX's element type {kind}"));
     }
+    let shape = match sides[..] {
+        [_, Some(features)] => Shape::flat(features),
+        [_, Some(c), Some(h), Some(w)] => Shape::new(c, h, w),
+        _ => {
+            let shown = |side: &Option<usize>| side.map_or_else(|| "?".to_owned(), |side| side.to_string());
+            let sides: Vec<String> = sides.iter().map(shown).collect();
+            let expected = format!("{expected}, all but the samples fixed");
+            return reader.wrong(0, &expected, format!("[{}]", sides.join(", ")));
+        }
+    };
+    Ok(Form { shape, is_image: sides.len() == 4 })
 }

@@ -1,40 +1,27 @@
-//! The messages of an ONNX file, as much of them as is read: nodes, tensors, inputs and outputs. Source: `onnx/onnx.proto` of ONNX.
+//! The messages of an ONNX file, as far as they are read. Source: `onnx/onnx.proto`.
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::super::wire::{Field, Fields, Value};
+use super::super::{FLOAT, INT64};
 use crate::ExportError;
-use crate::onnx::wire::{Field, Fields, Value};
-use crate::onnx::{FLOAT, INT64};
 
 /// As much of a `ModelProto` as is read.
 pub(super) struct Model<'a> {
     pub(super) nodes: Vec<Node<'a>>,
-    tensors: HashMap<&'a str, Tensor<'a>>,
-    pub(super) inputs: Vec<(&'a str, Vec<Option<usize>>)>,
+    pub(super) tensors: HashMap<&'a str, Tensor<'a>>,
+    pub(super) inputs: Vec<Declared<'a>>,
     pub(super) outputs: Vec<&'a str>,
     pub(super) notes: BTreeMap<String, String>,
-    /// Which node gives a value.
-    givers: HashMap<&'a str, usize>,
+    /// The version of ONNX's own operators.
+    pub(super) opset: i64,
 }
 
-impl<'a> Model<'a> {
-    /// The tensor that a value is: one of the file's, what a Constant has, or either of them by another name, as exporters write tensors
-    /// that are equal.
-    pub(super) fn tensor<'s>(&'s self, mut name: &'s str) -> Option<&'s Tensor<'a>> {
-        const NAMES: usize = 4;
-        for _ in 0..NAMES {
-            if let Some(tensor) = self.tensors.get(name) {
-                return Some(tensor);
-            }
-            let giver = &self.nodes[*self.givers.get(name)?];
-            match giver.operator {
-                "Constant" => return giver.attributes.get("value")?.tensor.as_ref(),
-                "Identity" => name = giver.inputs.first()?,
-                _ => return None,
-            }
-        }
-        None
-    }
+/// A `ValueInfoProto`: a name, ONNX's element type, and the sides; `None` where one is not fixed.
+pub(super) struct Declared<'a> {
+    pub(super) name: &'a str,
+    pub(super) kind: i64,
+    pub(super) sides: Vec<Option<usize>>,
 }
 
 /// A `NodeProto`.
@@ -51,23 +38,24 @@ pub(super) struct Node<'a> {
 #[derive(Clone, Default)]
 pub(super) struct Attribute<'a> {
     pub(super) float: f32,
+    pub(super) floats: Vec<f32>,
     pub(super) int: i64,
     pub(super) text: &'a [u8],
     pub(super) ints: Vec<i64>,
-    tensor: Option<Tensor<'a>>,
+    pub(super) tensor: Option<Tensor<'a>>,
 }
 
 /// A `TensorProto`.
 #[derive(Clone, Default)]
 pub(super) struct Tensor<'a> {
-    at: usize,
+    pub(super) at: usize,
     pub(super) dims: Vec<usize>,
-    kind: i64,
-    raw: Option<&'a [u8]>,
+    pub(super) kind: i64,
+    pub(super) raw: Option<&'a [u8]>,
     /// Packed or one by one.
-    floats: Vec<f32>,
-    integers: Vec<i64>,
-    is_elsewhere: bool,
+    pub(super) floats: Vec<f32>,
+    pub(super) integers: Vec<i64>,
+    pub(super) is_elsewhere: bool,
 }
 
 pub(super) struct Reader<'f> {
@@ -159,10 +147,24 @@ impl Reader<'_> {
     }
 
     pub(super) fn model<'a>(&self, bytes: &'a [u8]) -> Result<Model<'a>, ExportError> {
-        let (mut body, mut notes) = (None, BTreeMap::new());
+        let (mut body, mut notes, mut opset) = (None, BTreeMap::new(), 1);
         self.fields(Fields::new(bytes, 0), |field| {
             match field.number {
                 7 => body = Some(self.message(&field)?),
+                8 => {
+                    let (mut domain, mut version) = ("", 1);
+                    self.fields(self.message(&field)?, |field| {
+                        match field.number {
+                            1 => domain = self.text(&field)?,
+                            2 => version = self.int(&field)?,
+                            _ => {}
+                        }
+                        Ok(())
+                    })?;
+                    if matches!(domain, "" | "ai.onnx") {
+                        opset = version;
+                    }
+                }
                 14 => {
                     let (mut key, mut value) = ("", "");
                     self.fields(self.message(&field)?, |field| {
@@ -186,7 +188,7 @@ impl Reader<'_> {
             inputs: Vec::new(),
             outputs: Vec::new(),
             notes,
-            givers: HashMap::new(),
+            opset,
         };
         self.fields(body, |field| {
             match field.number {
@@ -199,20 +201,14 @@ impl Reader<'_> {
                     model.tensors.insert(name, tensor);
                 }
                 11 => model.inputs.push(self.value(self.message(&field)?)?),
-                12 => model.outputs.push(self.value(self.message(&field)?)?.0),
+                12 => model.outputs.push(self.value(self.message(&field)?)?.name),
                 _ => {}
             }
             Ok(())
         })?;
         // Files of the first versions list weights among the inputs.
-        let Model { tensors, inputs, nodes, givers, .. } = &mut model;
-        givers.extend(
-            nodes
-                .iter()
-                .enumerate()
-                .flat_map(|(index, node)| node.outputs.iter().map(move |&name| (name, index))),
-        );
-        inputs.retain(|(name, _)| !tensors.contains_key(name));
+        let Model { tensors, inputs, .. } = &mut model;
+        inputs.retain(|input| !tensors.contains_key(input.name));
         Ok(model)
     }
 
@@ -248,6 +244,8 @@ impl Reader<'_> {
                 (2, Value::Fixed32(bytes)) => attribute.float = f32::from_le_bytes(bytes),
                 (3, _) => attribute.int = self.int(&field)?,
                 (4, _) => attribute.text = self.bytes(&field)?,
+                (7, Value::Fixed32(bytes)) => attribute.floats.push(f32::from_le_bytes(bytes)),
+                (7, Value::Bytes(bytes, _)) => attribute.floats.extend(floats(bytes)),
                 (5, _) => attribute.tensor = Some(self.tensor(self.message(&field)?)?.1),
                 (8, _) => self.ints(&field, &mut attribute.ints)?,
                 _ => {}
@@ -284,9 +282,8 @@ impl Reader<'_> {
         Ok((name, tensor))
     }
 
-    /// The name of a value and its sides; `None` where one is not fixed.
-    fn value<'a>(&self, message: Fields<'a>) -> Result<(&'a str, Vec<Option<usize>>), ExportError> {
-        let (mut name, mut sides) = ("", Vec::new());
+    fn value<'a>(&self, message: Fields<'a>) -> Result<Declared<'a>, ExportError> {
+        let (mut name, mut kind, mut sides) = ("", 0, Vec::new());
         self.fields(message, |field| {
             match field.number {
                 1 => name = self.text(&field)?,
@@ -296,6 +293,9 @@ impl Reader<'_> {
                         return Ok(());
                     }
                     self.fields(self.message(&field)?, |field| {
+                        if field.number == 1 {
+                            kind = self.int(&field)?;
+                        }
                         if field.number != 2 {
                             return Ok(());
                         }
@@ -316,7 +316,7 @@ impl Reader<'_> {
             }
             Ok(())
         })?;
-        Ok((name, sides))
+        Ok(Declared { name, kind, sides })
     }
 
     pub(super) fn numbers(&self, name: &str, tensor: &Tensor<'_>) -> Result<Vec<f32>, ExportError> {
@@ -339,15 +339,13 @@ impl Reader<'_> {
     }
 }
 
-impl Tensor<'_> {
-    /// Its numbers, if they are whole ones of 64 bits.
-    pub(super) fn integers(&self) -> Option<Vec<i64>> {
-        let raw = self.raw.map(|raw| {
-            let (numbers, _) = raw.as_chunks::<8>();
-            numbers.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect()
-        });
-        (self.kind == INT64).then(|| raw.unwrap_or_else(|| self.integers.clone()))
+/// The whole numbers of a tensor of them.
+pub(super) fn integers(tensor: &Tensor<'_>) -> Option<Vec<i64>> {
+    if tensor.kind != INT64 || tensor.is_elsewhere {
+        return None;
     }
+    let of_raw = |raw: &[u8]| raw.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect();
+    Some(tensor.raw.map_or_else(|| tensor.integers.clone(), of_raw))
 }
 
 fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> + '_ {
