@@ -132,7 +132,8 @@ pub struct Settings {
     #[arg(long, help_heading = "Training")]
     #[serde(default, with = "text")]
     pub loss: Option<Objective>,
-    /// What samples count in the training loss, by their class: balanced (rare classes count more), or a number for each, e.g. 1,1,2.5
+    /// What samples count in the training loss, by their class: balanced (rare classes count more), or a number for each, e.g. 1,1,2.5;
+    /// images of a class with 0 are ignored
     #[arg(long, value_name = "balanced|LIST", help_heading = "Training")]
     #[serde(default, with = "text")]
     pub class_weights: Option<ClassWeights>,
