@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use byhand::datasets::cifar::{CLASSES, Records};
 use byhand::datasets::idx;
 use byhand::files::memory::MemoryDisk;
 use byhand::files::replace;
@@ -26,6 +27,19 @@ pub fn idx(bytes: &[u8]) {
         idx::write(&mut again, &idx.dims, &idx.data).expect("a vector takes all bytes");
         assert_eq!(again, bytes, "other bytes were accepted");
     }
+}
+
+/// CIFAR-10's binary form. What is accepted is what the images say.
+pub fn cifar(bytes: &[u8]) {
+    let mut records = Records::default();
+    let Ok(read) = records.read(bytes, "fuzzed", 1 << 16) else { return };
+    assert_eq!(read, bytes.len() as u64);
+    let names = (0..CLASSES).map(|class| class.to_string()).collect();
+    let data = records.into_dataset("fuzzed", names).expect("labels are classes");
+    let image = |i: usize| {
+        [data.labels()[i] as u8].into_iter().chain(data.image(i).iter().copied().collect::<Vec<u8>>())
+    };
+    assert!((0..data.len()).flat_map(image).eq(bytes.iter().copied()), "other bytes were accepted");
 }
 
 /// A model file. What is accepted can be used, and is written as it was.

@@ -39,7 +39,7 @@ fn by_hand(train: &Dataset, test: &Dataset) -> Result<f64, Box<dyn Error>> {
     let to_rows = |images: &Dataset| {
         let (rows, columns) = images.image_size();
         Array2::from_shape_fn((images.len(), rows * columns), |(n, pixel)| {
-            normalize.apply(images.image(n)[[pixel / columns, pixel % columns]])
+            normalize.apply(images.image(n)[[0, pixel / columns, pixel % columns]])
         })
     };
     let (x_train, x_test) = (to_rows(train), to_rows(test));

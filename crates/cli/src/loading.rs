@@ -34,12 +34,15 @@ pub struct ReadingOptions {
     /// Exchange rows and columns of the images, which EMNIST's files store so
     #[arg(long)]
     transpose: bool,
+    /// Take pictures in colour as grey levels
+    #[arg(long)]
+    grey: bool,
 }
 
 impl ReadingOptions {
     /// The same for the library.
     pub fn reading(self) -> Reading {
-        Reading { first_label: self.first_label, transpose: self.transpose }
+        Reading { first_label: self.first_label, transpose: self.transpose, grey: self.grey }
     }
 }
 
@@ -126,6 +129,8 @@ pub fn load_data_of(
 ) -> Result<(Loaded, Option<String>)> {
     let (data, folder) = wanted(model, asked)?;
     let mut reading = reading.reading();
+    // A model of grey pictures is shown no others.
+    reading.grey |= model.channels() == 1;
     if asked.data.is_none() {
         let first_label = model.notes.get("first_label").and_then(|label| label.parse().ok());
         reading.first_label = reading.first_label.or(first_label);

@@ -45,7 +45,7 @@ pub fn prepared_data(recipe: &mut Recipe, output: &Output) -> Result<Prepared> {
     let test_limit = recipe.test_limit.map(NonZeroUsize::get);
     // How many digits must be drawn to keep so many of some classes is not known before.
     let drawn = if recipe.classes.is_none() { (limit, test_limit) } else { (None, None) };
-    let reading = Reading { first_label: recipe.first_label, transpose: recipe.transpose };
+    let reading = Reading { first_label: recipe.first_label, transpose: recipe.transpose, grey: recipe.grey };
     let loaded = load_data(&recipe.data, recipe.data_dir.as_deref(), reading, drawn, output)?;
     let source = loaded.source;
     recipe.data = source.data.clone();
@@ -78,7 +78,7 @@ pub fn prepared_data(recipe: &mut Recipe, output: &Output) -> Result<Prepared> {
     let mut parts = vec![("training", &train), ("testing", &test)];
     parts.extend(validation.as_ref().map(|validation| ("validation", validation)));
     warn_of_missing_classes(&parts, output);
-    let (h, w) = train.image_size();
+    let (channels, (h, w)) = (train.channels(), train.image_size());
     let crop = recipe.crop.map(|side| middle((h, w), side.get())).transpose()?;
     let preprocessing = Preprocessing { normalize: recipe.normalize.of(&train), halve: recipe.halve, crop };
     let (h, w) = crop.map_or((h, w), |crop| (crop.h, crop.w));
@@ -88,7 +88,7 @@ pub fn prepared_data(recipe: &mut Recipe, output: &Output) -> Result<Prepared> {
         train,
         validation,
         test,
-        input: Shape::new(1, h, w),
+        input: Shape::new(channels, h, w),
         preprocessing,
         manner,
     })

@@ -55,6 +55,9 @@ pub struct Settings {
     /// Exchange rows and columns of the images, which EMNIST's files store so
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Data")]
     pub transpose: Option<bool>,
+    /// Take pictures in colour as grey levels
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Data")]
+    pub grey: Option<bool>,
     /// Train on N images only; each class keeps its share
     #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Data")]
     pub train_limit: Option<NonZeroUsize>,
@@ -247,6 +250,9 @@ pub struct Recipe {
     pub data_dir: Option<PathBuf>,
     pub first_label: Option<u16>,
     pub transpose: bool,
+    /// What older versions did not know.
+    #[serde(default)]
+    pub grey: bool,
     pub train_limit: Option<NonZeroUsize>,
     pub test_limit: Option<NonZeroUsize>,
     pub validation: usize,
@@ -438,13 +444,14 @@ impl Recipe {
     /// What of it says which images are taken, and from where.
     #[cfg(feature = "proofs")]
     pub fn choice_of_data(&self) -> Settings {
-        let Self { data, data_dir, first_label, transpose, train_limit, test_limit, .. } = self.clone();
+        let Self { data, data_dir, first_label, transpose, grey, train_limit, test_limit, .. } = self.clone();
         let Self { validation, split, split_seed, classes, halve, .. } = self.clone();
         Settings {
             data: Some(data),
             data_dir,
             first_label,
             transpose: Some(transpose),
+            grey: Some(grey),
             train_limit,
             test_limit,
             validation: Some(validation),
@@ -553,6 +560,7 @@ fn defaults(model: Option<&NamedModel>, asked: &Settings) -> Recipe {
         data_dir: None,
         first_label: None,
         transpose: false,
+        grey: false,
         train_limit: None,
         test_limit: None,
         validation: 0,

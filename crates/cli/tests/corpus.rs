@@ -27,8 +27,9 @@ use sha2::{Digest, Sha256};
 /// Takes any bytes.
 type Target = fn(&[u8]);
 
-const TARGETS: [(&str, Target); 8] = [
+const TARGETS: [(&str, Target); 9] = [
     ("idx", targets::idx),
+    ("cifar", targets::cifar),
     ("model", targets::model),
     ("checkpoint", targets::checkpoint),
     ("spec", targets::spec),

@@ -1,7 +1,7 @@
 //! Augmentation: random shifts, rotations, scales, shears, elastic distortions, mirrorings, erasures and mixtures, each a function of
 //! (seed, step, sample).
 
-use ndarray::ArrayView2;
+use ndarray::{ArrayView2, ArrayView3};
 
 use crate::random::Random;
 use crate::unpack::{LANES, Shift};
@@ -60,7 +60,7 @@ impl Augment {
         }
     }
 
-    /// Changes one image `[h, w]` into `out`, `h * w` bytes: the change of sample `sample` of step `step`, which are numbers of the step
+    /// Changes one image `[channels, h, w]` into `out`, as many bytes, all of its channels alike: the change of sample `sample` of step `step`, which are numbers of the step
     /// and not of the data set. Allocates nothing. It is a loop that the caller may compile for a wider instruction set than the plainest.
     ///
     /// Every output pixel is the bilinear sample, rounded to nearest, of the input at
@@ -68,7 +68,7 @@ impl Augment {
     /// displacement; then a rectangle is erased.
     ///
     /// # Panics
-    /// When `out` is not `h * w` bytes, `scratch` is shorter than [`scratch_len`](Augment::scratch_len), or a bound is not what its
+    /// When `out` has not as many bytes as the image, `scratch` is shorter than [`scratch_len`](Augment::scratch_len), or a bound is not what its
     /// documentation says.
     #[inline(always)]
     #[track_caller]
@@ -77,12 +77,12 @@ impl Augment {
         seed: u64,
         step: u64,
         sample: u64,
-        image: ArrayView2<'_, u8>,
+        image: ArrayView3<'_, u8>,
         scratch: &mut [u8],
         out: &mut [u8],
     ) {
-        let (h, w) = image.dim();
-        assert!(out.len() == h * w, "{} bytes for an image of {h}x{w}", out.len());
+        let (c, h, w) = image.dim();
+        assert!(out.len() == c * h * w, "{} bytes for an image of {c}x{h}x{w}", out.len());
         let scratch_len = self.scratch_len((h, w));
         assert!(scratch.len() >= scratch_len, "a scratch of {} bytes, at least {scratch_len}", scratch.len());
         self.check();
@@ -100,20 +100,22 @@ impl Augment {
             let end = centre as usize + size.div_ceil(2);
             end.saturating_sub(size)..end.min(len)
         });
-        if self.is_between_pixels() {
-            let mut knots = [[[0.0; KNOTS]; KNOTS]; 2];
-            if self.elastic > 0.0 {
-                let knots = knots.as_flattened_mut().as_flattened_mut();
-                knots.fill_with(|| random.range(-self.elastic, self.elastic));
-            }
-            let padded = pad(image, &mut scratch[..scratch_len]);
-            sample_between(padded, &way, (self.elastic > 0.0).then_some(&knots), (h, w), out);
-        } else {
-            way.move_whole(image, out);
+        let mut knots = [[[0.0; KNOTS]; KNOTS]; 2];
+        if self.elastic > 0.0 {
+            let knots = knots.as_flattened_mut().as_flattened_mut();
+            knots.fill_with(|| random.range(-self.elastic, self.elastic));
         }
-        if !erased_columns.is_empty() {
-            for row in erased_rows {
-                out[row * w..][erased_columns.clone()].fill(0);
+        for (plane, out) in image.outer_iter().zip(out.chunks_exact_mut((h * w).max(1))) {
+            if self.is_between_pixels() {
+                let padded = pad(plane, &mut scratch[..scratch_len]);
+                sample_between(padded, &way, (self.elastic > 0.0).then_some(&knots), (h, w), out);
+            } else {
+                way.move_whole(plane, out);
+            }
+            if !erased_columns.is_empty() {
+                for row in erased_rows.clone() {
+                    out[row * w..][erased_columns.clone()].fill(0);
+                }
             }
         }
     }

@@ -3,23 +3,27 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use ndarray::{ArcArray, Array1, Array2, Array3, ArrayView2, ArrayView3, Axis, Ix1, Ix2, Ix3, s};
+use ndarray::{
+    ArcArray, Array, Array1, Array2, Array4, ArrayView2, ArrayView3, ArrayView4, Axis, Ix1, Ix2, Ix4, s,
+};
 
 use crate::error::Error;
+use crate::images::ImageDim;
+use crate::pictures::luma;
 use crate::random::Random;
 
 /// The most classes a data set may have: as many as a label can name, and a layer spec can have outputs.
 pub const MAX_CLASSES: usize = 1 << 16;
 
-/// Grey images, as bytes, with one label each, or with a row of numbers each that a regression is to give.
+/// Images, grey or in colour, as bytes, with one label each, or with a row of numbers each that a regression is to give.
 ///
-/// Pixels are `[n, h, w]`, `u8`, labels `[n]`, `u16`, and rows `[n, outputs]`, `f32`. All are shared: cloning,
-/// [`take`](Dataset::take) and [`split_at`](Dataset::split_at) copy nothing, so 60,000 images of 28x28 stay at 47 MB however they are
+/// Pixels are `[n, channels, h, w]`, `u8`: one channel of grey, or planes of red, green and blue. Labels are `[n]`, `u16`, and rows
+/// `[n, outputs]`, `f32`. All are shared: cloning, [`take`](Dataset::take) and [`split_at`](Dataset::split_at) copy nothing, so 60,000 images of 28x28 stay at 47 MB however they are
 /// cut by range. The other subsets copy what they keep.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dataset {
     name: Arc<str>,
-    images: ArcArray<u8, Ix3>,
+    images: ArcArray<u8, Ix4>,
     /// One a sample; none with rows of numbers.
     labels: ArcArray<u16, Ix1>,
     /// One a sample; none with labels.
@@ -28,14 +32,14 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// A data set of `images [n, h, w]` and `labels [n]` with classes `0..class_names.len()`.
+    /// A data set of `images [n, h, w]` or `[n, channels, h, w]` and `labels [n]` with classes `0..class_names.len()`.
     ///
     /// # Errors
     /// [`Error::Request`] when the numbers of images and labels differ, an image has no pixel, there are no classes or
     /// more than [`MAX_CLASSES`], two classes have one name or one has none, or a label is no class.
-    pub fn new(
+    pub fn new<D: ImageDim>(
         name: &str,
-        images: Array3<u8>,
+        images: Array<u8, D>,
         labels: Vec<u16>,
         class_names: Vec<String>,
     ) -> Result<Dataset, Error> {
@@ -74,8 +78,8 @@ impl Dataset {
         })
     }
 
-    /// A data set of `images [n, h, w]` and `targets [n, outputs]`: the numbers that a network is to give for each image. It has no labels
-    /// and no classes.
+    /// A data set of `images [n, h, w]` or `[n, channels, h, w]` and `targets [n, outputs]`: the numbers that a network is to give for each
+    /// image. It has no labels and no classes.
     ///
     /// ```
     /// use byhand_datasets::Dataset;
@@ -89,7 +93,11 @@ impl Dataset {
     ///
     /// # Errors
     /// [`Error::Request`] when the numbers of images and rows differ, an image has no pixel, or rows are empty or not finite.
-    pub fn regression(name: &str, images: Array3<u8>, targets: Array2<f32>) -> Result<Dataset, Error> {
+    pub fn regression<D: ImageDim>(
+        name: &str,
+        images: Array<u8, D>,
+        targets: Array2<f32>,
+    ) -> Result<Dataset, Error> {
         let (n, outputs) = targets.dim();
         let fail = |what: String| Err(Error::Request(format!("{name}: {what}")));
         if n != images.len_of(Axis(0)) {
@@ -128,21 +136,26 @@ impl Dataset {
 
     /// Rows and columns of an image.
     pub fn image_size(&self) -> (usize, usize) {
-        let (_, h, w) = self.images.dim();
+        let (_, _, h, w) = self.images.dim();
         (h, w)
     }
 
-    /// The pixels, `[n, h, w]`, contiguous in this order.
-    pub fn images(&self) -> ArrayView3<'_, u8> {
+    /// Planes of an image: 1 where images are grey, 3 where they are red, green and blue.
+    pub fn channels(&self) -> usize {
+        self.images.len_of(Axis(1))
+    }
+
+    /// The pixels, `[n, channels, h, w]`, contiguous in this order.
+    pub fn images(&self) -> ArrayView4<'_, u8> {
         self.images.view()
     }
 
-    /// The pixels of sample `index`, `[h, w]`.
+    /// The pixels of sample `index`, `[channels, h, w]`.
     ///
     /// # Panics
     /// When there is no such sample.
     #[track_caller]
-    pub fn image(&self, index: usize) -> ArrayView2<'_, u8> {
+    pub fn image(&self, index: usize) -> ArrayView3<'_, u8> {
         assert!(index < self.len(), "sample {index} of a data set of {}", self.len());
         self.images.index_axis(Axis(0), index)
     }
@@ -248,15 +261,16 @@ impl Dataset {
     /// When an index is not below [`len`](Dataset::len).
     #[track_caller]
     pub fn select(&self, indices: &[u32]) -> Dataset {
-        let (h, w) = self.image_size();
-        let mut images = Vec::with_capacity(indices.len() * h * w);
+        let (_, c, h, w) = self.images.dim();
+        let mut images = Vec::with_capacity(indices.len() * c * h * w);
         let pixels = self.images.as_slice().expect("images are contiguous by construction");
         for &index in indices {
             let index = index as usize;
             assert!(index < self.len(), "sample {index} of a data set of {}", self.len());
-            images.extend_from_slice(&pixels[index * h * w..][..h * w]);
+            images.extend_from_slice(&pixels[index * c * h * w..][..c * h * w]);
         }
-        let images = Array3::from_shape_vec((indices.len(), h, w), images).expect("as many pixels as pushed");
+        let images =
+            Array4::from_shape_vec((indices.len(), c, h, w), images).expect("as many pixels as pushed");
         let rows: Vec<usize> = indices.iter().map(|&index| index as usize).collect();
         Dataset {
             labels: self
@@ -352,7 +366,7 @@ impl Dataset {
                 self.name
             )));
         }
-        let mut images = Array3::zeros((self.len(), h / 2, w / 2));
+        let mut images = Array4::zeros((self.len(), self.channels(), h / 2, w / 2));
         for (image, mut half) in self.images.outer_iter().zip(images.outer_iter_mut()) {
             halve_into(image, half.as_slice_mut().expect("images are contiguous"));
         }
@@ -361,13 +375,38 @@ impl Dataset {
 
     /// Rows and columns of every image exchanged.
     pub fn transpose(&self) -> Dataset {
-        let images = self.images.view().permuted_axes([0, 2, 1]);
+        let images = self.images.view().permuted_axes([0, 1, 3, 2]);
         self.with(images.as_standard_layout().into_owned())
     }
 
     /// Every image mirrored, left to right.
     pub fn mirror(&self) -> Dataset {
-        self.with(self.images.slice(s![.., .., ..;-1]).as_standard_layout().into_owned())
+        self.with(self.images.slice(s![.., .., .., ..;-1]).as_standard_layout().into_owned())
+    }
+
+    /// The same data without colours: a channel of grey levels, the luma of Rec. 601. Grey images are not copied.
+    ///
+    /// # Errors
+    /// [`Error::Request`] when images are neither grey nor red, green and blue.
+    pub fn grey(&self) -> Result<Dataset, Error> {
+        let (n, c, h, w) = self.images.dim();
+        match c {
+            1 => Ok(self.clone()),
+            3 => {
+                let mut grey = Vec::with_capacity(n * h * w);
+                for image in self.images.outer_iter() {
+                    let planes = image.as_slice().expect("images are contiguous by construction");
+                    let (red, rest) = planes.split_at(h * w);
+                    let (green, blue) = rest.split_at(h * w);
+                    grey.extend(red.iter().zip(green).zip(blue).map(|((&r, &g), &b)| luma([r, g, b])));
+                }
+                Ok(self.with(Array4::from_shape_vec((n, 1, h, w), grey).expect("a level a pixel")))
+            }
+            _ => Err(Error::Request(format!(
+                "{}: expected 1 or 3 channels to make grey, found {c}",
+                self.name
+            ))),
+        }
     }
 
     /// The same data under another name.
@@ -405,7 +444,7 @@ impl Dataset {
     fn range(&self, start: usize, end: usize) -> Dataset {
         Dataset {
             name: self.name.clone(),
-            images: self.images.clone().slice_move(s![start..end, .., ..]),
+            images: self.images.clone().slice_move(s![start..end, .., .., ..]),
             labels: match self.targets {
                 Some(_) => self.labels.clone(),
                 None => self.labels.clone().slice_move(s![start..end]),
@@ -416,14 +455,18 @@ impl Dataset {
     }
 
     /// The same with other images.
-    fn with(&self, images: Array3<u8>) -> Dataset {
+    fn with(&self, images: Array4<u8>) -> Dataset {
         Dataset { images: images.into_shared(), ..self.clone() }
     }
 }
 
-/// Images `[n, h, w]` that lie one after the other, row by row, if each has a pixel.
-fn contiguous(name: &str, images: Array3<u8>) -> Result<ArcArray<u8, Ix3>, Error> {
-    let (_, h, w) = images.dim();
+/// Images that lie one after the other, plane by plane, row by row, if each has a pixel.
+fn contiguous<D: ImageDim>(name: &str, images: Array<u8, D>) -> Result<ArcArray<u8, Ix4>, Error> {
+    let images = D::with_channels(images);
+    let (_, c, h, w) = images.dim();
+    if c == 0 {
+        return Err(Error::Request(format!("{name}: expected images of at least one channel, found none")));
+    }
     if h == 0 || w == 0 {
         return Err(Error::Request(format!("{name}: expected images of at least 1x1 pixels, found {h}x{w}")));
     }
@@ -431,21 +474,23 @@ fn contiguous(name: &str, images: Array3<u8>) -> Result<ArcArray<u8, Ix3>, Error
     Ok(images.into_shared())
 }
 
-/// Writes an image `[h, w]` of half the size, `[h / 2, w / 2]`: each pixel is the integer floor of the mean of a 2x2 block; an odd
+/// Writes an image `[channels, h, w]` of half the size, `[channels, h / 2, w / 2]`: each pixel is the integer floor of the mean of a 2x2 block; an odd
 /// last row or column is dropped.
 ///
 /// # Panics
 /// When `out` has not as many bytes.
 #[inline(always)]
 #[track_caller]
-pub fn halve_into(image: ArrayView2<'_, u8>, out: &mut [u8]) {
-    let (h, w) = (image.nrows() / 2, image.ncols() / 2);
-    assert!(out.len() == h * w, "{} bytes for a half of {h}x{w}", out.len());
-    for (y, out) in out.chunks_exact_mut(w.max(1)).enumerate() {
-        for (x, out) in out.iter_mut().enumerate() {
-            let block = [(0, 0), (0, 1), (1, 0), (1, 1)];
-            let sum: u16 = block.iter().map(|(dy, dx)| u16::from(image[[2 * y + dy, 2 * x + dx]])).sum();
-            *out = (sum / 4) as u8;
+pub fn halve_into(image: ArrayView3<'_, u8>, out: &mut [u8]) {
+    let (c, h, w) = (image.len_of(Axis(0)), image.len_of(Axis(1)) / 2, image.len_of(Axis(2)) / 2);
+    assert!(out.len() == c * h * w, "{} bytes for a half of {c}x{h}x{w}", out.len());
+    for (plane, out) in image.outer_iter().zip(out.chunks_exact_mut((h * w).max(1))) {
+        for (y, out) in out.chunks_exact_mut(w.max(1)).enumerate() {
+            for (x, out) in out.iter_mut().enumerate() {
+                let block = [(0, 0), (0, 1), (1, 0), (1, 1)];
+                let sum: u16 = block.iter().map(|(dy, dx)| u16::from(plane[[2 * y + dy, 2 * x + dx]])).sum();
+                *out = (sum / 4) as u8;
+            }
         }
     }
 }

@@ -6,11 +6,13 @@
 //! |---|---|
 //! | [`source`] | decides where data comes from: a folder, `BYHAND_DATA`, the cache, a download, the built-in digits; examines files |
 //! | [`catalogue`] | what is known of MNIST and Fashion-MNIST: file names, sizes, hashes, mirrors |
+//! | [`cifar`] | reads CIFAR-10's binary form over `Read` |
 //! | [`idx`] | reads and writes the IDX format over `Read` and `Write` |
 //! | [`digits`] | draws handwritten-looking digits, deterministic in a seed |
 //! | [`dataset`] | [`Dataset`]: bytes and labels in memory; splits, subsets, down-sampling |
 //! | [`transform`] | [`Normalize`] (bytes to real numbers) and one-hot labels |
 //! | [`preprocessing`] | [`Preprocessing`]: what is done to an image before a network sees it |
+//! | [`images`] | [`ImageDim`]: arrays of grey images, and of images in colour |
 //! | [`pictures`] | PNG and JPEG files, as colours and as grey levels |
 //! | [`batches`] | in which order the samples are visited, a function of (seed, epoch) |
 //! | [`unpack`] | bytes to tiles of sixteen lanes: normalising, cropping and shifting on the way |
@@ -27,10 +29,12 @@
 pub mod augment;
 pub mod batches;
 pub mod catalogue;
+pub mod cifar;
 pub mod dataset;
 pub mod digits;
 mod error;
 pub mod idx;
+pub mod images;
 pub mod pictures;
 pub mod preprocessing;
 mod random;
@@ -41,6 +45,7 @@ pub mod unpack;
 pub use augment::Augment;
 pub use dataset::Dataset;
 pub use error::{Error, FormatError, FormatProblem};
+pub use images::ImageDim;
 pub use preprocessing::Preprocessing;
 pub use source::{Data, Loaded, Origin, Reading, Source, Sources, load};
 pub use transform::Normalize;

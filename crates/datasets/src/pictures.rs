@@ -1,10 +1,10 @@
-//! Pictures: PNG and JPEG files as colours, and colours as grey levels.
+//! Pictures: PNG and JPEG files as colours, and colours as planes or as grey levels.
 
 use std::fmt::Display;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use ndarray::Array2;
+use ndarray::{Array2, Array3, ArrayView2, Axis};
 
 use crate::error::{Error, FormatProblem};
 use crate::idx::format_error;
@@ -158,22 +158,61 @@ pub fn format(start: &[u8]) -> Option<&'static str> {
 }
 
 impl Picture {
-    /// Its grey levels: a grey picture's own, of colours their luma (Rec. 601). What is transparent lies on white.
+    /// Its grey levels: a grey picture's own, of colours their [`luma`]. What is transparent lies on white.
     pub fn grey(&self) -> Array2<u8> {
-        let level = |&[r, g, b, alpha]: &[u8; 4]| {
-            let over = |c: u8| (u32::from(c) * u32::from(alpha) + 255 * (255 - u32::from(alpha)) + 127) / 255;
-            ((299 * over(r) + 587 * over(g) + 114 * over(b) + 500) / 1000) as u8
-        };
-        Array2::from_shape_vec(self.size, self.pixels.iter().map(level).collect()).expect("a level a pixel")
+        let levels = self.pixels.iter().map(|&pixel| luma(on_white(pixel))).collect();
+        Array2::from_shape_vec(self.size, levels).expect("a level a pixel")
+    }
+
+    /// Its planes of red, green and blue, `[3, h, w]`. What is transparent lies on white.
+    pub fn colours(&self) -> Array3<u8> {
+        let planes =
+            (0..3).flat_map(|channel| self.pixels.iter().map(move |&pixel| on_white(pixel)[channel]));
+        Array3::from_shape_vec((3, self.size.0, self.size.1), planes.collect()).expect("three levels a pixel")
+    }
+
+    /// Whether any pixel has a colour; what is transparent lies on white.
+    pub fn is_coloured(&self) -> bool {
+        self.pixels.iter().any(|&pixel| {
+            let [r, g, b] = on_white(pixel);
+            r != g || g != b
+        })
+    }
+
+    /// Its [colours](Picture::colours) where it has any, else its [grey levels](Picture::grey): `[3, h, w]` or `[1, h, w]`.
+    pub fn planes(&self) -> Array3<u8> {
+        if self.is_coloured() { self.colours() } else { self.grey().insert_axis(Axis(0)) }
     }
 }
 
-/// Grey levels on another number of rows and columns: each the mean of what it covers.
+/// How bright a colour is: its luma by Rec. 601, a grey level's own.
+#[inline]
+pub fn luma(colour: [u8; 3]) -> u8 {
+    let [r, g, b] = colour.map(u32::from);
+    ((299 * r + 587 * g + 114 * b + 500) / 1000) as u8
+}
+
+/// A pixel on white paper.
+fn on_white([r, g, b, alpha]: [u8; 4]) -> [u8; 3] {
+    let alpha = u32::from(alpha);
+    [r, g, b].map(|c| ((u32::from(c) * alpha + 255 * (255 - alpha) + 127) / 255) as u8)
+}
+
+/// Planes `[channels, h, w]` on another number of rows and columns: each level the mean of what it covers.
 ///
 /// # Panics
 /// When a side is zero.
 #[track_caller]
-pub fn scaled(grey: &Array2<u8>, (h, w): (usize, usize)) -> Array2<u8> {
+pub fn scaled(planes: &Array3<u8>, (h, w): (usize, usize)) -> Array3<u8> {
+    let mut scaled = Array3::zeros((planes.len_of(Axis(0)), h, w));
+    for (plane, mut scaled) in planes.outer_iter().zip(scaled.outer_iter_mut()) {
+        scaled.assign(&scaled_plane(plane, (h, w)));
+    }
+    scaled
+}
+
+#[track_caller]
+fn scaled_plane(grey: ArrayView2<'_, u8>, (h, w): (usize, usize)) -> Array2<u8> {
     assert!(h > 0 && w > 0 && !grey.is_empty(), "from {:?} to {h}x{w}", grey.dim());
     // A side in parts of which both a pixel of before and one of after have a whole number.
     let covered = |from: usize, to: usize, i: usize| {
@@ -202,17 +241,23 @@ mod tests {
 
     #[test]
     fn a_scaled_picture_keeps_its_mean() {
-        let grey = array![[0, 100], [200, 40]];
+        let grey = array![[[0, 100], [200, 40]]];
         assert_eq!(scaled(&grey, (2, 2)), grey);
-        assert_eq!(scaled(&grey, (1, 1)), array![[85]]);
-        assert_eq!(scaled(&grey, (4, 2)), array![[0, 100], [0, 100], [200, 40], [200, 40]]);
-        assert_eq!(scaled(&array![[0, 30, 60]], (1, 2)), array![[10, 50]]);
+        assert_eq!(scaled(&grey, (1, 1)), array![[[85]]]);
+        assert_eq!(scaled(&grey, (4, 2)), array![[[0, 100], [0, 100], [200, 40], [200, 40]]]);
+        let two = array![[[0, 30, 60]], [[30, 30, 60]]];
+        assert_eq!(scaled(&two, (1, 2)), array![[[10, 50]], [[30, 50]]]);
     }
 
     #[test]
     fn grey_levels_stay_and_nothing_is_white() {
         let pixels = vec![[7, 7, 7, 255], [255, 0, 0, 255], [0, 0, 0, 0], [0, 0, 0, 128]];
-        assert_eq!(Picture { size: (2, 2), pixels }.grey(), array![[7, 76], [255, 127]]);
+        let picture = Picture { size: (2, 2), pixels };
+        assert_eq!(picture.grey(), array![[7, 76], [255, 127]]);
+        let [red, other] = [array![[7, 255], [255, 127]], array![[7, 0], [255, 127]]];
+        assert_eq!(picture.planes(), ndarray::stack![Axis(0), red, other, other]);
+        let grey = Picture { size: (1, 2), pixels: vec![[7, 7, 7, 255], [200, 0, 0, 0]] };
+        assert_eq!(grey.planes(), array![[[7, 255]]], "what is not seen has no colour");
     }
 
     #[test]

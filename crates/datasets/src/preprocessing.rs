@@ -1,8 +1,9 @@
 //! `Preprocessing`: what is done to an image before a network sees it.
 
-use ndarray::{Array2, ArrayView3, Axis};
+use ndarray::{Array2, ArrayView, ArrayView4, Axis};
 
 use crate::dataset::halve_into;
+use crate::images::ImageDim;
 use crate::transform::Normalize;
 use crate::unpack::{Crop, unpack_sample};
 
@@ -54,19 +55,20 @@ impl Preprocessing {
         self.crop.unwrap_or_else(|| Crop::full(self.size_of(size)))
     }
 
-    /// Images `[n, h, w]` as the inputs of a network, `[n, features]`. A convenience: it allocates.
-    pub fn apply(&self, images: ArrayView3<'_, u8>) -> Array2<f32> {
-        let (n, h, w) = images.dim();
+    /// Images `[n, h, w]` or `[n, channels, h, w]` as the inputs of a network, `[n, features]`. A convenience: it allocates.
+    pub fn apply<D: ImageDim>(&self, images: ArrayView<'_, u8, D>) -> Array2<f32> {
+        let images = D::with_channels(images);
+        let (n, c, h, w) = images.dim();
         let (crop, size) = (self.crop_of((h, w)), self.size_of((h, w)));
-        let mut x = Array2::zeros((n, crop.features()));
-        let mut image = vec![0; size.0 * size.1];
+        let mut x = Array2::zeros((n, c * crop.features()));
+        let mut image = vec![0; c * size.0 * size.1];
         for (from, mut x) in images.axis_iter(Axis(0)).zip(x.rows_mut()) {
             if self.halve {
                 halve_into(from, &mut image);
             } else {
                 image.iter_mut().zip(from).for_each(|(to, &from)| *to = from);
             }
-            let image = ArrayView3::from_shape((1, size.0, size.1), &image).expect("as many pixels");
+            let image = ArrayView4::from_shape((1, c, size.0, size.1), &image).expect("as many pixels");
             unpack_sample(image, 0, self.normalize, crop, x.as_slice_mut().expect("rows are contiguous"));
         }
         x

@@ -1,12 +1,13 @@
 //! Bytes to tiles of sixteen lanes: the hot path between the data in memory and the first layer.
 //!
 //! A tile is `[features][16]`: all sixteen samples' first pixel, then all sixteen samples' second pixel, and so on.
-//! Images are `[h][w]` bytes, so unpacking is a transpose; normalising, cropping, padding and shifting ride along.
+//! Images are `[channels][h][w]` bytes, so unpacking is a transpose; normalising, cropping, padding and shifting ride along.
 
 use std::ops::Range;
 
-use ndarray::ArrayView3;
+use ndarray::{ArrayView, ArrayView4};
 
+use crate::images::ImageDim;
 use crate::transform::Normalize;
 
 /// Samples in a tile.
@@ -40,7 +41,7 @@ impl Crop {
         Crop { y: middle(image_h, h), x: middle(image_w, w), h, w }
     }
 
-    /// `h * w`: features a sample.
+    /// `h * w`: features a channel.
     pub fn features(self) -> usize {
         self.h * self.w
     }
@@ -62,10 +63,11 @@ pub struct Shift {
 
 /// Writes up to sixteen samples as a tile: `out[f * 16 + lane] = normalize(pixel f of sample indices[lane])`.
 ///
-/// - `images`: `[n, h, w]`, contiguous ([`Dataset::images`](crate::Dataset::images)).
+/// - `images`: `[n, h, w]` or `[n, channels, h, w]`, contiguous ([`Dataset::images`](crate::Dataset::images)). The window is cut out of each
+///   channel.
 /// - `indices`: 1 to 16 samples. Lanes beyond them repeat the last one, so that a dead lane never computes what a live
 ///   one would not.
-/// - `out`: `crop.features() * 16` numbers, overwritten.
+/// - `out`: `channels * crop.features() * 16` numbers, overwritten.
 ///
 /// Allocates nothing. It is a loop that the caller may compile for a wider instruction set than the plainest.
 ///
@@ -74,8 +76,8 @@ pub struct Shift {
 /// contiguous.
 #[inline(always)]
 #[track_caller]
-pub fn unpack_tile(
-    images: ArrayView3<'_, u8>,
+pub fn unpack_tile<D: ImageDim>(
+    images: ArrayView<'_, u8, D>,
     indices: &[u32],
     normalize: Normalize,
     crop: Crop,
@@ -90,8 +92,8 @@ pub fn unpack_tile(
 /// As [`unpack_tile`]; also when there are shifts, but not as many as indices. No shifts at all means none moves.
 #[inline(always)]
 #[track_caller]
-pub fn unpack_tile_shifted(
-    images: ArrayView3<'_, u8>,
+pub fn unpack_tile_shifted<D: ImageDim>(
+    images: ArrayView<'_, u8, D>,
     indices: &[u32],
     shifts: &[Shift],
     normalize: Normalize,
@@ -105,66 +107,72 @@ pub fn unpack_tile_shifted(
         shifts.len(),
         indices.len()
     );
-    let features = crop.features();
+    let images = D::with_channels(images);
+    let pixels = contiguous(&images);
+    let (n, c, h, w) = images.dim();
+    let features = c * crop.features();
     assert!(
         out.len() == features * LANES,
         "a tile of {} numbers for {features} features x {LANES}",
         out.len()
     );
-    let pixels = contiguous(&images);
-    let (n, h, w) = images.dim();
+    let (c, h, crop) = if shifts.is_empty() { as_one_plane((c, h, w), crop) } else { (c, h, crop) };
     let (out, _) = out.as_chunks_mut::<LANES>();
 
-    // Unmoved whole rows lie one after the other: one long row, without an odd end at each.
-    if shifts.is_empty() && crop.is_whole_rows(h, w) {
-        let start = lanes(|lane| {
-            let index = indices[lane.min(indices.len() - 1)] as usize;
-            assert!(index < n, "sample {index} of a data set of {n}");
-            (index * h + crop.y as usize) * w
-        });
-        for (block, out) in out.chunks_mut(BLOCK).enumerate() {
-            // No closure here: it would be compiled for the plainest processor.
-            let mut bytes = [[0; BLOCK]; LANES];
-            for (bytes, start) in bytes.iter_mut().zip(start) {
-                *bytes = load(pixels, start + block * BLOCK);
+    for (channel, out) in out.chunks_exact_mut(crop.features().max(1)).enumerate() {
+        // Unmoved whole rows lie one after the other: one long row, without an odd end at each.
+        if shifts.is_empty() && crop.is_whole_rows(h, w) {
+            let start = lanes(|lane| {
+                let index = indices[lane.min(indices.len() - 1)] as usize;
+                assert!(index < n, "sample {index} of a data set of {n}");
+                ((index * c + channel) * h + crop.y as usize) * w
+            });
+            for (block, out) in out.chunks_mut(BLOCK).enumerate() {
+                // No closure here: it would be compiled for the plainest processor.
+                let mut bytes = [[0; BLOCK]; LANES];
+                for (bytes, start) in bytes.iter_mut().zip(start) {
+                    *bytes = load(pixels, start + block * BLOCK);
+                }
+                write_block(bytes, normalize, out);
             }
-            write_block(bytes, normalize, out);
+            continue;
         }
-        return;
-    }
 
-    let window = lanes(|lane| {
-        let lane = lane.min(indices.len() - 1);
-        let index = indices[lane] as usize;
-        assert!(index < n, "sample {index} of a data set of {n}");
-        let shift = shifts.get(lane).copied().unwrap_or_default();
-        (&pixels[index * h * w..][..h * w], crop.y - shift.dy, crop.x - shift.dx)
-    });
-    for (row, out) in out.chunks_exact_mut(crop.w.max(1)).enumerate() {
-        for (block, out) in out.chunks_mut(BLOCK).enumerate() {
-            let mut bytes = [[0; BLOCK]; LANES];
-            for (bytes, (image, y, x)) in bytes.iter_mut().zip(window) {
-                *bytes = load_padded(image, (h, w), y + row as i32, x + (block * BLOCK) as i32);
+        let window = lanes(|lane| {
+            let lane = lane.min(indices.len() - 1);
+            let index = indices[lane] as usize;
+            assert!(index < n, "sample {index} of a data set of {n}");
+            let shift = shifts.get(lane).copied().unwrap_or_default();
+            (&pixels[(index * c + channel) * h * w..][..h * w], crop.y - shift.dy, crop.x - shift.dx)
+        });
+        for (row, out) in out.chunks_exact_mut(crop.w.max(1)).enumerate() {
+            for (block, out) in out.chunks_mut(BLOCK).enumerate() {
+                let mut bytes = [[0; BLOCK]; LANES];
+                for (bytes, (image, y, x)) in bytes.iter_mut().zip(window) {
+                    *bytes = load_padded(image, (h, w), y + row as i32, x + (block * BLOCK) as i32);
+                }
+                write_block(bytes, normalize, out);
             }
-            write_block(bytes, normalize, out);
         }
     }
 }
 
-/// Writes one sample: `out[f] = normalize(pixel f)`, `crop.features()` numbers; a tile of a single lane.
+/// Writes one sample: `out[f] = normalize(pixel f)`, `channels * crop.features()` numbers; a tile of a single lane.
 ///
 /// # Panics
 /// When there is no sample `index`, `out` has another length, or `images` is not contiguous.
 #[inline(always)]
 #[track_caller]
-pub fn unpack_sample(
-    images: ArrayView3<'_, u8>,
+pub fn unpack_sample<D: ImageDim>(
+    images: ArrayView<'_, u8, D>,
     index: u32,
     normalize: Normalize,
     crop: Crop,
     out: &mut [f32],
 ) {
-    unpack_features(images, index, normalize, crop, 0..crop.features(), out);
+    let images = D::with_channels(images);
+    let features = images.dim().1 * crop.features();
+    unpack_features(images, index, normalize, crop, 0..features, out);
 }
 
 /// Writes some features of one sample: `out[i] = normalize(pixel features.start + i)`.
@@ -173,21 +181,23 @@ pub fn unpack_sample(
 /// When there is no sample `index`, there are not such features, `out` has not as many numbers, or `images` is not contiguous.
 #[inline(always)]
 #[track_caller]
-pub fn unpack_features(
-    images: ArrayView3<'_, u8>,
+pub fn unpack_features<D: ImageDim>(
+    images: ArrayView<'_, u8, D>,
     index: u32,
     normalize: Normalize,
     crop: Crop,
     features: Range<usize>,
     mut out: &mut [f32],
 ) {
-    let (all, wanted) = (crop.features(), features.len());
+    let images = D::with_channels(images);
+    let (n, c, h, w) = images.dim();
+    let (all, wanted) = (c * crop.features(), features.len());
     assert!(features.end <= all, "features {features:?} of {all}");
     assert!(out.len() == wanted, "a sample of {} numbers for {wanted} features", out.len());
-    let (n, h, w) = images.dim();
     assert!((index as usize) < n, "sample {index} of a data set of {n}");
-    let image = &contiguous(&images)[index as usize * h * w..][..h * w];
-    if crop.is_whole_rows(h, w) {
+    let image = &contiguous(&images)[index as usize * c * h * w..][..c * h * w];
+    let (c, h, crop) = as_one_plane((c, h, w), crop);
+    if c == 1 && crop.is_whole_rows(h, w) {
         for (x, &p) in out.iter_mut().zip(&image[crop.y as usize * w + features.start..]) {
             *x = normalize.apply(p);
         }
@@ -197,11 +207,13 @@ pub fn unpack_features(
     while next < features.end {
         // From the next feature to the end of its row of the window.
         let (row, column) = (next / crop.w, next % crop.w);
+        let (channel, row) = (row / crop.h, row % crop.h);
         let width = (crop.w - column).min(features.end - next);
         let (own, rest) = out.split_at_mut(width);
         (next, out) = (next + width, rest);
         let (y, x) = (crop.y + row as i32, crop.x + column as i32);
-        let source = if (0..h as i32).contains(&y) { &image[y as usize * w..][..w] } else { &[] };
+        let source =
+            if (0..h as i32).contains(&y) { &image[(channel * h + y as usize) * w..][..w] } else { &[] };
         // The part that lies in the image; zeros before and after it.
         let left = (-x).clamp(0, width as i32) as usize;
         let right = (source.len() as i32 - x).clamp(left as i32, width as i32) as usize;
@@ -225,8 +237,14 @@ fn lanes<T>(of: impl FnMut(usize) -> T) -> [T; LANES] {
 
 #[inline(always)]
 #[track_caller]
-fn contiguous<'a>(images: &'a ArrayView3<'_, u8>) -> &'a [u8] {
-    images.as_slice().expect("images [n, h, w] must be contiguous")
+fn contiguous<'a>(images: &'a ArrayView4<'_, u8>) -> &'a [u8] {
+    images.as_slice().expect("images [n, channels, h, w] must be contiguous")
+}
+
+/// Channels, rows and window of the same pixels: planes that are seen whole are one plane, since they lie one after the other.
+#[inline(always)]
+fn as_one_plane((c, h, w): (usize, usize, usize), crop: Crop) -> (usize, usize, Crop) {
+    if crop == Crop::full((h, w)) { (1, c * h, Crop::full((c * h, w))) } else { (c, h, crop) }
 }
 
 /// Bytes `at .. at + 16`; 0 beyond the end.

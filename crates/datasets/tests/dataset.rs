@@ -3,8 +3,8 @@
 use byhand_datasets::dataset::{missing_line, numbered_classes};
 use byhand_datasets::digits::{self, Part};
 use byhand_datasets::transform::one_hot;
-use byhand_datasets::{Dataset, Error, Normalize, idx};
-use ndarray::{Array2, Array3, array};
+use byhand_datasets::{Crop, Dataset, Error, Normalize, Preprocessing, idx};
+use ndarray::{Array2, Array3, Array4, Axis, array};
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -16,7 +16,7 @@ fn data(labels: &[u16]) -> Dataset {
 
 /// Which samples of [`data`] these are.
 fn ids(data: &Dataset) -> Vec<u8> {
-    data.images().outer_iter().map(|image| image[[0, 0]]).collect()
+    data.images().outer_iter().map(|image| image[[0, 0, 0]]).collect()
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn missing_classes_are_named() {
 fn transposing_exchanges_rows_and_columns() {
     let images = array![[[1, 2, 3], [4, 5, 6]]];
     let data = Dataset::new("t", images, vec![0], numbered_classes(1)).unwrap();
-    assert_eq!(data.transpose().images(), array![[[1, 4], [2, 5], [3, 6]]]);
+    assert_eq!(data.transpose().images(), array![[[[1, 4], [2, 5], [3, 6]]]]);
     assert_eq!(data.transpose().transpose(), data);
 }
 
@@ -173,7 +173,7 @@ fn halving_floors_the_mean_of_each_block() {
     let images =
         array![[[0, 1, 255, 255, 9], [1, 1, 255, 254, 9], [8, 0, 1, 0, 9], [0, 0, 0, 0, 9], [7, 7, 7, 7, 7]]];
     let data = Dataset::new("t", images, vec![0], numbered_classes(1)).unwrap().halve().unwrap();
-    assert_eq!(data.images(), array![[[0, 254], [2, 0]]]);
+    assert_eq!(data.images(), array![[[[0, 254], [2, 0]]]]);
     let tiny = Dataset::new("t", Array3::zeros((1, 1, 9)), vec![0], numbered_classes(1)).unwrap();
     assert!(tiny.halve().is_err());
 }
@@ -227,6 +227,53 @@ fn normalising() {
     let std = (values.iter().map(|v| (v - mean) * (v - mean)).sum::<f64>() / values.len() as f64).sqrt();
     assert!(mean.abs() < 1e-6 && (std - 1.0).abs() < 1e-6, "{mean} {std}");
     assert_eq!(Normalize::fit(&digits.take(0)), Normalize::unit());
+}
+
+/// What is done to images is done to each channel.
+#[test]
+fn channels_stay_apart() {
+    let images = Array4::from_shape_fn((4, 3, 6, 8), |(i, c, y, x)| (i * 150 + c * 50 + y * 8 + x) as u8);
+    let data = Dataset::new("t", images.clone(), vec![0, 1, 2, 1], numbered_classes(3)).unwrap();
+    assert_eq!((data.channels(), data.image_size()), (3, (6, 8)));
+    let of = |images: ndarray::ArrayView4<'_, u8>, channel: usize| {
+        let plane = images.index_axis(Axis(1), channel).to_owned();
+        Dataset::new("t", plane, vec![0; images.dim().0], numbered_classes(1)).unwrap()
+    };
+    for (changed, change) in [
+        (data.halve().unwrap(), &(|plane: Dataset| plane.halve().unwrap()) as &dyn Fn(Dataset) -> Dataset),
+        (data.transpose(), &|plane| plane.transpose()),
+        (data.mirror(), &|plane| plane.mirror()),
+        (data.select(&[3, 0, 3]), &|plane| plane.select(&[3, 0, 3])),
+        (data.split_at(1).unwrap().1, &|plane| plane.split_at(1).unwrap().1),
+    ] {
+        assert_eq!(changed.channels(), 3);
+        for channel in 0..3 {
+            let plane = change(of(images.view(), channel));
+            assert_eq!(of(changed.images(), channel).images(), plane.images());
+        }
+    }
+    let pixels = Dataset::new(
+        "t",
+        array![[[[255]], [[0]], [[0]]], [[[9]], [[9]], [[9]]]],
+        vec![0, 0],
+        numbered_classes(1),
+    );
+    let grey = pixels.unwrap().grey().unwrap();
+    assert_eq!(grey.images(), array![[[[76]]], [[[9]]]]);
+    assert_eq!(grey.grey().unwrap(), grey);
+    let two = Dataset::new("t", Array4::zeros((1, 2, 1, 1)), vec![0], numbered_classes(1)).unwrap();
+    assert_eq!(two.grey().unwrap_err().to_string(), "t: expected 1 or 3 channels to make grey, found 2");
+    assert!(Dataset::new("t", Array4::zeros((1, 0, 1, 1)), vec![0], numbered_classes(1)).is_err());
+    // The numbers of a network are those of the planes, one after the other.
+    let middle =
+        Preprocessing { crop: Some(Crop { y: -1, x: 1, h: 4, w: 2 }), ..Preprocessing::unit().halved() };
+    for preprocessing in [Preprocessing::centered(), middle] {
+        let x = preprocessing.apply(images.view());
+        let planes: Vec<_> =
+            (0..3).map(|channel| preprocessing.apply(images.index_axis(Axis(1), channel))).collect();
+        let planes: Vec<_> = planes.iter().map(|plane| plane.view()).collect();
+        assert_eq!(x, ndarray::concatenate(Axis(1), &planes).unwrap());
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use byhand_datasets::idx::{self, DEFAULT_LIMIT};
 use byhand_datasets::{Error, FormatError, FormatProblem};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use ndarray::Array3;
+use ndarray::Array4;
 use proptest::prelude::*;
 
 fn gz(bytes: &[u8]) -> Vec<u8> {
@@ -55,7 +55,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..64), valid_start: bool, rank in 1u8..4) {
+    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..64), valid_start: bool, rank in 1u8..5) {
         let mut file = if valid_start { vec![0, 0, 8, rank] } else { vec![] };
         file.extend(bytes);
         for file in [gz(&file), file] {
@@ -79,11 +79,31 @@ proptest! {
 #[test]
 fn images_and_labels() {
     let images = idx::read_images(&images_file()[..], "t", 12).unwrap();
-    assert_eq!(images, Array3::from_shape_vec((2, 2, 3), (0..12).collect()).unwrap());
+    assert_eq!(images, Array4::from_shape_vec((2, 1, 2, 3), (0..12).collect()).unwrap());
     let mut again = Vec::new();
     idx::write_images(&mut again, images.view()).unwrap();
     assert_eq!(again, images_file());
     assert_eq!(idx::read_labels(&labels_file(&[3, 1, 9])[..], "t", 3, 10).unwrap(), [3, 1, 9]);
+}
+
+#[test]
+fn images_in_colour() {
+    let images = Array4::from_shape_fn((2, 3, 2, 4), |(i, c, y, x)| (64 * i + 16 * c + 4 * y + x) as u8);
+    let mut file = Vec::new();
+    idx::write_images(&mut file, images.view()).unwrap();
+    assert_eq!(file[..20], [0, 0, 8, 4, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 2, 0, 0, 0, 4]);
+    assert_eq!(idx::read_images(&file[..], "t", 48).unwrap(), images);
+    let e = format_error(idx::read_images(&file[..], "t", 47));
+    assert_eq!((e.problem, e.found.as_str()), (FormatProblem::TooLarge, "2x3x2x4 = 48 elements"));
+    let e = format_error(idx::read_labels(&file[..], "t", DEFAULT_LIMIT, 10));
+    assert_eq!(e.problem, FormatProblem::Swapped);
+    // One channel is grey, whatever the rank.
+    let mut one = Vec::new();
+    idx::write(&mut one, &[2, 1, 2, 3], &[7; 12]).unwrap();
+    let grey = idx::read_images(&one[..], "t", 12).unwrap();
+    let mut again = Vec::new();
+    idx::write_images(&mut again, grey.view()).unwrap();
+    assert_eq!(again[..4], [0, 0, 8, 3]);
 }
 
 #[test]
@@ -106,8 +126,8 @@ fn wrong_magic() {
     let text = "a.png: at byte 0: expected a file of images (magic 0x00000803), found a PNG picture: an IDX file holds all \
                 images one after the other";
     assert_eq!(e.to_string(), text);
-    // A type other than unsigned bytes, a rank of 0 and one of 4.
-    for magic in [[0, 0, 0x0d, 3], [0, 0, 8, 0], [0, 0, 8, 4]] {
+    // A type other than unsigned bytes, a rank of 0 and one of 5.
+    for magic in [[0, 0, 0x0d, 3], [0, 0, 8, 0], [0, 0, 8, 5]] {
         assert_eq!(format_error(idx::read(&magic[..], "t", 10)).problem, FormatProblem::Magic);
     }
 }
@@ -197,7 +217,11 @@ fn what_is_no_idx_file_is_named() {
         (&tar, &["tar", "unpack"]),
         (b"label,pixel0,pixel1\n5,0,0\n", &["text", "label,pixel0", "CSV"]),
         (b"{\"images\": []}", &["text", "JSON"]),
-        (&images(8, &[10, 3, 32, 32]), &["4 dimensions (10x3x32x32)", "colour", "grey"]),
+        (
+            &images(8, &[10, 2, 3, 32, 32]),
+            &["5 dimensions (10x2x3x32x32)", "number x 3 x rows x columns in colour"],
+        ),
+        (&images(8, &[10, 32, 32, 3]), &["at byte 8", "one channel or three", "10x32x32x3"]),
         (&images(0x0d, &[10, 28, 28]), &["images of 32-bit floating-point", "unsigned bytes"]),
         (&images(0x0e, &[10, 28, 28]), &["images of 64-bit floating-point", "0x00000e03"]),
         (&images(0x0b, &[10, 28, 28]), &["images of 16-bit whole"]),
@@ -227,7 +251,7 @@ fn what_is_no_idx_file_is_named() {
 #[test]
 fn gzip_around_gzip() {
     let twice = gz(&gz(&images_file()));
-    assert_eq!(idx::read_images(&twice[..], "t", DEFAULT_LIMIT).unwrap().dim(), (2, 2, 3));
+    assert_eq!(idx::read_images(&twice[..], "t", DEFAULT_LIMIT).unwrap().dim(), (2, 1, 2, 3));
     let text = format_error(idx::read_images(&gz(&twice)[..], "t", DEFAULT_LIMIT)).to_string();
     assert!(text.contains("gzip packed more than twice: unpack it"), "{text}");
 }
@@ -303,7 +327,7 @@ fn damaged_gzip() {
 fn gzip_in_several_members() {
     let file = images_file();
     let two = [gz(&file[..9]), gz(&file[9..])].concat();
-    assert_eq!(idx::read_images(&two[..], "t", DEFAULT_LIMIT).unwrap().dim(), (2, 2, 3));
+    assert_eq!(idx::read_images(&two[..], "t", DEFAULT_LIMIT).unwrap().dim(), (2, 1, 2, 3));
 }
 
 #[test]

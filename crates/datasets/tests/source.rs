@@ -289,7 +289,7 @@ fn labels_that_count_from_1_and_images_that_lie() {
     }
     let data = Data::Folder(folder.path().into());
     let with = |first_label, transpose| {
-        let reading = Reading { first_label, transpose };
+        let reading = Reading { first_label, transpose, ..Reading::default() };
         quietly(&data, &Sources { reading, ..Sources::default() })
     };
     let refused = |first_label| with(first_label, false).unwrap_err().to_string();
@@ -328,12 +328,12 @@ fn labels_that_count_from_1_and_images_that_lie() {
     );
     // The doctor, asked the same, says the same.
     let doctor =
-        |first_label| source::doctor(folder.path(), Reading { first_label, transpose: false }).unwrap();
+        |first_label| source::doctor(folder.path(), Reading { first_label, ..Reading::default() }).unwrap();
     assert_eq!(doctor(None).problems, [refused(None)]);
     assert!(doctor(Some(1)).is_healthy());
     assert!(doctor(Some(1)).to_string().contains("note: the names look like EMNIST"), "{}", doctor(Some(1)));
     // The digits that the program draws need no such help.
-    let reading = Reading { first_label: Some(1), transpose: false };
+    let reading = Reading { first_label: Some(1), ..Reading::default() };
     assert!(
         quietly(&Data::Digits, &Sources { reading, ..small_digits() })
             .unwrap_err()
@@ -469,6 +469,157 @@ fn names_of_data() {
 }
 
 /// Training and the doctor read with the same reader: whatever is wrong, the doctor says it in the same words.
+/// CIFAR-10's six files with so many images each; image `i` of a file has the label `i % 10` and red levels of `i`.
+fn write_cifar(folder: &Path, images: usize) {
+    fs::create_dir_all(folder).unwrap();
+    let names = (1..=5).map(|n| format!("data_batch_{n}.bin")).chain(["test_batch.bin".to_string()]);
+    for (file, name) in names.enumerate() {
+        let mut bytes = Vec::new();
+        for i in 0..images {
+            bytes.push((i % 10) as u8);
+            for (channel, level) in [i, 100, 100 + file].into_iter().enumerate() {
+                // The first pixel of a plane says which it is.
+                bytes.push(channel as u8);
+                bytes.extend([level as u8; 1023]);
+            }
+        }
+        fs::write(folder.join(name), bytes).unwrap();
+    }
+}
+
+#[test]
+fn the_binary_form_of_cifar_10() {
+    let folder = tempdir().unwrap();
+    let inner = folder.path().join("cifar-10-batches-bin");
+    write_cifar(&inner, 12);
+    let own = |folder: &Path, reading| {
+        quietly(&Data::Folder(folder.into()), &Sources { reading, ..Sources::default() })
+    };
+    // Here and in the folder that the archive unpacks to; without a file of names classes are numbers.
+    let plain = own(&inner, Reading::default()).unwrap();
+    assert_eq!((plain.train.len(), plain.test.len(), plain.train.channels()), (60, 12, 3));
+    assert_eq!(plain.train.class_names()[9], "9");
+    assert_eq!(own(folder.path(), Reading::default()).unwrap().source, plain.source);
+    let (image, test) = (plain.train.image(12 + 5), plain.test.image(3));
+    assert_eq!([image[[0, 0, 1]], image[[1, 31, 31]], image[[2, 0, 1]], image[[2, 0, 0]]], [5, 100, 101, 2]);
+    assert_eq!((plain.train.labels()[12 + 5], test[[2, 9, 9]]), (5, 105));
+    let names = "airplane\nautomobile\nbird\ncat\ndeer\ndog\nfrog\nhorse\nship\ntruck\n\n";
+    fs::write(inner.join("batches.meta.txt"), names).unwrap();
+    assert_eq!(own(&inner, Reading::default()).unwrap().train.class_names()[9], "truck");
+
+    let grey = own(&inner, Reading { grey: true, transpose: true, ..Reading::default() }).unwrap();
+    assert_eq!(grey.train.images(), plain.train.transpose().grey().unwrap().images());
+    assert_eq!((grey.train.channels(), &grey.source.sha256), (1, &plain.source.sha256));
+    let report = source::doctor(folder.path(), Reading::default()).unwrap();
+    assert!(report.is_healthy(), "{report}");
+    assert!(
+        report
+            .to_string()
+            .contains("60 pictures for training and 12 for testing, 32x32, in colour, of 10 classes")
+    );
+
+    // The same as IDX files of four dimensions: the same data.
+    let idx_folder = folder.path().join("idx");
+    fs::create_dir(&idx_folder).unwrap();
+    for (data, part) in [(&plain.train, "train"), (&plain.test, "t10k")] {
+        let (mut images, mut labels) = (Vec::new(), Vec::new());
+        idx::write_images(&mut images, data.images()).unwrap();
+        idx::write_labels(&mut labels, data.labels()).unwrap();
+        fs::write(idx_folder.join(format!("{part}-images-idx4-ubyte")), images).unwrap();
+        fs::write(idx_folder.join(format!("{part}-labels-idx1-ubyte")), labels).unwrap();
+    }
+    let again = own(&idx_folder, Reading::default()).unwrap();
+    assert_eq!((again.train.images(), again.source.sha256), (plain.train.images(), plain.source.sha256));
+    let report = source::doctor(&idx_folder, Reading::default()).unwrap();
+    assert!(report.is_healthy() && report.to_string().contains("images 60x3x32x32"), "{report}");
+
+    // What is wrong with a file is said with its place; nothing else is taken in its stead.
+    let batch = inner.join("data_batch_3.bin");
+    let good = fs::read(&batch).unwrap();
+    let wrong = |bytes: &[u8]| {
+        fs::write(&batch, bytes).unwrap();
+        own(&inner, Reading::default()).unwrap_err().to_string()
+    };
+    let mut label = good.clone();
+    label[2 * 3073] = 10;
+    let place = batch.display();
+    assert_eq!(wrong(&label), format!("{place}: at byte 6146: expected a label from 0 to 9, found 10"));
+    let told = wrong(&good[..3073 + 100]);
+    let expected = "expected 3073 bytes for each image (a label and 3072 pixels), found the end of the file after 100 of them";
+    assert_eq!(told, format!("{place}: at byte 3173: {expected}"));
+    assert!(wrong(b"").contains("at byte 0: expected 3073 bytes"));
+    fs::write(&batch, &good).unwrap();
+    let limited = Sources { max_bytes: 3073 * 30, ..Sources::default() };
+    let told = quietly(&Data::Folder(inner.clone()), &limited).unwrap_err().to_string();
+    assert!(
+        told.contains("data_batch_3.bin") && told.contains("expected at most 18438 bytes, found more"),
+        "{told}"
+    );
+    let told = own(&inner, Reading { first_label: Some(1), ..Reading::default() }).unwrap_err().to_string();
+    assert!(told.contains("leave out --first-label"), "{told}");
+    fs::write(inner.join("batches.meta.txt"), "cat\ndog\n").unwrap();
+    let told = own(&inner, Reading::default()).unwrap_err().to_string();
+    assert!(
+        told.ends_with("batches.meta.txt, line 2: expected 10 names, one a line, found 2 names"),
+        "{told}"
+    );
+    fs::remove_file(&batch).unwrap();
+    let told = own(&inner, Reading::default()).unwrap_err().to_string();
+    assert!(told.contains("CIFAR-10's six files") && told.ends_with("data_batch_3.bin not found"), "{told}");
+    assert!(!source::doctor(folder.path(), Reading::default()).unwrap().is_healthy());
+}
+
+/// A PNG file of one colour, or of one grey level.
+fn png(size: (u32, u32), pixel: &[u8]) -> Vec<u8> {
+    let mut file = Vec::new();
+    let mut encoder = png::Encoder::new(&mut file, size.0, size.1);
+    encoder.set_color(if pixel.len() == 3 { png::ColorType::Rgb } else { png::ColorType::Grayscale });
+    let pixels = pixel.repeat((size.0 * size.1) as usize);
+    encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
+    file
+}
+
+#[test]
+fn one_picture_in_colour_makes_all_of_three_channels() {
+    let folder = tempdir().unwrap();
+    let write = |name: &str, pixel: &[u8]| {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, png((3, 2), pixel)).unwrap();
+    };
+    let own = |grey, max_bytes| {
+        let reading = Reading { grey, ..Reading::default() };
+        quietly(&Data::Folder(folder.path().into()), &Sources { reading, max_bytes, ..Sources::default() })
+    };
+    for (name, level) in
+        [("train/a/1.png", 10), ("train/a/2.png", 20), ("train/b/1.png", 30), ("test/a/1.png", 40)]
+    {
+        write(name, &[level]);
+    }
+    let grey = own(false, 24).unwrap();
+    assert_eq!((grey.train.channels(), grey.test.channels()), (1, 1));
+    // In the middle of the pictures for training, or for testing alone.
+    for (name, at) in [("train/a/3.png", Some(2)), ("test/b/1.png", None)] {
+        write(name, &[200, 100, 0]);
+        let loaded = own(false, 1 << 10).unwrap();
+        assert_eq!((loaded.train.channels(), loaded.test.channels()), (3, 3));
+        let levels = |data: &Dataset, i: usize| [0, 1, 2].map(|channel| data.image(i)[[channel, 1, 2]]);
+        assert_eq!(levels(&loaded.train, 1), [20; 3]);
+        let coloured = match at {
+            Some(i) => levels(&loaded.train, i),
+            None => levels(&loaded.test, 1),
+        };
+        assert_eq!(coloured, [200, 100, 0]);
+        let last = loaded.train.len() - 1;
+        assert_eq!(levels(&loaded.train, last), [30; 3]);
+        let same = own(true, 1 << 10).unwrap();
+        assert_eq!(same.train.images(), loaded.train.grey().unwrap().images());
+        let told = own(false, 80).unwrap_err().to_string();
+        assert!(told.contains("at most 80 bytes of pixels in all pictures"), "{told}");
+        fs::remove_file(folder.path().join(name)).unwrap();
+    }
+}
+
 #[test]
 fn the_doctor_says_what_training_says() {
     let agree = |what: &str, spoil: &dyn Fn(&Path)| {

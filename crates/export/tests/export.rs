@@ -16,7 +16,7 @@ use byhand_layers::{
     init::{Init, init_network},
 };
 use byhand_models::{BranchKind, Crop, LayerKind, Model, Normalize, Preprocessing, Spec, spec::Token};
-use ndarray::{Array2, Array3};
+use ndarray::{Array2, Array4};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tempfile::TempDir;
@@ -42,9 +42,13 @@ const NETWORKS: [&str; 12] = [
 const SIZE: (usize, usize) = (28, 28);
 
 fn model(spec: &str, preprocessing: Preprocessing) -> Model {
+    model_of(1, spec, preprocessing)
+}
+
+fn model_of(channels: usize, spec: &str, preprocessing: Preprocessing) -> Model {
     let spec: Spec = spec.parse().unwrap();
     let crop = preprocessing.crop_of(SIZE);
-    let network = spec.build::<f32>(Shape::new(1, crop.h, crop.w)).unwrap();
+    let network = spec.build::<f32>(Shape::new(channels, crop.h, crop.w)).unwrap();
     let mut theta = init_network(&network, Init::HeNormal, 1);
     let mut random = ChaCha8Rng::seed_from_u64(2);
     for param in network.params().iter().filter(|param| param.shape.len() == 1) {
@@ -62,13 +66,13 @@ fn model(spec: &str, preprocessing: Preprocessing) -> Model {
 }
 
 /// Pictures as strokes are: mostly nothing.
-fn pictures(n: usize) -> Array3<u8> {
+fn pictures(n: usize, channels: usize) -> Array4<u8> {
     let mut random = ChaCha8Rng::seed_from_u64(3);
-    let shape = (n, SIZE.0, SIZE.1);
-    Array3::from_shape_simple_fn(shape, || if random.random_bool(0.7) { 0 } else { random.random() })
+    let shape = (n, channels, SIZE.0, SIZE.1);
+    Array4::from_shape_simple_fn(shape, || if random.random_bool(0.7) { 0 } else { random.random() })
 }
 
-fn logits(model: &Model, pictures: &Array3<u8>) -> Array2<f32> {
+fn logits(model: &Model, pictures: &Array4<u8>) -> Array2<f32> {
     let x = model.preprocessing.apply(pictures.view());
     model.network().unwrap().predict(&model.theta, x.view())
 }
@@ -104,9 +108,9 @@ fn an_onnx_file_is_read_back_to_the_bit() {
         for opset in [19, 22] {
             let bytes = onnx::write(&model, onnx::Options { opset, pictures: None }).unwrap();
             let read = onnx::read(&bytes, "file").unwrap();
-            let x = Preprocessing::unit().apply(pictures(3).view());
+            let x = Preprocessing::unit().apply(pictures(3, 1).view());
             let network = read.spec.build::<f32>(read.input).unwrap();
-            let (found, expected) = (network.predict(&read.theta, x.view()), logits(&model, &pictures(3)));
+            let (found, expected) = (network.predict(&read.theta, x.view()), logits(&model, &pictures(3, 1)));
             assert_eq!(found, expected, "{spec}");
             assert_eq!(read.notes["byhand.classes"], model.class_names.join("\n"));
         }
@@ -133,9 +137,9 @@ fn branches_are_found_by_what_reads_what() {
         let bytes = onnx::write(&model, onnx::Options { opset: 17, pictures: None }).unwrap();
         let read = onnx::read(&bytes, "file").unwrap();
         assert_eq!(read.spec.to_string(), if expected.is_empty() { spec } else { expected });
-        let x = Preprocessing::unit().apply(pictures(3).view());
+        let x = Preprocessing::unit().apply(pictures(3, 1).view());
         let found = read.spec.build::<f32>(read.input).unwrap().predict(&read.theta, x.view());
-        assert_eq!(found, logits(&model, &pictures(3)), "{spec}");
+        assert_eq!(found, logits(&model, &pictures(3, 1)), "{spec}");
     }
     // A sum whose other input comes from elsewhere, or from behind it.
     let bytes = onnx::write(
@@ -519,6 +523,11 @@ fn what_cannot_be_exported_is_refused() {
         onnx::Options { pictures: Some((28, 29)), ..onnx::Options::default() },
     );
     assert!(matches!(error.unwrap_err(), ExportError::Pictures { .. }));
+    let flat = model_of(3, "flatten dense(4)", Preprocessing::unit());
+    for (model, channels) in [(&flat, 3), (&model("flatten dense(4)", Preprocessing::unit()), 1)] {
+        assert_eq!(model.channels(), channels);
+        onnx::write(model, onnx::Options { pictures: Some(SIZE), ..onnx::Options::default() }).unwrap();
+    }
 }
 
 /// Preprocessings of 28x28: whole, halved, the middle, with a border, and all at once.
@@ -539,7 +548,9 @@ fn preprocessings() -> [Preprocessing; 4] {
 fn models() -> Vec<Model> {
     let preprocessed =
         preprocessings().map(|preprocessing| model("conv(4,3) pool(2) dense(7)", preprocessing));
-    NETWORKS.iter().map(|spec| model(spec, Preprocessing::unit())).chain(preprocessed).collect()
+    let in_colour = model_of(3, "conv(4,3) pool(2) dense(7)", preprocessings()[3]);
+    let grey = NETWORKS.iter().map(|spec| model(spec, Preprocessing::unit())).chain(preprocessed);
+    grey.chain([in_colour]).collect()
 }
 
 #[test]
@@ -553,7 +564,7 @@ fn c_gives_the_bits_of_predict() {
             if !compile_c(&place, flags) {
                 return;
             }
-            assert_bits(&place.join("program"), &logits(model, &pictures(5)), &model.spec);
+            assert_bits(&place.join("program"), &logits(model, &pictures(5, model.channels())), model);
         }
     }
 }
@@ -569,7 +580,11 @@ fn rust_gives_the_bits_of_predict() {
         let ways = [&[][..], &["--no-default-features"]];
         for features in ways.into_iter().take(if index < 3 { 2 } else { 1 }) {
             compile_rust(&place, features);
-            assert_bits(&place.join("target/release/my_net"), &logits(model, &pictures(3)), &model.spec);
+            assert_bits(
+                &place.join("target/release/my_net"),
+                &logits(model, &pictures(3, model.channels())),
+                model,
+            );
         }
     }
 }
@@ -579,15 +594,16 @@ fn whole_numbers_are_the_same_in_both_languages() {
     let folder = TempDir::new().unwrap();
     for (index, model) in models().iter().enumerate() {
         // Logarithms of probabilities are for floats.
-        let Ok(quantized) = Quantized::new(model, pictures(50).view()) else {
+        let Ok(quantized) = Quantized::new(model, pictures(50, model.channels()).view()) else {
             assert!(model.spec.to_string().ends_with("log_softmax"), "{}", model.spec);
             continue;
         };
         let options = source::Options { name: "net8", pictures: Some(SIZE), int8: Some(&quantized) };
-        let expected = quantized.predict(model.preprocessing.apply(pictures(5).view()).view());
+        let five = pictures(5, model.channels());
+        let expected = quantized.predict(model.preprocessing.apply(five.view()).view());
         // Near to what floats say: within a twentieth of the largest output.
         let (floats, largest) =
-            (logits(model, &pictures(5)), |all: &Array2<f32>| all.fold(0.0f32, |m, x| m.max(x.abs())));
+            (logits(model, &five), |all: &Array2<f32>| all.fold(0.0f32, |m, x| m.max(x.abs())));
         let difference = largest(&(&floats - &expected)) / largest(&floats);
         assert!(difference < 0.05, "{}: {difference}", model.spec);
 
@@ -595,7 +611,7 @@ fn whole_numbers_are_the_same_in_both_languages() {
         let written = source::c(model, &options).unwrap();
         write(&written, &place);
         if compile_c(&place, &["-std=c99", "-O1", "-pedantic"]) {
-            assert_bits(&place.join("program"), &expected, &model.spec);
+            assert_bits(&place.join("program"), &expected, model);
         }
         let place = folder.path().join(format!("rust{index}"));
         let crate_of_rust = source::rust(model, &options).unwrap();
@@ -606,7 +622,7 @@ fn whole_numbers_are_the_same_in_both_languages() {
         }
         write(&crate_of_rust, &place);
         compile_rust(&place, &[]);
-        assert_bits(&place.join("target/release/net8"), &expected, &model.spec);
+        assert_bits(&place.join("target/release/net8"), &expected, model);
     }
 }
 
@@ -648,15 +664,18 @@ fn compile_rust(folder: &Path, features: &[&str]) {
 }
 
 /// Feeds pictures to a program and compares what it prints.
-fn assert_bits(program: &Path, expected: &Array2<f32>, spec: &Spec) {
+fn assert_bits(program: &Path, expected: &Array2<f32>, model: &Model) {
+    let (spec, channels) = (&model.spec, model.channels());
     if !Isa::available().iter().any(|isa| isa.name() != "portable" && isa.name() != "wide") {
         // Without fused multiply-add `predict` has other bits.
         return;
     }
     let (n, classes) = expected.dim();
-    let pictures = pictures(n);
-    let mut idx = vec![0, 0, 8, 3];
-    pictures.shape().iter().for_each(|&side| idx.extend((side as u32).to_be_bytes()));
+    let pictures = pictures(n, channels);
+    // Grey pictures have no axis of channels.
+    let dims: Vec<usize> = pictures.shape().iter().copied().filter(|&side| side > 1).collect();
+    let mut idx = vec![0, 0, 8, dims.len() as u8];
+    dims.iter().for_each(|&side| idx.extend((side as u32).to_be_bytes()));
     idx.extend(pictures.iter());
     let file = program.with_extension("idx");
     fs::write(&file, idx).unwrap();

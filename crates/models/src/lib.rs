@@ -24,7 +24,7 @@ pub mod registry;
 pub mod spec;
 
 pub use branches::BranchKind;
-pub use byhand_datasets::{Crop, Normalize, Preprocessing};
+pub use byhand_datasets::{Crop, ImageDim, Normalize, Preprocessing};
 pub use error::ModelError;
 pub use file::load_weights;
 pub use kinds::LayerKind;

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use base16ct::lower::encode_string;
-use byhand_datasets::{Crop, Dataset, Normalize, Preprocessing};
+use byhand_datasets::{Crop, Dataset, ImageDim, Normalize, Preprocessing};
 use byhand_layers::loss::{Labels, Loss, Target, TargetRows};
 use byhand_layers::metrics::{Confusion, Evaluation};
 use byhand_layers::{Network, Shape};
-use ndarray::{Array2, ArrayView3, s};
+use ndarray::{Array2, ArrayView, s};
 use sha2::{Digest, Sha256};
 
 use crate::error::ModelError;
@@ -53,18 +53,33 @@ impl Model {
         Ok(network)
     }
 
-    /// The probabilities `[n, classes]` for images `[n, h, w]` as bytes, which are preprocessed as those were that it was trained on. An
-    /// image's probabilities have the same bits alone and among any others.
+    /// Channels of the images that it is shown: those of its input, or three where that is flat and as long as three planes.
+    pub fn channels(&self) -> usize {
+        let features = self.input.features();
+        let planes = |plane: usize| features.is_multiple_of(3) && features / 3 == plane;
+        let is_colour = match self.preprocessing.crop {
+            _ if !self.input.is_flat() => return self.input.c,
+            Some(crop) => planes(crop.features()),
+            None => planes((features / 3).isqrt().pow(2)),
+        };
+        if is_colour { 3 } else { 1 }
+    }
+
+    /// The probabilities `[n, classes]` for images `[n, h, w]` or `[n, channels, h, w]` as bytes, which are preprocessed as those were that it
+    /// was trained on. An image's probabilities have the same bits alone and among any others.
     ///
     /// # Errors
     /// As [`network`](Self::network); when images of this size make no inputs of the network.
-    pub fn predict_proba(&self, images: ArrayView3<'_, u8>) -> Result<Array2<f32>, ModelError> {
+    pub fn predict_proba<D: ImageDim>(
+        &self,
+        images: ArrayView<'_, u8, D>,
+    ) -> Result<Array2<f32>, ModelError> {
         let (network, x) = (self.network()?, self.inputs(images)?);
         Ok(network.predict_proba(&self.theta, x.view()))
     }
 
-    /// How the output of class `class` (before the softmax) moves with each number of the network's input, for images `[n, h, w]` as bytes:
-    /// a saliency map each, `[n, features]`.
+    /// How the output of class `class` (before the softmax) moves with each number of the network's input, for images `[n, h, w]` or
+    /// `[n, channels, h, w]` as bytes: a saliency map each, `[n, features]`.
     ///
     /// # Errors
     /// As [`predict_proba`](Self::predict_proba).
@@ -72,9 +87,9 @@ impl Model {
     /// # Panics
     /// If there is no such class.
     #[track_caller]
-    pub fn gradient_of_input(
+    pub fn gradient_of_input<D: ImageDim>(
         &self,
-        images: ArrayView3<'_, u8>,
+        images: ArrayView<'_, u8, D>,
         class: usize,
     ) -> Result<Array2<f32>, ModelError> {
         let (network, x) = (self.network()?, self.inputs(images)?);
@@ -113,7 +128,7 @@ impl Model {
         // Some at a time, so that all bytes are never numbers at once.
         for first in (0..dataset.len()).step_by(AT_ONCE) {
             let samples = first..(first + AT_ONCE).min(dataset.len());
-            let x = self.inputs(dataset.images().slice_move(s![samples.clone(), .., ..]))?;
+            let x = self.inputs(dataset.images().slice_move(s![samples.clone(), .., .., ..]))?;
             let part = network.evaluate(&self.theta, x.view(), target.of_samples(samples, outputs), loss);
             all.loss += part.loss * part.samples as f64;
             all.confusion.add(&part.confusion);
@@ -122,14 +137,15 @@ impl Model {
         Ok(all)
     }
 
-    /// Images `[n, h, w]` as inputs of the network, `[n, features]`.
+    /// Images `[n, h, w]` or `[n, channels, h, w]` as inputs of the network, `[n, features]`.
     ///
     /// # Errors
     /// When images of this size make no inputs of the network.
-    pub fn inputs(&self, images: ArrayView3<'_, u8>) -> Result<Array2<f32>, ModelError> {
-        let (_, h, w) = images.dim();
+    pub fn inputs<D: ImageDim>(&self, images: ArrayView<'_, u8, D>) -> Result<Array2<f32>, ModelError> {
+        let images = D::with_channels(images);
+        let (_, channels, h, w) = images.dim();
         let crop = self.preprocessing.crop_of((h, w));
-        let (expected, found) = (self.input, Shape::new(1, crop.h, crop.w));
+        let (expected, found) = (self.input, Shape::new(channels, crop.h, crop.w));
         let fits =
             if expected.is_flat() { expected.features() == found.features() } else { expected == found };
         if !fits {
@@ -180,7 +196,9 @@ fn check_preprocessing(preprocessing: &Preprocessing, input: Shape) -> Result<()
     }
     let Some(Crop { y, x, h, w }) = crop else { return Ok(()) };
     let fits = if input.is_flat() {
-        h.checked_mul(w) == Some(input.features())
+        // In one channel, or in three.
+        h.checked_mul(w)
+            .is_some_and(|plane| [Some(plane), plane.checked_mul(3)].contains(&Some(input.features())))
     } else {
         (h, w) == (input.h, input.w)
     };

@@ -47,7 +47,7 @@ impl Compared<'_> {
 
     /// Whether another run was evaluated on the same samples in the same order.
     fn meets(&self, other: &Compared<'_>) -> bool {
-        let pixels = |run: &Compared<'_>| run.test.image_size();
+        let pixels = |run: &Compared<'_>| (run.test.channels(), run.test.image_size());
         self.test.labels() == other.test.labels()
             && self.class_names == other.class_names
             // Images of one size are the same ones, or the labels agree by chance.
@@ -226,7 +226,7 @@ fn only(right: &Compared<'_>, wrong: &Compared<'_>) -> Markup {
             div.cards.small {
                 @for &sample in &samples {
                     @let pixels = wrong.test.image(sample);
-                    @let (h, w) = pixels.dim();
+                    @let (_, h, w) = pixels.dim();
                     figure {
                         (picture::image(pixels, (96 / h.max(w)).max(1), &format!("image {sample}")))
                         figcaption {

@@ -3,34 +3,43 @@
 use base64::{Engine, prelude::BASE64_STANDARD};
 use byhand_layers::Shape;
 use maud::{Markup, html};
-use ndarray::ArrayView2;
+use ndarray::{ArrayView2, ArrayView3};
 use png::{BitDepth, ColorType, Encoder};
 
-/// An image of bytes `[h, w]`, `scale` pixels of the screen a pixel.
-pub fn image(pixels: ArrayView2<'_, u8>, scale: usize, alt: &str) -> Markup {
-    let (h, w) = pixels.dim();
+/// An image of bytes `[channels, h, w]`, `scale` pixels of the screen a pixel.
+pub fn image(pixels: ArrayView3<'_, u8>, scale: usize, alt: &str) -> Markup {
+    let (_, h, w) = pixels.dim();
     element(&file(pixels), [h * scale, w * scale], alt)
 }
 
-/// A PNG file of grey levels `[h, w]`.
+/// A PNG file of an image `[channels, h, w]`: three channels as red, green and blue, of others the first as grey levels.
 ///
 /// # Panics
 /// If there is no pixel.
 #[track_caller]
-pub fn file(pixels: ArrayView2<'_, u8>) -> Vec<u8> {
-    let bytes: Vec<u8> = pixels.iter().copied().collect();
-    png(pixels.dim(), ColorType::Grayscale, &bytes)
+pub fn file(pixels: ArrayView3<'_, u8>) -> Vec<u8> {
+    let (c, h, w) = pixels.dim();
+    let (channels, color) = colours(c);
+    let levels: Vec<u8> = pixels.iter().take(channels * h * w).copied().collect();
+    png((h, w), color, &interleaved(&levels, h * w))
+}
+
+/// How many of so many channels are shown, and as what.
+fn colours(channels: usize) -> (usize, ColorType) {
+    if channels == 3 { (3, ColorType::Rgb) } else { (1, ColorType::Grayscale) }
+}
+
+/// Planes of `place` levels as pixels.
+fn interleaved(levels: &[u8], place: usize) -> Vec<u8> {
+    (0..place).flat_map(|at| levels.iter().skip(at).step_by(place).copied()).collect()
 }
 
 /// The numbers `[c, h, w]` of a map, the smallest black and the largest white; three channels as red, green and blue, of others the first.
 pub fn map(shape: Shape, values: &[f32], scale: usize, alt: &str) -> Markup {
     let Shape { c, h, w } = shape;
-    let (channels, color) = if c == 3 { (3, ColorType::Rgb) } else { (1, ColorType::Grayscale) };
-    let place = h * w;
-    let values = &values[..channels * place];
-    let levels: Vec<u8> = levels(values).collect();
-    let bytes: Vec<u8> = (0..place).flat_map(|at| levels.iter().skip(at).step_by(place).copied()).collect();
-    element(&png((h, w), color, &bytes), [h * scale, w * scale], alt)
+    let (channels, color) = colours(c);
+    let levels: Vec<u8> = levels(&values[..channels * h * w]).collect();
+    element(&png((h, w), color, &interleaved(&levels, h * w)), [h * scale, w * scale], alt)
 }
 
 /// Shares from 0 to 1, `[h, w]`, as one colour over whatever lies below: 0 is clear, 1 is full. `size` is that on the screen, (height,
@@ -92,12 +101,21 @@ mod tests {
 
     #[test]
     fn a_png_has_its_pixels() {
-        let file = file(array![[7u8, 200]].view());
+        let file = file(array![[[7u8, 200]]].view());
         let mut reader = png::Decoder::new(std::io::Cursor::new(file)).read_info().unwrap();
         let mut bytes = vec![0; reader.output_buffer_size().unwrap()];
         reader.next_frame(&mut bytes).unwrap();
         assert_eq!(bytes[..2], [7, 200]);
-        let shown = image(array![[1u8, 2], [3, 4]].view(), 4, "x");
+        let shown = image(array![[[1u8, 2], [3, 4]]].view(), 4, "x");
         assert!(shown.into_string().contains("height=\"8\""));
+    }
+
+    #[test]
+    fn a_png_in_colour_has_its_pixels_one_after_the_other() {
+        let planes = array![[[1u8, 2]], [[3, 4]], [[5, 6]]];
+        let mut reader = png::Decoder::new(std::io::Cursor::new(file(planes.view()))).read_info().unwrap();
+        let mut bytes = vec![0; reader.output_buffer_size().unwrap()];
+        let frame = reader.next_frame(&mut bytes).unwrap();
+        assert_eq!((frame.color_type, &bytes[..]), (ColorType::Rgb, &[1, 3, 5, 2, 4, 6][..]));
     }
 }

@@ -9,7 +9,7 @@ use std::io::{self, Write};
 
 use byhand_layers::{Network, Shape};
 use crc::{CRC_32_ISCSI, Crc};
-use ndarray::ArrayView2;
+use ndarray::{ArrayView2, Axis};
 use prost::{Message, Oneof};
 
 use crate::{
@@ -81,7 +81,7 @@ impl<W: Write> Events<W> {
     /// As the writer has them.
     pub fn image(&mut self, time: f64, step: u64, tag: &str, pixels: ArrayView2<'_, u8>) -> io::Result<()> {
         let (h, w) = pixels.dim();
-        let encoded = picture::file(pixels);
+        let encoded = picture::file(pixels.insert_axis(Axis(0)));
         let image = Image { height: h as i32, width: w as i32, colorspace: 1, encoded };
         self.summary(time, step, vec![Value::new(tag, Kind::Image(image))])
     }

@@ -254,7 +254,7 @@ pub(crate) fn check_data(
 ) -> Result<(), TrainerError> {
     let name = || dataset.name().to_string();
     let crop = preprocessing.crop_of(dataset.image_size());
-    let (expected, found) = (network.input(), Shape::new(1, crop.h, crop.w));
+    let (expected, found) = (network.input(), Shape::new(dataset.channels(), crop.h, crop.w));
     let fits = if expected.is_flat() { expected.features() == found.features() } else { expected == found };
     if !fits {
         return Err(TrainerError::Input { name: name(), expected, found });

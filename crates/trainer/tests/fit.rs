@@ -10,7 +10,7 @@ use byhand_datasets::batches::LastBatch;
 use byhand_datasets::digits::{self, Part};
 use byhand_datasets::{Augment, Crop, Dataset, Preprocessing, dataset::numbered_classes};
 use byhand_layers::init::{Init, init_network};
-use byhand_layers::{Dense, Layer, Network};
+use byhand_layers::{Dense, Layer, Network, Shape};
 use byhand_trainer::metrics::{self, argmax};
 use byhand_trainer::{
     Adam, AdamW, Checkpoint, DivergenceCause, Event, Fit, FitConfig, FitError, ImageBatch, Member, Objective,
@@ -18,7 +18,7 @@ use byhand_trainer::{
     TrainerError, Views, evaluate, evaluate_together, training_bytes,
 };
 use common::{cnn, mlp, test, theta, train};
-use ndarray::{Array2, Array3, ArrayView2, Axis, s};
+use ndarray::{Array2, Array3, Array4, ArrayView2, Axis, s};
 
 #[test]
 fn digits_are_learned_quickly() {
@@ -174,7 +174,7 @@ fn evaluation_equals_a_naive_one() {
     let objective = FitConfig::default().objective;
     let images = test().images();
     let x = Array2::from_shape_fn((test().len(), 784), |(i, f)| {
-        f32::from(images[[i, f / 28, f % 28]]) * (1.0 / 255.0) - 0.5
+        f32::from(images[[i, 0, f / 28, f % 28]]) * (1.0 / 255.0) - 0.5
     });
     for network in [cnn(), mlp()] {
         let theta = theta(&network);
@@ -243,7 +243,9 @@ fn brightness() -> [Dataset; 2] {
         let half = |image: ArrayView2<'_, u8>, y: usize| {
             image.slice(s![y..y + 14, ..]).iter().map(|&p| f32::from(p)).sum::<f32>() / (14.0 * 28.0 * 255.0)
         };
-        let rows = Array2::from_shape_fn((digits.len(), 2), |(i, k)| half(digits.image(i), 14 * k));
+        let rows = Array2::from_shape_fn((digits.len(), 2), |(i, k)| {
+            half(digits.image(i).index_axis_move(Axis(0), 0), 14 * k)
+        });
         Dataset::regression("brightness", digits.images().to_owned(), rows).unwrap()
     })
 }
@@ -324,6 +326,52 @@ fn a_regression_is_fitted_evaluated_and_resumed() {
     let soft = Array2::from_shape_fn((train.len(), 2), |(i, k)| if i % 2 == k { 0.75 } else { 0.25 });
     let soft = Dataset::regression("soft", train.images().to_owned(), soft).unwrap();
     Fit::new(&network, theta(&network), &soft, None, config).unwrap().run(&mut Silent).unwrap();
+}
+
+/// Images whose class is which channel is brighter, changed in every way on the way, are learned, to the same bits by any number of threads.
+#[test]
+fn images_in_colour_are_learned() {
+    let images = Array4::from_shape_fn((120, 3, 12, 9), |(i, c, y, x)| {
+        (40 + 60 * u8::from(i % 3 == c)).wrapping_add(((7 * i + 5 * y + 3 * x) % 50) as u8)
+    });
+    let labels = (0..120).map(|i| i % 3).collect();
+    let data = Dataset::new("hues", images, labels, numbered_classes(3)).unwrap();
+    let network = "conv(4,3) relu pool(2) dense(3)".parse::<byhand_models::Spec>().unwrap();
+    let network = network.build::<f32>(Shape::new(3, 10, 8)).unwrap();
+    let augment = Augment {
+        shift: 1,
+        rotate: 0.2,
+        elastic: 1.0,
+        flip: true,
+        erase: 3,
+        mixup: 0.2,
+        ..Augment::default()
+    };
+    let preprocessing =
+        Preprocessing { crop: Some(Crop::center((12, 9), 10, 8)), ..Preprocessing::centered() };
+    let trained = |augment: Augment, threads: usize| {
+        let config = FitConfig {
+            epochs: 12,
+            batch_size: 24,
+            learning_rate: 0.02,
+            augment,
+            preprocessing,
+            threads,
+            ..FitConfig::default()
+        };
+        let mut fit = Fit::new(&network, theta(&network), &data, None, config).unwrap();
+        fit.run(&mut Silent).unwrap();
+        (fit.evaluate(&data).unwrap().accuracy(), fit.theta().to_vec())
+    };
+    for augment in [augment, Augment { shift: 1, ..Augment::default() }, Augment::default()] {
+        let (accuracy, theta) = trained(augment, 1);
+        assert!(accuracy > 0.9, "{augment:?}: {accuracy}");
+        assert_eq!(theta, trained(augment, 3).1, "{augment:?}");
+    }
+    let grey = data.grey().unwrap();
+    let error =
+        Fit::new(&network, theta(&network), &grey, None, FitConfig { preprocessing, ..FitConfig::default() });
+    assert!(error.unwrap_err().to_string().contains("3x10x8"));
 }
 
 #[test]
@@ -584,7 +632,7 @@ fn an_ensemble_says_the_mean_of_its_members_on_all_views() {
     let members: Vec<Member<'_>> =
         thetas.iter().map(|theta| Member { network: &network, theta, preprocessing }).collect();
     let mirrored = test().mirror();
-    assert_eq!(mirrored.image(3)[[5, 2]], test().image(3)[[5, 25]]);
+    assert_eq!(mirrored.image(3)[[0, 5, 2]], test().image(3)[[0, 5, 25]]);
     let moved = |dy: i32, dx: i32| Preprocessing {
         crop: Some(Crop { y: -dy, x: -dx, h: 28, w: 28 }),
         ..preprocessing

@@ -70,7 +70,7 @@ fn digest(network: &Network, crop: Crop, batch_size: usize, optimizer: &str, rat
             }
             let x = Array2::from_shape_fn((samples, crop.features()), |(i, f)| {
                 let (y, x) = (crop.y as usize + f / crop.w, crop.x as usize + f % crop.w);
-                preprocessing.normalize.apply(train().image(indices[i] as usize)[[y, x]])
+                preprocessing.normalize.apply(train().image(indices[i] as usize)[[0, y, x]])
             });
             let labels: Vec<u16> = indices.iter().map(|&i| train().labels()[i as usize]).collect();
             trainer.step(rate, &Rows::new(x.view(), &labels)).unwrap();

@@ -20,7 +20,7 @@ use ndarray::Array2;
 
 fn rows(indices: &[u32]) -> (Array2<f32>, Vec<u16>) {
     let x = Array2::from_shape_fn((indices.len(), 784), |(i, f)| {
-        Normalize::unit().apply(train().image(indices[i] as usize)[[f / 28, f % 28]])
+        Normalize::unit().apply(train().image(indices[i] as usize)[[0, f / 28, f % 28]])
     });
     (x, indices.iter().map(|&i| train().labels()[i as usize]).collect())
 }

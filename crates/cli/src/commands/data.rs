@@ -12,6 +12,7 @@ use byhand_datasets::{
 };
 use byhand_files::{OS, replace};
 use clap::{Args, Subcommand, ValueEnum};
+use ndarray::Axis;
 use serde_json::{Value, json};
 
 use crate::{
@@ -49,7 +50,8 @@ enum Action {
     /// Write pictures, a table or other files of one's own as the four IDX files that training reads
     #[command(
         after_help = "A folder of pictures has a folder for each class, in one folder or in train/ and test/. A table has a line for each \
-        picture: its label and its pixels, as Kaggle's MNIST.
+        picture: its label and its pixels, as Kaggle's MNIST. CIFAR-10's binary files are read, too. Where a picture has colours, all are \
+        written in three channels, unless --grey is given.
 Examples:
   byhand data import photos photos-28 --size 28x28
   byhand data import drawings drawings-28 --drawings
@@ -61,7 +63,7 @@ Examples:
 /// What becomes IDX files.
 #[derive(Args)]
 struct Import {
-    /// A folder of pictures, of tables or of IDX files, or a table
+    /// A folder of pictures, of tables, of IDX files or of CIFAR-10's, or a table
     from: PathBuf,
     /// The folder to write
     out: PathBuf,
@@ -212,10 +214,11 @@ fn import(options: &Import, output: &Output) -> Result<()> {
             let size = size.unwrap_or(DRAWING);
             Drawing(picture)
                 .prepare(size, Manner::MNIST, Wishes::default())
+                .map(|grey| grey.insert_axis(Axis(0)))
                 .map_err(|error| format!("{error:#}"))
         }
-        (false, None) => Ok(picture.grey()),
-        (false, Some(size)) => Ok(scaled(&picture.grey(), size)),
+        (false, None) => Ok(reading.planes(picture)),
+        (false, Some(size)) => Ok(scaled(&reading.planes(picture), size)),
     };
     let pictures = match from.is_dir() && !source::has_files(from)? {
         true => source::load_pictures(from, idx::DEFAULT_LIMIT, reading, &mut prepare)?,
@@ -240,7 +243,8 @@ fn import(options: &Import, output: &Output) -> Result<()> {
     for (part, data) in [("train", &loaded.train), ("t10k", &loaded.test)] {
         bytes.clear();
         idx::write_images(&mut bytes, data.images())?;
-        replace(&OS, &options.out.join(format!("{part}-images-idx3-ubyte")), &bytes)
+        let rank = if data.channels() == 1 { 3 } else { 4 };
+        replace(&OS, &options.out.join(format!("{part}-images-idx{rank}-ubyte")), &bytes)
             .with_context(cannot_write)?;
         bytes.clear();
         idx::write_labels(&mut bytes, data.labels())?;
@@ -249,13 +253,15 @@ fn import(options: &Import, output: &Output) -> Result<()> {
     }
     let names = loaded.train.class_names().join("\n") + "\n";
     replace(&OS, &options.out.join("classes.txt"), names.as_bytes()).with_context(cannot_write)?;
-    let ((h, w), classes) = (loaded.train.image_size(), loaded.train.classes());
+    let (channels, (h, w)) = (loaded.train.channels(), loaded.train.image_size());
+    let classes = loaded.train.classes();
     output.print(format!(
-        "{out}: {} pictures for training and {} for testing, {h}x{w}, of {classes} classes",
+        "{out}: {} pictures for training and {} for testing, {h}x{w}{}, of {classes} classes",
         loaded.train.len(),
-        loaded.test.len()
+        loaded.test.len(),
+        if channels == 1 { "" } else { " in colour" }
     ));
-    output.result(json!({"out": path_text(&options.out), "train": loaded.train.len(), "test": loaded.test.len(), "rows": h, "columns": w,
+    output.result(json!({"out": path_text(&options.out), "train": loaded.train.len(), "test": loaded.test.len(), "channels": channels, "rows": h, "columns": w,
         "classes": loaded.train.class_names(), "data_sha256": loaded.source.sha256}));
     Ok(())
 }
@@ -272,7 +278,8 @@ fn preview(options: &Preview, output: &Output) -> Result<()> {
         (needed, needed),
         output,
     )?;
-    let dataset = if options.test { loaded.test } else { loaded.train };
+    // Text has levels, and no colours.
+    let dataset = if options.test { loaded.test } else { loaded.train }.grey()?;
     if options.skip >= dataset.len() {
         return Err(usage(format!(
             "--skip {}: expected less than the {} images",
@@ -310,7 +317,7 @@ fn drawing(dataset: &Dataset, row: &[usize]) -> Vec<String> {
     let (height, width) = dataset.image_size();
     let ink = |index: usize, y: usize, x: usize| {
         let image = dataset.image(index);
-        let pixels = [image[[y, x]], image[[(y + 1).min(height - 1), x]]];
+        let pixels = [image[[0, y, x]], image[[0, (y + 1).min(height - 1), x]]];
         let mean = pixels.iter().map(|&p| usize::from(p)).sum::<usize>() / 2;
         char::from(INK[mean * INK.len() / 256])
     };

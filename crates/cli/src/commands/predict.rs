@@ -11,7 +11,7 @@ use byhand_layers::loss::softmax;
 use byhand_models::{Model, Normalize, Preprocessing};
 use byhand_report::picture;
 use clap::Args;
-use ndarray::{Array1, Array3, ArrayView2, Axis, s};
+use ndarray::{Array1, Array3, Array4, ArrayView3, Axis, s};
 use serde_json::json;
 
 use crate::{
@@ -31,6 +31,7 @@ use crate::{
     centred by its mass. A PNG of exactly the model's size stays where it is if the model's training pictures are not so \
     framed, or if it is framed already: a digit of MNIST saved as PNG is answered as in its IDX file. A picture without a \
     drawing is refused, the others go on, and the exit code is 1.
+A model of pictures in colour is shown the middle of a picture, scaled to the model's size.
 An IDX file, gzipped or not, may hold many images. They are taken as the data set's. Of a folder its pictures are taken, and those of the \
     folders in it; - is a file on standard input.
 Examples:
@@ -188,7 +189,8 @@ fn bar(share: f32) -> String {
 /// What the network saw, image after image.
 #[derive(Default)]
 struct Sheet {
-    size: (usize, usize),
+    /// Channels, rows and columns.
+    size: (usize, usize, usize),
     images: Vec<Array1<u8>>,
 }
 
@@ -200,19 +202,19 @@ const MOST_PIXELS: usize = 1 << 25;
 
 impl Sheet {
     /// Adds images, halved and cropped as the network sees them, but not normalised.
-    fn add(&mut self, model: &Model, images: &Array3<u8>) -> Result<()> {
+    fn add(&mut self, model: &Model, images: &Array4<u8>) -> Result<()> {
         let raw = Normalize { scale: 1.0, shift: 0.0 };
         let seen = Preprocessing { normalize: raw, ..model.preprocessing };
-        let (_, h, w) = images.dim();
+        let (_, channels, h, w) = images.dim();
         let crop = seen.crop_of((h, w));
-        let size = (crop.h, crop.w);
+        let size = (channels, crop.h, crop.w);
         ensure!(
             self.images.is_empty() || self.size == size,
             "--show: expected images of one size, found {}x{} and {}x{}",
-            self.size.0,
             self.size.1,
-            size.0,
-            size.1
+            self.size.2,
+            size.1,
+            size.2
         );
         self.size = size;
         self.images
@@ -229,15 +231,15 @@ impl Sheet {
     fn write(&self, folder: &Path) -> Result<PathBuf> {
         let path = folder.join("sheet.png");
         let cannot_write = || format!("cannot write {}", path.display());
-        let (h, w) = (self.size.0 + GAP, self.size.1 + GAP);
+        let (h, w) = (self.size.1 + GAP, self.size.2 + GAP);
         let columns = self.images.len().min(PER_ROW);
         let (height, width) = (self.images.len().div_ceil(PER_ROW) * h - GAP, columns * w - GAP);
-        let mut pixels = ndarray::Array2::from_elem((height, width), 128u8);
+        let mut pixels = Array3::from_elem((self.size.0, height, width), 128u8);
         for (index, image) in self.images.iter().enumerate() {
             let (y, x) = (index / PER_ROW * h, index % PER_ROW * w);
             let image =
-                ArrayView2::from_shape(self.size, image.as_slice().expect("a row")).expect("as many pixels");
-            pixels.slice_mut(s![y..y + self.size.0, x..x + self.size.1]).assign(&image);
+                ArrayView3::from_shape(self.size, image.as_slice().expect("a row")).expect("as many pixels");
+            pixels.slice_mut(s![.., y..y + self.size.1, x..x + self.size.2]).assign(&image);
         }
         fs::create_dir_all(folder).with_context(cannot_write)?;
         replace(&OS, &path, &picture::file(pixels.view())).with_context(cannot_write)?;
@@ -246,20 +248,22 @@ impl Sheet {
 }
 
 /// The images of a file as those of a data set.
-fn images(file: &Path, model: &Model, manner: Manner, options: &Options) -> Result<Array3<u8>> {
+fn images(file: &Path, model: &Model, manner: Manner, options: &Options) -> Result<Array4<u8>> {
     match pictures::read(file)? {
         Images::Picture(picture) => {
             let wishes = Wishes { as_is: options.as_is, invert: options.invert };
-            let prepared =
-                pictures::size_for(model).and_then(|size| Drawing(&picture).prepare(size, manner, wishes));
+            let prepared = pictures::size_for(model).and_then(|size| match model.channels() {
+                1 => Ok(Drawing(&picture).prepare(size, manner, wishes)?.insert_axis(Axis(0))),
+                _ => pictures::photograph(&picture, size, wishes),
+            });
             Ok(prepared.with_context(|| file.display().to_string())?.insert_axis(Axis(0)))
         }
         Images::Many(images) => {
             let n = images.len_of(Axis(0)).min(options.limit.get());
-            let mut images = images.slice_move(s![..n, .., ..]);
+            let mut images = images.slice_move(s![..n, .., .., ..]);
             // As the data of the run were read.
             if model.notes.contains_key("transpose") {
-                images.swap_axes(1, 2);
+                images.swap_axes(2, 3);
             }
             if options.invert {
                 images.mapv_inplace(|p| 255 - p);

@@ -11,14 +11,14 @@ use byhand_datasets::{
     idx,
     pictures::{self, Picture},
 };
-use ndarray::Array3;
+use ndarray::Array4;
 
 /// What a file holds.
 pub enum Images {
     /// A picture, which is yet to be prepared.
     Picture(Picture),
     /// Images as those of a data set.
-    Many(Array3<u8>),
+    Many(Array4<u8>),
 }
 
 /// Bytes of a pipe, as standard input is one.

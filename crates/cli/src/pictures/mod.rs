@@ -5,9 +5,12 @@
 //! training pictures look like is its [`Manner`], kept among the notes of the model file.
 
 use anyhow::{Context, Result, bail, ensure};
-use byhand_datasets::{Dataset, pictures::Picture};
+use byhand_datasets::{
+    Dataset,
+    pictures::{Picture, scaled},
+};
 use byhand_models::Model;
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, Array3, ArrayView2, Axis, s};
 use serde::{Deserialize, Serialize};
 
 mod file;
@@ -44,10 +47,14 @@ impl Manner {
     /// Looks at some pictures of a training set.
     pub fn of(dataset: &Dataset) -> Self {
         const LOOKED_AT: usize = 1000;
+        // What is in colour is no ink on a ground.
+        if dataset.channels() > 1 {
+            return Self { ground: Ground::Any, framed: false, fullest: 100.0 };
+        }
         let n = dataset.len().min(LOOKED_AT);
         let (mut bright, mut framed, mut fullest) = (0, 0, 0.0f32);
         for i in 0..n {
-            let mut ink = dataset.image(i * dataset.len() / n).to_owned();
+            let mut ink = dataset.image(i * dataset.len() / n).index_axis_move(Axis(0), 0).to_owned();
             if is_bright(ink.view()) {
                 bright += 1;
                 ink.mapv_inplace(|p| 255 - p);
@@ -90,13 +97,16 @@ pub fn size_for(model: &Model) -> Result<(usize, usize)> {
                 |side: usize, first: i32| usize::try_from(side as i64 + 2 * i64::from(first)).unwrap_or(0);
             (whole(crop.h, crop.y), whole(crop.w, crop.x))
         }
-        None if input.is_flat() => (input.features().isqrt(), input.features().isqrt()),
+        None if input.is_flat() => {
+            let side = (input.features() / model.channels()).isqrt();
+            (side, side)
+        }
         None => (input.h, input.w),
     };
-    let fits = preprocessing.crop.is_some() || h * w == input.features();
+    let fits = preprocessing.crop.is_some() || model.channels() * h * w == input.features();
     ensure!(
-        fits && h * w > 0,
-        "the model reads {input}, which is no grey picture; expected an IDX file of its data"
+        fits && h * w > 0 && [1, 3].contains(&model.channels()),
+        "the model reads {input}, which is no picture; expected an IDX file of its data"
     );
     let factor = if preprocessing.halve { 2 } else { 1 };
     Ok((factor * h, factor * w))
@@ -109,6 +119,30 @@ pub struct Wishes {
     pub as_is: bool,
     /// Dark ink on a bright ground, whatever they look like.
     pub invert: bool,
+}
+
+/// A picture in colour as one of `size` (rows, columns): its middle, as wide and high as that in proportion, scaled.
+pub fn photograph(picture: &Picture, size: (usize, usize), wishes: Wishes) -> Result<Array3<u8>> {
+    let mut planes = picture.colours();
+    if picture.size != size {
+        ensure!(
+            !wishes.as_is,
+            "expected a picture of {} pixels (width x height), found {}; without --as-is it is scaled",
+            shown(size),
+            shown(picture.size)
+        );
+        let (h, w) = picture.size;
+        let middle = |side: usize, other: usize, (wanted, beside): (usize, usize)| {
+            let kept = side.min((other * wanted).div_ceil(beside));
+            (side - kept) / 2..(side - kept) / 2 + kept
+        };
+        let (rows, columns) = (middle(h, w, size), middle(w, h, (size.1, size.0)));
+        planes = scaled(&planes.slice_move(s![.., rows, columns]), size);
+    }
+    if wishes.invert {
+        planes.mapv_inplace(|level| 255 - level);
+    }
+    Ok(planes)
 }
 
 /// A picture as a drawing: ink on a ground.

@@ -271,8 +271,8 @@ fn the_doctor_says_what_training_says() {
     spoilt(
         "train",
         "images-idx3",
-        &idx(8, &[200, 3, 12, 12], &[0; 99]),
-        &["4 dimensions (200x3x12x12)", "colour"],
+        &idx(8, &[200, 12, 12, 3], &[0; 99]),
+        &["number x 3 x rows x columns", "200x12x12x3"],
     );
     spoilt(
         "train",

@@ -15,7 +15,7 @@ use byhand_datasets::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{byhand, fails};
+use crate::support::{byhand, events_of, fails};
 
 /// The last event of a command that succeeds.
 #[track_caller]
@@ -79,14 +79,7 @@ fn a_model_goes_out_and_comes_back() {
     let pictures = place("pictures");
     let images = digits::generate(Part::Test, 20, 0);
     idx::write_images(File::create(&pictures).unwrap(), images.images()).unwrap();
-    let told = byhand(&["predict", text(&run), text(&pictures), "--json"]).output().unwrap();
-    let told = String::from_utf8(told.stdout).unwrap();
-    let logits: Vec<Vec<f32>> = told
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap())
-        .filter(|event| event["event"] == "prediction")
-        .map(|event| serde_json::from_value(event["logits"].clone()).unwrap())
-        .collect();
+    let logits = predicted(&mut byhand(&["predict", text(&run), text(&pictures)]));
     let program = place("net");
     let compile = ["-std=c99", "-O2", "-DNET_MAIN", text(&c), "-lm", "-o", text(&program)];
     if Program::new("cc").args(compile).status().is_ok_and(|status| status.success()) {
@@ -117,12 +110,14 @@ fn a_model_goes_out_and_comes_back() {
     fails(&mut byhand(&["import", "nowhere.onnx", text(&back)]), 2, &["found nothing there"]);
 }
 
-fn write_png(path: &Path, image: ndarray::ArrayView2<'_, u8>) {
+/// An image `[channels, h, w]`, grey or in colour.
+fn write_png(path: &Path, image: ndarray::ArrayView3<'_, u8>) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
-    let (h, w) = image.dim();
+    let (c, h, w) = image.dim();
     let mut encoder = png::Encoder::new(File::create(path).unwrap(), w as u32, h as u32);
-    encoder.set_color(png::ColorType::Grayscale);
-    encoder.write_header().unwrap().write_image_data(&image.iter().copied().collect::<Vec<_>>()).unwrap();
+    encoder.set_color(if c == 1 { png::ColorType::Grayscale } else { png::ColorType::Rgb });
+    let pixels: Vec<u8> = image.permuted_axes([1, 2, 0]).iter().copied().collect();
+    encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
 }
 
 /// Digits as pictures, in a folder for each class.
@@ -159,7 +154,7 @@ fn a_folder_of_pictures_is_data() {
 
     // Without train/ and test/ some are set aside; --size makes all of one size, --drawings prepares them.
     lay_out(&place("flat"), &train);
-    write_png(&place("flat/class 0/large.png"), ndarray::Array2::from_elem((40, 30), 9).view());
+    write_png(&place("flat/class 0/large.png"), ndarray::Array3::from_elem((1, 40, 30), 9).view());
     fails(
         &mut byhand(&["data", "preview", text(&place("flat"))]),
         1,
@@ -207,6 +202,124 @@ fn a_folder_of_pictures_is_data() {
     let read = result(byhand(&["predict", text(&run), "-"]).write_stdin(picture));
     assert_eq!(read["images"], 1);
     fails(byhand(&["predict", text(&run), "-"]).write_stdin(""), 1, &["standard input"]);
+}
+
+/// The logits that `predict` says of files.
+#[track_caller]
+fn predicted(command: &mut Command) -> Vec<Vec<f32>> {
+    let events = events_of(&command.arg("--json").output().unwrap()).into_iter();
+    events
+        .filter(|event| event["event"] == "prediction")
+        .map(|event| serde_json::from_value(event["logits"].clone()).unwrap())
+        .collect()
+}
+
+/// CIFAR-10's files, and what becomes of such data: a run and its report, predictions, source code, IDX files, a folder of pictures.
+#[test]
+fn pictures_in_colour_go_everywhere() {
+    let folder = TempDir::new().unwrap();
+    let place = |name: &str| folder.path().join(name);
+    let cifar = place("cifar");
+    fs::create_dir(&cifar).unwrap();
+    for (file, name) in
+        (1..=5).map(|n| format!("data_batch_{n}.bin")).chain(["test_batch.bin".into()]).enumerate()
+    {
+        let image = |i: usize| {
+            // Three kinds of hue, which grey levels hardly tell.
+            let level =
+                move |at: usize| if at / 1024 == i % 3 { 200 } else { (i * 31 + file * 17 + at) % 90 } as u8;
+            [(i % 3) as u8].into_iter().chain((0..3072).map(level))
+        };
+        fs::write(cifar.join(name), (0..24).flat_map(image).collect::<Vec<u8>>()).unwrap();
+    }
+    fs::write(cifar.join("batches.meta.txt"), "red\ngreen\nblue\n3\n4\n5\n6\n7\n8\n9\n").unwrap();
+
+    let run = place("run");
+    let layers = "conv(4,5,stride=2) relu pool(2) dense(10)";
+    let mut command = byhand(&["train", "--layers", layers, "--data", text(&cifar), "--out", text(&run)]);
+    let trained = result(command.args([
+        "--epochs",
+        "8",
+        "--batch-size",
+        "12",
+        "--flip",
+        "--shift",
+        "2",
+        "--rotate",
+        "5",
+    ]));
+    assert!(trained["test_accuracy"].as_f64().unwrap() > 0.9, "{trained}");
+    let report = fs::read_to_string(run.join("report.html")).unwrap();
+    assert!(report.contains("input 3x32x32") && report.contains("green"));
+    let evaluated = result(&mut byhand(&["evaluate", text(&run), "--tta", "flip"]));
+    assert_eq!((&evaluated["samples"], &evaluated["class_names"][2]), (&24.into(), &"blue".into()));
+
+    // As IDX files the data are the same, and a picture in colour is answered as its twin there.
+    let idx_folder = place("idx");
+    let imported = result(&mut byhand(&["data", "import", text(&cifar), text(&idx_folder)]));
+    assert_eq!((&imported["channels"], &imported["data_sha256"]), (&3.into(), &evaluated["data_sha256"]));
+    let pictures = idx_folder.join("t10k-images-idx4-ubyte");
+    let images = idx::read_images(File::open(&pictures).unwrap(), "pictures", 1 << 20).unwrap();
+    let (one, large) = (place("photos/one.png"), place("photos/two.png"));
+    write_png(&one, images.index_axis(ndarray::Axis(0), 4));
+    // Twice as large, and wider by an edge that is cut off.
+    let twice = |(c, y, x): (usize, usize, usize)| {
+        if (3..67).contains(&x) { images[[4, c, y / 2, (x - 3) / 2]] } else { 255 }
+    };
+    write_png(&large, ndarray::Array3::from_shape_fn((3, 64, 70), twice).view());
+    let mut command = byhand(&["predict", text(&run), text(&pictures), text(&one), text(&large)]);
+    let logits = predicted(command.args(["--show", text(&place("seen"))]));
+    assert_eq!((&logits[24], &logits[25]), (&logits[4], &logits[4]));
+    let sheet = png::Decoder::new(std::io::BufReader::new(File::open(place("seen/sheet.png")).unwrap()));
+    assert_eq!(sheet.read_info().unwrap().info().color_type, png::ColorType::Rgb);
+    fails(
+        &mut byhand(&["predict", text(&run), "--as-is", text(&large)]),
+        1,
+        &["32x32 pixels", "found 70x64"],
+    );
+    let drawn = byhand(&["data", "preview", text(&cifar), "--limit", "4"]).output().unwrap();
+    assert!(String::from_utf8(drawn.stdout).unwrap().contains("1: green"));
+
+    // The C program reads such a file, and says the same bits.
+    let c = place("net.c");
+    result(&mut byhand(&[
+        "export",
+        text(&run),
+        "--c",
+        text(&c),
+        "--onnx",
+        text(&place("net.onnx")),
+        "--preprocess",
+    ]));
+    let compile = ["-std=c99", "-O2", "-DNET_MAIN", text(&c), "-lm", "-o", text(&place("net"))];
+    if Program::new("cc").args(compile).status().is_ok_and(|status| status.success()) {
+        let said = Program::new(place("net")).stdin(File::open(&pictures).unwrap()).output().unwrap();
+        let said = String::from_utf8(said.stdout).unwrap();
+        let numbers = |line: &str| line.split(' ').skip(1).map(|word| word.parse().unwrap()).collect();
+        assert_eq!(said.lines().map(numbers).collect::<Vec<Vec<f32>>>(), logits[..24]);
+    }
+
+    // A folder of pictures keeps its colours, unless they are not wanted; a model of grey ones is shown grey ones.
+    for (i, image) in images.outer_iter().enumerate() {
+        write_png(&place(&format!("hues/{}/{i}.png", ["red", "green", "blue"][i % 3])), image);
+    }
+    let hues = place("hues");
+    let train = |out: &Path, more: &[&str]| {
+        let mut command = byhand(&["train", "--layers", "pool(4) dense(3)", "--epochs", "1", "--no-report"]);
+        result(command.args(["--data", text(&hues), "--out", text(out)]).args(more))
+    };
+    assert_eq!(train(&place("colour"), &[])["parameters"], 3 * 64 * 3 + 3);
+    let grey = train(&place("grey"), &["--grey"]);
+    assert_eq!(grey["parameters"], 64 * 3 + 3);
+    let evaluated = result(&mut byhand(&["evaluate", text(&place("grey"))]));
+    assert_eq!(evaluated["loss"], grey["test_loss"]);
+    result(&mut byhand(&["evaluate", text(&place("grey")), "--data", text(&hues)]));
+    let told = ["3x32x32", "1x32x32"];
+    fails(
+        byhand(&["evaluate", text(&place("colour")), "--data", text(&hues), "--grey"]).arg("--quiet"),
+        1,
+        &told,
+    );
 }
 
 #[test]

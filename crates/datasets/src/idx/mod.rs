@@ -5,8 +5,8 @@
 //! ```
 //!
 //! Type 08 is unsigned bytes, the only one that is written here but for labels above 255 (type 0c, 32-bit whole numbers). Rank 1 is a
-//! file of labels (magic number 0x00000801), rank 3 one of images (0x00000803: number, rows, columns). Labels are also read where they
-//! are whole numbers of another type, up to 65535, in one column or, as QMNIST has them, in eight of which the first is the label; a
+//! file of labels (magic number 0x00000801), rank 3 one of grey images (0x00000803: number, rows, columns), rank 4 one of images in colour
+//! (0x00000804: number, channels, rows, columns; the channels are red, green, blue). Labels are also read where they are whole numbers of another type, up to 65535, in one column or, as QMNIST has them, in eight of which the first is the label; a
 //! [`note`](Idx::note) says so.
 //! Format: Yann LeCun, "The MNIST database of handwritten digits".
 //!
@@ -19,11 +19,12 @@ use std::io::{self, Cursor, Read, Write};
 use base16ct::lower::encode_string;
 use byteorder::{BigEndian, ByteOrder, WriteBytesExt};
 use flate2::read::MultiGzDecoder;
-use ndarray::{Array3, ArrayView3};
+use ndarray::{Array4, ArrayView};
 use sha2::{Digest, Sha256};
 
 use self::other::what_it_is;
 use crate::error::{Error, FormatError, FormatProblem};
+use crate::images::ImageDim;
 
 mod other;
 
@@ -33,7 +34,7 @@ pub const DEFAULT_LIMIT: u64 = 1 << 30;
 /// An IDX file in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Idx {
-    /// One to three dimensions.
+    /// One to four dimensions.
     pub dims: Vec<usize>,
     /// As many elements as the product of `dims`, last dimension fastest. None when they are labels of another type.
     pub data: Vec<u8>,
@@ -73,7 +74,7 @@ pub fn sha256(dims: &[usize], data: &[u8]) -> String {
     encode_string(&hasher.finalize())
 }
 
-/// Reads an IDX file, gzipped or not, of rank 1 to 3 and at most `limit` elements: unsigned bytes, or labels of another whole
+/// Reads an IDX file, gzipped or not, of rank 1 to 4 and at most `limit` elements: unsigned bytes, or labels of another whole
 /// type. `file` is the name that errors use.
 ///
 /// # Errors
@@ -82,12 +83,12 @@ pub fn read(reader: impl Read, file: &str, limit: u64) -> Result<Idx, Error> {
     read_rank(reader, file, limit, None)
 }
 
-/// [`read`], for a file of images: `[n, rows, columns]`.
+/// [`read`], for a file of images, grey or in colour: `[n, channels, rows, columns]`, with one channel or three.
 ///
 /// # Errors
 /// As [`read`]; [`FormatProblem::Swapped`] when it is a file of labels, [`FormatProblem::Dimensions`] when there are no
-/// images or they have no pixels.
-pub fn read_images(reader: impl Read, file: &str, limit: u64) -> Result<Array3<u8>, Error> {
+/// images, they have no pixels, or neither one channel nor three.
+pub fn read_images(reader: impl Read, file: &str, limit: u64) -> Result<Array4<u8>, Error> {
     images(read_rank(reader, file, limit, Some(3))?, file)
 }
 
@@ -106,7 +107,7 @@ pub fn read_labels(reader: impl Read, file: &str, limit: u64, classes: usize) ->
 /// Those of `writer`.
 ///
 /// # Panics
-/// When there are not 1 to 3 dimensions, one does not fit in 32 bits, or their product is not `data.len()`.
+/// When there are not 1 to 4 dimensions, one does not fit in 32 bits, or their product is not `data.len()`.
 #[track_caller]
 pub fn write(mut writer: impl Write, dims: &[usize], data: &[u8]) -> io::Result<()> {
     assert!(dims.iter().product::<usize>() == data.len(), "{} bytes for the dimensions {dims:?}", data.len());
@@ -115,12 +116,13 @@ pub fn write(mut writer: impl Write, dims: &[usize], data: &[u8]) -> io::Result<
     writer.flush()
 }
 
-/// [`write()`] for images `[n, rows, columns]`.
+/// [`write()`] for images `[n, rows, columns]` or `[n, channels, rows, columns]`: of rank 3 where there is one channel, else of rank 4.
 ///
 /// # Errors
 /// Those of `writer`.
-pub fn write_images(writer: impl Write, images: ArrayView3<'_, u8>) -> io::Result<()> {
-    let dims = images.shape().to_vec();
+pub fn write_images<D: ImageDim>(writer: impl Write, images: ArrayView<'_, u8, D>) -> io::Result<()> {
+    let images = D::with_channels(images);
+    let dims = image_dims(images.dim());
     let images = images.as_standard_layout();
     write(writer, &dims, images.as_slice().expect("standard layout is contiguous"))
 }
@@ -141,8 +143,13 @@ pub fn write_labels(mut writer: impl Write, labels: &[u16]) -> io::Result<()> {
     writer.flush()
 }
 
-/// The images in `idx`, which must have rank 3.
-pub(crate) fn images(idx: Idx, file: &str) -> Result<Array3<u8>, Error> {
+/// The dimensions of a file of these images: it is one of grey images where they have one channel.
+pub(crate) fn image_dims((n, channels, h, w): (usize, usize, usize, usize)) -> Vec<usize> {
+    if channels == 1 { vec![n, h, w] } else { vec![n, channels, h, w] }
+}
+
+/// The images in `idx`, which must have rank 3 or 4.
+pub(crate) fn images(idx: Idx, file: &str) -> Result<Array4<u8>, Error> {
     expect_rank(&header(&idx.dims), 3, file)?;
     if let Some(axis) = idx.dims.iter().position(|&d| d == 0) {
         return Err(format_error(
@@ -153,7 +160,11 @@ pub(crate) fn images(idx: Idx, file: &str) -> Result<Array3<u8>, Error> {
             dims_text(&idx.dims),
         ));
     }
-    Ok(Array3::from_shape_vec((idx.dims[0], idx.dims[1], idx.dims[2]), idx.data)
+    let (channels, size) = match idx.dims[1..] {
+        [channels, h, w] => (channels, (h, w)),
+        _ => (1, (idx.dims[1], idx.dims[2])),
+    };
+    Ok(Array4::from_shape_vec((idx.dims[0], channels, size.0, size.1), idx.data)
         .expect("read as many as declared"))
 }
 
@@ -227,7 +238,7 @@ const QMNIST_COLUMNS: usize = 8;
 
 /// A header that was checked: what it declares is what was asked for, and within the limit.
 struct Header {
-    bytes: [u8; 16],
+    bytes: [u8; 20],
     /// Its length.
     end: usize,
     dims: Vec<usize>,
@@ -259,12 +270,12 @@ impl Header {
         let labels = rank != Some(3);
         let whole = [0x09, 0x0b, 0x0c].contains(&start[2]);
         let dims_end = match (start[0], start[1], start[2], start[3]) {
-            (0, 0, 8, rank @ 1..=3) => 4 + 4 * usize::from(rank),
+            (0, 0, 8, rank @ 1..=4) => 4 + 4 * usize::from(rank),
             (0, 0, _, rank @ 1..=2) if whole && labels => 4 + 4 * usize::from(rank),
             _ => {
                 let expected = match rank {
                     Some(rank) => format!("{} (magic 0x0000080{rank})", kind(rank)),
-                    None => "an IDX file of bytes (magic 0x00000801 to 0x00000803)".into(),
+                    None => "an IDX file of bytes (magic 0x00000801 to 0x00000804)".into(),
                 };
                 return Err(format_error(file, 0, FormatProblem::Magic, expected, what_it_is(start)));
             }
@@ -276,7 +287,7 @@ impl Header {
         {
             expect_rank(start, rank, file)?;
         }
-        let mut header = [0; 16];
+        let mut header = [0; 20];
         let got = read_up_to(reader, &mut header[..dims_end], file, 0)?;
         if got < dims_end {
             return Err(truncated(file, got as u64, &format!("{dims_end} bytes of header")));
@@ -284,6 +295,13 @@ impl Header {
         let mut dims: Vec<usize> =
             header[4..dims_end].chunks(4).map(|dim| BigEndian::read_u32(dim) as usize).collect();
         let declared = dims_text(&dims);
+        if let (Some(3), [_, channels, ..], 4) = (rank, &dims[..], dims.len())
+            && ![1, 3].contains(channels)
+        {
+            let expected =
+                "one channel or three (number x 3 x rows x columns: all red, then all green, then all blue)";
+            return Err(format_error(file, 8, FormatProblem::Dimensions, expected, declared));
+        }
         let mut note = None;
         let mut row = width(start[2]);
         if columns || whole {
@@ -411,7 +429,7 @@ fn numbers(code: u8) -> &'static str {
 /// Refuses a valid IDX header of another rank.
 fn expect_rank(header: &[u8], rank: u8, file: &str) -> Result<(), Error> {
     let found = header[3];
-    if found == rank {
+    if found == rank || (found, rank) == (4, 3) {
         return Ok(());
     }
     let (problem, remedy) = match found {
@@ -437,7 +455,7 @@ fn kind(rank: u8) -> &'static str {
 
 #[track_caller]
 fn header(dims: &[usize]) -> Vec<u8> {
-    assert!((1..=3).contains(&dims.len()), "an IDX file here has 1 to 3 dimensions, not {}", dims.len());
+    assert!((1..=4).contains(&dims.len()), "an IDX file here has 1 to 4 dimensions, not {}", dims.len());
     let mut bytes = vec![0, 0, 8, dims.len() as u8];
     for &d in dims {
         let d = u32::try_from(d).unwrap_or_else(|_| panic!("the dimension {d} does not fit in 32 bits"));

@@ -39,15 +39,14 @@ pub(super) fn what_it_is(start: &[u8]) -> String {
         return (*what).into();
     }
     match *start {
-        [0, 0, 8, rank, ..] if rank > 3 => {
+        [0, 0, 8, rank, ..] if rank > 4 => {
             let dims: Vec<usize> = start[4..]
                 .chunks_exact(4)
                 .take(rank.into())
                 .map(|dim| BigEndian::read_u32(dim) as usize)
                 .collect();
-            let colour = if rank == 4 { ", as pictures in colour have" } else { "" };
             return format!(
-                "{rank} dimensions ({}){colour} (magic {magic}): write grey images, number x rows x columns",
+                "{rank} dimensions ({}) (magic {magic}): write images as number x rows x columns, or number x 3 x rows x columns in colour",
                 dims_text(&dims)
             );
         }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use flate2::read::MultiGzDecoder;
 use ndarray::Array3;
 
-use super::{Loaded, Origin, Reading, absolute, data_sha256, hold_out, list, open};
+use super::{Loaded, Origin, Reading, absolute, as_read, data_sha256, hold_out, list, open};
 use crate::dataset::{Dataset, MAX_CLASSES, numbered_classes};
 use crate::error::Error;
 
@@ -14,6 +14,12 @@ use crate::error::Error;
 const LONGEST: u64 = 4 << 20;
 /// What the column of labels is called.
 const LABELS: [&str; 4] = ["label", "labels", "class", "target"];
+
+/// Whether a file is called as tables are.
+pub(super) fn is_named(path: &Path) -> bool {
+    let name = path.as_os_str().to_string_lossy();
+    [".csv", ".csv.gz"].iter().any(|end| name.ends_with(end))
+}
 
 /// The tables of a folder: for training, and for testing if there is one. `None` where there is none.
 pub(super) fn locate(folder: &Path) -> Result<Option<(PathBuf, Option<PathBuf>)>, Error> {
@@ -83,7 +89,7 @@ pub(super) fn load_tables(
             Array3::from_shape_vec((labels.len(), side, side), pixels).expect("as many pixels a label");
         let part =
             Dataset::new(&name, images, labels.iter().map(|label| label - first).collect(), names.clone())?;
-        parts.push(if reading.transpose { part.transpose() } else { part });
+        parts.push(as_read(part, reading)?);
     }
     let parts = match <[Dataset; 2]>::try_from(parts) {
         Ok(parts) => parts,

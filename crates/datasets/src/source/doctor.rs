@@ -4,8 +4,8 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::folder::{Prefix, load_own, locate_in, role};
-use super::{Loaded, Reading, Sources, file_sha256, list, load_set, open};
+use super::folder::{Prefix, find_own, load_own, locate_in, role};
+use super::{Loaded, Reading, Sources, csv, file_sha256, list, load_set, open};
 use crate::catalogue::{SETS, identify};
 use crate::dataset::missing_line;
 use crate::error::Error;
@@ -40,7 +40,7 @@ pub struct FileReport {
 pub struct Content {
     /// Whether the file is gzipped.
     pub gzipped: bool,
-    /// The dimensions; one for labels, three for images.
+    /// The dimensions; one for labels, three for grey images, four for images in colour.
     pub dims: Vec<usize>,
     /// SHA-256 of the decompressed bytes.
     pub sha256: String,
@@ -52,8 +52,8 @@ pub struct Content {
     pub note: Option<String>,
 }
 
-/// Examines an IDX file, or a folder and the folders in it. What is wrong with a folder is what [`load`](super::load) says of
-/// it: the folder itself as one's own data, or `mnist` and `fashion-mnist` in it as what they are called, or any other folder
+/// Examines an IDX file, a table, or a folder and the folders in it. What is wrong with a folder is what [`load`](super::load) says of
+/// it: the folder itself as one's own data in any form, or `mnist` and `fashion-mnist` in it as what they are called, or any other folder
 /// in it that holds such files. A file of more than [`idx::DEFAULT_LIMIT`] elements is a problem, not read.
 ///
 /// # Errors
@@ -61,7 +61,8 @@ pub struct Content {
 pub fn doctor(path: &Path, reading: Reading) -> Result<Report, Error> {
     let cannot_read = |e| Error::io(path.display().to_string(), "read", e);
     let (mut notes, mut problems) = (Vec::new(), Vec::new());
-    if !fs::metadata(path).map_err(cannot_read)?.is_dir() {
+    let is_folder = fs::metadata(path).map_err(cannot_read)?.is_dir();
+    if !is_folder && !csv::is_named(path) {
         let file = examine(path.to_path_buf());
         match &file.content {
             Ok(content) => notes.extend(content.note.clone()),
@@ -69,12 +70,26 @@ pub fn doctor(path: &Path, reading: Reading) -> Result<Report, Error> {
         }
         return Ok(Report { path: path.to_path_buf(), files: vec![file], notes, problems });
     }
-    let files = idx_files(path)?.into_iter().map(examine).collect();
-    let sets = data_sets(path, reading)?;
-    if sets.is_empty() {
-        problems.push(
-            "no data set (train-images-idx3-ubyte, ..., gzipped or not) here or one folder down".into(),
-        );
+    let (mut files, mut sets) = (Vec::new(), Vec::new());
+    if is_folder {
+        files = idx_files(path)?.into_iter().map(examine).collect();
+        sets = data_sets(path, reading)?;
+    }
+    // Four files that lie here are a data set already, or the reason why there is none.
+    if !is_folder || matches!(locate_in(path, Prefix::Any), Ok(None)) {
+        match find_own(path, idx::DEFAULT_LIMIT, reading) {
+            Ok(Some(loaded)) => {
+                notes.push(summary(&loaded));
+                sets.push(Ok(loaded));
+            }
+            Ok(None) if sets.is_empty() => problems.push(
+                "no data set (train-images-idx3-ubyte, ..., gzipped or not) here or one folder down, no pictures, tables or CIFAR-10's \
+                 files here"
+                    .into(),
+            ),
+            Ok(None) => {}
+            Err(error) => sets.push(Err(error)),
+        }
     }
     for set in sets {
         match set {
@@ -155,6 +170,18 @@ impl fmt::Display for FileReport {
         }
         write!(f, "; SHA-256 {}", content.sha256)
     }
+}
+
+/// What data are that do not lie in IDX files.
+fn summary(loaded: &Loaded) -> String {
+    let Loaded { train, test, .. } = loaded;
+    let ((h, w), colours) = (train.image_size(), if train.channels() == 1 { "grey" } else { "in colour" });
+    format!(
+        "{} pictures for training and {} for testing, {h}x{w}, {colours}, of {} classes",
+        train.len(),
+        test.len(),
+        train.classes()
+    )
 }
 
 /// What training says of each data set in a folder.

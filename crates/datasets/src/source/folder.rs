@@ -1,16 +1,16 @@
 //! The four files in a folder: which they are, what they hold, what their classes are called. Training and the doctor read
 //! data here and nowhere else, so that what one says the other says.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fs;
-use std::io::{ErrorKind, Read};
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::csv;
-use super::pictures::{as_it_is, load_pictures};
-use super::{Data, Loaded, Origin, Reading, absolute, file_sha256, list, open, sha256_of_lines};
+use super::names::class_lines;
+use super::pictures::load_pictures;
+use super::{Data, Loaded, Origin, Reading, absolute, as_read, file_sha256, list, open, sha256_of_lines};
+use super::{cifar, csv};
 use crate::catalogue::{self, File, Set};
-use crate::dataset::{Dataset, MAX_CLASSES, numbered_classes};
+use crate::dataset::{Dataset, numbered_classes};
 use crate::error::{Error, FormatProblem};
 use crate::idx::{self, Idx};
 
@@ -145,7 +145,7 @@ impl Role<'_> {
 pub(super) fn role(name: &str) -> Option<Role<'_>> {
     let (plain, gzipped) = name.strip_suffix(".gz").map_or((name, false), |plain| (plain, true));
     let (start, kind) = plain.rsplit_once("idx")?;
-    if !matches!(kind.split_once('-'), Some(("1" | "2" | "3", "ubyte" | "byte" | "short" | "int"))) {
+    if !matches!(kind.split_once('-'), Some(("1" | "2" | "3" | "4", "ubyte" | "byte" | "short" | "int"))) {
         return None;
     }
     let (start, dotted) = match start.strip_suffix('.') {
@@ -211,29 +211,40 @@ pub(super) fn load_files(
 
 /// Loads anyone's own data.
 pub(super) fn load_own(folder: &Path, limit: u64, reading: Reading) -> Result<Loaded, Error> {
+    find_own(folder, limit, reading)?.ok_or_else(|| Error::Missing {
+        folder: folder.display().to_string(),
+        missing: format!(
+            "expected {} (gzipped or not), a folder of pictures for each class, train.csv, or data_batch_1.bin and CIFAR-10's others, \
+             found none of them{}",
+            catalogue::MNIST.files.map(|file| file.name).join(", "),
+            contents(folder)
+        ),
+    })
+}
+
+/// Anyone's own data, in the first of the forms that are known; `None` where a place has none of them.
+pub(super) fn find_own(folder: &Path, limit: u64, reading: Reading) -> Result<Option<Loaded>, Error> {
     if folder.is_file() {
-        return csv::load_tables(folder, None, limit, reading);
+        return csv::load_tables(folder, None, limit, reading).map(Some);
     }
     // The names of the files are MNIST's; nothing else of it is assumed.
-    let Some(paths) = locate_in(folder, Prefix::Any)? else {
-        let named = folder.is_dir();
-        if let Some((train, test)) = named.then(|| csv::locate(folder)).transpose()?.flatten() {
-            return csv::load_tables(&train, test.as_deref(), limit, reading);
-        }
-        if let Some(loaded) =
-            named.then(|| load_pictures(folder, limit, reading, &mut as_it_is)).transpose()?.flatten()
-        {
-            return Ok(loaded);
-        }
-        return Err(Error::Missing {
-            folder: folder.display().to_string(),
-            missing: format!(
-                "expected {} (gzipped or not), a folder of pictures for each class, or train.csv, found none of them{}",
-                catalogue::MNIST.files.map(|file| file.name).join(", "),
-                contents(folder)
-            ),
-        });
-    };
+    if let Some(paths) = locate_in(folder, Prefix::Any)? {
+        return load_idx(folder, &paths, limit, reading).map(Some);
+    }
+    if !folder.is_dir() {
+        return Ok(None);
+    }
+    if let Some((train, test)) = csv::locate(folder)? {
+        return csv::load_tables(&train, test.as_deref(), limit, reading).map(Some);
+    }
+    if let Some(place) = cifar::locate(folder)? {
+        return cifar::load(&place, limit, reading).map(Some);
+    }
+    load_pictures(folder, limit, reading, &mut |picture| Ok(reading.planes(picture)))
+}
+
+/// The data in four files of a folder.
+fn load_idx(folder: &Path, paths: &Paths, limit: u64, reading: Reading) -> Result<Loaded, Error> {
     let read = |k: usize| read_file(&paths[k], limit, RANKS[k]);
     let four = [read(0)?, read(1)?, read(2)?, read(3)?];
     // Someone's folder may hold a published set, but then each file in its place.
@@ -248,12 +259,13 @@ pub(super) fn load_own(folder: &Path, limit: u64, reading: Reading) -> Result<Lo
         Some(set) => set.name.into(),
         None => folder.file_name().unwrap_or(folder.as_os_str()).display().to_string(),
     };
-    let names = match (own_classes(folder)?, known) {
-        (Some((path, names)), _) => Names::File(path, names),
+    let own = folder.join("classes.txt");
+    let names = match (class_lines(&own)?, known) {
+        (Some(names), _) => Names::File(own, names),
         (None, Some(set)) => Names::Published(set),
         (None, None) => Names::Numbered,
     };
-    assemble(&name, &paths, four, names, reading, Origin::Folder(folder.into()))
+    assemble(&name, paths, four, names, reading, Origin::Folder(folder.into()))
 }
 
 /// "; it holds a, b and c": helps to see what a folder has instead.
@@ -330,19 +342,18 @@ fn assemble(
     };
     let train_images = part(0, train_images, &train_labels)?;
     let test_images = part(2, test_images, &test_labels)?;
-    let ((_, h, w), (_, test_h, test_w)) = (train_images.dim(), test_images.dim());
-    if (h, w) != (test_h, test_w) {
-        let expected = format!("images of {h}x{w} like those for training");
+    let [shown, found] =
+        [&train_images, &test_images].map(|images| idx::dims_text(&idx::image_dims(images.dim())[1..]));
+    if shown != found {
+        let expected = format!("images of {shown} like those for training");
         let file = paths[2].display().to_string();
-        let found = format!("{test_h}x{test_w}");
         return Err(idx::format_error(&file, 8, FormatProblem::Dimensions, expected, found));
     }
     let classes = classes(names, [(&paths[1], &train_labels), (&paths[3], &test_labels)], reading)?;
     let first = reading.first_label.unwrap_or(0);
     let part = |images, labels: Idx| -> Result<Dataset, Error> {
         let labels = labels.values().map(|label| label - first).collect();
-        let part = Dataset::new(name, images, labels, classes.clone())?;
-        Ok(if reading.transpose { part.transpose() } else { part })
+        as_read(Dataset::new(name, images, labels, classes.clone())?, reading)
     };
     let parts = [part(train_images, train_labels)?, part(test_images, test_labels)?];
     Ok(Loaded::own(folder, origin, parts, sha256, notices))
@@ -417,54 +428,6 @@ fn classes(names: Names<'_>, labels: [(&PathBuf, &Idx); 2], reading: Reading) ->
     }
 }
 
-/// The lines of the `classes.txt` in a folder, if there is one: each a name of its own.
-fn own_classes(folder: &Path) -> Result<Option<(PathBuf, Vec<String>)>, Error> {
-    const LIMIT: u64 = 1 << 20;
-    let path = folder.join("classes.txt");
-    let shown = path.display().to_string();
-    let fail = |line: usize, expected: &str, found: String| {
-        Err(Error::Line { file: shown.clone(), line, expected: expected.into(), found })
-    };
-    let mut bytes = Vec::new();
-    match fs::metadata(&path) {
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(Error::io(shown, "read", e)),
-        Ok(metadata) if metadata.is_dir() => {
-            return fail(1, "a file with the name of a class on each line", "a folder".into());
-        }
-        Ok(_) => open(&path)?.take(LIMIT + 1).read_to_end(&mut bytes),
-    }
-    .map_err(|e| Error::io(path.display().to_string(), "read", e))?;
-    if bytes.len() as u64 > LIMIT {
-        return fail(1, &format!("names of at most {LIMIT} bytes in all"), "a longer file".into());
-    }
-    let text = match std::str::from_utf8(&bytes) {
-        Ok(text) => text.trim_start_matches('\u{feff}').trim_end(),
-        Err(e) => {
-            let line = bytes[..e.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count() + 1;
-            return fail(line, "text in UTF-8", "other bytes: save the file as UTF-8".into());
-        }
-    };
-    let names: Vec<String> = text.lines().map(|line| line.trim().to_string()).collect();
-    if names.is_empty() {
-        return fail(1, "the name of a class on each line", "an empty file".into());
-    }
-    let mut seen = HashMap::new();
-    for (i, name) in names.iter().enumerate() {
-        if name.is_empty() {
-            return fail(i + 1, "the name of a class", "an empty line".into());
-        }
-        if i == MAX_CLASSES {
-            return fail(i + 1, &format!("at most {MAX_CLASSES} names"), format!("{} names", names.len()));
-        }
-        if let Some(other) = seen.insert(name, i + 1) {
-            let found = format!("\"{name}\", which stands in line {other} too");
-            return fail(i + 1, "a name of its own for each class", found);
-        }
-    }
-    Ok(Some((path, names)))
-}
-
 /// Whether the files or their folder are called as EMNIST's are.
 fn looks_like_emnist(paths: &Paths) -> bool {
     let names = [paths[0].parent().and_then(Path::file_name), paths[0].file_name()];
@@ -484,6 +447,7 @@ mod tests {
             |name| role(name).map(|role| (role.prefix, role.file, role.renamed, role.dotted, role.gzipped));
         assert_eq!(of("train-images-idx3-ubyte"), Some(("", 0, false, false, false)));
         assert_eq!(of("t10k-labels.idx1-ubyte.gz"), Some(("", 3, false, true, true)));
+        assert_eq!(of("train-images-idx4-ubyte"), Some(("", 0, false, false, false)));
         assert_eq!(of("test-images-idx3-ubyte"), Some(("", 2, true, false, false)));
         assert_eq!(
             of("emnist-letters-train-labels-idx1-ubyte.gz"),

@@ -37,6 +37,7 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use base16ct::lower::encode_string;
+use ndarray::{Array3, Axis};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, percent_encode};
 use sha2::{Digest, Sha256};
 
@@ -45,12 +46,15 @@ use crate::dataset::Dataset;
 use crate::digits::{self, Part};
 use crate::error::{Error, FormatProblem};
 use crate::idx;
+use crate::pictures::Picture;
 
+mod cifar;
 mod csv;
 pub mod doctor;
 #[cfg(feature = "download")]
 mod download;
 mod folder;
+mod names;
 mod pictures;
 
 pub use doctor::doctor;
@@ -69,8 +73,7 @@ pub enum Data {
     /// Another data set of the [catalogue](crate::catalogue::SETS).
     Published(&'static Set),
     /// Anyone's own data: a folder of pictures in a folder for each class, of tables (`train.csv`, `test.csv`), or a table itself (a
-    /// label and
-    /// the pixels a line), or a folder of four IDX files with MNIST's names (`test-` for `t10k-` is accepted, and one prefix
+    /// label and the pixels a line), a folder of CIFAR-10's six binary files, or of four IDX files with MNIST's names (`test-` for `t10k-` is accepted, and one prefix
     /// for all, as in `emnist-letters-train-images-idx3-ubyte.gz`). Classes are 0 to 9 unless a file `classes.txt` beside
     /// them names others, one a line, or [`Reading::first_label`] says how the labels count.
     Folder(PathBuf),
@@ -99,9 +102,7 @@ impl Data {
             return Ok(data);
         }
         let folder = Path::new(text);
-        let is_table =
-            || [".csv", ".csv.gz"].iter().any(|end| folder.as_os_str().to_string_lossy().ends_with(end));
-        if folder.is_dir() || (folder.is_file() && is_table()) {
+        if folder.is_dir() || (folder.is_file() && csv::is_named(folder)) {
             return Ok(Data::Folder(absolute(folder)));
         }
         let found = folder.display();
@@ -180,6 +181,15 @@ pub struct Reading {
     pub first_label: Option<u16>,
     /// Whether rows and columns are exchanged, as in EMNIST's files, and must be exchanged back.
     pub transpose: bool,
+    /// Whether colours are taken as grey levels.
+    pub grey: bool,
+}
+
+impl Reading {
+    /// The planes of a picture: grey levels where that is asked for, else its colours if it has any.
+    pub fn planes(&self, picture: &Picture) -> Array3<u8> {
+        if self.grey { picture.grey().insert_axis(Axis(0)) } else { picture.planes() }
+    }
 }
 
 /// Where to look, and how hard to try. The default has no place to look and no network.
@@ -334,12 +344,14 @@ pub struct Progress<'a> {
     pub total: u64,
 }
 
-/// Whether a folder holds IDX files or tables, and is not taken for a folder of pictures.
+/// Whether a folder holds IDX files, tables or CIFAR-10's files, and is not taken for a folder of pictures.
 ///
 /// # Errors
-/// When it cannot be read, or holds some of the four files and not all.
+/// When it cannot be read, or holds some of a data set's files and not all.
 pub fn has_files(folder: &Path) -> Result<bool, Error> {
-    Ok(folder::locate_in(folder, folder::Prefix::Any)?.is_some() || csv::locate(folder)?.is_some())
+    Ok(folder::locate_in(folder, folder::Prefix::Any)?.is_some()
+        || csv::locate(folder)?.is_some()
+        || cifar::locate(folder)?.is_some())
 }
 
 /// Loads training and test data. See the [module](self) for the order in which places are tried.
@@ -369,9 +381,9 @@ pub fn load_set(
     sources: &Sources,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Loaded, Error> {
-    let Reading { first_label, transpose } = sources.reading;
+    let Reading { first_label, transpose, grey } = sources.reading;
     let own = Some(set.first_label).filter(|&first| first > 0);
-    let reading = Reading { first_label: first_label.or(own), transpose: transpose || set.transpose };
+    let reading = Reading { first_label: first_label.or(own), transpose: transpose || set.transpose, grey };
     if let Some(folder) = &sources.data_dir {
         let files = locate(folder, set)?.ok_or_else(|| Error::Missing {
             folder: folder.display().to_string(),
@@ -455,7 +467,8 @@ fn download_file(
 }
 
 fn built_in(sources: &Sources, notices: Vec<String>) -> Result<Loaded, Error> {
-    if sources.reading != Reading::default() {
+    // They have no colours.
+    if (Reading { grey: false, ..sources.reading }) != Reading::default() {
         let why = notices.first().map(|notice| format!("; {notice}")).unwrap_or_default();
         return Err(Error::Request(format!(
             "how labels count and whether images are transposed is said of files, found it with the built-in digits: leave out \
@@ -510,13 +523,22 @@ fn hold_out(
     all.split_stratified(held_out, SEED).map(Into::into)
 }
 
+/// A part of the data as it is asked for.
+fn as_read(part: Dataset, reading: Reading) -> Result<Dataset, Error> {
+    let part = if reading.transpose { part.transpose() } else { part };
+    if reading.grey { part.grey() } else { Ok(part) }
+}
+
 /// What [`Source::sha256`] is of these data: as if they had been read from IDX files.
 fn data_sha256(train: &Dataset, test: &Dataset) -> String {
     let hash = |data: &Dataset| {
         let (images, mut labels) = (data.images(), Vec::new());
         idx::write_labels(&mut labels, data.labels()).expect("memory takes what is written");
         [
-            idx::sha256(images.shape(), images.as_slice().expect("images are contiguous by construction")),
+            idx::sha256(
+                &idx::image_dims(images.dim()),
+                images.as_slice().expect("images are contiguous by construction"),
+            ),
             encode_string(&Sha256::digest(&labels)),
         ]
     };

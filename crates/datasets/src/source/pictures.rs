@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ndarray::{Array2, Array3};
+use ndarray::{Array3, Array4};
 
-use super::{Loaded, Origin, Reading, absolute, data_sha256, hold_out, list, open};
+use super::{Loaded, Origin, Reading, absolute, as_read, data_sha256, hold_out, list, open};
 use crate::dataset::{Dataset, MAX_CLASSES};
 use crate::error::{Error, FormatProblem};
 use crate::idx::format_error;
@@ -15,8 +15,8 @@ use crate::pictures::{self, Picture};
 const TRAIN: [&str; 2] = ["train", "training"];
 const TEST: [&str; 5] = ["test", "testing", "val", "valid", "validation"];
 
-/// Makes grey levels of a picture, or says what was expected and found.
-pub type Prepare<'a> = dyn FnMut(&Picture) -> Result<Array2<u8>, String> + 'a;
+/// Makes planes `[channels, h, w]` of a picture, one of grey levels or three of colours, or says what was expected and found.
+pub type Prepare<'a> = dyn FnMut(&Picture) -> Result<Array3<u8>, String> + 'a;
 
 /// The folders of classes, each with its name and its pictures.
 type Classes = Vec<(String, Vec<PathBuf>)>;
@@ -30,10 +30,12 @@ struct Layout {
     others: usize,
 }
 
-/// The data in a folder of pictures, each made grey by `prepare`, all of one size; `None` where the folder has no pictures in folders.
+/// The data in a folder of pictures, each made planes by `prepare`, all of one size; `None` where the folder has no pictures in folders.
+/// They are grey where every one of them is, else all have three channels.
 ///
 /// # Errors
-/// A file that is no picture, pictures of several sizes, a class that has pictures for testing alone, more than `limit` pixels.
+/// A file that is no picture, pictures of several sizes, a class that has pictures for testing alone, more than `limit` bytes of
+/// pixels.
 pub fn load_pictures(
     folder: &Path,
     limit: u64,
@@ -63,10 +65,9 @@ pub fn load_pictures(
         ));
     }
     let shown = folder.file_name().unwrap_or(folder.as_os_str()).display().to_string();
-    let mut reader = Reader { size: None, left: limit, limit, prepare };
-    let mut read = |classes: &Classes| -> Result<Dataset, Error> {
-        let reader = &mut reader;
-        let (mut pixels, mut labels) = (Vec::new(), Vec::new());
+    let mut reader = Reader { size: None, channels: 1, places: 0, limit, prepare };
+    let mut read = |classes: &Classes| -> Result<Part, Error> {
+        let mut part = Part { pixels: Vec::new(), labels: Vec::new(), channels: 1 };
         for (name, files) in classes {
             let Some(label) = names.iter().position(|known| known == name) else {
                 return Err(Error::Missing {
@@ -77,18 +78,25 @@ pub fn load_pictures(
                 });
             };
             for file in files {
-                reader.read(file, &mut pixels)?;
-                labels.push(label as u16);
+                reader.read(file, &mut part)?;
+                part.labels.push(label as u16);
             }
         }
-        let (h, w) = reader.size.as_ref().map_or((1, 1), |(size, _)| *size);
-        let images = Array3::from_shape_vec((labels.len(), h, w), pixels).expect("pictures of one size");
-        let part = Dataset::new(&shown, images, labels, names.clone())?;
-        Ok(if reading.transpose { part.transpose() } else { part })
+        Ok(part)
     };
     let train = read(&train)?;
+    let test = test.map(|test| read(&test)).transpose()?;
+    // One picture in colour, and all are.
+    let (channels, (h, w)) = (reader.channels, reader.size.map_or((1, 1), |(size, _)| size));
+    let dataset = |mut part: Part| {
+        part.colour(channels, h * w);
+        let shape = (part.labels.len(), channels, h, w);
+        let images = Array4::from_shape_vec(shape, part.pixels).expect("pictures of one size");
+        as_read(Dataset::new(&shown, images, part.labels, names.clone())?, reading)
+    };
+    let train = dataset(train)?;
     let [train, test] = match test {
-        Some(test) => [train, read(&test)?],
+        Some(test) => [train, dataset(test)?],
         None => hold_out(&train, folder, "folder train/ and test/ in it", &mut notices)?,
     };
     if train.is_empty() || test.is_empty() {
@@ -106,33 +114,48 @@ pub fn load_pictures(
     Ok(Some(Loaded::own(folder.clone(), Origin::Folder(folder), [train, test], sha256, notices)))
 }
 
-/// The grey levels of a picture as it is.
-pub(super) fn as_it_is(picture: &Picture) -> Result<Array2<u8>, String> {
-    Ok(picture.grey())
+/// Pictures of training or of testing, one after the other.
+struct Part {
+    pixels: Vec<u8>,
+    labels: Vec<u16>,
+    channels: usize,
+}
+
+impl Part {
+    /// Makes grey planes of `place` pixels each three of the same levels, if that is what is asked for.
+    fn colour(&mut self, channels: usize, place: usize) {
+        if channels > self.channels {
+            self.channels = channels;
+            self.pixels = self.pixels.chunks_exact(place).flat_map(|plane| plane.repeat(channels)).collect();
+        }
+    }
 }
 
 struct Reader<'a, 'p> {
     /// Of all pictures, and the first one's name.
     size: Option<((usize, usize), PathBuf)>,
-    /// Pixels that may still come.
-    left: u64,
+    /// Most of a picture so far.
+    channels: usize,
+    /// Pixels of all pictures so far, whatever their channels.
+    places: u64,
     limit: u64,
     prepare: &'a mut Prepare<'p>,
 }
 
 impl Reader<'_, '_> {
     /// Adds a picture's pixels.
-    fn read(&mut self, path: &Path, pixels: &mut Vec<u8>) -> Result<(), Error> {
+    fn read(&mut self, path: &Path, part: &mut Part) -> Result<(), Error> {
         let name = path.display().to_string();
         let wrong = |expected: String, found: String| {
             Err(format_error(&name, 0, FormatProblem::Picture, expected, found))
         };
         let picture = pictures::read(open(path)?, &name)?;
-        let grey = match (self.prepare)(&picture) {
-            Ok(grey) => grey,
+        let planes = match (self.prepare)(&picture) {
+            Ok(planes) => planes,
             Err(told) => return Err(Error::Request(format!("{name}: {told}"))),
         };
-        let found = grey.dim();
+        let (channels, h, w) = planes.dim();
+        let found = (h, w);
         let shown = |(h, w): (usize, usize)| format!("{w}x{h}");
         let (size, first) = self.size.get_or_insert_with(|| (found, path.to_path_buf()));
         if *size != found {
@@ -142,16 +165,16 @@ impl Reader<'_, '_> {
                 format!("{}: `byhand data import` with --size scales all to one", shown(found)),
             );
         }
-        match self.left.checked_sub(grey.len() as u64) {
-            Some(left) => self.left = left,
-            None => {
-                return wrong(
-                    format!("at most {} pixels in all pictures", self.limit),
-                    "more with this one".into(),
-                );
-            }
+        self.channels = self.channels.max(channels);
+        self.places += (h * w) as u64;
+        if self.places * self.channels as u64 > self.limit {
+            let expected = format!("at most {} bytes of pixels in all pictures", self.limit);
+            return wrong(expected, "more with this one".into());
         }
-        pixels.extend(grey.iter());
+        part.colour(channels, h * w);
+        for _ in 0..part.channels / channels {
+            part.pixels.extend(planes.iter());
+        }
         Ok(())
     }
 }

@@ -24,7 +24,7 @@ pub struct Options {
     /// The version of ONNX's operators, one of [`OPSETS`].
     pub opset: u32,
     /// Where the preprocessing belongs into the file, rows and columns of the pictures: its input then is bytes,
-    /// `[samples, 1, rows, columns]`, and not what the network sees.
+    /// `[samples, channels, rows, columns]`, and not what the network sees.
     pub pictures: Option<(usize, usize)>,
 }
 
@@ -50,7 +50,7 @@ pub fn write(model: &Model, options: Options) -> Result<Vec<u8>, ExportError> {
     let input_dims: Vec<usize> = dims(graph.input, graph.is_image);
     let (first, elements, dims_in) = match options.pictures {
         None => (INPUT.to_owned(), FLOAT, input_dims.clone()),
-        Some((h, w)) => (writer.preprocess(&model.preprocessing, (h, w), &graph)?, UINT8, vec![1, h, w]),
+        Some((h, w)) => (writer.preprocess(model, (h, w), &graph)?, UINT8, vec![model.channels(), h, w]),
     };
     let name = |value: usize| match value {
         0 => first.clone(),
@@ -248,16 +248,16 @@ impl Writer {
         self.node("Mul", &[x, &gate], output, &[]);
     }
 
-    /// From bytes `[samples, 1, h, w]` to what the network sees: halved, cropped, normalised. Returns the name of what comes out.
+    /// From bytes `[samples, channels, h, w]` to what the network sees: halved, cropped, normalised. Returns the name of what comes out.
     fn preprocess(
         &mut self,
-        preprocessing: &Preprocessing,
+        model: &Model,
         size: (usize, usize),
         graph: &Graph<'_>,
     ) -> Result<String, ExportError> {
-        let Preprocessing { normalize: Normalize { scale, shift }, halve, .. } = *preprocessing;
-        let crop = preprocessing.crop_of(size);
-        let (expected, found) = (graph.input, Shape::new(1, crop.h, crop.w));
+        let Preprocessing { normalize: Normalize { scale, shift }, halve, .. } = model.preprocessing;
+        let crop = model.preprocessing.crop_of(size);
+        let (expected, found) = (graph.input, Shape::new(model.channels(), crop.h, crop.w));
         let fits =
             if expected.is_flat() { expected.features() == found.features() } else { expected == found };
         if !fits {
@@ -271,7 +271,7 @@ impl Writer {
             self.node("Floor", &["pixels.mean"], "pixels.halved", &[]);
             last = "pixels.halved";
         }
-        let (h, w) = preprocessing.size_of(size);
+        let (h, w) = model.preprocessing.size_of(size);
         if crop != Crop::full((h, w)) {
             last = self.crop(last, crop, (h, w));
         }

@@ -182,15 +182,16 @@ fn quoted(text: &str) -> String {
 }
 
 fn prepare_declaration(pictures: &Pictures, number: &str) -> String {
-    let (h, w) = pictures.size;
+    let (c, (h, w)) = (pictures.channels, pictures.size);
+    let order = if c == 1 { "row by row" } else { "all red, then all green, then all blue, each row by row" };
     format!(
-        "#define NAME_ROWS {h}\n#define NAME_COLUMNS {w}\n\n/* A picture of bytes, row by row, as the input that the model was trained \
-         on. */\nvoid name_prepare(const uint8_t *picture, {number} *input);"
+        "#define NAME_CHANNELS {c}\n#define NAME_ROWS {h}\n#define NAME_COLUMNS {w}\n\n/* A picture of bytes, {order}, as the input that the \
+         model was trained on. */\nvoid name_prepare(const uint8_t *picture, {number} *input);"
     )
 }
 
 fn prepare(pictures: &Pictures, number: &str, level: &str) -> String {
-    let Pictures { size: (h, w), halve, crop, normalize } = *pictures;
+    let Pictures { size: (h, w), halve, crop, normalize, .. } = *pictures;
     let (h, w) = if halve { (h / 2, w / 2) } else { (h, w) };
     let pixel =
         if halve { "(unsigned)(at[0] + at[1] + at[NAME_COLUMNS] + at[NAME_COLUMNS + 1]) / 4" } else { "*at" };
@@ -202,15 +203,17 @@ fn prepare(pictures: &Pictures, number: &str, level: &str) -> String {
     };
     format!(
         "\nvoid name_prepare(const uint8_t *picture, {number} *input)\n{{\n{constants}\
-         \x20   for (int i = 0; i < {rows}; i++) {{\n\
-         \x20       for (int j = 0; j < {columns}; j++) {{\n\
-         \x20           int y = i + {top}, x = j + {left};\n\
-         \x20           unsigned p = 0;\n\
-         \x20           if (y >= 0 && y < {h} && x >= 0 && x < {w}) {{\n\
-         \x20               const uint8_t *at = picture + {step}y * NAME_COLUMNS + {step}x;\n\
-         \x20               p = {pixel};\n\
+         \x20   for (int c = 0; c < NAME_CHANNELS; c++, picture += NAME_ROWS * NAME_COLUMNS) {{\n\
+         \x20       for (int i = 0; i < {rows}; i++) {{\n\
+         \x20           for (int j = 0; j < {columns}; j++) {{\n\
+         \x20               int y = i + {top}, x = j + {left};\n\
+         \x20               unsigned p = 0;\n\
+         \x20               if (y >= 0 && y < {h} && x >= 0 && x < {w}) {{\n\
+         \x20                   const uint8_t *at = picture + {step}y * NAME_COLUMNS + {step}x;\n\
+         \x20                   p = {pixel};\n\
+         \x20               }}\n\
+         \x20               *input++ = {level};\n\
          \x20           }}\n\
-         \x20           *input++ = {level};\n\
          \x20       }}\n\
          \x20   }}\n}}\n",
         rows = crop.h,

@@ -7,9 +7,9 @@
 //! Source: Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only inference", 2018.
 
 use byhand_layers::{Pass, Shape};
-use byhand_models::Model;
+use byhand_models::{ImageDim, Model};
 use byhand_tensor::Block;
-use ndarray::{Array2, ArrayView2, ArrayView3, Axis};
+use ndarray::{Array2, ArrayView, ArrayView2, Axis};
 use std::borrow::Cow;
 
 use super::kernels::{self, Channel, Logit, Pair};
@@ -65,18 +65,20 @@ const AT_ONCE: usize = 64;
 const MOST_PRODUCTS: usize = 1 << 16;
 
 impl Quantized {
-    /// A model in whole numbers, its scales what these pictures `[n, rows, columns]` need: some hundred of those that it was trained on.
+    /// A model in whole numbers, its scales what these pictures `[n, rows, columns]` or `[n, channels, rows, columns]` need: some hundred
+    /// of those that it was trained on.
     ///
     /// # Errors
     /// When the model's parts do not fit together, a weight is not finite, pictures make no inputs of the network, or a sum has more than
     /// 65,536 products.
-    pub fn new(model: &Model, pictures: ArrayView3<'_, u8>) -> Result<Self, ExportError> {
+    pub fn new<D: ImageDim>(model: &Model, pictures: ArrayView<'_, u8, D>) -> Result<Self, ExportError> {
+        let pictures = D::with_channels(pictures);
         let network = model.network()?;
         let mut graph = Graph::new(model, &network)?;
-        let (_, h, w) = pictures.dim();
+        let (_, channels, h, w) = pictures.dim();
         let crop = model.preprocessing.crop_of((h, w));
-        if crop.features() != graph.input.features() {
-            let found = Shape::new(1, crop.h, crop.w);
+        if channels * crop.features() != graph.input.features() {
+            let found = Shape::new(channels, crop.h, crop.w);
             return Err(ExportError::Pictures { expected: graph.input, found });
         }
         let mut ranges = vec![0.0f32; graph.nodes.len() + 1];

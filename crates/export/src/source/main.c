@@ -5,14 +5,17 @@
 /* One line a picture: what it is, and all outputs. */
 int main(void)
 {
-    static const uint8_t magic[4] = {0, 0, 8, 3};
+    /* Three dimensions of grey pictures, four of pictures in colour. */
+    enum { HEADER = NAME_CHANNELS == 1 ? 16 : 20 };
+    static const uint8_t magic[4] = {0, 0, 8, HEADER / 4 - 1}, channels[4] = {0, 0, 0, NAME_CHANNELS};
     static const uint8_t sides[8] = {0, 0, NAME_ROWS >> 8, NAME_ROWS & 255, 0, 0, NAME_COLUMNS >> 8, NAME_COLUMNS & 255};
-    static uint8_t picture[NAME_ROWS * NAME_COLUMNS];
+    static uint8_t picture[NAME_CHANNELS * NAME_ROWS * NAME_COLUMNS];
     static NUMBER input[NAME_INPUTS], memory[NAME_MEMORY];
-    uint8_t header[16];
+    uint8_t header[HEADER];
     float logits[NAME_OUTPUTS];
-    if (fread(header, 1, 16, stdin) != 16 || memcmp(header, magic, 4) || memcmp(header + 8, sides, 8)) {
-        fprintf(stderr, "expected an IDX file of pictures of %dx%d bytes, not gzipped\n", NAME_ROWS, NAME_COLUMNS);
+    if (fread(header, 1, HEADER, stdin) != HEADER || memcmp(header, magic, 4) || memcmp(header + HEADER - 8, sides, 8)
+        || (NAME_CHANNELS > 1 && memcmp(header + 8, channels, 4))) {
+        fprintf(stderr, "expected an IDX file of pictures of %dx%dx%d bytes, not gzipped\n", NAME_CHANNELS, NAME_ROWS, NAME_COLUMNS);
         return 1;
     }
     while (fread(picture, 1, sizeof picture, stdin) == sizeof picture) {

@@ -86,6 +86,7 @@ pub(super) enum Argument {
 
 /// How pictures become inputs.
 pub(super) struct Pictures {
+    pub(super) channels: usize,
     pub(super) size: (usize, usize),
     pub(super) halve: bool,
     pub(super) crop: Crop,
@@ -190,11 +191,11 @@ impl Pictures {
     /// Of this size, for this model.
     pub(super) fn new(model: &Model, size: (usize, usize)) -> Result<Self, ExportError> {
         let Preprocessing { normalize, halve, .. } = model.preprocessing;
-        let crop = model.preprocessing.crop_of(size);
-        if crop.features() != model.input.features() {
-            let found = Shape::new(1, crop.h, crop.w);
+        let (channels, crop) = (model.channels(), model.preprocessing.crop_of(size));
+        if channels * crop.features() != model.input.features() {
+            let found = Shape::new(channels, crop.h, crop.w);
             return Err(ExportError::Pictures { expected: model.input, found });
         }
-        Ok(Self { size, halve, crop, normalize })
+        Ok(Self { channels, size, halve, crop, normalize })
     }
 }

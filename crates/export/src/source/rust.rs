@@ -163,13 +163,15 @@ fn constants(Array { name, numbers }: &Array) -> String {
 }
 
 fn prepare(pictures: &Pictures, number: &str, is_int8: bool) -> String {
-    let Pictures { size: (h, w), halve, crop, normalize } = *pictures;
+    let Pictures { channels, size: (h, w), halve, crop, normalize } = *pictures;
+    let order =
+        if channels == 1 { "row by row" } else { "all red, then all green, then all blue, each row by row" };
     let (rows, columns) = if halve { (h / 2, w / 2) } else { (h, w) };
     let pixel = if halve {
-        "{\n            let at = 2 * y as usize * COLUMNS + 2 * x as usize;\n            let sum = [0, 1, COLUMNS, COLUMNS + 1].map(|k| \
+        "{\n            let at = (plane * ROWS + 2 * y as usize) * COLUMNS + 2 * x as usize;\n            let sum = [0, 1, COLUMNS, COLUMNS + 1].map(|k| \
          u16::from(picture[at + k])).iter().sum::<u16>();\n            (sum / 4) as u8\n        }"
     } else {
-        "{ picture[y as usize * COLUMNS + x as usize] }"
+        "{ picture[(plane * ROWS + y as usize) * COLUMNS + x as usize] }"
     };
     let level = if is_int8 {
         "LEVEL[usize::from(p)]".to_owned()
@@ -177,15 +179,17 @@ fn prepare(pictures: &Pictures, number: &str, is_int8: bool) -> String {
         format!("f32::from(p) * {:?} + {:?}", normalize.scale, normalize.shift)
     };
     format!(
-        "\n/// Rows of a picture.\npub const ROWS: usize = {h};\n/// Columns of a picture.\npub const COLUMNS: usize = {w};\n\
-         \n/// A picture of bytes, row by row, as the input that the model was trained on.\n\
-         pub fn prepare(picture: &[u8; ROWS * COLUMNS], input: &mut [{number}; INPUTS]) {{\n\
+        "\n/// Planes of a picture.\npub const CHANNELS: usize = {channels};\n/// Rows of a picture.\npub const ROWS: usize = {h};\n/// Columns of a picture.\npub const COLUMNS: usize = {w};\n\
+         \n/// A picture of bytes, {order}, as the input that the model was trained on.\n\
+         pub fn prepare(picture: &[u8; CHANNELS * ROWS * COLUMNS], input: &mut [{number}; INPUTS]) {{\n\
          \x20   for (at, to) in input.iter_mut().enumerate() {{\n\
+         \x20       let (plane, at) = (at / {features}, at % {features});\n\
          \x20       let (y, x) = ((at / {width}) as i32 + {top}, (at % {width}) as i32 + {left});\n\
          \x20       let inside = (0..{rows}).contains(&y) && (0..{columns}).contains(&x);\n\
          \x20       let p = if inside {pixel} else {{ 0 }};\n\
          \x20       *to = {level};\n\
          \x20   }}\n}}\n",
+        features = crop.features(),
         width = crop.w,
         top = crop.y,
         left = crop.x,

@@ -63,7 +63,7 @@ fn cards(
         let (truth, said) =
             (usize::from(run.test.labels()[sample]), usize::from(run.predictions[sample].class));
         let pixels = images.index_axis(Axis(0), row);
-        let (h, w) = pixels.dim();
+        let (_, h, w) = pixels.dim();
         let alt = format!("image {sample}, a {}", class_name(model, truth));
         html! {
             figure {
@@ -103,6 +103,7 @@ fn picture_shape(input: Shape, (h, w): (usize, usize)) -> Shape {
     match input {
         input if !input.is_flat() => input,
         input if input.features() == h * w => Shape::new(1, h, w),
+        input if input.features() == 3 * h * w => Shape::new(3, h, w),
         input => Shape::new(1, 1, input.features()),
     }
 }
@@ -179,7 +180,7 @@ pub(super) fn activations(run: &Run<'_>, network: &Network<f32>) -> Markup {
     if run.test.is_empty() {
         return html! { p { "There is no image." } };
     }
-    let image = run.test.images().slice_move(ndarray::s![..1, .., ..]);
+    let image = run.test.images().slice_move(ndarray::s![..1, .., .., ..]);
     let x = run.model.preprocessing.apply(image);
     let steps = through(network, &run.model.theta, x.row(0).to_vec());
     let input = picture_shape(network.input(), run.test.image_size());

@@ -16,6 +16,11 @@ impl Fit<'_> {
         let data_sha256 = self.data_sha256.get_or_init(|| sha256(self.train));
         let layers: Vec<String> = self.network.layers().iter().map(|layer| layer.spec()).collect();
         let (h, w) = self.train.image_size();
+        // Grey images are told as before there were others.
+        let planes = match self.train.channels() {
+            1 => String::new(),
+            channels => format!("{channels}x"),
+        };
         let crop = config.preprocessing.crop_of((h, w));
         let max_steps = config.max_steps.map_or_else(|| "none".into(), |n| n.to_string());
         let log_every = config.log_every.map_or_else(|| "none".into(), |n| n.to_string());
@@ -42,7 +47,10 @@ impl Fit<'_> {
         let asked = asked.into_iter().filter_map(|(setting, value)| Some((setting, value?.to_string())));
         [
             ("network", format!("{} {}", self.network.input(), layers.join(" "))),
-            ("training data", format!("{} images of {h}x{w}, SHA-256 {data_sha256}", self.train.len())),
+            (
+                "training data",
+                format!("{} images of {planes}{h}x{w}, SHA-256 {data_sha256}", self.train.len()),
+            ),
             ("epochs", config.epochs.to_string()),
             ("max_steps", max_steps),
             ("batch size", config.batch_size.to_string()),

@@ -9,7 +9,7 @@ use byhand_datasets::{Augment, Crop, Dataset, Normalize, Preprocessing};
 use byhand_layers::exec::{Loop, RowView, Tiles, vectorised};
 use byhand_layers::loss::{Labels, Target, TargetRows};
 use byhand_layers::{Block, LANES, pack};
-use ndarray::{ArrayView2, ArrayView3, Axis, s};
+use ndarray::{ArrayView2, ArrayView3, ArrayView4, Axis, s};
 
 /// The samples of one minibatch.
 ///
@@ -255,7 +255,7 @@ impl<'a> ImageBatch<'a> {
     /// Pixels of an image that is not yet cropped.
     fn pixels(&self) -> usize {
         let (h, w) = self.preprocessing.size_of(self.dataset.image_size());
-        h * w
+        self.dataset.channels() * h * w
     }
 
     fn augment_len(&self) -> usize {
@@ -306,8 +306,8 @@ impl<'a> ImageBatch<'a> {
         let (half, scratch) = scratch.split_at_mut(self.pixels());
         if self.preprocessing.halve {
             halve_into(image, half);
-            let size = self.preprocessing.size_of(self.dataset.image_size());
-            image = ArrayView2::from_shape(size, &*half).expect("as many pixels");
+            let (h, w) = self.preprocessing.size_of(self.dataset.image_size());
+            image = ArrayView3::from_shape((self.dataset.channels(), h, w), &*half).expect("as many pixels");
         }
         match self.augment {
             Some((augment, seed, step)) => augment.apply(seed, step, sample as u64, image, scratch, out),
@@ -350,7 +350,8 @@ impl BatchSource for ImageBatch<'_> {
     fn fill(&self, samples: Range<usize>, block: Block, x: &mut [f32], scratch: &mut [u8]) {
         let lanes = block.lanes();
         let crop = self.preprocessing.crop_of(self.dataset.image_size());
-        for (tile, x) in x.chunks_exact_mut(crop.features() * lanes).enumerate() {
+        let features = self.dataset.channels() * crop.features();
+        for (tile, x) in x.chunks_exact_mut(features * lanes).enumerate() {
             let first = samples.start + tile * lanes;
             let samples = first..first + block.live(tile);
             vectorised(Unpack { batch: self, samples, crop, lanes, scratch, x });
@@ -378,7 +379,7 @@ impl BatchSource for ImageBatch<'_> {
 
 /// Some features of images as they are.
 struct UnpackPart<'a> {
-    images: ArrayView3<'a, u8>,
+    images: ArrayView4<'a, u8>,
     indices: &'a [u32],
     normalize: Normalize,
     crop: Crop,
@@ -421,11 +422,12 @@ impl Loop for Unpack<'_> {
         let normalize = batch.preprocessing.normalize;
         if !batch.lies_as_it_is() {
             let (h, w) = batch.preprocessing.size_of(batch.dataset.image_size());
-            let (tile, rest) = scratch.split_at_mut(LANES * h * w);
-            for (sample, image) in samples.clone().zip(tile.chunks_exact_mut(h * w)) {
+            let (tile, rest) = scratch.split_at_mut(LANES * batch.pixels());
+            for (sample, image) in samples.clone().zip(tile.chunks_exact_mut(batch.pixels())) {
                 batch.gather(sample, image, rest);
             }
-            let tile = ArrayView3::from_shape((LANES, h, w), &*tile).expect("a tile of images");
+            let shape = (LANES, batch.dataset.channels(), h, w);
+            let tile = ArrayView4::from_shape(shape, &*tile).expect("a tile of images");
             match lanes {
                 LANES => unpack_tile(tile, &IN_ORDER[..samples.len()], normalize, crop, x),
                 _ => unpack_sample(tile, 0, normalize, crop, x),

@@ -198,7 +198,7 @@ fn quantize(model: &Model, options: &Options, output: &Output) -> Result<(Quanti
     let (network, mut right) = (model.network()?, [0, 0]);
     for first in (0..test.len()).step_by(AT_ONCE) {
         let samples = first..(first + AT_ONCE).min(test.len());
-        let x = model.preprocessing.apply(test.images().slice_move(ndarray::s![samples.clone(), .., ..]));
+        let x = model.preprocessing.apply(test.images().slice_move(ndarray::s![samples.clone(), .., .., ..]));
         let answers = [network.predict(&model.theta, x.view()), quantized.predict(x.view())];
         for (right, answers) in right.iter_mut().zip(&answers) {
             let labels = &test.labels()[samples.clone()];

@@ -206,7 +206,9 @@ pub fn parse(name: &str, text: &str, given: &Settings) -> Result<Notebook> {
     }
     let version = |asked: &Asked| {
         let wrong = |problem: &str| usage(format!("{name}, version {}: {problem}", asked.name));
-        let recipe = given.clone().over(asked.settings.clone().over(base.clone())?)?.settle("train")?;
+        let mut recipe = given.clone().over(asked.settings.clone().over(base.clone())?)?.settle("train")?;
+        // The notebooks' networks are of grey pictures.
+        recipe.grey = true;
         let window = asked.window.or(about.window);
         if window == Some(0) {
             return Err(wrong("window: expected at least 1, found 0"));

@@ -184,18 +184,19 @@ fn used(dataset: &Dataset, samples: &[u32], normalize: Normalize) -> (Array2<f32
     let mut rows = HashMap::new();
     let (mut x, mut labels) = (Vec::new(), Vec::new());
     let crop = Crop::full(dataset.image_size());
+    let features = dataset.channels() * crop.features();
     let mut order = Vec::with_capacity(samples.len());
     for &sample in samples {
         let next = rows.len();
         let row = *rows.entry(sample).or_insert(next);
         if row == next {
             let start = x.len();
-            x.resize(start + crop.features(), 0.0);
+            x.resize(start + features, 0.0);
             unpack_sample(dataset.images(), sample, normalize, crop, &mut x[start..]);
             labels.push(dataset.labels()[sample as usize]);
         }
         order.push(row);
     }
-    let x = Array2::from_shape_vec((labels.len(), crop.features()), x).expect("a row an image");
+    let x = Array2::from_shape_vec((labels.len(), features), x).expect("a row an image");
     (x, labels, order)
 }
