@@ -700,17 +700,21 @@ fn a_second_ctrl_c_gives_the_terminal_back() {
     let mut shown = Vec::new();
     let place = |shown: &[u8], wanted: &[u8]| shown.windows(wanted.len()).rposition(|found| found == wanted);
     const TAKEN: &[u8] = b"\x1b[?1049h";
-    while place(&shown, TAKEN).is_none() {
+    // Then the program asks where the cursor is, which a terminal would tell.
+    while place(&shown, b"\x1b[6n").is_none() {
         let mut part = [0; 4096];
         let read = screen.read(&mut part).unwrap();
         assert!(read > 0, "{}", String::from_utf8_lossy(&shown));
         shown.extend(&part[..read]);
     }
     let mut keys = script.stdin.take().unwrap();
+    keys.write_all(b"\x1b[1;1R").unwrap();
+    let begun = Instant::now();
     let ended = loop {
         if let Some(status) = script.try_wait().unwrap() {
             break status;
         }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{}", String::from_utf8_lossy(&shown));
         let _ = keys.write_all(b"\x03");
         sleep(Duration::from_millis(50));
     };
