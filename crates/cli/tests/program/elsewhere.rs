@@ -291,9 +291,10 @@ fn pictures_in_colour_go_everywhere() {
         text(&place("net.onnx")),
         "--preprocess",
     ]));
-    let compile = ["-std=c99", "-O2", "-DNET_MAIN", text(&c), "-lm", "-o", text(&place("net"))];
+    let net = place("net");
+    let compile = ["-std=c99", "-O2", "-DNET_MAIN", text(&c), "-lm", "-o", text(&net)];
     if Program::new("cc").args(compile).status().is_ok_and(|status| status.success()) {
-        let said = Program::new(place("net")).stdin(File::open(&pictures).unwrap()).output().unwrap();
+        let said = Program::new(net).stdin(File::open(&pictures).unwrap()).output().unwrap();
         let said = String::from_utf8(said.stdout).unwrap();
         let numbers = |line: &str| line.split(' ').skip(1).map(|word| word.parse().unwrap()).collect();
         assert_eq!(said.lines().map(numbers).collect::<Vec<Vec<f32>>>(), logits[..24]);
