@@ -351,9 +351,10 @@ fn images_in_colour_are_learned() {
         Preprocessing { crop: Some(Crop::center((12, 9), 10, 8)), ..Preprocessing::centered() };
     let trained = |augment: Augment, threads: usize| {
         let config = FitConfig {
-            epochs: 12,
+            epochs: 20,
             batch_size: 24,
-            learning_rate: 0.02,
+            optimizer: "adam".parse().unwrap(),
+            learning_rate: 0.01,
             augment,
             preprocessing,
             threads,
