@@ -85,6 +85,15 @@ struct Processors {
 /// The records of one processor, and the processor.
 pub type Group<'a> = (&'a Processor, Vec<&'a Record>);
 
+/// The group that was measured last.
+pub fn last<'g, 'a>(groups: &'g [Group<'a>]) -> Option<&'g Group<'a>> {
+    let date = |group: &&Group<'_>| {
+        group.1.iter().filter_map(|record| record.text("date").ok().map(str::to_string)).max()
+    };
+    // Of several the first in the order of the tables.
+    groups.iter().rev().max_by_key(date)
+}
+
 /// All records of a kind, and the processors.
 pub struct Records {
     processors: Vec<Processor>,

@@ -6,7 +6,7 @@ use anyhow::Result;
 use byhand_report::chart::{Axis, Chart, Scale};
 
 use super::{numbers::mean, tables};
-use crate::records::{Record, Records};
+use crate::records::{Record, Records, last};
 
 /// The charts that have records, each with its name.
 pub fn all(root: &Path) -> Result<Vec<(&'static str, String)>> {
@@ -39,7 +39,7 @@ fn throughput(root: &Path) -> Result<Option<Chart>> {
 fn accuracy(root: &Path) -> Result<Option<Chart>> {
     let (training, speedrun) = (Records::read(root, "training")?, Records::read(root, "speedrun")?);
     let trained = training.newest(tables::subject)?;
-    let Some((processor, group)) = trained.into_iter().next() else { return Ok(None) };
+    let Some((processor, group)) = last(&trained) else { return Ok(None) };
     let mut series = Vec::new();
     for model in ["cnn", "dnn", "mlp"] {
         let of: Vec<&Record> = group
@@ -84,7 +84,7 @@ fn accuracy(root: &Path) -> Result<Option<Chart>> {
         x: Axis {
             name: "seconds of training".into(),
             scale: Scale::Log,
-            ticks: vec![0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0],
+            ticks: vec![0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0],
             text: |x| format!("{x}"),
         },
         y: Axis {

@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::numbers::{count, mean, median, short};
-use crate::records::{Group, Record, Records};
+use crate::records::{Group, Record, Records, last};
 
 pub use benchmarks::all_benchmarks;
 pub use peers::leads;
@@ -44,11 +44,11 @@ pub fn table(name: &str, root: &Path) -> Result<String> {
     Ok(Some(make(root)?).filter(|table| !table.is_empty()).unwrap_or("No records yet.".to_string()))
 }
 
-/// The front page's: accuracy and seconds on the first processor, and how fast others are.
+/// The front page's: accuracy and seconds on the processor that was measured last, and how fast others are.
 fn results(root: &Path) -> Result<String> {
     let records = Records::read(root, "training")?;
     let groups = records.newest(subject)?;
-    let Some((processor, group)) = groups.first() else { return Ok(String::new()) };
+    let Some((processor, group)) = last(&groups) else { return Ok(String::new()) };
     let mut rows = Vec::new();
     for (_, records) in parted(group, subject)? {
         let trained = Trained::of(&records)?;
