@@ -115,7 +115,7 @@ fn commands(kind: Kind, options: &Options) -> Vec<(Vec<String>, Option<&'static 
     let mut lines: Vec<(String, Option<&str>)> = Vec::new();
     match kind {
         Kind::Training => {
-            for command in ["train-cnn", "train-dnn", "train-mlp", "train-cnn --data fashion-mnist"] {
+            for command in ["train-cnn", "train-dnn", "train-mlp", "train --recipe fashion-92.5"] {
                 lines.extend((0..*runs).map(|seed| (format!("{command} --seed {seed} {threads}"), None)));
             }
         }
