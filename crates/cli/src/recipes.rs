@@ -37,9 +37,9 @@ pub fn names(wanted: impl Fn(&str) -> bool, others: &[&'static str]) -> Possible
     PossibleValuesParser::new(recipes.chain(others.iter().map(PossibleValue::new)))
 }
 
-/// The settings of the recipe of this name, which [`names`] has read.
+/// The settings of the recipe of this name, which is one of [`all`].
 pub fn settings(name: &str) -> Result<Settings> {
-    let (name, text) = all().find(|(known, _)| *known == name).expect("a name that was read");
+    let (name, text) = all().find(|(known, _)| *known == name).expect("a name of a recipe");
     Settings::parse(name, text)
 }
 
@@ -47,10 +47,8 @@ pub fn settings(name: &str) -> Result<Settings> {
 /// have none.
 pub fn of_network(command: &str, asked: &Settings) -> Result<Settings> {
     let network = asked.preset.as_deref().or_else(|| default_of(command).map(|model| model.name));
-    let network = network.filter(|_| asked.layers.is_none());
-    let recipe = all().find(|(name, _)| Some(*name) == network);
-    let settings =
-        recipe.map_or_else(|| Ok(Settings::default()), |(name, text)| Settings::parse(name, text))?;
+    let network = network.filter(|name| asked.layers.is_none() && all().any(|(known, _)| known == *name));
+    let settings = network.map_or_else(|| Ok(Settings::default()), settings)?;
     // Nobody named the recipe, so nobody is told that it holds a record.
     Ok(Settings { record: None, ..settings })
 }

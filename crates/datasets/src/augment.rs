@@ -60,16 +60,17 @@ impl Augment {
         }
     }
 
-    /// Changes one image `[channels, h, w]` into `out`, as many bytes, all of its channels alike: the change of sample `sample` of step `step`, which are numbers of the step
-    /// and not of the data set. Allocates nothing. It is a loop that the caller may compile for a wider instruction set than the plainest.
+    /// Changes one image `[channels, h, w]` into `out`, as many bytes, all of its channels alike: the change of sample `sample` of step
+    /// `step`, which are numbers of the step and not of the data set. Allocates nothing. It is a loop that the caller may compile for a
+    /// wider instruction set than the plainest.
     ///
     /// Every output pixel is the bilinear sample, rounded to nearest, of the input at
     /// `A (y - cy - dy, x - cx - dx) + (cy, cx) + e(y, x)`, where `A` is the inverse of scale, rotation and shear, and `e` the elastic
     /// displacement; then a rectangle is erased.
     ///
     /// # Panics
-    /// When `out` has not as many bytes as the image, `scratch` is shorter than [`scratch_len`](Augment::scratch_len), or a bound is not what its
-    /// documentation says.
+    /// When `out` has not as many bytes as the image, `scratch` is shorter than [`scratch_len`](Augment::scratch_len), or a bound is not
+    /// what its documentation says.
     #[inline(always)]
     #[track_caller]
     pub fn apply(
@@ -100,15 +101,16 @@ impl Augment {
             let end = centre as usize + size.div_ceil(2);
             end.saturating_sub(size)..end.min(len)
         });
-        let mut knots = [[[0.0; KNOTS]; KNOTS]; 2];
-        if self.elastic > 0.0 {
-            let knots = knots.as_flattened_mut().as_flattened_mut();
-            knots.fill_with(|| random.range(-self.elastic, self.elastic));
-        }
+        let knots = (self.elastic > 0.0).then(|| {
+            let mut knots = [[[0.0; KNOTS]; KNOTS]; 2];
+            let each = knots.as_flattened_mut().as_flattened_mut();
+            each.fill_with(|| random.range(-self.elastic, self.elastic));
+            knots
+        });
         for (plane, out) in image.outer_iter().zip(out.chunks_exact_mut((h * w).max(1))) {
             if self.is_between_pixels() {
                 let padded = pad(plane, &mut scratch[..scratch_len]);
-                sample_between(padded, &way, (self.elastic > 0.0).then_some(&knots), (h, w), out);
+                sample_between(padded, &way, knots.as_ref(), (h, w), out);
             } else {
                 way.move_whole(plane, out);
             }

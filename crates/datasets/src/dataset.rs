@@ -18,8 +18,8 @@ pub const MAX_CLASSES: usize = 1 << 16;
 /// Images, grey or in colour, as bytes, with one label each, or with a row of numbers each that a regression is to give.
 ///
 /// Pixels are `[n, channels, h, w]`, `u8`: one channel of grey, or planes of red, green and blue. Labels are `[n]`, `u16`, and rows
-/// `[n, outputs]`, `f32`. All are shared: cloning, [`take`](Dataset::take) and [`split_at`](Dataset::split_at) copy nothing, so 60,000 images of 28x28 stay at 47 MB however they are
-/// cut by range. The other subsets copy what they keep.
+/// `[n, outputs]`, `f32`. All are shared: cloning, [`take`](Dataset::take) and [`split_at`](Dataset::split_at) copy nothing, so 60,000
+/// images of 28x28 stay at 47 MB however they are cut by range. The other subsets copy what they keep.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dataset {
     name: Arc<str>,
@@ -474,8 +474,8 @@ fn contiguous<D: ImageDim>(name: &str, images: Array<u8, D>) -> Result<ArcArray<
     Ok(images.into_shared())
 }
 
-/// Writes an image `[channels, h, w]` of half the size, `[channels, h / 2, w / 2]`: each pixel is the integer floor of the mean of a 2x2 block; an odd
-/// last row or column is dropped.
+/// Writes an image `[channels, h, w]` of half the size, `[channels, h / 2, w / 2]`: each pixel is the integer floor of the mean of a 2x2
+/// block; an odd last row or column is dropped.
 ///
 /// # Panics
 /// When `out` has not as many bytes.

@@ -26,7 +26,8 @@ pub struct Picture {
 /// Reads a picture of at most [`MOST_PIXELS`], its kind told by its first bytes. `file` is its name in errors.
 ///
 /// # Errors
-/// When the reader cannot be rewound, as a pipe; when the bytes are no PNG (nor JPEG, with the feature `jpeg`), are damaged or cut short, or the picture is larger.
+/// When the reader cannot be rewound, as a pipe; when the bytes are no PNG (nor JPEG, with the feature `jpeg`), are damaged or cut short,
+/// or the picture is larger.
 pub fn read(reader: impl Read + Seek, file: &str) -> Result<Picture, Error> {
     let mut reader = BufReader::new(reader);
     let len = reader.seek(SeekFrom::End(0)).and_then(|len| reader.rewind().map(|()| len));

@@ -125,12 +125,7 @@ pub struct Wishes {
 pub fn photograph(picture: &Picture, size: (usize, usize), wishes: Wishes) -> Result<Array3<u8>> {
     let mut planes = picture.colours();
     if picture.size != size {
-        ensure!(
-            !wishes.as_is,
-            "expected a picture of {} pixels (width x height), found {}; without --as-is it is scaled",
-            shown(size),
-            shown(picture.size)
-        );
+        ensure!(!wishes.as_is, other_size(size, picture.size, SCALED));
         let (h, w) = picture.size;
         let middle = |side: usize, other: usize, (wanted, beside): (usize, usize)| {
             let kept = side.min((other * wanted).div_ceil(beside));
@@ -161,16 +156,8 @@ impl Drawing<'_> {
     pub fn prepare(&self, size: (usize, usize), manner: Manner, wishes: Wishes) -> Result<Array2<u8>> {
         let exact = self.0.size == size;
         if !exact && (wishes.as_is || manner.ground == Ground::Any) {
-            let why = if wishes.as_is {
-                "without --as-is it is scaled"
-            } else {
-                "the model knows no drawings, so it is not scaled"
-            };
-            bail!(
-                "expected a picture of {} pixels (width x height), found {}; {why}",
-                shown(size),
-                shown(self.0.size)
-            );
+            let why = if wishes.as_is { SCALED } else { "the model knows no drawings, so it is not scaled" };
+            bail!(other_size(size, self.0.size, why));
         }
         let grey = self.grey();
         if let (Ground::Any, Some(grey), false) = (manner.ground, &grey, wishes.invert) {
@@ -429,6 +416,17 @@ impl Histogram {
     fn spread(&self) -> u8 {
         self.quantile(0.95).saturating_sub(self.quantile(0.05))
     }
+}
+
+const SCALED: &str = "without --as-is it is scaled";
+
+/// What is said of a picture of another size than the one that is expected.
+fn other_size(expected: (usize, usize), found: (usize, usize), why: &str) -> String {
+    format!(
+        "expected a picture of {} pixels (width x height), found {}; {why}",
+        shown(expected),
+        shown(found)
+    )
 }
 
 /// Width before height, as people say it.

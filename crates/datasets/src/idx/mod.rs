@@ -6,8 +6,9 @@
 //!
 //! Type 08 is unsigned bytes, the only one that is written here but for labels above 255 (type 0c, 32-bit whole numbers). Rank 1 is a
 //! file of labels (magic number 0x00000801), rank 3 one of grey images (0x00000803: number, rows, columns), rank 4 one of images in colour
-//! (0x00000804: number, channels, rows, columns; the channels are red, green, blue). Labels are also read where they are whole numbers of another type, up to 65535, in one column or, as QMNIST has them, in eight of which the first is the label; a
-//! [`note`](Idx::note) says so.
+//! (0x00000804: number, channels, rows, columns; the channels are red, green, blue). Labels are also read where they are whole numbers of
+//! another type, up to 65535, in one column or, as QMNIST has them, in eight of which the first is the label; a [`note`](Idx::note) says
+//! so.
 //! Format: Yann LeCun, "The MNIST database of handwritten digits".
 //!
 //! Readers accept plain bytes, gzip, and gzip packed twice, and tell them apart by the bytes. Nothing in a file is trusted: the
@@ -160,12 +161,12 @@ pub(crate) fn images(idx: Idx, file: &str) -> Result<Array4<u8>, Error> {
             dims_text(&idx.dims),
         ));
     }
-    let (channels, size) = match idx.dims[1..] {
-        [channels, h, w] => (channels, (h, w)),
-        _ => (1, (idx.dims[1], idx.dims[2])),
+    let shape = match idx.dims[..] {
+        [n, h, w] => (n, 1, h, w),
+        [n, channels, h, w] => (n, channels, h, w),
+        _ => unreachable!("the rank was checked"),
     };
-    Ok(Array4::from_shape_vec((idx.dims[0], channels, size.0, size.1), idx.data)
-        .expect("read as many as declared"))
+    Ok(Array4::from_shape_vec(shape, idx.data).expect("read as many as declared"))
 }
 
 /// The labels in `idx`, which must have rank 1.
@@ -295,8 +296,9 @@ impl Header {
         let mut dims: Vec<usize> =
             header[4..dims_end].chunks(4).map(|dim| BigEndian::read_u32(dim) as usize).collect();
         let declared = dims_text(&dims);
-        if let (Some(3), [_, channels, ..], 4) = (rank, &dims[..], dims.len())
-            && ![1, 3].contains(channels)
+        if rank == Some(3)
+            && let [_, channels, _, _] = dims[..]
+            && ![1, 3].contains(&channels)
         {
             let expected =
                 "one channel or three (number x 3 x rows x columns: all red, then all green, then all blue)";

@@ -73,9 +73,9 @@ pub enum Data {
     /// Another data set of the [catalogue](crate::catalogue::SETS).
     Published(&'static Set),
     /// Anyone's own data: a folder of pictures in a folder for each class, of tables (`train.csv`, `test.csv`), or a table itself (a
-    /// label and the pixels a line), a folder of CIFAR-10's six binary files, or of four IDX files with MNIST's names (`test-` for `t10k-` is accepted, and one prefix
-    /// for all, as in `emnist-letters-train-images-idx3-ubyte.gz`). Classes are 0 to 9 unless a file `classes.txt` beside
-    /// them names others, one a line, or [`Reading::first_label`] says how the labels count.
+    /// label and the pixels a line), a folder of CIFAR-10's six binary files, or of four IDX files with MNIST's names (`test-` for `t10k-`
+    /// is accepted, and one prefix for all, as in `emnist-letters-train-images-idx3-ubyte.gz`). Classes are 0 to 9 unless a file
+    /// `classes.txt` beside them names others, one a line, or [`Reading::first_label`] says how the labels count.
     Folder(PathBuf),
 }
 

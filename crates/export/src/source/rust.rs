@@ -168,8 +168,9 @@ fn prepare(pictures: &Pictures, number: &str, is_int8: bool) -> String {
         if channels == 1 { "row by row" } else { "all red, then all green, then all blue, each row by row" };
     let (rows, columns) = if halve { (h / 2, w / 2) } else { (h, w) };
     let pixel = if halve {
-        "{\n            let at = (plane * ROWS + 2 * y as usize) * COLUMNS + 2 * x as usize;\n            let sum = [0, 1, COLUMNS, COLUMNS + 1].map(|k| \
-         u16::from(picture[at + k])).iter().sum::<u16>();\n            (sum / 4) as u8\n        }"
+        "{\n            let at = (plane * ROWS + 2 * y as usize) * COLUMNS + 2 * x as usize;\n            \
+         let sum = [0, 1, COLUMNS, COLUMNS + 1].map(|k| u16::from(picture[at + k])).iter().sum::<u16>();\n            \
+         (sum / 4) as u8\n        }"
     } else {
         "{ picture[(plane * ROWS + y as usize) * COLUMNS + x as usize] }"
     };
@@ -179,7 +180,9 @@ fn prepare(pictures: &Pictures, number: &str, is_int8: bool) -> String {
         format!("f32::from(p) * {:?} + {:?}", normalize.scale, normalize.shift)
     };
     format!(
-        "\n/// Planes of a picture.\npub const CHANNELS: usize = {channels};\n/// Rows of a picture.\npub const ROWS: usize = {h};\n/// Columns of a picture.\npub const COLUMNS: usize = {w};\n\
+        "\n/// Planes of a picture.\npub const CHANNELS: usize = {channels};\n\
+         /// Rows of a picture.\npub const ROWS: usize = {h};\n\
+         /// Columns of a picture.\npub const COLUMNS: usize = {w};\n\
          \n/// A picture of bytes, {order}, as the input that the model was trained on.\n\
          pub fn prepare(picture: &[u8; CHANNELS * ROWS * COLUMNS], input: &mut [{number}; INPUTS]) {{\n\
          \x20   for (at, to) in input.iter_mut().enumerate() {{\n\

@@ -36,11 +36,7 @@ impl<'m, 'a> Known<'m, 'a> {
     pub(super) fn floats(&self, reader: &Reader<'_>, name: &str) -> Result<Vec<f32>, ExportError> {
         match &self.from {
             Source::Stored(tensor) => reader.numbers(name, tensor),
-            Source::Turned(tensor) => {
-                let stored = reader.numbers(name, tensor)?;
-                let (rows, columns) = (self.dims[0], self.dims[1]);
-                Ok((0..stored.len()).map(|at| stored[at % columns * rows + at / columns]).collect())
-            }
+            Source::Turned(tensor) => Ok(turned(&reader.numbers(name, tensor)?, self.dims[0], self.dims[1])),
             Source::Fill(number) => Ok(vec![*number; self.len().unwrap_or(0)]),
             Source::Floats(numbers) => Ok(numbers.to_vec()),
             Source::Integers(_) => {
@@ -128,4 +124,9 @@ impl<'m, 'a> Known<'m, 'a> {
             _ => None,
         }
     }
+}
+
+/// Row by row, the numbers of a matrix of so many rows and columns that are given column by column.
+pub(super) fn turned(numbers: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    (0..numbers.len()).map(|at| numbers[at % columns * rows + at / columns]).collect()
 }

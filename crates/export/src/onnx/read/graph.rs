@@ -75,15 +75,10 @@ impl<'m, 'a> Graph<'m, 'a> {
                     let inputs: Vec<&Known<'_, '_>> =
                         node.inputs.iter().filter_map(|name| graph.known.get(name)).collect();
                     match Known::fold(node, &inputs, reader) {
-                        Some(value) => {
-                            graph.known.insert(first, value);
-                            None
-                        }
-                        None => {
-                            blame = Some(index);
-                            None
-                        }
+                        Some(value) => _ = graph.known.insert(first, value),
+                        None => blame = Some(index),
                     }
+                    None
                 }
                 (None, [value, others @ ..]) => {
                     let before = others.iter().fold(*value, |before, &other| graph.common(before, other));
@@ -94,7 +89,7 @@ impl<'m, 'a> Graph<'m, 'a> {
             if place.is_some() {
                 values.insert(first, index + 1);
             }
-            let given = if place.is_some() { 1 } else { 0 };
+            let given = usize::from(place.is_some());
             let blame = blame.unwrap_or(index);
             if place.is_some() || !graph.known.contains_key(first) {
                 broken.extend(node.outputs.iter().skip(given).map(|&name| (name, blame)));

@@ -26,6 +26,13 @@ pub(super) struct Form {
     pub(super) is_image: bool,
 }
 
+impl Form {
+    /// How many axes it has, with that of the samples.
+    pub(super) fn rank(self) -> i64 {
+        if self.is_image { 4 } else { 2 }
+    }
+}
+
 impl Made {
     /// A layer with these arguments; empty ones are left out.
     pub(super) fn new(word: &'static str, arguments: Vec<String>, weights: Vec<Weights>) -> Self {
@@ -52,14 +59,8 @@ impl Made {
             return format!("{}({})", self.word, branches.join(" | "));
         }
         let has_bias = self.weights.iter().any(|weights| weights.name == "bias");
-        let flag = if self.weights.is_empty() || has_bias { "" } else { "bias=false" };
-        let arguments: Vec<&str> = self
-            .arguments
-            .iter()
-            .map(String::as_str)
-            .chain([flag])
-            .filter(|argument| !argument.is_empty())
-            .collect();
+        let flag = (!self.weights.is_empty() && !has_bias).then_some("bias=false");
+        let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).chain(flag).collect();
         if arguments.is_empty() {
             self.word.to_owned()
         } else {

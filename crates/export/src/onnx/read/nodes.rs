@@ -2,7 +2,7 @@
 
 use byhand_models::{Spec, spec::MAX_PARAMETERS};
 
-use super::constants::Known;
+use super::constants::{Known, turned};
 use super::graph::Graph;
 use super::made::{Form, Made, Weights};
 use crate::ExportError;
@@ -108,8 +108,7 @@ impl<'g, 'm, 'a> Row<'g, 'm, 'a> {
 
     /// That a softmax goes over the channels of each sample, and all of it.
     pub(super) fn over_channels(&self, value: usize) -> Result<(), ExportError> {
-        let Form { shape, is_image } = self.form;
-        let rank = if is_image { 4 } else { 2 };
+        let (Form { shape, is_image }, rank) = (self.form, self.form.rank());
         let axis = self.int(value, "axis", if self.graph.opset < 13 { 1 } else { -1 });
         // Before operator set 13 it went over this axis and all behind it.
         let whole = self.graph.opset < 13 || shape.c == shape.features();
@@ -259,9 +258,7 @@ impl<'g, 'm, 'a> Row<'g, 'm, 'a> {
 
     /// A mean over rows and columns is a global pooling.
     fn mean(&mut self, value: usize) -> Result<(), ExportError> {
-        let mut axes = self.axes(value);
-        axes.iter_mut().filter(|axis| **axis < 0).for_each(|axis| *axis += 4);
-        axes.sort_unstable();
+        let axes = self.axes(value);
         if axes != [2, 3] {
             return self.graph.refuse(value, "axes [2, 3], rows and columns", format!("{axes:?}"));
         }
@@ -269,11 +266,14 @@ impl<'g, 'm, 'a> Row<'g, 'm, 'a> {
         if self.int(value, "keepdims", 1) == 0 { self.flatten(value) } else { Ok(()) }
     }
 
-    /// The axes that a node is given, as an attribute or, later, an input.
+    /// The axes of four that a node is given, as an attribute or, later, an input: counted from the first, in order.
     fn axes(&self, value: usize) -> Vec<i64> {
         let input = || self.graph.weight(value, 1)?.1.integers();
         let attribute = self.graph.node(value).attributes.get("axes").map(|axes| axes.ints.clone());
-        attribute.or_else(input).unwrap_or_default()
+        let mut axes = attribute.or_else(input).unwrap_or_default();
+        axes.iter_mut().filter(|axis| **axis < 0).for_each(|axis| *axis += 4);
+        axes.sort_unstable();
+        axes
     }
 
     fn gemm(&mut self, value: usize) -> Result<(), ExportError> {
@@ -320,11 +320,7 @@ impl<'g, 'm, 'a> Row<'g, 'm, 'a> {
             let expected = format!("weights for {features} features");
             return self.graph.refuse(value, &expected, format!("for {inputs}"));
         }
-        let numbers = if is_turned {
-            numbers
-        } else {
-            (0..numbers.len()).map(|at| numbers[at % inputs * outputs + at / inputs]).collect()
-        };
+        let numbers = if is_turned { numbers } else { turned(&numbers, outputs, inputs) };
         let mut weights = vec![Weights { name: "weight", dims: vec![outputs, inputs], numbers }];
         if let Some(numbers) = bias {
             weights.push(Weights { name: "bias", dims: vec![outputs], numbers });
@@ -403,9 +399,8 @@ impl<'g, 'm, 'a> Row<'g, 'm, 'a> {
     }
 
     fn flatten_node(&mut self, value: usize) -> Result<(), ExportError> {
-        let rank = if self.form.is_image { 4 } else { 2 };
         let axis = self.int(value, "axis", 1);
-        if axis != 1 && axis + rank != 1 {
+        if axis != 1 && axis + self.form.rank() != 1 {
             return self.graph.refuse(value, "axis 1", axis.to_string());
         }
         self.flatten(value)
@@ -448,9 +443,7 @@ impl<'g, 'm, 'a> Row<'g, 'm, 'a> {
 
     /// Rows and columns of one pixel are left out.
     fn squeeze(&mut self, value: usize) -> Result<(), ExportError> {
-        let mut axes = self.axes(value);
-        axes.iter_mut().filter(|axis| **axis < 0).for_each(|axis| *axis += 4);
-        axes.sort_unstable();
+        let axes = self.axes(value);
         if axes != [2, 3] || !self.form.is_image {
             return self.graph.refuse(value, "axes [2, 3], rows and columns", format!("{axes:?}"));
         }

@@ -121,7 +121,6 @@ impl<'g, 'm, 'a> Tree<'g, 'm, 'a> {
             let expected = if is_sum { "two values that are computed" } else { "values that are computed" };
             return graph.refuse(value, expected, format!("{:?}", graph.node(value).inputs));
         }
-        let rank = if form.is_image { 4 } else { 2 };
         let (mut branches, mut is_image) = (Vec::new(), form.is_image);
         for end in ends {
             let branch = self.row(graph.before(value), end, form, row.numbers, depth)?;
@@ -130,8 +129,7 @@ impl<'g, 'm, 'a> Tree<'g, 'm, 'a> {
             branches.push(branch.layers);
         }
         let axis = graph.node(value).attributes.get("axis").map_or(1, |axis| axis.int);
-        let rank = if is_image { rank } else { 2 };
-        if !is_sum && axis != 1 && axis + rank != 1 {
+        if !is_sum && axis != 1 && axis + (Form { is_image, ..form }).rank() != 1 {
             return graph.refuse(value, "axis 1, the channels", axis.to_string());
         }
         // The identity is the shortcut, whichever side of the sum it stands on.
