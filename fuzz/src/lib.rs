@@ -1,7 +1,7 @@
-//! What is fuzzed: every reader of bytes from outside. Each takes any bytes, and panics when a promise is broken.
+//! The fuzz targets: one for every reader of bytes from outside. Each takes any bytes, and panics when a promise is broken.
 //!
-//! The workspace's tests include this file and run it on the corpus (`crates/cli/tests/corpus.rs`), so that what a fuzzer once found
-//! stays mended without one.
+//! The workspace's tests include this file and run it on the corpus (`crates/cli/tests/corpus.rs`). So a bug that a fuzzer once found
+//! stays fixed, and nobody needs a fuzzer to check that.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use byhand::models::{Model, Spec};
 use byhand::trainer::{Checkpoint, Objective, Optimizer, Schedule};
 use byhand_cli::readers;
 
-/// IDX, plain or gzipped. What is accepted without a note, and is not gzipped, is what was written.
+/// IDX, plain or gzipped. A plain file that is accepted without a note is written again as the same bytes.
 pub fn idx(bytes: &[u8]) {
     let read = idx::read(bytes, "fuzzed", 1 << 16);
     let _ = idx::read_images(bytes, "fuzzed", 1 << 16);
@@ -29,7 +29,7 @@ pub fn idx(bytes: &[u8]) {
     }
 }
 
-/// CIFAR-10's binary form. What is accepted is what the images say.
+/// CIFAR-10's binary form. The images and labels of an accepted file have exactly its bytes.
 pub fn cifar(bytes: &[u8]) {
     let mut records = Records::default();
     let Ok(read) = records.read(bytes, "fuzzed", 1 << 16) else { return };
@@ -42,7 +42,7 @@ pub fn cifar(bytes: &[u8]) {
     assert!((0..data.len()).flat_map(image).eq(bytes.iter().copied()), "other bytes were accepted");
 }
 
-/// A model file. What is accepted can be used, and is written as it was.
+/// A model file. An accepted model makes a network, and keeps its weights when it is written and read again.
 pub fn model(bytes: &[u8]) {
     if let Ok(model) = Model::from_bytes(bytes) {
         model.network().expect("what was read fits together");
@@ -54,7 +54,7 @@ pub fn model(bytes: &[u8]) {
     }
 }
 
-/// A checkpoint. What is accepted is written and read again as it was.
+/// A checkpoint. An accepted one keeps its step and weights when it is written and read again.
 pub fn checkpoint(bytes: &[u8]) {
     let disk = MemoryDisk::with_folder(Path::new("run"));
     let path = Path::new("run/checkpoint");
@@ -67,7 +67,7 @@ pub fn checkpoint(bytes: &[u8]) {
     }
 }
 
-/// A layer spec. What is understood is understood again as it is shown, and builds a network or says why not.
+/// A layer spec. An accepted one is printed as text that means the same, and building its network does not panic.
 pub fn spec(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Ok(spec) = text.parse::<Spec>() {
@@ -76,7 +76,7 @@ pub fn spec(bytes: &[u8]) {
     }
 }
 
-/// An optimiser, a schedule or an objective. What is understood is understood again as it is shown.
+/// An optimiser, a schedule or an objective. An accepted one is printed as text that means the same.
 pub fn settings(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Ok(optimizer) = text.parse::<Optimizer>() {
@@ -90,7 +90,7 @@ pub fn settings(bytes: &[u8]) {
     }
 }
 
-/// An ONNX file. The layers that it is taken for have the weights that it brings.
+/// An ONNX file. The layers of an accepted one fit together and have as many parameters as were read.
 pub fn onnx(bytes: &[u8]) {
     if let Ok(imported) = byhand_export::onnx::read(bytes, "fuzzed.onnx") {
         let network = imported.spec.build::<f32>(imported.input).expect("layers that fit");
@@ -98,7 +98,7 @@ pub fn onnx(bytes: &[u8]) {
     }
 }
 
-/// A configuration in TOML. What is understood is settled, or it is said why not.
+/// A configuration in TOML. One that is refused has an error message.
 pub fn config(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Err(error) = readers::configuration(text) {
@@ -106,7 +106,7 @@ pub fn config(bytes: &[u8]) {
     }
 }
 
-/// A picture, or IDX images that are predicted. What is a picture is prepared, or it is said why not.
+/// A picture, or IDX images for `predict`. One that is refused has an error message.
 pub fn picture(bytes: &[u8]) {
     if let Err(error) = readers::picture(bytes) {
         assert!(!error.to_string().is_empty());
