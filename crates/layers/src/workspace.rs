@@ -24,7 +24,7 @@ pub struct Workspace<T: Scalar = f32> {
     pub(crate) features: Vec<usize>,
     pub(crate) activations: Vec<Buffer<T>>,
     pub(crate) tapes: Vec<Buffer<T>>,
-    /// What each operation sums over a minibatch that is trained in phases.
+    /// What each operation sums over a minibatch that is trained in stages.
     pub(crate) sums: Vec<Buffer<T>>,
     pub(crate) scratch: Buffer<T>,
     /// Gradients of outputs, until they have been read. The network's output's is in the first.

@@ -26,7 +26,7 @@ pub fn training_bytes(network: &Network<f32>, config: &StepConfig) -> u64 {
     let copies = 2 + config.slots() + plan.shards(config.batch_size);
     // The rows of a minibatch, and what layers keep of it, which is at most twice as much as they have parameters.
     let kept = batch.saturating_mul(network.input().features() as u64) + 2 * parameters;
-    // Trained in phases, every shard has room of its own.
+    // Trained in stages, every shard has room of its own.
     let shards = if chain.norms() > 0 { plan.shards(config.batch_size) } else { 1 };
     let workers = Crew::new(config.threads).threads().max(shards) as u64;
     let rooms =

@@ -14,8 +14,8 @@ const NORMED: &str = "conv(8,3) batchnorm relu pool(2) dense(10) batchnorm";
 const RESIDUAL: &str = "conv(8,3) residual(conv(8,3,pad=1) batchnorm | conv(8,1) batchnorm) globalavgpool residual(dense(8) relu dense(8)) dense(10)";
 
 const PLANS: [(&str, usize, &str); 20] = [
-    (RESIDUAL, 32, "2 shards of up to 16 in blocks of 16, tiles of 16; 3 phases"),
-    (NORMED, 128, "4 shards of up to 32 in blocks of 32, tiles of 16; 3 phases"),
+    (RESIDUAL, 32, "2 shards of up to 16 in blocks of 16, tiles of 16; 3 stages"),
+    (NORMED, 128, "4 shards of up to 32 in blocks of 32, tiles of 16; 3 stages"),
     (
         MLP_512,
         1,

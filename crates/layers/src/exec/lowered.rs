@@ -151,7 +151,7 @@ impl<T: Scalar> Lowered<T> {
         })
     }
 
-    /// Layers that see the whole minibatch. Its parts must be trained in phases: there is one phase more.
+    /// Layers that see the whole minibatch. Its parts must be trained in stages: there is one stage more.
     pub fn norms(&self) -> usize {
         self.norm_places().count()
     }
@@ -168,23 +168,23 @@ impl<T: Scalar> Lowered<T> {
         (0..self.nodes.len()).for_each(|place| self.forward_one(place, pass, theta, rows, ws));
     }
 
-    /// One phase of the forward pass of a part of a minibatch: what follows batch normalisation `phase - 1` (or the
-    /// input, of phase 0), up to batch normalisation `phase`, of which it measures the input. Between two phases
-    /// all parts' workspaces go through [`merge`](Self::merge). The last phase leaves the output.
+    /// One stage of the forward pass of a part of a minibatch: what follows batch normalisation `stage - 1` (or the
+    /// input, of stage 0), up to batch normalisation `stage`, of which it measures the input. Between two stages
+    /// all parts' workspaces go through [`merge`](Self::merge). The last stage leaves the output.
     ///
     /// # Panics
     /// As [`forward`](Self::forward).
     #[track_caller]
-    pub fn forward_phase(
+    pub fn forward_stage(
         &self,
-        phase: usize,
+        stage: usize,
         pass: &Pass,
         theta: &[T],
         rows: Option<RowView<'_, T>>,
         ws: &mut Workspace<T>,
     ) {
         self.assert_fits(pass, theta, ws);
-        let (before, next) = (phase.checked_sub(1).and_then(|phase| self.norm(phase)), self.norm(phase));
+        let (before, next) = (stage.checked_sub(1).and_then(|stage| self.norm(stage)), self.norm(stage));
         if let Some((place, norm)) = before {
             let node = &self.nodes[place];
             let (read, len) = (node.reads[0], node.len(pass.block));
@@ -252,17 +252,17 @@ impl<T: Scalar> Lowered<T> {
         way.ends.end(ws);
     }
 
-    /// One phase of the backward pass of a part of a minibatch, last phase first: from the output (of the last phase, or
-    /// from batch normalisation `phase`) down to batch normalisation `phase - 1`, of which it makes the sums. Between
-    /// two phases all parts' workspaces go through [`merge_sums`](Self::merge_sums). The gradient of the chain's input is
-    /// written in phase 0.
+    /// One stage of the backward pass of a part of a minibatch, last stage first: from the output (of the last stage, or
+    /// from batch normalisation `stage`) down to batch normalisation `stage - 1`, of which it makes the sums. Between
+    /// two stages all parts' workspaces go through [`merge_sums`](Self::merge_sums). The gradient of the chain's input is
+    /// written in stage 0.
     ///
     /// # Panics
     /// As [`backward`](Self::backward).
     #[track_caller]
-    pub fn backward_phase(
+    pub fn backward_stage(
         &self,
-        phase: usize,
+        stage: usize,
         pass: &Pass,
         theta: &[T],
         backward: Backward<'_, '_, T>,
@@ -270,7 +270,7 @@ impl<T: Scalar> Lowered<T> {
     ) {
         let mut way = self.way(pass, theta, backward, ws);
         let first = way.first;
-        let (below, above) = (phase.checked_sub(1).and_then(|phase| self.norm(phase)), self.norm(phase));
+        let (below, above) = (stage.checked_sub(1).and_then(|stage| self.norm(stage)), self.norm(stage));
         if let Some((place, norm)) = above.filter(|(place, _)| *place >= first) {
             let node = &self.nodes[place];
             let (len, give) = (node.len(pass.block), node.flow.to[0]);
@@ -292,7 +292,7 @@ impl<T: Scalar> Lowered<T> {
             norm.sums(pass.block, &theta[node.theta.clone()], saved, dy, sums);
             norm.norm.add_params(measured, sums, &mut way.dtheta[node.theta.clone()]);
         }
-        if phase == 0 {
+        if stage == 0 {
             way.ends.end(ws);
         }
     }

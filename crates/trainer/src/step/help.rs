@@ -17,8 +17,8 @@ pub(super) struct Help {
     /// Two ranks are all that there is to share in forward and backward passes: another thread stays awake between
     /// them.
     is_ranks_alone: bool,
-    /// Shards are computed in phases, and what one thread does between two of them is short: another one stays awake.
-    is_in_phases: bool,
+    /// Shards are computed in stages, and what one thread does between two of them is short: another one stays awake.
+    is_in_stages: bool,
 }
 
 impl Help {
@@ -38,14 +38,14 @@ impl Help {
             && plan.defers().contains(&true);
         let is_shared = shards > 1 || shares_update || is_ranks_alone;
         let threads = if is_shared { threads } else { 1 };
-        let is_in_phases = threads > 1 && shards > 1 && plan.tail().norms() > 0;
-        Help { threads, replicates, shares_update, is_ranks_alone, is_in_phases }
+        let is_in_stages = threads > 1 && shards > 1 && plan.tail().norms() > 0;
+        Help { threads, replicates, shares_update, is_ranks_alone, is_in_stages }
     }
 
     /// Calls the threads that help with a minibatch of `samples`; they may sleep when the guard is dropped.
     pub(super) fn begin<'a>(&self, crew: &'a Crew, plan: &Plan, samples: usize) -> Awake<'a> {
         let (is_long, shards) = (self.shares_update, plan.shards(samples));
-        let stays_awake = self.is_in_phases || (self.is_ranks_alone && !crew.is_alone());
+        let stays_awake = self.is_in_stages || (self.is_ranks_alone && !crew.is_alone());
         if self.threads > 1 && (shards > 1 || is_long || stays_awake) {
             // Ranks are two.
             let helpers = if shards > 1 || is_long { self.threads - 1 } else { 1 };

@@ -7,7 +7,7 @@
 //! over memory in which the optimiser moves the parameters. Layers with large weights save their operands instead,
 //! and have one gradient, made of all shards at the end.
 //!
-//! Batch normalisations see all shards of a minibatch: up to each, and from each, the shards are computed in phases.
+//! Batch normalisations see all shards of a minibatch, so they part a step into *stages*: every shard ends one before any begins the next.
 //!
 //! Read [`Trainer::step`]'s body first, then `plan.rs` (what is decided), `tail.rs` (the passes), `segment.rs` (what
 //! moves), `cost.rs` (why).
@@ -131,7 +131,7 @@ impl Trainer {
         let (first, others) =
             (Start::new(&theta, &decays, 0..split), Start::new(&theta, &decays, split..theta.len()));
         let worker = || Mutex::new(Worker::new(plan.tail(), plan.cuts().largest_block()));
-        // In phases the shards are at work together, each in a workspace of its own.
+        // In stages the shards are at work together, each in a workspace of its own.
         let workers = if plan.tail().norms() > 0 { plan.shards(config.batch_size) } else { 0 };
         Ok(Trainer {
             network: network.clone(),

@@ -15,7 +15,7 @@ use super::shards::Shards;
 ///
 /// - The *first layers* of a dense network may lie on two ranks, each with half of their weights, which work on all samples at once.
 /// - The *tail*, all other layers, is computed shard by shard, each with a gradient of its own.
-/// - With batch normalisations it is computed in *phases*: all shards come to the next one before any goes on.
+/// - With batch normalisations it is computed in *stages*: every shard comes to the next batch normalisation before any goes on.
 /// - The weights of a dense layer may have their gradient made once for the minibatch, of saved operands: it is deferred.
 ///
 /// ```
@@ -172,7 +172,7 @@ impl fmt::Display for Plan {
             write!(f, "; deferred gradients: {}", deferred.join(", "))?;
         }
         if self.tail.norms() > 0 {
-            write!(f, "; {} phases", self.tail.norms() + 1)?;
+            write!(f, "; {} stages", self.tail.norms() + 1)?;
         }
         Ok(())
     }
@@ -181,11 +181,11 @@ impl fmt::Display for Plan {
 /// The cuts of a chain for minibatches of up to `batch_size`, if a sample's work is so many FLOPs and each shard has
 /// a gradient of `merged` parameters.
 pub(crate) fn shards_of(chain: &Lowered<f32>, flops: u64, batch_size: usize, merged: usize) -> Shards {
-    let has_phases = chain.norms() > 0;
-    // Between two phases come all other shards, so no sample stays in a cache, however small it is.
-    let bytes = if has_phases { 0 } else { sample_bytes(chain) };
+    let has_stages = chain.norms() > 0;
+    // Between two stages come all other shards, so no sample stays in a cache, however small it is.
+    let bytes = if has_stages { 0 } else { sample_bytes(chain) };
     let shards = Shards::new(batch_size, flops, chain.param_len(), merged, bytes, chain.is_flat());
-    if has_phases { shards.of_one_block(batch_size) } else { shards }
+    if has_stages { shards.of_one_block(batch_size) } else { shards }
 }
 
 /// Bytes of activations and gradients of one sample of a tile.

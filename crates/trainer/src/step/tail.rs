@@ -103,7 +103,7 @@ impl Tail {
                 shard.run(cuts, &**loss, step, front, &mut worker, found);
             });
         } else {
-            is_measured = run_in_phases(segment, cuts, &**loss, found, crew, workers, step);
+            is_measured = run_in_stages(segment, cuts, &**loss, found, crew, workers, step);
         }
         let found = &found[..shards];
         let mut stats = LossStats::default();
@@ -128,9 +128,9 @@ impl Tail {
     }
 }
 
-/// Runs all shards up to each batch normalisation, and then from each. Whether all that these measured is finite. Who was done with a phase
+/// Runs all shards up to each batch normalisation, and then from each. Whether all that these measured is finite. Who was done with a stage
 /// first may have fallen asleep, and is called for the next.
-fn run_in_phases(
+fn run_in_stages(
     segment: &mut Segment,
     cuts: &Shards,
     loss: &dyn Loss<f32>,
@@ -148,21 +148,21 @@ fn run_in_phases(
         array::from_fn(|shard| (shard < shards).then(|| lock(&workers[shard])))
     };
     found.iter_mut().for_each(|found| found.begin(step.looks));
-    for phase in 0..=norms {
+    for stage in 0..=norms {
         crew.call_for(shards, crew.threads());
         for_each(crew, &mut jobs(segment, found)[..shards], &|(mut shard, found)| {
             let mut worker = lock(&workers[shard.place]);
-            shard.forward(phase, &at(&shard), loss, step, None, &mut worker, found);
+            shard.forward(stage, &at(&shard), loss, step, None, &mut worker, found);
         });
-        segment.chain.merge(phase, &mut workspaces()[..shards], workspace);
+        segment.chain.merge(stage, &mut workspaces()[..shards], workspace);
     }
-    for phase in (0..=norms).rev() {
+    for stage in (0..=norms).rev() {
         crew.call_for(shards, crew.threads());
         for_each(crew, &mut jobs(segment, found)[..shards], &|(mut shard, found)| {
             let mut worker = lock(&workers[shard.place]);
-            shard.backward(phase, &at(&shard), step, None, &mut worker, found);
+            shard.backward(stage, &at(&shard), step, None, &mut worker, found);
         });
-        if let Some(norm) = phase.checked_sub(1) {
+        if let Some(norm) = stage.checked_sub(1) {
             segment.chain.merge_sums(norm, &mut workspaces()[..shards], workspace);
         }
     }
@@ -226,10 +226,10 @@ impl<'a> Shard<'a> {
         }
     }
 
-    /// A phase of the forward pass of a block; the last one makes the loss and its gradient.
+    /// A stage of the forward pass of a block; the last one makes the loss and its gradient.
     fn forward(
         &mut self,
-        phase: usize,
+        stage: usize,
         at: &At,
         loss: &dyn Loss<f32>,
         step: &Step<'_>,
@@ -240,7 +240,7 @@ impl<'a> Shard<'a> {
         let Worker { workspace, reader, room } = worker;
         let (chain, batch, samples) = (self.chain, &step.batch, at.samples.clone());
         let features = chain.input().features();
-        if phase == 0 {
+        if stage == 0 {
             workspace.set_block(at.block);
             if let Some(front) = front {
                 front.sums(samples.start, workspace.input_mut());
@@ -257,8 +257,8 @@ impl<'a> Shard<'a> {
             }
         }
         let rows = rows_of(chain, at, step, front, &self.saved.rows, room);
-        chain.forward_phase(phase, &at.pass(step), self.theta, rows, workspace);
-        if phase < chain.norms() {
+        chain.forward_stage(stage, &at.pass(step), self.theta, rows, workspace);
+        if stage < chain.norms() {
             return;
         }
         let scale = step.scale;
@@ -268,10 +268,10 @@ impl<'a> Shard<'a> {
         note_residuals(at.block, target, dlogits, scale, &mut found.residuals[at.first..]);
     }
 
-    /// A phase of the backward pass of a block, last phase first.
+    /// A stage of the backward pass of a block, last stage first.
     fn backward(
         &mut self,
-        phase: usize,
+        stage: usize,
         at: &At,
         step: &Step<'_>,
         front: Option<&Front>,
@@ -307,12 +307,12 @@ impl<'a> Shard<'a> {
                 deferred[place]
             },
         };
-        chain.backward_phase(phase, &at.pass(step), theta, backward, workspace);
+        chain.backward_stage(stage, &at.pass(step), theta, backward, workspace);
         if let Some(dx) = dx {
             found.is_bounded = found.is_bounded && step.is_below(dx);
             found.dx_len += dx.len();
         }
-        if phase == 0 {
+        if stage == 0 {
             let is_small = |range: &Range<usize>| all_below(&gradient[range.clone()], LARGEST_GRADIENT);
             found.is_sound = stored.iter().all(is_small);
         }
