@@ -29,7 +29,7 @@ use crate::{exit::usage, output::Output};
   # one check, with ten times as many cases, for an hour where time is what counts
   byhand verify kill-9 --long
 
-Each check prints its name, what it found, and pass, fail or skipped. Exit code 1 when one fails. What is promised, and what is not, is \\
+Each check prints its name, what it found, and pass, fail or skipped. Exit code 1 when one fails. What is promised, and what is not, is \
 in docs/reliability.md.")]
 pub struct Options {
     /// Only the checks with these names
