@@ -61,7 +61,8 @@ pub fn rivals(root: &Path) -> Result<String> {
         return Ok(String::new());
     };
     let names = distinct(cells.iter().flat_map(|(_, cell)| cell.peers.iter().map(|(name, _)| *name)));
-    let rows = [2, 1].map(|asked| {
+    let measured = |asked: &usize| cells.iter().any(|((.., threads), _)| threads == asked);
+    let rows = [2, 1].into_iter().filter(measured).map(|asked| {
         let lead = |name: &&str| {
             let of = cells.iter().filter(|((.., threads), _)| *threads == asked);
             let times = of.filter_map(|(_, cell)| {
