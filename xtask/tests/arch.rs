@@ -13,7 +13,7 @@ fn workspace() -> TempDir {
         "crates/tensor/Cargo.toml",
         "[package]\nname = \"byhand-tensor\"\n[dependencies]\nndarray = \"1\"\n",
     );
-    write(root.path(), "crates/tensor/src/lib.rs", "//! Lanes.\nunsafe fn f() {}\n");
+    write(root.path(), "crates/tensor/src/lib.rs", &format!("//! Lanes.\n{HELD}\nunsafe fn f() {{}}\n"));
     let manifest = "[package]\nname = \"byhand-layers\"\n[dependencies]\nbyhand-tensor.workspace = true\n";
     write(root.path(), "crates/layers/Cargo.toml", manifest);
     write(root.path(), "crates/layers/src/lib.rs", &format!("//! Layers.\n{HELD}\npub fn f() {{}}\n"));
@@ -300,8 +300,9 @@ fn unsafe_code_does_not_grow() {
         let root = workspace();
         write(root.path(), "Cargo.toml", &format!("[workspace.metadata]\nunsafe = {allowed}\n"));
         // A comment and a test do not count.
-        let text = "//! unsafe\nunsafe fn f() {}\nfn g() { unsafe { f() } }\n#[cfg(test)]\nmod tests { unsafe fn h() {} }\n";
-        write(root.path(), "crates/tensor/src/lib.rs", text);
+        let text =
+            "unsafe fn f() {}\nfn g() { unsafe { f() } }\n#[cfg(test)]\nmod tests { unsafe fn h() {} }\n";
+        write(root.path(), "crates/tensor/src/lib.rs", &format!("//! unsafe\n{HELD}\n{text}"));
         check(root.path())
     };
     assert_eq!(with(2).0, 0);

@@ -10,6 +10,7 @@
 //! * [`Scalar`] is what the kernels compute with, a [`Number`] that they are compiled for: `f32` in production, and with the feature
 //!   `proofs` `f64` and `Dual`.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
 #![allow(
     unsafe_code,
     reason = "kernels load and store through pointers whose bounds their callers checked once"
