@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use byhand::datasets::cifar::{CLASSES, Records};
-use byhand::datasets::idx;
+use byhand::datasets::{csv, idx};
 use byhand::files::memory::MemoryDisk;
 use byhand::files::replace;
 use byhand::layers::Shape;
@@ -40,6 +40,22 @@ pub fn cifar(bytes: &[u8]) {
         [data.labels()[i] as u8].into_iter().chain(data.image(i).iter().copied().collect::<Vec<u8>>())
     };
     assert!((0..data.len()).flat_map(image).eq(bytes.iter().copied()), "other bytes were accepted");
+}
+
+/// A table of pixels, plain or gzipped. An accepted table is the same when it is written plainly and read again.
+pub fn csv(bytes: &[u8]) {
+    let Ok(table) = csv::read(bytes, "fuzzed", 1 << 16) else { return };
+    let pixels = table.side * table.side;
+    let mut text = "p,".repeat(pixels) + if table.labels.is_empty() { "" } else { "label" } + "\n";
+    for (picture, row) in table.pixels.chunks_exact(pixels).enumerate() {
+        row.iter().for_each(|pixel| text += &format!("{pixel},"));
+        text += &table.labels.get(picture).map_or(String::new(), u16::to_string);
+        text += "\n";
+    }
+    if table.labels.is_empty() {
+        text = text.replace(",\n", "\n");
+    }
+    assert!(csv::read(text.as_bytes(), "written", 1 << 16).is_ok_and(|again| again == table), "{text}");
 }
 
 /// A model file. An accepted model makes a network, and keeps its weights when it is written and read again.

@@ -27,9 +27,10 @@ use sha2::{Digest, Sha256};
 /// Takes any bytes.
 type Target = fn(&[u8]);
 
-const TARGETS: [(&str, Target); 9] = [
+const TARGETS: [(&str, Target); 10] = [
     ("idx", targets::idx),
     ("cifar", targets::cifar),
+    ("csv", targets::csv),
     ("model", targets::model),
     ("checkpoint", targets::checkpoint),
     ("spec", targets::spec),

@@ -8,6 +8,7 @@
 //! | [`catalogue`] | what is known of MNIST and Fashion-MNIST: file names, sizes, hashes, mirrors |
 //! | [`cifar`] | reads CIFAR-10's binary form over `Read` |
 //! | [`idx`] | reads and writes the IDX format over `Read` and `Write` |
+//! | [`csv`] | reads tables of pixels, as Kaggle has MNIST |
 //! | [`digits`] | draws handwritten-looking digits, deterministic in a seed |
 //! | [`dataset`] | [`Dataset`]: bytes and labels in memory; splits, subsets, down-sampling |
 //! | [`transform`] | [`Normalize`] (bytes to real numbers) and one-hot labels |
@@ -30,6 +31,7 @@ pub mod augment;
 pub mod batches;
 pub mod catalogue;
 pub mod cifar;
+pub mod csv;
 pub mod dataset;
 pub mod digits;
 mod error;

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use allocation_counter::measure;
 use byhand_datasets::digits::{self, Part};
 use byhand_datasets::unpack::{Crop, LANES, Shift, unpack_sample, unpack_tile, unpack_tile_shifted};
-use byhand_datasets::{Augment, Error, FormatProblem, Normalize, batches, idx};
+use byhand_datasets::{Augment, Error, FormatProblem, Normalize, batches, csv, idx};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
@@ -56,6 +56,10 @@ fn a_stream_without_end() {
     let (peak, result) = peak_of(|| idx::read_images(endless(&header), "endless", 1_999_999));
     assert!(matches!(result, Err(Error::Format(e)) if e.problem == FormatProblem::TooLarge));
     assert!(peak < 4096, "{peak} bytes");
+    // A line without end.
+    let (peak, result) = peak_of(|| csv::read(endless(b"label,a\n"), "endless", u64::MAX));
+    assert!(matches!(result, Err(Error::Line { line: 2, .. })));
+    assert!(peak < 7 * MIB, "{peak} bytes for a line of 4 MiB");
 }
 
 #[test]

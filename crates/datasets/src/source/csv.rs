@@ -1,19 +1,13 @@
-//! Tables of pixels in text, as Kaggle has MNIST: a line a picture, a column for its label and one for each pixel.
+//! Tables of pixels as data: which files of a folder they are, and the data set that they make.
 
-use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use flate2::read::MultiGzDecoder;
 use ndarray::Array3;
 
 use super::{Loaded, Origin, Reading, absolute, as_read, data_sha256, hold_out, list, open};
+use crate::csv::{self, LABELS, Table};
 use crate::dataset::{Dataset, MAX_CLASSES, numbered_classes};
 use crate::error::Error;
-
-/// Bytes of a line at most: a million pixels.
-const LONGEST: u64 = 4 << 20;
-/// What the column of labels is called.
-const LABELS: [&str; 4] = ["label", "labels", "class", "target"];
 
 /// Whether a file is called as tables are.
 pub(super) fn is_named(path: &Path) -> bool {
@@ -49,9 +43,10 @@ pub(super) fn load_tables(
 ) -> Result<Loaded, Error> {
     let first = reading.first_label.unwrap_or(0);
     let mut notices = Vec::new();
-    let mut tables = vec![read(train, limit)?];
+    let read = |path: &Path| csv::read(open(path)?, &path.display().to_string(), limit);
+    let mut tables = vec![read(train)?];
     if let Some(test) = test {
-        let table = read(test, limit)?;
+        let table = read(test)?;
         match (table.labels.is_empty(), table.side == tables[0].side) {
             (true, _) => {
                 notices.push(format!("{}: it has no labels, as Kaggle's, and is left out", test.display()))
@@ -104,100 +99,6 @@ pub(super) fn load_tables(
     let place = absolute(if test.is_some() { train.parent().unwrap_or(train) } else { train });
     let sha256 = data_sha256(&parts[0], &parts[1]);
     Ok(Loaded::own(place.clone(), Origin::Folder(place), parts, sha256, notices))
-}
-
-/// A table in memory.
-struct Table {
-    /// None where no column has them.
-    labels: Vec<u16>,
-    pixels: Vec<u8>,
-    side: usize,
-}
-
-fn read(path: &Path, limit: u64) -> Result<Table, Error> {
-    let io = |cause| Error::io(path.display().to_string(), "read", cause);
-    let mut file = BufReader::new(open(path)?);
-    let is_gzip = file.fill_buf().map_err(io)?.starts_with(&[0x1f, 0x8b]);
-    let mut reader: Box<dyn BufRead> =
-        if is_gzip { Box::new(BufReader::new(MultiGzDecoder::new(file))) } else { Box::new(file) };
-    let mut table = Table { labels: Vec::new(), pixels: Vec::new(), side: 0 };
-    // The place of the label, and how many columns there are.
-    let (mut label, mut columns) = (Some(0), 0);
-    let mut text = Vec::new();
-    for number in 1.. {
-        text.clear();
-        if (&mut reader).take(LONGEST + 1).read_until(b'\n', &mut text).map_err(io)? == 0 {
-            break;
-        }
-        if text.len() as u64 > LONGEST {
-            return Err(line(path, number, format!("at most {LONGEST} bytes"), "more".into()));
-        }
-        let Ok(row) = std::str::from_utf8(&text) else {
-            return Err(line(
-                path,
-                number,
-                "text in UTF-8".into(),
-                "other bytes: not a table of numbers".into(),
-            ));
-        };
-        let row = row.trim_start_matches('\u{feff}').trim();
-        if row.is_empty() {
-            continue;
-        }
-        let cells = || row.split(',').map(|cell| cell.trim().trim_matches('"'));
-        if columns == 0 {
-            columns = cells().count();
-            let is_heading = cells().any(|cell| cell.parse::<f64>().is_err());
-            if is_heading {
-                label = cells().position(|cell| LABELS.contains(&cell.to_ascii_lowercase().as_str()));
-            }
-            let pixels = columns - usize::from(label.is_some());
-            table.side = pixels.isqrt();
-            if pixels == 0 || table.side * table.side != pixels {
-                let found = format!("{pixels} columns of pixels");
-                return Err(line(
-                    path,
-                    number,
-                    "pixels of a square, such as 784 of 28x28, and a column of labels".into(),
-                    found,
-                ));
-            }
-            if is_heading {
-                continue;
-            }
-        }
-        let found = cells().count();
-        if found != columns {
-            return Err(line(
-                path,
-                number,
-                format!("{columns} columns, as in the first line"),
-                found.to_string(),
-            ));
-        }
-        if (table.pixels.len() + columns) as u64 > limit {
-            return Err(line(path, number, format!("at most {limit} pixels"), "more".into()));
-        }
-        for (at, cell) in cells().enumerate() {
-            let wrong = |what: &str| {
-                let found = format!(
-                    "\"{}\" in column {}",
-                    cell.chars().take(20).collect::<String>().escape_debug(),
-                    at + 1
-                );
-                line(path, number, what.into(), found)
-            };
-            if Some(at) == label {
-                table.labels.push(cell.parse().map_err(|_| wrong("a label from 0 to 65535"))?);
-            } else {
-                table.pixels.push(cell.parse().map_err(|_| wrong("a pixel from 0 to 255"))?);
-            }
-        }
-    }
-    if table.pixels.is_empty() {
-        return Err(line(path, 1, "a line for each picture".into(), "none".into()));
-    }
-    Ok(table)
 }
 
 fn line(path: &Path, line: usize, expected: String, found: String) -> Error {
