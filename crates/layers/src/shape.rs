@@ -47,6 +47,19 @@ impl Shape {
         self.features() == longest
     }
 
+    /// Whether a network with this input takes images of this shape: they have it, or it is flat and has as many features, and then an
+    /// image's rows lie one behind the other.
+    ///
+    /// ```
+    /// use byhand_layers::Shape;
+    /// let image = Shape::new(1, 28, 28);
+    /// assert!(image.takes_image(image) && Shape::flat(784).takes_image(image));
+    /// assert!(!Shape::new(1, 14, 56).takes_image(image) && !Shape::flat(783).takes_image(image));
+    /// ```
+    pub fn takes_image(self, image: Self) -> bool {
+        self == image || (self.is_flat() && self.features() == image.features())
+    }
+
     /// Whether a layer that expects this shape takes `found`: it is the same, or both are flat and equally long.
     pub(crate) fn takes(self, found: Self) -> bool {
         self == found || (self.is_flat() && found.is_flat() && self.features() == found.features())

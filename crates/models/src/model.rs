@@ -146,9 +146,7 @@ impl Model {
         let (_, channels, h, w) = images.dim();
         let crop = self.preprocessing.crop_of((h, w));
         let (expected, found) = (self.input, Shape::new(channels, crop.h, crop.w));
-        let fits =
-            if expected.is_flat() { expected.features() == found.features() } else { expected == found };
-        if !fits {
+        if !expected.takes_image(found) {
             return Err(ModelError::Images { expected, found, h, w });
         }
         Ok(self.preprocessing.apply(images))

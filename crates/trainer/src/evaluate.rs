@@ -255,8 +255,7 @@ pub(crate) fn check_data(
     let name = || dataset.name().to_string();
     let crop = preprocessing.crop_of(dataset.image_size());
     let (expected, found) = (network.input(), Shape::new(dataset.channels(), crop.h, crop.w));
-    let fits = if expected.is_flat() { expected.features() == found.features() } else { expected == found };
-    if !fits {
+    if !expected.takes_image(found) {
         return Err(TrainerError::Input { name: name(), expected, found });
     }
     let expected = network.classes();

@@ -258,9 +258,7 @@ impl Writer {
         let Preprocessing { normalize: Normalize { scale, shift }, halve, .. } = model.preprocessing;
         let crop = model.preprocessing.crop_of(size);
         let (expected, found) = (graph.input, Shape::new(model.channels(), crop.h, crop.w));
-        let fits =
-            if expected.is_flat() { expected.features() == found.features() } else { expected == found };
-        if !fits {
+        if !expected.takes_image(found) {
             return Err(ExportError::Pictures { expected, found });
         }
         self.node("Cast", &[INPUT], "pixels", &[int("to", FLOAT)]);
