@@ -3,7 +3,6 @@
 use byhand_layers::{Branches, Layer, Network, Shape};
 use byhand_models::{Model, Spec, kinds::Arguments};
 use byhand_tensor::Conv2d;
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::ExportError;
@@ -44,8 +43,8 @@ pub(crate) enum Op<'a> {
     Conv {
         window: Window,
         groups: usize,
-        w: Cow<'a, [f32]>,
-        b: Option<Cow<'a, [f32]>>,
+        w: &'a [f32],
+        b: Option<&'a [f32]>,
         winograd: bool,
     },
     MaxPool(Window),
@@ -54,8 +53,8 @@ pub(crate) enum Op<'a> {
     GlobalAvgPool,
     /// `y = W x + b`.
     Dense {
-        w: Cow<'a, [f32]>,
-        b: Option<Cow<'a, [f32]>>,
+        w: &'a [f32],
+        b: Option<&'a [f32]>,
     },
     /// `y = (x - mean) / sqrt(variance + eps) * weight + bias`, channel by channel.
     BatchNorm {
@@ -163,8 +162,8 @@ impl<'a> Graph<'a> {
                 Op::Conv {
                     window,
                     groups,
-                    w: of_layer("weight")?.into(),
-                    b: tensor("bias").map(Cow::from),
+                    w: of_layer("weight")?,
+                    b: tensor("bias"),
                     winograd,
                 }
             }
@@ -172,7 +171,7 @@ impl<'a> Graph<'a> {
             "avgpool" => Op::AvgPool(pool(&arguments, layer.input(), arguments.flag("count_pad"))),
             "globalmaxpool" => Op::GlobalMaxPool,
             "globalavgpool" => Op::GlobalAvgPool,
-            "dense" => Op::Dense { w: of_layer("weight")?.into(), b: tensor("bias").map(Cow::from) },
+            "dense" => Op::Dense { w: of_layer("weight")?, b: tensor("bias") },
             "batchnorm" => Op::BatchNorm {
                 weight: of_layer("weight")?,
                 bias: of_layer("bias")?,

@@ -1,5 +1,8 @@
 //! Protocol buffers as they lie in a file: numbered fields, each a number or a run of bytes.
 //!
+//! Not by `prost`, as the event files of `byhand-report` are: its reader does not say at which byte a damaged file ends to make sense, and
+//! copies every tensor. Beside a reader of our own, the writer is forty lines; for `prost` it would be a dozen structs.
+//!
 //! Source: "Protocol Buffers: Encoding", protobuf.dev/programming-guides/encoding.
 
 /// A message that is being written.
@@ -92,6 +95,26 @@ impl<'a> Fields<'a> {
         Self { bytes, start, next: 0 }
     }
 
+    /// Whole numbers that lie one behind the other without tags (a packed field); at a place that is none the place, and then no more.
+    pub(super) fn packed(mut self) -> impl Iterator<Item = Result<i64, usize>> {
+        std::iter::from_fn(move || {
+            self.is_more().then(|| {
+                let at = self.start + self.next;
+                self.varint().map(|value| value as i64).ok_or_else(|| self.end(at))
+            })
+        })
+    }
+
+    fn is_more(&self) -> bool {
+        self.next < self.bytes.len()
+    }
+
+    /// Reads no more. The place `at` again.
+    fn end(&mut self, at: usize) -> usize {
+        self.next = self.bytes.len();
+        at
+    }
+
     fn varint(&mut self) -> Option<u64> {
         let mut value = 0;
         for shift in (0..70).step_by(7) {
@@ -139,15 +162,10 @@ impl<'a> Iterator for Fields<'a> {
     type Item = Result<Field<'a>, usize>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.next >= self.bytes.len() {
-            return None;
-        }
-        let at = self.start + self.next;
-        let field = self.field();
-        if field.is_none() {
-            self.next = self.bytes.len();
-        }
-        Some(field.ok_or(at))
+        self.is_more().then(|| {
+            let at = self.start + self.next;
+            self.field().ok_or_else(|| self.end(at))
+        })
     }
 }
 
@@ -166,6 +184,16 @@ mod tests {
         assert!(matches!(fields[2].value, Value::Fixed32(bytes) if f32::from_le_bytes(bytes) == -0.5));
         assert!(matches!(fields[3].value, Value::Bytes(b"a", _)));
         assert!(matches!(fields[4].value, Value::Bytes(bytes, _) if bytes.len() == 200));
+    }
+
+    #[test]
+    fn packed_numbers_end_at_what_is_none() {
+        let bytes = [5, 0xff, 1, 0x80, 0x80];
+        let read = |len: usize| Fields::new(&bytes[..len], 10).packed().collect::<Vec<_>>();
+        assert_eq!(read(3), [Ok(5), Ok(255)]);
+        assert_eq!(read(5), [Ok(5), Ok(255), Err(13)]);
+        let minus = Message::default().int(1, -7);
+        assert_eq!(Fields::new(&minus.0[1..], 0).packed().collect::<Vec<_>>(), [Ok(-7)]);
     }
 
     #[test]

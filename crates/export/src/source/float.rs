@@ -83,12 +83,12 @@ fn kernel(program: &mut Program, node: &Node<'_>) -> (&'static str, Vec<Argument
                 ("convolve", w.to_vec())
             };
             let sizes = program.sizes(g_name, node, *window);
-            let constants = vec![floats(program, w_name, Some(&w)), floats(program, b_name, b.as_deref())];
+            let constants = vec![floats(program, w_name, Some(&w)), floats(program, b_name, *b)];
             (kernel, vec![sizes], constants)
         }
         Op::Dense { w, b } => {
             let sizes = [from.features(), to.features()].map(Argument::Length).to_vec();
-            ("dense", sizes, vec![floats(program, w_name, Some(w)), floats(program, b_name, b.as_deref())])
+            ("dense", sizes, vec![floats(program, w_name, Some(w)), floats(program, b_name, *b)])
         }
         Op::MaxPool(window) => ("max_pool", vec![program.sizes(g_name, node, *window)], Vec::new()),
         Op::AvgPool(window) => ("average_pool", vec![program.sizes(g_name, node, *window)], Vec::new()),

@@ -10,7 +10,6 @@ use byhand_layers::{Pass, Shape};
 use byhand_models::{ImageDim, Model};
 use byhand_tensor::Block;
 use ndarray::{Array2, ArrayView, ArrayView2, Axis};
-use std::borrow::Cow;
 
 use super::kernels::{self, Channel, Logit, Pair};
 use super::plan::{Place, Plan};
@@ -73,19 +72,20 @@ impl Quantized {
     /// 65,536 products.
     pub fn new<D: ImageDim>(model: &Model, pictures: ArrayView<'_, u8, D>) -> Result<Self, ExportError> {
         let pictures = D::with_channels(pictures);
+        // What a batch normalisation does to a sum is then part of the sum, before it is rounded to a byte.
+        let model = &model.folded()?;
         let network = model.network()?;
-        let mut graph = Graph::new(model, &network)?;
+        let graph = Graph::new(model, &network)?;
         let (_, channels, h, w) = pictures.dim();
         let crop = model.preprocessing.crop_of((h, w));
-        if channels * crop.features() != graph.input.features() {
-            let found = Shape::new(channels, crop.h, crop.w);
-            return Err(ExportError::Pictures { expected: graph.input, found });
+        let (expected, found) = (graph.input, Shape::new(channels, crop.h, crop.w));
+        if !expected.takes_image(found) {
+            return Err(ExportError::Pictures { expected, found });
         }
         let mut ranges = vec![0.0f32; graph.nodes.len() + 1];
         for part in pictures.axis_chunks_iter(Axis(0), AT_ONCE) {
             graph.measure(model.preprocessing.apply(part).view(), &mut ranges);
         }
-        graph.fold(&mut ranges);
         let scales = graph.scales(&ranges);
 
         let last = graph.nodes.last();
@@ -329,34 +329,6 @@ impl Graph<'_> {
         }
     }
 
-    /// Puts batch normalisations into the convolution or dense layer before them, where nothing else reads what that gives. What is left of
-    /// them moves no number, as a flatten.
-    fn fold(&mut self, ranges: &mut [f32]) {
-        for index in 0..self.nodes.len() {
-            let value = self.nodes[index].inputs[0];
-            let Op::BatchNorm { weight, bias, mean, variance, eps } = self.nodes[index].op else { continue };
-            if value == 0 || self.readers(value) != 1 {
-                continue;
-            }
-            let channels = weight.len();
-            let (Op::Conv { w, b, .. } | Op::Dense { w, b }) = &mut self.nodes[value - 1].op else {
-                continue;
-            };
-            let outputs = b.as_ref().map_or(channels, |b| b.len());
-            if outputs != channels || w.len() % channels != 0 {
-                continue;
-            }
-            let scale: Vec<f32> =
-                (0..channels).map(|c| weight[c] / (variance[c] + eps as f32).sqrt()).collect();
-            let row = w.len() / channels;
-            *w = Cow::Owned(w.iter().enumerate().map(|(at, w)| w * scale[at / row]).collect());
-            let old = |c: usize| b.as_ref().map_or(0.0, |b| b[c]);
-            *b = Some(Cow::Owned((0..channels).map(|c| (old(c) - mean[c]) * scale[c] + bias[c]).collect()));
-            ranges[value] = ranges[index + 1];
-            self.nodes[index].op = Op::Flatten;
-        }
-    }
-
     /// The scale of each value. What a value becomes by choosing among its numbers (a maximum, a ReLU) has its scale, and it need not
     /// hold more than what is chosen.
     fn scales(&self, ranges: &[f32]) -> Vec<f32> {
@@ -440,17 +412,17 @@ fn operation(node: &Node<'_>, from: f32, to: f32, to_floats: bool) -> Result<Ope
         Op::Conv { window, w, b, .. } => {
             let (w, scales) = products(w, node.to.c)?;
             if to_floats {
-                Operation::ConvolveToLogits(sizes(*window), w, logits(&scales, b.as_deref()))
+                Operation::ConvolveToLogits(sizes(*window), w, logits(&scales, *b))
             } else {
-                Operation::Convolve(sizes(*window), w, channels(&scales, b.as_deref()))
+                Operation::Convolve(sizes(*window), w, channels(&scales, *b))
             }
         }
         Op::Dense { w, b } => {
             let (w, scales) = products(w, node.to.features())?;
             if to_floats {
-                Operation::DenseToLogits(w, logits(&scales, b.as_deref()))
+                Operation::DenseToLogits(w, logits(&scales, *b))
             } else {
-                Operation::Dense(w, channels(&scales, b.as_deref()))
+                Operation::Dense(w, channels(&scales, *b))
             }
         }
         Op::MaxPool(window) => Operation::MaxPool(sizes(*window)),

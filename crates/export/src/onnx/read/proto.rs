@@ -126,16 +126,11 @@ impl Reader<'_> {
     fn ints(&self, field: &Field<'_>, to: &mut Vec<i64>) -> Result<(), ExportError> {
         match field.value {
             Value::Bytes(bytes, start) => {
-                // A packed field is numbers without tags: each is read as if it had one.
-                let mut at = 0;
-                while at < bytes.len() {
-                    let end = bytes[at..].iter().position(|byte| byte & 0x80 == 0).map(|len| at + len + 1);
-                    let Some(end) = end.filter(|end| end - at <= 10) else {
-                        return self.wrong(start + at, "a whole number", "a longer run of bytes");
-                    };
-                    let digits = bytes[at..end].iter().rev();
-                    to.push(digits.fold(0u64, |value, byte| value << 7 | u64::from(byte & 0x7f)) as i64);
-                    at = end;
+                for number in Fields::new(bytes, start).packed() {
+                    match number {
+                        Ok(number) => to.push(number),
+                        Err(at) => return self.wrong(at, "a whole number", "a longer run of bytes"),
+                    }
                 }
                 Ok(())
             }
