@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
+use anyhow::Result;
 use byhand_datasets::Data;
 use clap::Args;
 
 use crate::{
     loading::Asked,
+    recipes,
     settings::Settings,
     values::{data_option, folder_option, seed_option},
 };
@@ -33,6 +35,25 @@ impl DataArgs {
     /// The same as settings of a run.
     pub fn settings(&self) -> Settings {
         Settings { data: self.data.clone(), data_dir: self.data_dir.clone(), ..Settings::default() }
+    }
+}
+
+/// Settings of a file or of a recipe, over which the other options stand.
+#[derive(Args, Clone, Debug)]
+pub struct BaseArgs {
+    /// Take the settings of a file: a run's config.toml, or one like those in recipes/; other options override them
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Take the settings of a recipe that comes with the program; other options override them
+    #[arg(long, value_name = "NAME", conflicts_with = "config", value_parser = recipes::names(|_| true, &[]))]
+    recipe: Option<String>,
+}
+
+impl BaseArgs {
+    /// The settings, where a file or a recipe is named.
+    pub fn settings(&self) -> Result<Option<Settings>> {
+        let file = self.config.as_deref().map(Settings::read);
+        file.or_else(|| self.recipe.as_deref().map(recipes::settings)).transpose()
     }
 }
 

@@ -14,7 +14,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::{
-    arguments::ThreadsArg,
+    arguments::{BaseArgs, ThreadsArg},
     exit::{coded, usage},
     interrupt::Interrupt,
     memory,
@@ -38,12 +38,8 @@ a constant or cosine schedule; a one-cycle schedule may go up to where it is lea
 pub struct Options {
     #[command(flatten)]
     settings: Settings,
-    /// Take the settings of a file: a run's config.toml, or one like those in recipes/; other options override them
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Take the settings of a recipe that comes with the program; other options override them
-    #[arg(long, value_name = "NAME", conflicts_with = "config", value_parser = recipes::names(|_| true, &[]))]
-    recipe: Option<String>,
+    #[command(flatten)]
+    base: BaseArgs,
     /// The rate of the first step
     #[arg(long, value_name = "RATE", default_value_t = 1e-5)]
     lowest: f64,
@@ -80,10 +76,9 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
             "--lowest {lowest} --highest {highest}: expected two rates above 0, the first below the second"
         )));
     }
-    let base = match (&options.config, &options.recipe) {
-        (Some(file), _) => Settings::read(file)?,
-        (_, Some(name)) => recipes::settings(name)?,
-        _ => recipes::of_network("train-cnn", &options.settings)?,
+    let base = match options.base.settings()? {
+        Some(base) => base,
+        None => recipes::of_network("train-cnn", &options.settings)?,
     };
     let mut recipe = options.settings.clone().absolute()?.over(base.absolute()?)?.settle("train-cnn")?;
     if recipe.from.is_some() {

@@ -50,10 +50,9 @@ impl Asked {
 /// The settings that options stand over: those of the run that goes on, of a file, of a recipe, of the run that `--from` names, of the
 /// network.
 fn base(command: &str, options: &Options, resumed: Option<&Path>, asked: &Settings) -> Result<Settings> {
-    match (resumed, &options.config, &options.recipe, &asked.from) {
+    match (resumed, options.base.settings()?, &asked.from) {
         (Some(folder), ..) => Settings::read(&config_in(folder)),
-        (_, Some(file), ..) => Settings::read(file),
-        (.., Some(name), _) => recipes::settings(name),
+        (_, Some(base), _) => Ok(base),
         (.., Some(weights)) => start::settings(weights),
         _ => recipes::of_network(command, asked),
     }

@@ -14,14 +14,13 @@ use byhand_trainer::{Fit, FitConfig};
 use clap::Args;
 
 use crate::{
-    arguments::ThreadsArg,
+    arguments::{BaseArgs, ThreadsArg},
     interrupt::Interrupt,
     memory,
     network::{fit_config, network_for},
     output::Output,
     pace::{Every, Pace},
     prepared::prepared_data,
-    recipes,
     run_folder::RunFolder,
     settings::{Recipe, Settings},
     training::{Note, Results, train},
@@ -41,12 +40,8 @@ pub use help::help;
 pub struct Options {
     #[command(flatten)]
     settings: Settings,
-    /// Take the settings of a file: a run's config.toml, or one like those in recipes/; other options override them
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Take the settings of a recipe that comes with the program; other options override them
-    #[arg(long, value_name = "NAME", conflicts_with = "config", value_parser = recipes::names(|_| true, &[]))]
-    recipe: Option<String>,
+    #[command(flatten)]
+    base: BaseArgs,
     /// Drop these settings of --config or --from, as in --unset classes,train-limit
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = Settings::name)]
     unset: Vec<String>,
