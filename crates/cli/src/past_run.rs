@@ -6,7 +6,7 @@ use anyhow::Result;
 use byhand_files::{OS, replace};
 use byhand_models::Model;
 use byhand_report::Epoch;
-use byhand_trainer::{Checkpoint, Evaluation, Prediction, evaluate, predictions};
+use byhand_trainer::{Checkpoint, Evaluation, Prediction, evaluate_each};
 use clap::Args;
 use serde_json::Value;
 
@@ -141,8 +141,8 @@ impl PastRun {
                 test.class_names().join(", ")
             )));
         }
-        let evaluation = evaluate(&network, &model.theta, test, preprocessing, self.recipe.loss, threads)?;
-        let predictions = predictions(&network, &model.theta, test, preprocessing, threads)?;
+        let (evaluation, predictions) =
+            evaluate_each(&network, &model.theta, test, preprocessing, self.recipe.loss, threads)?;
         Ok(Moment { model, warning, history, result, evaluation, predictions })
     }
 

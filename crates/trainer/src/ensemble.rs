@@ -10,7 +10,7 @@ use byhand_layers::metrics::{Confusion, Evaluation};
 use byhand_layers::{Network, Number};
 
 use crate::error::{SpecError, TrainerError};
-use crate::evaluate::{Evaluator, check_data, check_weights};
+use crate::evaluate::{Evaluator, Shown, check_data, check_weights};
 use crate::objective::Objective;
 use crate::step::crew::Crew;
 
@@ -136,19 +136,13 @@ pub fn evaluate_together(
 
 /// Adds what a member says of each sample.
 fn add_probabilities(member: &Member<'_>, dataset: &Dataset, crew: &Crew, sums: &mut [f32]) {
-    let Member { network, theta, preprocessing } = *member;
+    let Member { network, theta, preprocessing } = member;
     let (evaluator, classes) =
         (Evaluator::new(network, Objective::default(), crew.threads()), network.classes());
+    let shown = Shown { network, theta, dataset, preprocessing };
     let mut chunks: Vec<&mut [f32]> = sums.chunks_mut(evaluator.chunk * classes).collect();
     let never = AtomicBool::new(false);
-    evaluator.for_each_chunk(
-        network,
-        theta,
-        dataset,
-        &preprocessing,
-        crew,
-        &never,
-        &mut chunks,
-        |seen, sums| sums.iter_mut().zip(&seen.probabilities()).for_each(|(sum, p)| *sum += p),
-    );
+    evaluator.for_each_chunk(shown, crew, &never, &mut chunks, |seen, sums| {
+        sums.iter_mut().zip(&seen.probabilities()).for_each(|(sum, p)| *sum += p);
+    });
 }

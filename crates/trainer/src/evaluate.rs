@@ -29,7 +29,8 @@ pub fn evaluate(
     objective: Objective,
     threads: usize,
 ) -> Result<Evaluation, TrainerError> {
-    evaluate_until(network, theta, dataset, preprocessing, objective, threads, &AtomicBool::new(false))
+    let shown = Shown { network, theta, dataset, preprocessing };
+    evaluate_until(shown, objective, threads, &AtomicBool::new(false), |_| ()).map(|(evaluation, _)| evaluation)
 }
 
 /// What a network says of one sample.
@@ -43,85 +44,47 @@ pub struct Prediction {
     pub of_truth: f32,
 }
 
-/// What `network` says of every sample of `dataset`, in its order, on `threads` threads (0: all), which have no influence on the result.
+/// As [`evaluate`], and what `network` says of every sample, in the order of `dataset`.
 ///
 /// # Errors
 /// As [`evaluate`].
-pub fn predictions(
+pub fn evaluate_each(
     network: &Network<f32>,
     theta: &[f32],
     dataset: &Dataset,
     preprocessing: &Preprocessing,
+    objective: Objective,
     threads: usize,
-) -> Result<Vec<Prediction>, TrainerError> {
-    let objective = if dataset.targets().is_some() { Objective::SquaredError } else { Objective::default() };
-    let crew = ready(network, theta, dataset, preprocessing, objective, threads)?;
-    let evaluator = Evaluator::new(network, objective, crew.threads());
-    let mut chunks = vec![Vec::new(); dataset.len().div_ceil(evaluator.chunk)];
+) -> Result<(Evaluation, Vec<Prediction>), TrainerError> {
+    let shown = Shown { network, theta, dataset, preprocessing };
     let stop = AtomicBool::new(false);
-    crew.enter(|| {
-        evaluator.for_each_chunk(
-            network,
-            theta,
-            dataset,
-            preprocessing,
-            &crew,
-            &stop,
-            &mut chunks,
-            |seen, chunk| {
-                let target = seen.target;
-                *chunk = seen
-                    .probabilities()
-                    .rows()
-                    .into_iter()
-                    .enumerate()
-                    .map(|(sample, p)| prediction(p, sample, target))
-                    .collect();
-            },
-        );
-    });
-    Ok(chunks.concat())
+    let (evaluation, chunks) = evaluate_until(shown, objective, threads, &stop, |seen| seen.predictions())?;
+    Ok((evaluation, chunks.concat()))
 }
 
-fn prediction(p: ArrayView1<'_, f32>, sample: usize, target: Target<'_, f32>) -> Prediction {
-    let class = argmax(p.iter());
-    let of_truth = match target {
-        Target::Labels(Labels(labels)) => p[usize::from(labels[sample])],
-        Target::Rows(_) => f32::NAN,
-    };
-    Prediction { class: class as u16, probability: p[class], of_truth }
+/// A network with its weights, and what it is shown.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shown<'a> {
+    pub(crate) network: &'a Network<f32>,
+    pub(crate) theta: &'a [f32],
+    pub(crate) dataset: &'a Dataset,
+    pub(crate) preprocessing: &'a Preprocessing,
 }
 
-/// The same, unless `stop` becomes true.
-pub(crate) fn evaluate_until(
-    network: &Network<f32>,
-    theta: &[f32],
-    dataset: &Dataset,
-    preprocessing: &Preprocessing,
+/// Evaluates on threads of its own, unless `stop` becomes true, with what `each` makes of some samples, in their order.
+pub(crate) fn evaluate_until<S: Default + Send>(
+    shown: Shown<'_>,
     objective: Objective,
     threads: usize,
     stop: &AtomicBool,
-) -> Result<Evaluation, TrainerError> {
-    let crew = ready(network, theta, dataset, preprocessing, objective, threads)?;
-    let evaluator = Evaluator::new(network, objective, crew.threads());
-    let evaluation = crew.enter(|| evaluator.run(network, theta, dataset, preprocessing, &crew, stop));
-    evaluation.ok_or(TrainerError::Stopped)
-}
-
-/// Checks what is asked for, and starts the threads.
-fn ready(
-    network: &Network<f32>,
-    theta: &[f32],
-    dataset: &Dataset,
-    preprocessing: &Preprocessing,
-    objective: Objective,
-    threads: usize,
-) -> Result<Crew, TrainerError> {
-    check_weights(network, theta)?;
-    check_data(network, dataset, preprocessing, objective)?;
+    each: impl Fn(&Seen<'_>) -> S + Sync,
+) -> Result<(Evaluation, Vec<S>), TrainerError> {
+    check_weights(shown.network, shown.theta)?;
+    check_data(shown.network, shown.dataset, shown.preprocessing, objective)?;
     let crew = Crew::new(threads);
     crew.start()?;
-    Ok(crew)
+    let evaluator = Evaluator::new(shown.network, objective, crew.threads());
+    crew.enter(|| evaluator.run(shown, &crew, stop, &each)).ok_or(TrainerError::Stopped)
 }
 
 /// Whether there are as many weights as the network has.
@@ -150,6 +113,19 @@ impl Seen<'_> {
         let outputs = ArrayView2::from_shape((rows, self.outputs.len() / rows), self.outputs);
         softmax(outputs.expect("a row for each sample of a single block"))
     }
+
+    /// What the network says of each sample.
+    pub(crate) fn predictions(&self) -> Vec<Prediction> {
+        let prediction = |(sample, p): (usize, ArrayView1<'_, f32>)| {
+            let class = argmax(p.iter());
+            let of_truth = match self.target {
+                Target::Labels(Labels(labels)) => p[usize::from(labels[sample])],
+                Target::Rows(_) => f32::NAN,
+            };
+            Prediction { class: class as u16, probability: p[class], of_truth }
+        };
+        self.probabilities().rows().into_iter().enumerate().map(prediction).collect()
+    }
 }
 
 /// The memory of evaluations, to be used again and again.
@@ -174,22 +150,23 @@ impl Evaluator {
         Evaluator { loss: objective.loss(), chunk: block.samples(), workers }
     }
 
-    /// Evaluates inside the crew; `None` when `stop` became true before the end.
-    pub(crate) fn run(
+    /// Evaluates inside the crew, with what `each` makes of every chunk, in their order; `None` when `stop` became true before the end.
+    pub(crate) fn run<S: Default + Send>(
         &self,
-        network: &Network<f32>,
-        theta: &[f32],
-        dataset: &Dataset,
-        preprocessing: &Preprocessing,
+        shown: Shown<'_>,
         crew: &Crew,
         stop: &AtomicBool,
-    ) -> Option<Evaluation> {
-        let mut losses = vec![0.0; dataset.len().div_ceil(self.chunk)];
-        let classes = if dataset.targets().is_some() { 0 } else { network.classes() };
+        each: impl Fn(&Seen<'_>) -> S + Sync,
+    ) -> Option<(Evaluation, Vec<S>)> {
+        let samples = shown.dataset.len();
+        let mut slots = Vec::new();
+        slots.resize_with(samples.div_ceil(self.chunk), <(f64, S)>::default);
+        let classes = if shown.dataset.targets().is_some() { 0 } else { shown.network.classes() };
         for worker in &self.workers {
             lock(worker).confusion = Confusion::new(classes);
         }
-        self.for_each_chunk(network, theta, dataset, preprocessing, crew, stop, &mut losses, |seen, loss| {
+        self.for_each_chunk(shown, crew, stop, &mut slots, |seen, (loss, made)| {
+            *made = each(&seen);
             let Seen { block, outputs, gradient, target, confusion } = seen;
             *loss = self.loss.value_and_gradient(block, outputs, target, 1.0, gradient).loss;
             confusion.count_outputs(outputs, target);
@@ -201,23 +178,22 @@ impl Evaluator {
         for worker in &self.workers {
             confusion.add(&lock(worker).confusion);
         }
-        let loss = losses.iter().fold(0.0, |sum, loss| sum + loss) / dataset.len() as f64;
-        Some(Evaluation { samples: dataset.len(), loss, confusion })
+        let (losses, made): (Vec<f64>, Vec<S>) = slots.into_iter().unzip();
+        let loss = losses.iter().fold(0.0, |sum, loss| sum + loss) / samples as f64;
+        Some((Evaluation { samples, loss, confusion }, made))
     }
 
     /// Runs the network on all samples, [`chunk`](Self::chunk) at a time, and hands what came out to `visit`, with a slot for each chunk.
     /// Ends early when `stop` becomes true.
     pub(crate) fn for_each_chunk<S: Send>(
         &self,
-        network: &Network<f32>,
-        theta: &[f32],
-        dataset: &Dataset,
-        preprocessing: &Preprocessing,
+        shown: Shown<'_>,
         crew: &Crew,
         stop: &AtomicBool,
         slots: &mut [S],
         visit: impl Fn(Seen<'_>, &mut S) + Sync,
     ) {
+        let Shown { network, theta, dataset, preprocessing } = shown;
         let order: Vec<u32> = (0..dataset.len() as u32).collect();
         let evaluate = |chunk: usize, slot: &mut S| {
             if stop.load(Ordering::Relaxed) {

@@ -8,7 +8,7 @@
 //! | epochs over a data set, with observers, evaluation, stop and resume | [`Fit`], [`FitConfig`], [`Observer`], [`Event`] |
 //! | which samples to go on with | [`Hardest`] |
 //! | optimisers and learning rates | [`Optimizer`], [`Schedule`], [`Objective`] |
-//! | how good a network is, or an ensemble | [`evaluate`], [`evaluate_together`], [`predictions`], [`Evaluation`], [`metrics`] |
+//! | how good a network is, or an ensemble | [`evaluate`], [`evaluate_each`], [`evaluate_together`], [`Evaluation`], [`metrics`] |
 //! | how long each layer takes | [`layer_times`] |
 //! | how much memory training and evaluation take | [`training_bytes`], [`evaluation_bytes`] |
 //! | a fit on disk | [`Checkpoint`] |
@@ -44,7 +44,7 @@ pub use byhand_layers::metrics::{self, Confusion, Evaluation};
 pub use checkpoint::{Best, Checkpoint, CheckpointError};
 pub use ensemble::{Member, Views, evaluate_together};
 pub use error::{Diverged, DivergenceCause, FitError, SpecError, TrainerError};
-pub use evaluate::{Prediction, evaluate, predictions};
+pub use evaluate::{Prediction, evaluate, evaluate_each};
 pub use event::{Event, Observer, Silent};
 pub use fit::{Fit, FitConfig, Progress, Sampling};
 pub use hardest::Hardest;

@@ -17,7 +17,7 @@ use byhand_layers::metrics::Evaluation;
 
 use crate::checkpoint::{Best, Checkpoint, Sums};
 use crate::error::{FitError, TrainerError};
-use crate::evaluate::{Evaluator, check_data, evaluate_until};
+use crate::evaluate::{Evaluator, Prediction, Seen, Shown, check_data, evaluate_until};
 use crate::event::Observer;
 use crate::optimizer::OptimizerState;
 use crate::step::Trainer;
@@ -221,8 +221,20 @@ impl<'a> Fit<'a> {
     /// # Errors
     /// As [`evaluate`](Fit::evaluate); also when there are not as many as the network has.
     pub fn evaluate_weights(&self, theta: &[f32], dataset: &Dataset) -> Result<Evaluation, TrainerError> {
-        let FitConfig { preprocessing, threads, objective, .. } = self.config;
-        evaluate_until(&self.network, theta, dataset, &preprocessing, objective, threads, &self.stop)
+        self.evaluate_and(theta, dataset, |_| ()).map(|(evaluation, _)| evaluation)
+    }
+
+    /// As [`evaluate_weights`](Fit::evaluate_weights), and what the network says of every sample, in the order of `dataset`.
+    ///
+    /// # Errors
+    /// As [`evaluate_weights`](Fit::evaluate_weights).
+    pub fn evaluate_each(
+        &self,
+        theta: &[f32],
+        dataset: &Dataset,
+    ) -> Result<(Evaluation, Vec<Prediction>), TrainerError> {
+        let (evaluation, chunks) = self.evaluate_and(theta, dataset, |seen| seen.predictions())?;
+        Ok((evaluation, chunks.concat()))
     }
 
     /// The weights; their moving average, where one is kept.
@@ -284,6 +296,20 @@ impl<'a> Fit<'a> {
             best: self.best.clone(),
             settings: self.settings(),
         }
+    }
+
+    fn evaluate_and<S: Default + Send>(
+        &self,
+        theta: &[f32],
+        dataset: &Dataset,
+        each: impl Fn(&Seen<'_>) -> S + Sync,
+    ) -> Result<(Evaluation, Vec<S>), TrainerError> {
+        let FitConfig { threads, objective, .. } = self.config;
+        evaluate_until(self.shown(theta, dataset), objective, threads, &self.stop, each)
+    }
+
+    fn shown<'s>(&'s self, theta: &'s [f32], dataset: &'s Dataset) -> Shown<'s> {
+        Shown { network: &self.network, theta, dataset, preprocessing: &self.config.preprocessing }
     }
 
     /// Whether so many epochs as the patience has were no better than the best. An epoch that is not evaluated yet says nothing.

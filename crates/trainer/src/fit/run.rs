@@ -121,8 +121,8 @@ impl Fit<'_> {
     /// `None` without a test set, or when somebody said stop before the evaluation was done.
     fn evaluate_test(&mut self) -> Option<Evaluation> {
         let (test, evaluator) = (self.test?, self.evaluator.as_ref()?);
-        let (preprocessing, crew) = (&self.config.preprocessing, self.trainer.crew());
-        let evaluation = evaluator.run(&self.network, self.theta(), test, preprocessing, crew, &self.stop)?;
+        let (evaluation, _) =
+            evaluator.run(self.shown(self.theta(), test), self.trainer.crew(), &self.stop, |_| ())?;
         let (loss, accuracy) = (evaluation.loss, evaluation.accuracy());
         let is_best = |best: &Best| accuracy > best.accuracy || accuracy == best.accuracy && loss < best.loss;
         if self.best.as_ref().is_none_or(is_best) {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use byhand_models::{Model, weights_sha256};
 use byhand_tensor::Isa;
-use byhand_trainer::{Best, Evaluation, Fit, TrainerError, predictions};
+use byhand_trainer::{Best, Evaluation, Fit, Prediction, TrainerError};
 use serde_json::{Value, json};
 
 use super::run::Run;
@@ -20,6 +20,9 @@ use crate::{
     watcher::Watcher,
 };
 
+/// How good the model is, and what it says of each test image.
+type Evaluated = (Evaluation, Vec<Prediction>);
+
 /// A run that is trained, to its end or until it was interrupted.
 pub(super) struct End<'a> {
     pub run: &'a Run<'a>,
@@ -30,21 +33,20 @@ pub(super) struct End<'a> {
 }
 
 impl End<'_> {
-    /// Evaluates, tells, writes `result.json` and, with `threads`, the report. An interruption is an error, told last.
-    pub(super) fn tell(&self, report_threads: Option<usize>, output: &Output) -> Result<()> {
+    /// Evaluates, tells, writes `result.json` and, where it is wanted, the report. An interruption is an error, told last.
+    pub(super) fn tell(&self, wants_report: bool, output: &Output) -> Result<()> {
         self.tell_of_best(output);
         let theta = self.results.theta(self.fit);
-        let evaluation = self.evaluate(theta, output)?;
+        let evaluated = self.evaluate(theta, output)?;
+        let evaluation = evaluated.as_ref().map(|(evaluation, _)| evaluation);
         output.print(format!("weights {}", weights_sha256(theta)));
         output.print(format!("run {}", self.run.folder.path().display()));
-        let mut result = self.result(theta, evaluation.as_ref());
+        let mut result = self.result(theta, evaluation);
         let mut kept = result.clone();
         kept["environment"] = environment(self.watcher.threads);
         self.run.folder.write_result(&kept)?;
-        if let (Some(evaluation), Some(threads), false) =
-            (&evaluation, report_threads, self.interrupt.asked())
-        {
-            let path = self.write_report(theta, evaluation, &kept, threads)?;
+        if let Some(evaluated) = evaluated.filter(|_| wants_report && !self.interrupt.asked()) {
+            let path = self.write_report(theta, &evaluated, &kept)?;
             output.print(format!("report {}", path.display()));
             result["report"] = path.to_string_lossy().into();
         }
@@ -74,9 +76,9 @@ impl End<'_> {
 
     /// On the test images, and once more saves the model, whose file can say now how good it is. Nothing when it was interrupted: somebody
     /// who wants the program to end does not wait for an evaluation.
-    fn evaluate(&self, theta: &[f32], output: &Output) -> Result<Option<Evaluation>> {
-        let evaluation = match self.fit.evaluate_weights(theta, &self.run.data.test) {
-            Ok(evaluation) => evaluation,
+    fn evaluate(&self, theta: &[f32], output: &Output) -> Result<Option<Evaluated>> {
+        let (evaluation, predictions) = match self.fit.evaluate_each(theta, &self.run.data.test) {
+            Ok(evaluated) => evaluated,
             Err(TrainerError::Stopped) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
@@ -93,7 +95,7 @@ impl End<'_> {
             evaluation.samples,
             self.fit.train_seconds()
         ));
-        Ok(Some(evaluation))
+        Ok(Some((evaluation, predictions)))
     }
 
     /// The last event.
@@ -128,15 +130,13 @@ impl End<'_> {
     fn write_report(
         &self,
         theta: &[f32],
-        evaluation: &Evaluation,
+        (evaluation, predictions): &Evaluated,
         result: &Value,
-        threads: usize,
     ) -> Result<PathBuf> {
-        let Run { recipe, data, network, folder } = self.run;
+        let Run { recipe, data, folder, .. } = self.run;
         let preprocessing = data.remaining();
         let model = Model { preprocessing, ..self.run.model(theta, &[]) };
         let (history, _) = history_in(folder.path())?;
-        let predictions = predictions(network, &model.theta, &data.test, &preprocessing, threads)?;
         let page = page(
             &Shown {
                 folder: folder.path(),
@@ -145,7 +145,7 @@ impl End<'_> {
                 model: &model,
                 test: &data.test,
                 evaluation,
-                predictions: &predictions,
+                predictions,
                 history: &history,
                 result: Some(result),
             },

@@ -121,7 +121,7 @@ pub fn run(command: &str, options: &Options, output: &Output) -> Result<()> {
     let results = Results { model: &model, keeps_best: is_validated, restores_best: recipe.restore_best };
     train(&mut fit, &mut watcher, &mut recorder, &folder, &interrupt.flag(), &results)?;
     let end = End { run: &run, fit: &fit, results: &results, watcher: &watcher, interrupt: &interrupt };
-    end.tell((!options.no_report).then_some(threads), output)
+    end.tell(!options.no_report, output)
 }
 
 /// Says that a model brought the classes with it.
