@@ -16,7 +16,7 @@ use crate::step::crew::Crew;
 use crate::step::worker::{Worker, lock};
 
 /// Evaluates `network` with the weights `theta` on all of `dataset`, on `threads` threads (0: all), which have no
-/// influence on the result.
+/// influence on the result. The loss is `objective` [without label smoothing](Objective::unsmoothed), and no class has a weight.
 ///
 /// # Errors
 /// When the weights are not as many as the network has, the images do not fit its input, the data has more classes than
@@ -147,7 +147,7 @@ impl Evaluator {
             })
         };
         let workers = (0..threads).map(|_| worker()).collect();
-        Evaluator { loss: objective.loss(), chunk: block.samples(), workers }
+        Evaluator { loss: objective.unsmoothed().loss(), chunk: block.samples(), workers }
     }
 
     /// Evaluates inside the crew, with what `each` makes of every chunk, in their order; `None` when `stop` became true before the end.

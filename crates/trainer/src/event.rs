@@ -94,7 +94,7 @@ pub enum Event {
         step: u64,
         /// The epoch, from 1.
         epoch: u64,
-        /// Mean loss on the test set.
+        /// Mean loss on the test set, without label smoothing or weights of the classes.
         test_loss: f64,
         /// Share of the test set classified correctly; none where targets are rows.
         test_accuracy: Option<f64>,
@@ -105,11 +105,11 @@ pub enum Event {
         epoch: u64,
         /// Steps done.
         step: u64,
-        /// Mean loss met in training.
+        /// Mean loss met in training, as it was trained for: with label smoothing, weights of the classes, augmentation and mixup.
         train_loss: f64,
         /// Share classified correctly in training; none where targets are rows.
         train_accuracy: Option<f64>,
-        /// Mean loss on the test set.
+        /// Mean loss on the test set, without label smoothing or weights of the classes.
         test_loss: Option<f64>,
         /// Share of the test set classified correctly.
         test_accuracy: Option<f64>,

@@ -48,6 +48,22 @@ impl Objective {
         }
     }
 
+    /// The loss that evaluations tell: the same without label smoothing. Smoothing is a means of training, and what it adds to the loss of
+    /// a network that is right and sure says nothing of how good the network is.
+    ///
+    /// ```
+    /// use byhand_trainer::Objective;
+    /// let smoothed: Objective = "softmax-cross-entropy(label_smoothing=0.1)".parse()?;
+    /// assert_eq!(smoothed.unsmoothed(), Objective::default());
+    /// # Ok::<(), byhand_trainer::SpecError>(())
+    /// ```
+    pub fn unsmoothed(self) -> Objective {
+        match self {
+            Objective::SoftmaxCrossEntropy { .. } => Objective::SoftmaxCrossEntropy { label_smoothing: 0.0 },
+            Objective::NegativeLogLikelihood | Objective::SquaredError => self,
+        }
+    }
+
     /// The loss with weights of the classes, for a network with so many outputs.
     ///
     /// # Errors

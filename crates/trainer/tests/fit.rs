@@ -15,7 +15,7 @@ use byhand_trainer::metrics::{self, argmax};
 use byhand_trainer::{
     Adam, AdamW, Checkpoint, DivergenceCause, Event, Fit, FitConfig, FitError, ImageBatch, Member, Objective,
     Optimizer, Progress, Rows, Sampling, Schedule, ScheduleShape, Sgd, Silent, StepConfig, Trainer,
-    TrainerError, Views, evaluate, evaluate_together, training_bytes,
+    TrainerError, Views, evaluate, evaluate_each, evaluate_together, training_bytes,
 };
 use common::{cnn, mlp, test, theta, train};
 use ndarray::{Array2, Array3, Array4, ArrayView2, Axis, s};
@@ -171,26 +171,61 @@ fn observers_are_told_in_order_and_stop() {
 #[test]
 fn evaluation_equals_a_naive_one() {
     let preprocessing = Preprocessing::centered();
-    let objective = FitConfig::default().objective;
+    // The loss is the plain one, also of a network that was trained with label smoothing.
+    let objective = Objective::SoftmaxCrossEntropy { label_smoothing: 0.2 };
     let images = test().images();
     let x = Array2::from_shape_fn((test().len(), 784), |(i, f)| {
         f32::from(images[[i, 0, f / 28, f % 28]]) * (1.0 / 255.0) - 0.5
     });
     for network in [cnn(), mlp()] {
         let theta = theta(&network);
-        let found = evaluate(&network, &theta, test(), &preprocessing, objective, 2).unwrap();
+        let (found, predictions) =
+            evaluate_each(&network, &theta, test(), &preprocessing, objective, 2).unwrap();
+        assert_eq!(evaluate(&network, &theta, test(), &preprocessing, objective, 1).unwrap(), found);
         let logits = network.predict(&theta, x.view());
         let (mut loss, mut counts) = (0.0, Array2::<u64>::zeros((10, 10)));
-        for (row, &label) in logits.rows().into_iter().zip(test().labels()) {
+        assert_eq!(predictions.len(), test().len());
+        for ((row, &label), said) in logits.rows().into_iter().zip(test().labels()).zip(predictions) {
             let sum: f64 = row.iter().map(|&z| f64::from(z).exp()).sum();
+            let p = |class: usize| f64::from(row[class]).exp() / sum;
             loss += sum.ln() - f64::from(row[usize::from(label)]);
-            counts[[usize::from(label), argmax(row.iter())]] += 1;
+            let class = argmax(row.iter());
+            counts[[usize::from(label), class]] += 1;
+            assert_eq!(usize::from(said.class), class);
+            assert!((f64::from(said.probability) - p(class)).abs() < 1e-5, "{said:?}");
+            assert!((f64::from(said.of_truth) - p(label.into())).abs() < 1e-5, "{said:?}");
         }
         loss /= test().len() as f64;
         assert_eq!(found.samples, 500);
         assert_eq!(found.confusion.counts(), counts);
         assert!((found.loss - loss).abs() < 1e-5 * loss, "{} and {loss}", found.loss);
     }
+}
+
+/// Smoothing, weights of the classes and mixup are for training: what is told of the test set and chosen by it is without.
+#[test]
+fn a_fit_tells_the_plain_loss_of_the_test_set() {
+    let network = mlp();
+    let config = FitConfig {
+        objective: Objective::SoftmaxCrossEntropy { label_smoothing: 0.3 },
+        class_weights: (1..=10).map(f64::from).collect(),
+        augment: Augment { mixup: 0.4, ..Augment::default() },
+        threads: 1,
+        ..FitConfig::default()
+    };
+    let mut told = Vec::new();
+    let mut fit = Fit::new(&network, theta(&network), train(), Some(test()), config.clone()).unwrap();
+    let mut observer = |event: &Event| {
+        if let Event::EpochFinished { test_loss, .. } = event {
+            told.extend(*test_loss);
+        }
+        ControlFlow::Continue(())
+    };
+    fit.run(&mut observer).unwrap();
+    let plain =
+        evaluate(&network, fit.theta(), test(), &config.preprocessing, Objective::default(), 1).unwrap();
+    assert_eq!(fit.evaluate(test()).unwrap(), plain);
+    assert_eq!((told, fit.best().unwrap().loss), (vec![plain.loss], plain.loss));
 }
 
 #[test]

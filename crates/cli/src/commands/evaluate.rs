@@ -157,7 +157,7 @@ fn load<'a>(path: &'a Path, options: &Options) -> Result<Voter<'a>> {
     // Whoever wrote the model without us may not have said it.
     let objective =
         model.notes.get("loss").map_or(Ok(Objective::default()), |loss| loss.parse()).map_err(usage)?;
-    Ok(Voter { path, model, network, objective })
+    Ok(Voter { path, model, network, objective: objective.unsmoothed() })
 }
 
 /// That what two models say can be averaged, and that they were trained on the same data if nobody asked for any.

@@ -219,15 +219,20 @@ fn a_small_preset_takes_the_data_it_was_made_for() {
 }
 
 #[test]
-fn evaluation_is_by_the_loss_that_was_trained_for() {
-    let folder = TempDir::new().unwrap();
-    let squared =
-        ["train-mlp", "--data", "digits", "--train-limit", "300", "--epochs", "1", "--loss", "squared-error"];
-    let trained =
-        events(byhand(&squared).args(["--json", "--quiet", "--out"]).arg(folder.path())).pop().unwrap();
-    let evaluated = events(byhand(&["evaluate", "--json"]).arg(folder.path())).pop().unwrap();
-    assert_eq!(evaluated["objective"], "squared-error");
-    assert_eq!(evaluated["loss"], trained["test_loss"]);
+fn evaluation_is_by_the_loss_that_was_trained_for_without_label_smoothing() {
+    for (loss, plain) in [
+        ("squared-error", "squared-error"),
+        ("softmax-cross-entropy(label_smoothing=0.9)", "softmax-cross-entropy"),
+    ] {
+        let folder = TempDir::new().unwrap();
+        let asked =
+            ["train-mlp", "--data", "digits", "--train-limit", "300", "--epochs", "1", "--loss", loss];
+        let trained =
+            events(byhand(&asked).args(["--json", "--quiet", "--out"]).arg(folder.path())).pop().unwrap();
+        let evaluated = events(byhand(&["evaluate", "--json"]).arg(folder.path())).pop().unwrap();
+        assert_eq!(evaluated["objective"], plain);
+        assert_eq!(evaluated["loss"], trained["test_loss"]);
+    }
 }
 
 #[test]

@@ -68,7 +68,10 @@ pub(super) fn curves(run: &Run<'_>) -> Markup {
     );
     html! {
         @if loss.is_none() && accuracy.is_none() { p { "No epoch is recorded." } }
-        @else { p.note { "Training figures are those met while training, each with the weights of its step." } }
+        @else { p.note {
+            "Training figures are those met while training, each with the weights of its step, of the loss that is trained for: with label \
+             smoothing, weights of the classes and mixup, where they were asked for. The other losses are without."
+        } }
         div.row {
             @for chart in [loss, accuracy].into_iter().flatten() { figure { (chart) } }
         }

@@ -29,7 +29,7 @@ pub struct FitConfig {
     pub learning_rate: f64,
     /// How the learning rate moves.
     pub schedule: Schedule,
-    /// The loss.
+    /// The loss that is trained for. Evaluations leave its label smoothing out: see [`Objective::unsmoothed`].
     pub objective: Objective,
     /// A weight of each class in the training loss, such as [`balanced`](byhand_layers::loss::Weighting::balanced) ones; none: all weigh 1.
     /// Evaluations weigh nothing.

@@ -10,7 +10,7 @@ use crate::spec::{check, check_share, check_weight};
 pub struct StepConfig {
     /// The optimiser.
     pub optimizer: Optimizer,
-    /// The loss.
+    /// The loss, the mean of a minibatch.
     pub objective: Objective,
     /// The most samples a minibatch has. Smaller ones may be trained on, with the same plan.
     pub batch_size: usize,
