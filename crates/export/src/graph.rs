@@ -159,13 +159,7 @@ impl<'a> Graph<'a> {
                 let window = Window { size, stride, pad, dilation, ceil: false, counts_pad: true };
                 let groups = arguments.count("groups");
                 let winograd = is_winograd(&window, [layer.input().c / groups, layer.output().c / groups]);
-                Op::Conv {
-                    window,
-                    groups,
-                    w: of_layer("weight")?,
-                    b: tensor("bias"),
-                    winograd,
-                }
+                Op::Conv { window, groups, w: of_layer("weight")?, b: tensor("bias"), winograd }
             }
             "pool" => Op::MaxPool(pool(&arguments, layer.input(), true)),
             "avgpool" => Op::AvgPool(pool(&arguments, layer.input(), arguments.flag("count_pad"))),

@@ -122,28 +122,8 @@ impl Describe for BatchNormRelu {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Isa, Network, Workspace, pack, pack_gradient, unpack};
-    use ndarray::Array2;
-
-    /// Output, gradient of the parameters and of the input.
-    fn run(network: &Network, block: Block) -> [Vec<f32>; 2] {
-        let random = |seed: usize, len: usize| -> Vec<f32> {
-            (0..len).map(|i| ((i + seed) * 2_654_435_761 % 1000) as f32 / 500.0 - 1.0).collect()
-        };
-        let (samples, features) = (block.samples(), network.input().features());
-        let rows =
-            |seed| Array2::from_shape_vec((samples, features), random(seed, samples * features)).unwrap();
-        let theta = random(1, network.param_len());
-        let mut ws = Workspace::new(network, block);
-        pack(rows(2).view(), block, ws.input_mut());
-        let pass = Pass::train(block, 0, 0, 0);
-        network.forward(&pass, &theta, &mut ws);
-        let y = unpack(block, features, ws.output());
-        pack_gradient(rows(3).view(), block, ws.output_grad_mut());
-        let mut dtheta = vec![0.0; theta.len()];
-        network.backward(&pass, &theta, &mut dtheta, &mut ws);
-        [y.into_raw_vec_and_offset().0, dtheta]
-    }
+    use crate::trial::{Trial, random};
+    use crate::{Isa, Network};
 
     #[test]
     fn has_the_bits_of_the_plain_chain() {
@@ -154,8 +134,10 @@ mod tests {
             assert_eq!((network.lowered().len(), network.unfused().lowered().len()), (2, 4));
             for block in [Block::tiled(1), Block::tiled(19), Block::tiled(32), Block::single(3)] {
                 for isa in Isa::available() {
+                    let trial = Trial::new(&network, block.samples(), random);
+                    let pass = Pass::train(block, 0, 0, 0);
                     let [one, two] =
-                        [&network, &network.unfused()].map(|network| isa.with(|| run(network, block)));
+                        [&network, &network.unfused()].map(|network| isa.with(|| trial.run(network, &pass)));
                     assert_eq!(one, two, "{shape}, {block:?}, {isa}");
                 }
             }

@@ -386,10 +386,9 @@ fn refused(layer: &'static str, what: &'static str, expected: &'static str, foun
 mod tests {
     use super::*;
     use crate::check::{Checked, Clause, Options, check_layer};
-    use crate::{
-        BatchNorm, Conv2d, ConvOptions, Dense, Dropout, Linear, MaxPool2d, Network, Padding, Relu, Workspace,
-    };
-    use byhand_tensor::{Isa, pack, pack_gradient, unpack};
+    use crate::trial::{Trial, random};
+    use crate::{BatchNorm, Conv2d, ConvOptions, Dense, Dropout, Linear, MaxPool2d, Network, Padding, Relu};
+    use byhand_tensor::{Isa, unpack};
     use ndarray::Array2;
     use std::sync::Arc;
 
@@ -451,25 +450,11 @@ mod tests {
 
     /// Outputs, and gradients of input and parameters.
     fn run(network: &Network, block: Block) -> [Vec<f32>; 3] {
-        let mut state = 7u32;
-        let mut random = |len: usize| -> Vec<f32> {
-            let mut next = || {
-                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                (state >> 8) as f32 / 8_388_608.0 - 1.0
-            };
-            (0..len).map(|_| next()).collect()
-        };
-        let (samples, features, outputs) = (block.samples(), network.input().features(), network.classes());
-        let theta = random(network.param_len());
-        let x = Array2::from_shape_vec((samples, features), random(samples * features)).unwrap();
-        let dy = Array2::from_shape_vec((samples, outputs), random(samples * outputs)).unwrap();
-        let mut ws = Workspace::new(network, block);
-        pack(x.view(), block, ws.input_mut());
+        let trial = Trial::new(network, block.samples(), random);
         let pass = Pass::train(block, 1, 2, 3);
-        network.forward(&pass, &theta, &mut ws);
-        let y = unpack(block, outputs, ws.output());
-        pack_gradient(dy.view(), block, ws.output_grad_mut());
-        let (mut dtheta, mut dx) = (vec![0.0; theta.len()], vec![f32::NAN; block.len(features)]);
+        let [y, alone] = trial.run(network, &pass);
+        let (features, mut ws) = (network.input().features(), trial.forward(network, &pass));
+        let (mut dtheta, mut dx) = (vec![0.0; alone.len()], vec![f32::NAN; block.len(features)]);
         let backward = crate::exec::Backward {
             rows: None,
             dtheta: &mut dtheta,
@@ -477,12 +462,9 @@ mod tests {
             frozen: 0,
             save: &mut |_, _, _, _| false,
         };
-        network.lowered().backward(&pass, &theta, backward, &mut ws);
-        let mut alone = vec![0.0; theta.len()];
-        pack_gradient(dy.view(), block, ws.output_grad_mut());
-        network.backward(&pass, &theta, &mut alone, &mut ws);
+        network.lowered().backward(&pass, &trial.theta, backward, &mut ws);
         assert_eq!(alone, dtheta, "without the gradient of the input");
-        [y.into_raw_vec_and_offset().0, unpack(block, features, &dx).into_raw_vec_and_offset().0, dtheta]
+        [y, unpack(block, features, &dx).into_raw_vec_and_offset().0, dtheta]
     }
 
     /// A layer that a network cannot look into, so that it is run as one.

@@ -131,7 +131,8 @@ impl Describe for ConvPool2d {
 mod tests {
     use super::*;
     use crate::check::{Clause, Failure, Options, check_layer};
-    use crate::{ConvOptions, Isa, Network, Padding, Workspace};
+    use crate::trial::{Trial, random};
+    use crate::{ConvOptions, Isa, Network, Padding};
     use proptest::prelude::*;
 
     /// Bits of output and gradients of a network, for one block.
@@ -143,31 +144,11 @@ mod tests {
 
     /// Output and parameter gradient of a network on random numbers, one of which is put into x by hand.
     fn run(network: &Network, block: Block, spoilt: Option<(usize, f32)>) -> [Vec<f32>; 2] {
-        let mut state = 7u32;
-        let mut random = |len: usize| -> Vec<f32> {
-            let mut next = || {
-                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                (state >> 8) as f32 / 8_388_608.0 - 1.0
-            };
-            (0..len).map(|_| next()).collect()
-        };
-        let theta = random(network.param_len());
-        let mut x = random(block.samples() * network.input().features());
+        let mut trial = Trial::new(network, block.samples(), random);
         if let Some((place, value)) = spoilt {
-            x[place] = value;
+            trial.x[[0, place]] = value;
         }
-        let dy = random(block.samples() * network.classes());
-        let mut ws = Workspace::new(network, block);
-        let x = ndarray::ArrayView2::from_shape((block.samples(), x.len() / block.samples()), &x).unwrap();
-        crate::pack(x, block, ws.input_mut());
-        let pass = Pass::train(block, 1, 0, 0);
-        network.forward(&pass, &theta, &mut ws);
-        let y = crate::unpack(block, network.classes(), ws.output());
-        let dy = ndarray::ArrayView2::from_shape((block.samples(), network.classes()), &dy).unwrap();
-        crate::pack_gradient(dy, block, ws.output_grad_mut());
-        let mut dtheta = vec![0.0; theta.len()];
-        network.backward(&pass, &theta, &mut dtheta, &mut ws);
-        [y.into_raw_vec_and_offset().0, dtheta]
+        trial.run(network, &Pass::train(block, 1, 0, 0))
     }
 
     /// `conv`, `relu` or not and `pool`, one by one, if they fit.

@@ -50,6 +50,8 @@ mod shape;
 mod sigmoid;
 mod silu;
 mod tanh;
+#[cfg(test)]
+mod trial;
 mod workspace;
 
 pub use avg_pool2d::AvgPool2d;

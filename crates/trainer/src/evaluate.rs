@@ -30,7 +30,8 @@ pub fn evaluate(
     threads: usize,
 ) -> Result<Evaluation, TrainerError> {
     let shown = Shown { network, theta, dataset, preprocessing };
-    evaluate_until(shown, objective, threads, &AtomicBool::new(false), |_| ()).map(|(evaluation, _)| evaluation)
+    evaluate_until(shown, objective, threads, &AtomicBool::new(false), |_| ())
+        .map(|(evaluation, _)| evaluation)
 }
 
 /// What a network says of one sample.

@@ -58,13 +58,21 @@ fn digest(network: &Network, config: FitConfig) -> String {
     weights_sha256(fit.theta())
 }
 
+/// Trains on one thread and on each of these numbers of them to the same weights; their digest.
+#[track_caller]
+fn digest_of_all(threads: &[usize], network: &Network, config: FitConfig) -> String {
+    let one = digest(network, FitConfig { threads: 1, ..config.clone() });
+    for &threads in threads {
+        let many = digest(network, FitConfig { threads, ..config.clone() });
+        assert_eq!(many, one, "{:?}, {threads} threads", network.layers());
+    }
+    one
+}
+
 #[test]
 fn any_number_of_threads_and_ten_repeats() {
     for (name, network) in [("cnn", cnn()), ("mlp", mlp()), ("normed", normed()), ("residual", residual())] {
-        let one = digest(&network, config());
-        for threads in [2, 3, 7, 16] {
-            assert_eq!(digest(&network, FitConfig { threads, ..config() }), one, "{name}, {threads} threads");
-        }
+        let one = digest_of_all(&[2, 3, 7, 16], &network, config());
         for repeat in 0..10 {
             assert_eq!(
                 digest(&network, FitConfig { threads: 2, ..config() }),
@@ -79,18 +87,8 @@ fn any_number_of_threads_and_ten_repeats() {
 #[test]
 fn everything_at_once() {
     // At 250 samples the first layers of wide networks lie on two ranks.
-    for (name, network, batch_size) in
-        [("cnn", cnn(), 96), ("normed", normed(), 96), ("wide", wide(), 250), ("wide", wide(), 1)]
-    {
-        let config = FitConfig { batch_size, ..everything() };
-        let one = digest(&network, config.clone());
-        for threads in [2, 3, 7, 16] {
-            assert_eq!(
-                digest(&network, FitConfig { threads, ..config.clone() }),
-                one,
-                "{name}, {threads} threads"
-            );
-        }
+    for (network, batch_size) in [(cnn(), 96), (normed(), 96), (wide(), 250), (wide(), 1)] {
+        digest_of_all(&[2, 3, 7, 16], &network, FitConfig { batch_size, ..everything() });
     }
 }
 
@@ -157,10 +155,7 @@ fn first_layers_on_two_ranks() {
     for (batch_size, optimizer) in [(1, "adam"), (8, "adam"), (40, "adam"), (64, "sgd"), (100, "sgd")] {
         let optimizer = optimizer.parse().unwrap();
         let config = FitConfig { batch_size, max_steps: Some(40), optimizer, ..config() };
-        let one = digest(&network, config.clone());
-        for threads in [2, 3] {
-            assert_eq!(digest(&network, FitConfig { threads, ..config.clone() }), one, "{threads} threads");
-        }
+        digest_of_all(&[2, 3], &network, config);
     }
 }
 
@@ -168,23 +163,16 @@ fn first_layers_on_two_ranks() {
 fn half_tiles() {
     let network = large_cnn();
     for batch_size in [5, 8] {
-        let config = FitConfig { batch_size, max_steps: Some(20), ..config() };
         let step = StepConfig { batch_size, ..StepConfig::default() };
         let trainer = Trainer::new(&network, theta(&network), step).unwrap();
         assert_eq!(trainer.plan().shards(batch_size), 2);
-        let one = digest(&network, config.clone());
-        for threads in [2, 3] {
-            assert_eq!(digest(&network, FitConfig { threads, ..config.clone() }), one, "{threads} threads");
-        }
+        digest_of_all(&[2, 3], &network, FitConfig { batch_size, max_steps: Some(20), ..config() });
     }
 }
 
 #[test]
 fn one_sample_at_a_time() {
-    let network = cnn();
-    let config = FitConfig { batch_size: 1, max_steps: Some(40), ..config() };
-    let one = digest(&network, config.clone());
-    assert_eq!(digest(&network, FitConfig { threads: 2, ..config }), one);
+    digest_of_all(&[2], &cnn(), FitConfig { batch_size: 1, max_steps: Some(40), ..config() });
 }
 
 #[test]

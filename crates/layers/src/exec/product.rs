@@ -132,16 +132,11 @@ impl Product {
 mod tests {
     use super::*;
     use crate::contract::{Layer, Pass, Saved};
+    use crate::trial::random;
     use byhand_tensor::{Isa, RowView, pack, pack_gradient};
     use ndarray::ArrayView2;
-    use rand::{RngExt, SeedableRng};
 
     const RATE: f32 = 0.3;
-
-    fn random(seed: u64, len: usize) -> Vec<f32> {
-        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
-        (0..len).map(|_| rng.random_range(-1.0..1.0)).collect()
-    }
 
     /// What the layer itself makes of some samples.
     struct Expected {

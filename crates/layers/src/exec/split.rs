@@ -198,6 +198,7 @@ impl Piece {
 mod tests {
     use super::*;
     use crate::exec::Backward;
+    use crate::trial::Trial;
     use crate::{Dense, Layer, Network, Pass, Relu, Sigmoid, Tanh, Workspace};
     use byhand_tensor::{Block, Isa, RowView, pack, pack_gradient, unpack};
     use ndarray::Array2;
@@ -224,18 +225,9 @@ mod tests {
     fn holds(network: &Network, split: &Split, block: Block) {
         let samples = block.samples();
         let (features, classes) = (network.input().features(), network.classes());
-        let theta = whole_numbers(1, network.param_len());
-        let x = Array2::from_shape_vec((samples, features), whole_numbers(2, samples * features)).unwrap();
-        let dy = Array2::from_shape_vec((samples, classes), whole_numbers(3, samples * classes)).unwrap();
-        let pass = Pass::train(block, 0, 0, 0);
-
-        let mut ws = Workspace::new(network, block);
-        pack(x.view(), block, ws.input_mut());
-        network.forward(&pass, &theta, &mut ws);
-        let wanted_y = unpack(block, classes, ws.output());
-        pack_gradient(dy.view(), block, ws.output_grad_mut());
-        let mut wanted = vec![0.0; theta.len()];
-        network.backward(&pass, &theta, &mut wanted, &mut ws);
+        let trial = Trial::new(network, samples, whole_numbers);
+        let (theta, x, pass) = (&trial.theta, &trial.x, Pass::train(block, 0, 0, 0));
+        let [wanted_y, wanted] = trial.run(network, &pass);
 
         let rest = &split.rest;
         let (front_len, sums) = (theta.len() - rest.param_len(), rest.input().features());
@@ -258,8 +250,8 @@ mod tests {
             (own, ws)
         });
         rest.forward(&pass, &theta[front_len..], None, &mut rest_ws);
-        assert_eq!(unpack(block, classes, rest_ws.output()), wanted_y);
-        pack_gradient(dy.view(), block, rest_ws.output_grad_mut());
+        assert_eq!(unpack(block, classes, rest_ws.output()).as_slice().unwrap(), wanted_y);
+        pack_gradient(trial.dy.view(), block, rest_ws.output_grad_mut());
         let mut found = vec![0.0; theta.len()];
         let mut dsums = vec![f32::NAN; block.len(sums)];
         let backward = Backward {

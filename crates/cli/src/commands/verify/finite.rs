@@ -79,7 +79,8 @@ pub fn not_finite(places: usize) -> Result<Outcome> {
     Ok(Outcome::of(figure, &failures))
 }
 
-/// A layer that puts `value` into its gradient, at place `at` of its parameters.
+/// A layer that puts `value` into its gradient, at place `at` of its parameters. The museum has such wrappers, but is only in builds with the
+/// proofs, and `verify` is in all.
 #[derive(Debug)]
 struct Broken {
     layer: Arc<dyn Layer<f32>>,
