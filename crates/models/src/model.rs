@@ -100,7 +100,7 @@ impl Model {
     }
 
     /// Mean loss, accuracy and confusion on a data set, whose classes are matched to the model's by their names and whose other samples
-    /// are left out. On one thread; `byhand_trainer::evaluate` takes all of them.
+    /// are left out; NaN where no sample is left that counts. On one thread; `byhand_trainer::evaluate` takes all of them.
     ///
     /// # Errors
     /// As [`predict_proba`](Self::predict_proba); when a class of the model is none of the data set, or its rows of targets are not as long
@@ -125,19 +125,26 @@ impl Model {
             loss: 0.0,
             confusion: Confusion::new(if target.is_labels() { outputs } else { 0 }),
         };
+        let mut weight = 0.0;
         // Some at a time, so that all bytes are never numbers at once.
         for first in (0..dataset.len()).step_by(AT_ONCE) {
             let samples = first..(first + AT_ONCE).min(dataset.len());
             let x = self.inputs(dataset.images().slice_move(s![samples.clone(), .., .., ..]))?;
-            let part = network.evaluate(&self.theta, x.view(), target.of_samples(samples, outputs), loss);
-            all.loss += part.loss * part.samples as f64;
+            let target = target.of_samples(samples, outputs);
+            let part = network.evaluate(&self.theta, x.view(), target, loss);
+            let counted = loss.weighting().total(target, part.samples);
+            if counted > 0.0 {
+                all.loss += part.loss * counted;
+                weight += counted;
+            }
             all.confusion.add(&part.confusion);
         }
-        all.loss /= dataset.len() as f64;
+        all.loss /= weight;
         Ok(all)
     }
 
-    /// Images `[n, h, w]` or `[n, channels, h, w]` as inputs of the network, `[n, features]`.
+    /// Images `[n, h, w]` or `[n, channels, h, w]` as inputs of the network, `[n, features]`: halved, cropped and normalised (`p * scale +
+    /// shift` of a pixel `p`), channel by channel and row by row.
     ///
     /// # Errors
     /// When images of this size make no inputs of the network.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use byhand_datasets::Dataset;
 use byhand_layers::init::init_network;
-use byhand_layers::loss::{SoftmaxCrossEntropy, SquaredError};
+use byhand_layers::loss::{SoftmaxCrossEntropy, SquaredError, Weighting};
 use byhand_models::{
     Crop, MODELS, Model, ModelError, NamedModel, Normalize, Preprocessing, find, weights_sha256,
 };
@@ -97,6 +97,16 @@ fn images_are_answered_in_one_call() {
     let found = model.evaluate(&data, &SoftmaxCrossEntropy::default()).unwrap();
     assert_eq!((found.samples, found.accuracy()), (1497, 1.0));
     assert!((found.loss + f64::from(sure).ln()).abs() < 1e-6, "{}", found.loss);
+    // The mean is over what samples count. From 1200 on all labels are of class 1, of weight 3, and every second one is wrong.
+    let labels = (0..1500).map(|i| if i < 1200 { i % 2 } else { 1 }).collect();
+    let own = Dataset::new("own", images.clone(), labels, model.class_names.clone()).unwrap();
+    let weighting = Weighting { classes: vec![1.0, 3.0], ignore: None };
+    let found =
+        model.evaluate(&own, &SoftmaxCrossEntropy { weighting, ..SoftmaxCrossEntropy::default() }).unwrap();
+    let [right, wrong] = [sure, 1.0 - sure].map(|p| -f64::from(p).ln());
+    let expected = right + (wrong - right) * f64::from(3 * 150) / f64::from(600 + 3 * 900);
+    assert!((found.loss - expected).abs() < 1e-5, "{} and {expected}", found.loss);
+
     let refused = data.keep_classes(&[0, 1]).unwrap();
     let error = model.evaluate(&refused, &SoftmaxCrossEntropy::default()).unwrap_err().to_string();
     assert!(error.contains("expected a class \"upper\""), "{error}");
