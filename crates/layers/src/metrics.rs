@@ -10,7 +10,7 @@ use crate::loss::Target;
 pub struct Evaluation {
     /// Samples looked at.
     pub samples: usize,
-    /// Mean loss, of what samples count where the loss weighs them.
+    /// Mean loss, of what samples count where the loss weighs them; NaN where none counts.
     pub loss: f64,
     /// Who was taken for what. Without classes where targets are rows of numbers.
     pub confusion: Confusion,
@@ -110,7 +110,7 @@ impl Confusion {
     }
 }
 
-/// The root of the mean of the squared differences, over all elements: `sqrt(sum (y - t)^2 / (samples * features))`.
+/// The root of the mean of the squared differences, over all elements: `sqrt(sum (y - t)^2 / (samples * features))`; NaN without elements.
 ///
 /// # Panics
 /// When the shapes differ.

@@ -282,7 +282,7 @@ impl Arguments<'_> {
     /// The value of a [`Form::Count`] parameter.
     ///
     /// # Panics
-    /// As its companions: when the kind has no such parameter (a mistake in the table).
+    /// When the kind has no parameter of this name and form (a mistake in the table).
     #[track_caller]
     pub fn count(&self, name: &str) -> usize {
         match self.value(name) {
@@ -292,6 +292,9 @@ impl Arguments<'_> {
     }
 
     /// The value of a [`Form::Extent`] parameter: height and width.
+    ///
+    /// # Panics
+    /// As [`count`](Self::count).
     #[track_caller]
     pub fn extent(&self, name: &str) -> [usize; 2] {
         match self.value(name) {
@@ -301,6 +304,9 @@ impl Arguments<'_> {
     }
 
     /// The value of a [`Form::Padding`] parameter.
+    ///
+    /// # Panics
+    /// As [`count`](Self::count).
     #[track_caller]
     pub fn padding(&self, name: &str) -> Padding {
         match self.value(name) {
@@ -310,6 +316,9 @@ impl Arguments<'_> {
     }
 
     /// The value of a [`Form::Flag`] parameter.
+    ///
+    /// # Panics
+    /// As [`count`](Self::count).
     #[track_caller]
     pub fn flag(&self, name: &str) -> bool {
         match self.value(name) {
@@ -319,6 +328,9 @@ impl Arguments<'_> {
     }
 
     /// The value of a [`Form::Fraction`] parameter.
+    ///
+    /// # Panics
+    /// As [`count`](Self::count).
     #[track_caller]
     pub fn fraction(&self, name: &str) -> f64 {
         match self.value(name) {

@@ -83,8 +83,8 @@ impl fmt::Display for Views {
     }
 }
 
-/// Evaluates networks together, each on all views of each sample of `dataset`: what they say is the mean of their probabilities (the
-/// softmax of their outputs), and the loss is the cross-entropy of that.
+/// Evaluates networks together, each on all views of each sample of `dataset`, on `threads` threads (0: all): what they say is the mean `p` of
+/// their probabilities (the softmax of their outputs), the class the largest of `p`, and the loss the mean over samples of `-ln p_label`.
 ///
 /// # Errors
 /// As [`evaluate`](crate::evaluate()); also when there is no member, their numbers of outputs differ, or the data has no labels.

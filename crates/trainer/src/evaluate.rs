@@ -20,7 +20,7 @@ use crate::step::worker::{Worker, lock};
 ///
 /// # Errors
 /// When the weights are not as many as the network has, the images do not fit its input, the data has more classes than
-/// it has outputs or no sample, or the threads cannot be started.
+/// it has outputs or no sample, its rows of targets are of another length or such as the loss is not for, or the threads cannot be started.
 pub fn evaluate(
     network: &Network<f32>,
     theta: &[f32],

@@ -12,14 +12,14 @@ use crate::spec::{Call, write_call};
 /// `negative-log-likelihood`, `squared-error`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Objective {
-    /// Softmax cross-entropy on logits.
+    /// Softmax cross-entropy on logits `z`: `-sum over j of q_j * ln(softmax(z)_j)`, with the target's row `q`.
     SoftmaxCrossEntropy {
         /// The share of the target spread evenly over the classes, in `0 <= s < 1`.
         label_smoothing: f64,
     },
-    /// Negative log-likelihood on log-probabilities.
+    /// Negative log-likelihood on log-probabilities `y`, as `log_softmax` gives them: `-sum over j of q_j * y_j`.
     NegativeLogLikelihood,
-    /// Squared error against one-hot rows.
+    /// Half the squared error, `1/2 * sum over j of (y_j - t_j)^2`, against rows `t`: those of a regression, or a label's one-hot row.
     SquaredError,
 }
 
@@ -27,7 +27,7 @@ impl Objective {
     /// That its numbers are in their ranges.
     ///
     /// # Errors
-    /// Names the first that is not.
+    /// The label smoothing is not in `0 <= s < 1`.
     pub fn validate(&self) -> Result<(), TrainerError> {
         match *self {
             Objective::SoftmaxCrossEntropy { label_smoothing } => {

@@ -10,14 +10,15 @@ use crate::schedule::Schedule;
 use crate::spec::{check, check_share, check_weight};
 use crate::step::StepConfig;
 
-/// Settings of a [`Fit`](super::Fit). All but `threads`, `evaluate_every` and `stop_diverged` decide the weights that come out.
+/// Settings of a [`Fit`](super::Fit). `threads`, `log_every` and `stop_diverged` have no influence on the weights that come out, and
+/// `evaluate_every` one alone where `patience` or the schedule `plateau` waits for a better evaluation. All others decide them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FitConfig {
-    /// How often the training set is gone through.
+    /// How often the training set is gone through, at least once.
     pub epochs: u64,
-    /// Stop after this many steps, if that is sooner.
+    /// Stop after this many steps, at least 1, if that is sooner.
     pub max_steps: Option<u64>,
-    /// Samples of a minibatch.
+    /// Samples of a minibatch: 1 to [`StepConfig::MAX_BATCH`].
     pub batch_size: usize,
     /// In which order samples are met.
     pub sampling: Sampling,
@@ -25,14 +26,14 @@ pub struct FitConfig {
     pub last_batch: LastBatch,
     /// The optimiser.
     pub optimizer: Optimizer,
-    /// The peak learning rate.
+    /// The peak learning rate, at least 0.
     pub learning_rate: f64,
     /// How the learning rate moves.
     pub schedule: Schedule,
     /// The loss that is trained for. Evaluations leave its label smoothing out: see [`Objective::unsmoothed`].
     pub objective: Objective,
     /// A weight of each class in the training loss, such as [`balanced`](byhand_layers::loss::Weighting::balanced) ones; none: all weigh 1.
-    /// Evaluations weigh nothing.
+    /// Not for squared error. Evaluations weigh nothing.
     pub class_weights: Vec<f64>,
     /// How bytes become the network's input.
     pub preprocessing: Preprocessing,
@@ -45,15 +46,15 @@ pub struct FitConfig {
     /// Moving average of the weights: see [`StepConfig::ema`]. Where it is kept, it is what is evaluated, and what is
     /// [given back](super::Fit::theta).
     pub ema: Option<f64>,
-    /// Stop after so many epochs in a row that were no better on the test set than the best.
+    /// Stop after so many epochs in a row, at least 1, that were no better on the test set than the best.
     pub patience: Option<u64>,
     /// Seed of order, augmentation and dropout.
     pub seed: u64,
     /// Number of threads; 0 for as many as the machine runs at once. No influence on results.
     pub threads: usize,
-    /// Tell [`Event::Window`](crate::Event::Window) every so many steps.
+    /// Tell [`Event::Window`](crate::Event::Window) every so many steps, at least 1.
     pub log_every: Option<u64>,
-    /// Evaluate on the test set before the first step and then every so many steps, besides each epoch's end.
+    /// Evaluate on the test set before the first step and then every so many steps, at least 1, besides each epoch's end.
     pub evaluate_every: Option<u64>,
     /// Give up when the loss, over windows of 100 steps, has been ten times above its best, and above half of what it began with, for
     /// 1000 steps: what was learned is forgotten. What is not finite ends a fit in any case.

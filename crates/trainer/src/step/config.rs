@@ -12,23 +12,23 @@ pub struct StepConfig {
     pub optimizer: Optimizer,
     /// The loss, the mean of a minibatch.
     pub objective: Objective,
-    /// The most samples a minibatch has. Smaller ones may be trained on, with the same plan.
+    /// The most samples a minibatch has: 1 to [`MAX_BATCH`](Self::MAX_BATCH). Smaller ones may be trained on, with the same plan.
     pub batch_size: usize,
     /// Number of threads; 0 for as many as the machine runs at once. No influence on results.
     pub threads: usize,
     /// Seed of the random numbers of layers (dropout).
     pub seed: u64,
-    /// Decoupled weight decay: an update takes the learning rate times this of every weight away before it moves it. Biases and
+    /// Decoupled weight decay, at least 0: `theta = (1 - lr * weight_decay) * theta`, and then the optimiser's update. Biases and
     /// normalisations are spared, which is to say tensors of one dimension.
     ///
     /// Loshchilov, Hutter, "Decoupled weight decay regularization", ICLR 2019. An optimiser's own `weight_decay` is PyTorch's, of all
     /// parameters.
     pub weight_decay: f64,
-    /// A gradient that is longer than this is made as long: the Euclidean norm is that of all parameters together. Pascanu, Mikolov, Bengio,
-    /// "On the difficulty of training recurrent neural networks", 2013.
+    /// A gradient that is longer than this, which is above 0, is made as long: `g = g * min(1, clip / |g|)`, with the Euclidean norm of all
+    /// parameters together. Pascanu, Mikolov, Bengio, "On the difficulty of training recurrent neural networks", 2013.
     pub clip: Option<f64>,
     /// Keep an exponential moving average of the weights: after step `t`, from 0, `average = d * average + (1 - d) * theta`, with `d`
-    /// this or `t / (t + 10)`, whichever is less. The state of layers is averaged too. Polyak, Juditsky, "Acceleration of stochastic
+    /// this (at least 0, below 1) or `t / (t + 10)`, whichever is less. The state of layers is averaged too. Polyak, Juditsky, "Acceleration of stochastic
     /// approximation by averaging", 1992.
     pub ema: Option<f64>,
 }

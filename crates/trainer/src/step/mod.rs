@@ -265,7 +265,7 @@ impl Trainer {
 
     /// From the next step on the layers before layer `layers` keep their parameters as they are, and nothing is
     /// computed that only their gradients need: a step then costs less. The other layers move as if nothing were
-    /// frozen. 0 trains all layers again.
+    /// frozen. 0 trains all layers again; as many as there are, or more, keep all as they are.
     ///
     /// Reference: Brock and others, "FreezeOut: accelerate training by progressively freezing layers", 2017.
     pub fn freeze(&mut self, layers: usize) {
