@@ -5,6 +5,7 @@ use std::{num::NonZeroUsize, time::Instant};
 use anyhow::{Result, ensure};
 use byhand_datasets::batches::epoch_order_into;
 use byhand_layers::{Network, init::init_network};
+use byhand_report::{extremes, mean, std};
 use byhand_trainer::{Diverged, Hardest, ImageBatch, StepConfig, Trainer};
 use clap::Args;
 use serde::Deserialize;
@@ -209,15 +210,10 @@ pub struct Spread {
 }
 
 impl Spread {
+    /// Of at least one value.
     pub fn of(values: &[f64]) -> Spread {
-        let n = values.len() as f64;
-        let mean = values.iter().sum::<f64>() / n;
-        let squares: f64 = values.iter().map(|v| (v - mean) * (v - mean)).sum();
-        Spread {
-            mean,
-            std: (squares / (n - 1.0).max(1.0)).sqrt(),
-            min: values.iter().copied().fold(f64::INFINITY, f64::min),
-            max: values.iter().copied().fold(0.0, f64::max),
-        }
+        let [min, max] = extremes(values).expect("a value of each seed");
+        let (mean, std) = (mean(values).unwrap_or(f64::NAN), std(values).unwrap_or(f64::NAN));
+        Spread { mean, std, min, max }
     }
 }

@@ -16,5 +16,5 @@ pub use compare::{Compared, Comparison, compare, differences, pairs, probability
 pub use page::{page, waiting_page};
 pub use report::{filter_sheet, report};
 pub use run::{Epoch, Run, Timing};
-pub use statistics::{ClassFigures, class_figures, mcnemar, wilson};
+pub use statistics::{ClassFigures, class_figures, extremes, grouped, mcnemar, mean, std, wilson};
 pub use tensors::{Recorder, Spread, TensorRecord};

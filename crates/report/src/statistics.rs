@@ -1,6 +1,36 @@
-//! Figures that say how sure one may be of a count.
+//! Figures that say how sure one may be of a count or of a mean, and how numbers are written.
 
 use byhand_layers::metrics::Confusion;
+
+/// The mean; of no numbers, none.
+pub fn mean(values: &[f64]) -> Option<f64> {
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+}
+
+/// The standard deviation of a sample, `sqrt(sum (x - mean)^2 / (n - 1))`; 0 of one number, of no numbers none.
+///
+/// ```
+/// assert_eq!(byhand_report::std(&[1.0, 3.0, 5.0]), Some(2.0));
+/// ```
+pub fn std(values: &[f64]) -> Option<f64> {
+    let mean = mean(values)?;
+    let squares: f64 = values.iter().map(|x| (x - mean) * (x - mean)).sum();
+    Some((squares / (values.len() as f64 - 1.0).max(1.0)).sqrt())
+}
+
+/// The least and the greatest; of no numbers, none.
+pub fn extremes(values: &[f64]) -> Option<[f64; 2]> {
+    let least = values.iter().copied().min_by(f64::total_cmp)?;
+    Some([least, values.iter().copied().max_by(f64::total_cmp)?])
+}
+
+/// A number as people count: 46,730.
+pub fn grouped(n: usize) -> String {
+    let digits = n.to_string();
+    let groups: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().map(|group| std::str::from_utf8(group).expect("digits")).collect();
+    groups.join(",")
+}
 
 /// Wilson's 95 % interval for a share of which `hits` of `n` were seen: where the true share lies, 19 times of 20.
 ///
@@ -83,6 +113,17 @@ pub fn class_figures(confusion: &Confusion) -> Vec<ClassFigures> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_few_numbers_and_of_none() {
+        assert_eq!((mean(&[]), std(&[]), extremes(&[])), (None, None, None));
+        assert_eq!((mean(&[3.0]), std(&[3.0]), extremes(&[3.0])), (Some(3.0), Some(0.0), Some([3.0, 3.0])));
+        assert_eq!(extremes(&[2.0, -1.0, 0.5]), Some([-1.0, 2.0]));
+        assert_eq!(
+            [0, 999, 1000, 46_730, 1_234_567].map(grouped),
+            ["0", "999", "1,000", "46,730", "1,234,567"]
+        );
+    }
 
     #[test]
     fn intervals_stay_in_range() {

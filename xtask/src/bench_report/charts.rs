@@ -3,9 +3,12 @@
 use std::path::Path;
 
 use anyhow::Result;
-use byhand_report::chart::{Axis, Chart, Scale};
+use byhand_report::{
+    chart::{Axis, Chart, Scale},
+    mean,
+};
 
-use super::{numbers::mean, tables};
+use super::tables;
 use crate::records::{Record, Records, last};
 
 /// The charts that have records, each with its name.

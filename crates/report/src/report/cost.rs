@@ -2,8 +2,11 @@
 
 use maud::{Markup, html};
 
-use super::{bytes, grouped};
-use crate::run::{Run, Timing};
+use super::bytes;
+use crate::{
+    run::{Run, Timing},
+    statistics::grouped,
+};
 
 pub(super) fn times(run: &Run<'_>) -> Markup {
     let Timing { layers, batch_size, peak_gflops } = run.timing;

@@ -3,11 +3,11 @@
 use byhand_layers::Network;
 use maud::{Markup, html};
 
-use super::{class_name, grouped, layers, percent};
+use super::{class_name, layers, percent};
 use crate::{
     chart::{Axis, Chart, Curve},
     run::{Epoch, Run},
-    statistics::{class_figures, wilson},
+    statistics::{class_figures, grouped, wilson},
 };
 
 /// More classes than these are no table that anyone reads.

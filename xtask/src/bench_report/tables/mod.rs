@@ -8,8 +8,9 @@ mod training;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use byhand_report::mean;
 
-use super::numbers::{count, mean, median, short};
+use super::numbers::{count, median, short};
 use crate::records::{Group, Record, Records, last};
 
 pub use benchmarks::all_benchmarks;

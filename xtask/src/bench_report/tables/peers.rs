@@ -3,10 +3,11 @@
 use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context, Result};
+use byhand_report::{chart::Curve, extremes};
 
 use super::{distinct, markdown, optional, parted, range, sources};
 use crate::{
-    bench_report::numbers::{Curve, count, extremes, median, ratio},
+    bench_report::numbers::{count, median, ratio},
     records::{Processor, Record, Records},
 };
 

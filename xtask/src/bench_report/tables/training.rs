@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use anyhow::Result;
+use byhand_report::{extremes, mean, std};
 
 use super::{REBUILT, across, optional, parted, range, sources, values};
 use crate::{
-    bench_report::numbers::{count, extremes, mean, median, short, std},
+    bench_report::numbers::{count, median, short},
     records::{Processor, Record, Records},
 };
 

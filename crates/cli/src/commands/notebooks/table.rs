@@ -1,5 +1,6 @@
 //! What the runs of all systems found, as one table.
 
+use byhand_report::{mean, std};
 use comfy_table::CellAlignment::{Left, Right};
 use serde_json::json;
 
@@ -16,15 +17,9 @@ pub struct Table {
 }
 
 /// Mean and sample standard deviation over the seeds.
-pub fn mean_std(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
-    let n = values.clone().count() as f64;
-    let mean = values.clone().sum::<f64>() / n;
-    let squares: f64 = values.map(|value| (value - mean).powi(2)).sum();
-    (mean, if n > 1.0 { (squares / (n - 1.0)).sqrt() } else { 0.0 })
-}
-
 pub fn metric(outcomes: &[Outcome]) -> (f64, f64) {
-    mean_std(outcomes.iter().map(|outcome| outcome.metric))
+    let values: Vec<f64> = outcomes.iter().map(|outcome| outcome.metric).collect();
+    (mean(&values).unwrap_or(f64::NAN), std(&values).unwrap_or(f64::NAN))
 }
 
 /// Mean seconds of a run, and images a second over all runs.
