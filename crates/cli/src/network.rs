@@ -3,14 +3,13 @@
 use std::num::NonZeroUsize;
 
 use anyhow::Result;
-use byhand_datasets::{Data, batches::LastBatch};
+use byhand_datasets::{Data, Dataset, Preprocessing, batches::LastBatch};
 use byhand_layers::{Network, Shape};
 use byhand_models::{MODELS, NamedModel, Spec};
 use byhand_trainer::{FitConfig, Sampling};
 
 use crate::{
     exit::{usage, wrong_spec},
-    prepared::Prepared,
     settings::Recipe,
 };
 
@@ -68,8 +67,13 @@ pub fn promised(recipe: &Recipe) -> Option<(Shape, usize)> {
     Some((Shape::new(1, side, side), recipe.classes.as_ref().map_or(all, Vec::len)))
 }
 
-/// The settings of a fit, as the recipe has them.
-pub fn fit_config(recipe: &Recipe, data: &Prepared, threads: usize) -> FitConfig {
+/// The settings of a fit to `train`, as the recipe has them.
+pub fn fit_config(
+    recipe: &Recipe,
+    train: &Dataset,
+    preprocessing: Preprocessing,
+    threads: usize,
+) -> FitConfig {
     FitConfig {
         epochs: recipe.epochs.get() as u64,
         batch_size: recipe.batch_size.get(),
@@ -79,8 +83,8 @@ pub fn fit_config(recipe: &Recipe, data: &Prepared, threads: usize) -> FitConfig
         learning_rate: recipe.lr,
         schedule: recipe.schedule,
         objective: recipe.loss,
-        class_weights: recipe.class_weights.as_ref().map_or_else(Vec::new, |weights| weights.of(&data.train)),
-        preprocessing: data.remaining(),
+        class_weights: recipe.class_weights.as_ref().map_or_else(Vec::new, |weights| weights.of(train)),
+        preprocessing,
         augment: recipe.augment(),
         weight_decay: recipe.weight_decay,
         clip: recipe.clip,

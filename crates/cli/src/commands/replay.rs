@@ -47,7 +47,7 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
         )));
     }
     let (_, network) = network_for(&recipe, data.input, data.train.classes())?;
-    let config = fit_config(&recipe, &data, 0);
+    let config = fit_config(&recipe, &data.train, data.remaining(), 0);
     let theta = state.theta().to_vec();
     let watched = data.validation.as_ref().unwrap_or(&data.test);
     let mut fit = Fit::resume(&network, state, &data.train, Some(watched), config.clone()).map_err(usage)?;

@@ -27,6 +27,7 @@ use rand_chacha::{
 use super::notebook::{About, Metric, Notebook, Order, PerClass, Teacher, Version};
 use crate::{
     exit::{usage, wrong_spec},
+    network::fit_config,
     output::Output,
     prepared::prepared_data,
     program,
@@ -199,23 +200,15 @@ fn with_fit(
         // With replacement an epoch is of no meaning: as many as the steps need.
         epochs: version.steps.map_or(recipe.epochs.get() as u64, |_| u64::MAX),
         max_steps: version.steps,
-        batch_size: recipe.batch_size.get(),
         sampling: match version.sampling {
             Order::Shuffled => Sampling::Shuffled,
             Order::WithReplacement => Sampling::WithReplacement,
         },
-        optimizer: recipe.optimizer,
-        learning_rate: recipe.lr,
-        schedule: recipe.schedule,
-        objective: recipe.loss,
-        class_weights: recipe.class_weights.as_ref().map_or_else(Vec::new, |weights| weights.of(&part.train)),
-        preprocessing,
         seed,
-        threads: 1,
         log_every: version.window,
         // What a wrong layer makes of the loss is what is to be seen.
         stop_diverged: false,
-        ..FitConfig::default()
+        ..fit_config(recipe, &part.train, preprocessing, 1)
     };
     let mut fit = Fit::new(network, theta.to_vec(), &part.train, None, config)?;
     let (mut curve, mut images) = (Vec::new(), 0);

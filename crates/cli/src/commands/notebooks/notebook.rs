@@ -215,10 +215,12 @@ pub fn parse(name: &str, text: &str, given: &Settings) -> Result<Notebook> {
         }
         let as_notebooks = "sgd".parse() == Ok(recipe.optimizer)
             && (recipe.schedule, recipe.loss) == (Schedule::CONSTANT, Objective::default())
-            && recipe.class_weights.is_none();
+            && (recipe.clip, recipe.ema, recipe.weight_decay) == (None, None, 0.0)
+            && recipe.class_weights.is_none()
+            && recipe.augment().is_identity();
         if asked.wrong_loss.is_some() && !as_notebooks {
             return Err(wrong(
-                "wrong-loss goes with optimizer = \"sgd\", schedule = \"constant\" and no loss",
+                "wrong-loss goes with optimizer = \"sgd\", schedule = \"constant\", no loss, and nothing else that changes a step",
             ));
         }
         Ok(Version {
@@ -274,6 +276,8 @@ mod tests {
         assert!(error("epochs = 3", "epoch = 3").contains("line 12 (`epoch = 3`): unknown field `epoch`"));
         assert!(error("window = 100", "windows = 100").contains("unknown field `windows`"));
         assert!(error("scaled-normal", "scald-normal").contains("he-normal"));
-        assert!(error("\"sgd\"", "\"adam\"").contains("version written: wrong-loss goes with"));
+        for (from, to) in [("\"sgd\"", "\"adam\""), ("epochs = 3", "epochs = 3\nrotate = 10")] {
+            assert!(error(from, to).contains("version written: wrong-loss goes with"), "{to}");
+        }
     }
 }

@@ -96,7 +96,8 @@ pub fn run(command: &str, options: &Options, output: &Output) -> Result<()> {
 
     let begin = Begin::of(&mut recipe, resumed, &folder, output)?;
     memory::check_training(&network, &recipe.step_config(recipe.seed, threads), |_| 0, "batch-size")?;
-    let config = FitConfig { stop_diverged: options.stop_diverged, ..fit_config(&recipe, &data, threads) };
+    let config = fit_config(&recipe, &data.train, data.remaining(), threads);
+    let config = FitConfig { stop_diverged: options.stop_diverged, ..config };
     let (mut fit, begun) = begin.fit(&mut recipe, &network, &data, config)?;
     let history = begun.take(&folder, fit.step(), output)?;
     if !names_classes {
