@@ -17,7 +17,7 @@ use crate::cargo::cargo;
 /// Options of `ci`.
 #[derive(Args)]
 pub struct Options {
-    /// Run only the stages with these names; asan runs only when named
+    /// Run only the stages with these names; asan and arm run only when named
     #[arg(value_name = "STAGE")]
     only: Vec<String>,
     /// List the stages and their commands, run nothing
@@ -42,32 +42,61 @@ const STAGES: [Stage; 8] = [
     ("benchmarks", &[], &["test", "--workspace", "--bench", "kernels", "--bench", "steps"]),
 ];
 
+/// Starts programs for 64-bit Arm on another machine.
+const ARM: &str = "qemu-aarch64 -L /usr/aarch64-linux-gnu";
+
 /// Stages that run when they are asked for by name alone: they build the kernels once more.
-const ON_REQUEST: [Stage; 1] = [(
-    // The one crate with unsafe code, under AddressSanitizer: no kernel reads or writes beside its slices, and no index wraps. For x86-64
-    // Linux. The sanitizer is not stable; the variable lets the stable compiler have it.
-    "asan",
-    &[
-        ("RUSTC_BOOTSTRAP", "1"),
-        ("RUSTFLAGS", "-Zsanitizer=address"),
-        // Each call that panics, as many of these do, would leave frames of its own behind, and the search for a free one would take
-        // ever longer.
-        ("ASAN_OPTIONS", "detect_stack_use_after_return=0"),
-    ],
-    &[
-        "test",
-        "--package",
-        "byhand-tensor",
-        "--target",
-        "x86_64-unknown-linux-gnu",
-        "--test",
-        "hostile",
-        "--test",
-        "twins",
-        "--",
-        "--nocapture",
-    ],
-)];
+const ON_REQUEST: [Stage; 2] = [
+    (
+        // The one crate with unsafe code, under AddressSanitizer: no kernel reads or writes beside its slices, and no index wraps. For
+        // x86-64 Linux. The sanitizer is not stable; the variable lets the stable compiler have it.
+        "asan",
+        &[
+            ("RUSTC_BOOTSTRAP", "1"),
+            ("RUSTFLAGS", "-Zsanitizer=address"),
+            // Each call that panics, as many of these do, would leave frames of its own behind, and the search for a free one would take
+            // ever longer.
+            ("ASAN_OPTIONS", "detect_stack_use_after_return=0"),
+        ],
+        &[
+            "test",
+            "--package",
+            "byhand-tensor",
+            "--target",
+            "x86_64-unknown-linux-gnu",
+            "--test",
+            "hostile",
+            "--test",
+            "twins",
+            "--",
+            "--nocapture",
+        ],
+    ),
+    (
+        // The digests of docs/digests.md on 64-bit Arm, emulated: on NEON and on plain Rust. Needs, on Debian and its like, the packages
+        // qemu-user and gcc-aarch64-linux-gnu, and `rustup target add aarch64-unknown-linux-gnu`.
+        "arm",
+        &[
+            ("CC_aarch64_unknown_linux_gnu", "aarch64-linux-gnu-gcc"),
+            ("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", "aarch64-linux-gnu-gcc"),
+            ("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", ARM),
+            // The program starts itself.
+            ("BYHAND_RUNNER", ARM),
+        ],
+        &[
+            "run",
+            "--release",
+            "--package",
+            "byhand-cli",
+            "--no-default-features",
+            "--target",
+            "aarch64-unknown-linux-gnu",
+            "--",
+            "verify",
+            "named-runs",
+        ],
+    ),
+];
 
 /// Runs the stages in order and stops at the first that fails.
 pub fn run(options: &Options, output: &Output) -> Result<()> {

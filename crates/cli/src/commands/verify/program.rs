@@ -15,8 +15,20 @@ use serde_json::Value;
 use super::{Outcome, small::Chance};
 
 /// This program, with nothing on its outputs that is not read.
+///
+/// Where the system cannot start it, `BYHAND_RUNNER` has the words of what can: an emulator and its options. It then starts the others too.
 pub fn program(arguments: &[&str]) -> Result<Command> {
-    let mut command = Command::new(env::current_exe().context("cannot find this program")?);
+    let this = env::current_exe().context("cannot find this program")?;
+    let runner = env::var("BYHAND_RUNNER").unwrap_or_default();
+    let mut words = runner.split_whitespace();
+    let mut command = match words.next() {
+        None => Command::new(this),
+        Some(emulator) => {
+            let mut command = Command::new(emulator);
+            command.args(words).arg(this);
+            command
+        }
+    };
     command.args(arguments).env_remove("BYHAND_DATA").env_remove("BYHAND_ISA").stdin(Stdio::null());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     Ok(command)
