@@ -24,7 +24,8 @@ NETWORKS = {
     "cnn": None,
     "dnn": None,
     "lenet": None,
-    "activations": "conv(8,5,stride=2) gelu conv(16,3,pad=1) silu batchnorm leaky_relu globalavgpool dense(20) tanh dense(10)",
+    "activations": "conv(8,5,stride=2) gelu conv(16,3,pad=1) silu batchnorm leaky_relu globalavgpool dense(20) tanh "
+    "dense(20) gelu(exact=true) dense(10)",
     "pools": "conv(8,3) batchnorm relu avgpool(2) conv(16,3x5,bias=false) pool(3,stride=2) sigmoid dropout(0.1) dense(10)",
     "windows": "conv(8,3,pad=same,stride=2) relu conv(16,3,groups=4,dilation=2,pad=2x1x2x1) pool(3,stride=2,pad=1,ceil=true) "
     "avgpool(2,pad=1,count_pad=false) dense(10)",

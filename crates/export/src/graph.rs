@@ -68,7 +68,9 @@ pub(crate) enum Op<'a> {
     LeakyRelu {
         slope: f64,
     },
-    Gelu,
+    Gelu {
+        exact: bool,
+    },
     Silu,
     Tanh,
     LogSoftmax,
@@ -175,7 +177,7 @@ impl<'a> Graph<'a> {
             },
             "relu" => Op::Relu,
             "leaky_relu" => Op::LeakyRelu { slope: arguments.fraction("slope") },
-            "gelu" => Op::Gelu,
+            "gelu" => Op::Gelu { exact: arguments.flag("exact") },
             "silu" => Op::Silu,
             "log_softmax" => Op::LogSoftmax,
             "tanh" => Op::Tanh,

@@ -15,6 +15,11 @@ pub(crate) trait Gate {
 pub(crate) fn forward<G: Gate, T: Scalar>(x: &[T], y: &mut [T], s: &mut [T]) {
     vectorised(Feed::<G, T> { x, y, gate: PhantomData });
     activation::sigmoid(y, s);
+    times(x, s, y);
+}
+
+/// `y = x s`.
+pub(crate) fn times<T: Scalar>(x: &[T], s: &[T], y: &mut [T]) {
     vectorised(Times { x, s, y });
 }
 

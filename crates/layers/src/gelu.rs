@@ -11,7 +11,7 @@ use byhand_tensor::{Block, Scalar};
 /// `y = x/2 (1 + tanh(u))` with `u = sqrt(2/pi) (x + 0.044715 x^3)`. It is computed as `y = x s` with `s = 1 / (1 + e^-2u)`, the same
 /// number without a difference of nearly equal ones.
 ///
-/// The exact `x P(X <= x)` of a normal `X` differs from it by less than 0.0005. PyTorch calls this one
+/// The exact `x P(X <= x)` of a normal `X`, [`ExactGelu`](crate::ExactGelu), differs from it by less than 0.0005. PyTorch calls this one
 /// `GELU(approximate="tanh")`.
 ///
 /// # Shapes

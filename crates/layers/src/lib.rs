@@ -4,8 +4,8 @@
 //!
 //! * [`contract`] is the contract every layer keeps: [`Describe`] and [`Layer`]. One layer a file, each with its formula, its
 //!   shapes, its backward pass and its source: [`Conv2d`], [`MaxPool2d`], [`AvgPool2d`], [`GlobalMaxPool`],
-//!   [`GlobalAvgPool`], [`BatchNorm`], [`Dense`], [`Relu`], [`LeakyRelu`], [`Gelu`], [`Silu`], [`Tanh`], [`Sigmoid`], [`Linear`],
-//!   [`LogSoftmax`], [`Flatten`], [`Dropout`]; [`Branches`] are chains of them side by side.
+//!   [`GlobalAvgPool`], [`BatchNorm`], [`Dense`], [`Relu`], [`LeakyRelu`], [`Gelu`], [`ExactGelu`], [`Silu`], [`Tanh`],
+//!   [`Sigmoid`], [`Linear`], [`LogSoftmax`], [`Flatten`], [`Dropout`]; [`Branches`] are chains of them side by side.
 //! * [`Network`] chains layers over one flat vector of parameters; [`Workspace`] is all the memory it computes in.
 //! * [`loss`] has the losses and the softmax, [`init`] the initialisers, [`metrics`] what says how good predictions are.
 //! * [`exec`] is what a network runs: how a training step divides work among threads, and nothing that a layer need know.
@@ -27,6 +27,7 @@ mod conv_pool2d;
 mod dense;
 mod dropout;
 mod error;
+mod exact_gelu;
 pub mod exec;
 mod flatten;
 mod fold;
@@ -63,6 +64,7 @@ pub use conv2d::{Conv2d, ConvOptions};
 pub use dense::Dense;
 pub use dropout::Dropout;
 pub use error::{InitError, LayerError};
+pub use exact_gelu::ExactGelu;
 pub use flatten::Flatten;
 pub use gelu::Gelu;
 pub use global_avg_pool::GlobalAvgPool;

@@ -10,9 +10,9 @@ use byhand_layers::loss::{
     Labels, Loss, NegativeLogLikelihood, SoftmaxCrossEntropy, SquaredError, Target, TargetRows, Weighting,
 };
 use byhand_layers::{
-    AvgPool2d, BatchNorm, Block, Conv2d, ConvOptions, Dense, Gelu, GlobalAvgPool, GlobalMaxPool, Layer,
-    LeakyRelu, LogSoftmax, MaxPool2d, Padding, ParamSpec, Pass, PoolOptions, Relu, Saved, Shape, Sigmoid,
-    Silu, Tanh,
+    AvgPool2d, BatchNorm, Block, Conv2d, ConvOptions, Dense, ExactGelu, Gelu, GlobalAvgPool, GlobalMaxPool,
+    Layer, LeakyRelu, LogSoftmax, MaxPool2d, Padding, ParamSpec, Pass, PoolOptions, Relu, Saved, Shape,
+    Sigmoid, Silu, Tanh,
 };
 use safetensors::{Dtype, SafeTensors};
 
@@ -151,6 +151,7 @@ fn layers() -> Vec<Box<dyn Layer<f64>>> {
         Box::new(LeakyRelu::new(shape(2, 3, 4), 0.01).unwrap()),
         Box::new(LeakyRelu::new(shape(3, 5, 2), 0.2).unwrap()),
         Box::new(Gelu::new(shape(3, 5, 2))),
+        Box::new(ExactGelu::new(shape(3, 5, 2))),
         Box::new(Silu::new(shape(3, 5, 2))),
         Box::new(GlobalAvgPool::new(shape(3, 5, 2)).unwrap()),
         Box::new(GlobalMaxPool::new(shape(3, 5, 2)).unwrap()),

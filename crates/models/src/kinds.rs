@@ -3,9 +3,9 @@
 use std::fmt;
 
 use byhand_layers::{
-    AvgPool2d, BatchNorm, Conv2d, ConvOptions, Dense, Dropout, Flatten, Gelu, GlobalAvgPool, GlobalMaxPool,
-    Layer, LayerError, LeakyRelu, Linear, LogSoftmax, MaxPool2d, Padding, PoolOptions, Relu, Scalar, Shape,
-    Sigmoid, Silu, Tanh,
+    AvgPool2d, BatchNorm, Conv2d, ConvOptions, Dense, Dropout, ExactGelu, Flatten, Gelu, GlobalAvgPool,
+    GlobalMaxPool, Layer, LayerError, LeakyRelu, Linear, LogSoftmax, MaxPool2d, Padding, PoolOptions, Relu,
+    Scalar, Shape, Sigmoid, Silu, Tanh,
 };
 
 /// One layer of the grammar: its word, its parameters, and how it is made for an input shape.
@@ -200,10 +200,12 @@ impl<T: Scalar> LayerKind<T> {
         },
         Self {
             name: "gelu",
-            about: "x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))",
-            parameters: &[],
+            about: "x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))); exact: x/2 (1 + erf(x / sqrt(2)))",
+            parameters: &[optional("exact", Form::Flag, Value::Flag(false))],
             role: Role::Elementwise,
-            build: |input, _| Ok(Box::new(Gelu::new(input))),
+            build: |input, a| {
+                Ok(if a.flag("exact") { Box::new(ExactGelu::new(input)) } else { Box::new(Gelu::new(input)) })
+            },
         },
         Self {
             name: "silu",

@@ -86,5 +86,7 @@ kernels! {
     tanh_backward(activation::Each<'_, Self, activation::TanhBackward, 2>);
     sigmoid(activation::Each<'_, Self, activation::Sigmoid, 1>);
     sigmoid_backward(activation::Each<'_, Self, activation::SigmoidBackward, 2>);
+    normal_cdf_of(activation::Each<'_, Self, activation::NormalCdf, 1>);
+    normal_density(activation::Each<'_, Self, activation::NormalDensity, 1>);
     softmax(softmax::Softmax<'_, Self>);
 }

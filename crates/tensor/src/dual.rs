@@ -1,6 +1,6 @@
 //! Dual numbers: a value and its derivative, carried through every operation.
 
-use crate::number::Number;
+use crate::number::{NORMAL_PEAK, Number};
 use std::cmp::Ordering;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 
@@ -110,6 +110,10 @@ impl Number for Dual {
     fn tanh(self) -> Self {
         let t = self.value.tanh();
         Self { value: t, slope: self.slope * (1.0 - t * t) }
+    }
+    fn normal_cdf(self) -> Self {
+        let density = NORMAL_PEAK * (-0.5 * self.value * self.value).exp();
+        Self { value: self.value.normal_cdf(), slope: self.slope * density }
     }
     fn mul_add(self, a: Self, b: Self) -> Self {
         self * a + b

@@ -3,6 +3,9 @@
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 
+/// The largest value of the normal density: `1 / sqrt(2 pi)`.
+pub(crate) const NORMAL_PEAK: f64 = 0.5 * std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2;
+
 /// The arithmetic of `f32`, and with the feature `proofs` of `f64` and `Dual`.
 pub trait Number:
     Copy
@@ -43,6 +46,8 @@ pub trait Number:
     fn ln(self) -> Self;
     /// The hyperbolic tangent. For `f32` this is our own function.
     fn tanh(self) -> Self;
+    /// `P(X <= x)` of a normal `X` of mean 0 and deviation 1, which is `(1 + erf(x / sqrt(2))) / 2`. For `f32` this is our own function.
+    fn normal_cdf(self) -> Self;
     /// `self * a + b`; fused where the type is `f32` or `f64`.
     fn mul_add(self, a: Self, b: Self) -> Self;
     /// Neither infinite nor NaN.
@@ -81,6 +86,9 @@ impl Number for f64 {
     }
     fn tanh(self) -> Self {
         f64::tanh(self)
+    }
+    fn normal_cdf(self) -> Self {
+        0.5 * libm::erfc(-self * std::f64::consts::FRAC_1_SQRT_2)
     }
     #[inline(always)]
     fn mul_add(self, a: Self, b: Self) -> Self {

@@ -4,6 +4,7 @@
 
 use crate::dispatch::Scalar;
 use crate::geometry::{Conv2d, Dense, Pool2d, Windows};
+use crate::number::NORMAL_PEAK;
 
 /// `y = conv(x, w) + b`. See [`Conv2d::forward`].
 pub fn conv2d<T: Scalar>(conv: &Conv2d, w: &[T], b: Option<&[T]>, x: &[T], y: &mut [T]) {
@@ -198,6 +199,11 @@ pub fn relu<T: Scalar>(x: T) -> T {
 /// `1 / (1 + e^-x)`. See [`crate::activation::sigmoid`].
 pub fn sigmoid<T: Scalar>(x: T) -> T {
     T::ONE / (T::ONE + (-x).exp())
+}
+
+/// `e^(-x^2/2) / sqrt(2 pi)`. See [`crate::activation::normal_density`].
+pub fn normal_density<T: Scalar>(x: T) -> T {
+    (T::from_f64(-0.5) * (x * x)).exp() * T::from_f64(NORMAL_PEAK)
 }
 
 /// `ln sum e^x` of one sample's features. See [`crate::softmax::log_sum_exp`].

@@ -439,10 +439,12 @@ fn others<T: Scalar>(all: &mut Vec<Operation<T>>) {
         ));
     }
     type Of<T, const N: usize> = (&'static str, fn([&[T]; N], &mut [T]));
-    let one: [Of<T, 1>; 3] = [
+    let one: [Of<T, 1>; 5] = [
         ("relu", |[x], y| activation::relu(x, y)),
         ("tanh", |[x], y| activation::tanh(x, y)),
         ("sigmoid", |[x], y| activation::sigmoid(x, y)),
+        ("normal distribution", |[x], y| activation::normal_cdf(x, y)),
+        ("normal density", |[x], y| activation::normal_density(x, y)),
     ];
     let two: [Of<T, 2>; 3] = [
         ("gradient of relu", |[x, dy], dx| activation::relu_backward(x, dy, dx)),

@@ -269,6 +269,12 @@ fn activations_softmax_and_log_sum_exp() {
                 assert_eq!(y[i], Number::tanh(x[i]), "the vector function has the bits of the scalar one");
                 assert_eq!(dx[i], reference::sigmoid(x[i]));
             }
+            activation::normal_cdf(&x, &mut y);
+            activation::normal_density(&x, &mut dx);
+            for i in 0..x.len() {
+                assert_eq!(y[i], Number::normal_cdf(x[i]));
+                assert_eq!(dx[i], reference::normal_density(x[i]));
+            }
         });
     }
     for features in [1, 5, 10] {

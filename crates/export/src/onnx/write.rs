@@ -135,7 +135,7 @@ fn operator(op: &Op<'_>) -> &'static str {
         Op::BatchNorm { .. } => "BatchNormalization",
         Op::Relu => "Relu",
         Op::LeakyRelu { .. } => "LeakyRelu",
-        Op::Gelu => "Gelu",
+        Op::Gelu { .. } => "Gelu",
         Op::Silu => "Silu",
         Op::LogSoftmax => "LogSoftmax",
         Op::Tanh => "Tanh",
@@ -212,8 +212,12 @@ impl Writer {
                 self.node(plain, &inputs, output, &attributes);
             }
             Op::LeakyRelu { slope } => self.node(plain, &[x], output, &[float("alpha", *slope as f32)]),
-            Op::Gelu if self.opset >= GELU => self.node(plain, &[x], output, &[text("approximate", "tanh")]),
-            Op::Gelu => self.gelu(x, output),
+            Op::Gelu { exact } if self.opset >= GELU => {
+                let how = if *exact { "none" } else { "tanh" };
+                self.node(plain, &[x], output, &[text("approximate", how)]);
+            }
+            Op::Gelu { exact: true } => self.exact_gelu(x, output),
+            Op::Gelu { exact: false } => self.gelu(x, output),
             Op::Silu => {
                 let gate = format!("{output}.gate");
                 self.node("Sigmoid", &[x], &gate, &[]);
@@ -245,6 +249,18 @@ impl Writer {
         self.node("Add", &[x, &small], &sum, &[]);
         self.node("Mul", &[&sum, &scale], &fed, &[]);
         self.node("Sigmoid", &[&fed], &gate, &[]);
+        self.node("Mul", &[x, &gate], output, &[]);
+    }
+
+    /// `y = x (1/2 + erf(x / sqrt(2)) / 2)`.
+    fn exact_gelu(&mut self, x: &str, output: &str) {
+        let [fed, error, half, gate] = ["fed", "erf", "half", "gate"].map(|name| format!("{output}.{name}"));
+        let scale = self.scalar(std::f32::consts::FRAC_1_SQRT_2);
+        let (share, middle) = (self.scalar(0.5), self.scalar(0.5));
+        self.node("Mul", &[x, &scale], &fed, &[]);
+        self.node("Erf", &[&fed], &error, &[]);
+        self.node("Mul", &[&error, &share], &half, &[]);
+        self.node("Add", &[&half, &middle], &gate, &[]);
         self.node("Mul", &[x, &gate], output, &[]);
     }
 

@@ -252,6 +252,20 @@ static float tangent(float x)
     return y * z * x + x;
 }
 
+//: normal_cdf exponential
+/* How often a normal number is at most x. */
+static float normal_cdf(float x)
+{
+    static const float p[9] = {-2.9159494e-2f, 1.4403889e-1f, -2.5585577e-1f, 1.5933925e-1f, -2.3226121e-2f,
+                               1.0555848e-1f, 1.1981973e-1f, 1.3986373e-1f, 1.3962129e-1f};
+    float a = 0.0f > x ? 0.0f - x : x, t = 1.0f / (1.0f + 0.35f * a), y = p[0];
+    for (int i = 1; i < 9; i++) {
+        y = y * t + p[i];
+    }
+    y = y * t * exponential(-0.5f * (a * a));
+    return 0.0f > x ? y : 1.0f - y;
+}
+
 //: relu
 static void relu(int count, const float *x, float *y)
 {
@@ -274,6 +288,14 @@ static void gelu(int count, const float *x, float *y)
 {
     for (int i = 0; i < count; i++, x++, y++) {
         *y = *x * logistic(1.5957692f * (*x + 0.044715f * (*x * *x * *x)));
+    }
+}
+
+//: exact_gelu normal_cdf exponential
+static void exact_gelu(int count, const float *x, float *y)
+{
+    for (int i = 0; i < count; i++, x++, y++) {
+        *y = *x * normal_cdf(*x);
     }
 }
 

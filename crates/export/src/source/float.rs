@@ -108,7 +108,7 @@ fn kernel(program: &mut Program, node: &Node<'_>) -> (&'static str, Vec<Argument
             ("leaky_relu", vec![Argument::Length(to.features()), Argument::Float(*slope as f32)], Vec::new())
         }
         Op::Relu => each("relu"),
-        Op::Gelu => each("gelu"),
+        Op::Gelu { exact } => each(if *exact { "exact_gelu" } else { "gelu" }),
         Op::Silu => each("silu"),
         Op::LogSoftmax => each("log_softmax"),
         Op::Tanh => each("hyperbolic_tangent"),

@@ -8,7 +8,7 @@
 
 use byhand_layers::{Pass, Shape};
 use byhand_models::{ImageDim, Model};
-use byhand_tensor::Block;
+use byhand_tensor::{Block, Number};
 use ndarray::{Array2, ArrayView, ArrayView2, Axis};
 
 use super::kernels::{self, Channel, Logit, Pair};
@@ -448,7 +448,8 @@ fn operation(node: &Node<'_>, from: f32, to: f32, to_floats: bool) -> Result<Ope
             };
             Operation::LookUp((-128..128).map(of).collect())
         }
-        Op::Gelu => table(|x| {
+        Op::Gelu { exact: true } => table(|x| x * f64::from(Number::normal_cdf(x as f32))),
+        Op::Gelu { exact: false } => table(|x| {
             x / (1.0 + (-2.0 * (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x)).exp())
         }),
         Op::Silu => table(|x| x / (1.0 + (-x).exp())),

@@ -124,7 +124,7 @@ pub(crate) fn is_elementwise(op: &Op<'_>) -> bool {
         Op::BatchNorm { .. }
         | Op::Relu
         | Op::LeakyRelu { .. }
-        | Op::Gelu
+        | Op::Gelu { .. }
         | Op::Silu
         | Op::Tanh
         | Op::Sigmoid

@@ -2,9 +2,9 @@
 
 use super::Checked;
 use crate::{
-    AvgPool2d, BatchNorm, Branches, Chain, Conv2d, ConvOptions, Dense, Dropout, Flatten, Gelu, GlobalAvgPool,
-    GlobalMaxPool, LayerError, LeakyRelu, Linear, LogSoftmax, MaxPool2d, Padding, PoolOptions, Relu, Shape,
-    Sigmoid, Silu, Tanh,
+    AvgPool2d, BatchNorm, Branches, Chain, Conv2d, ConvOptions, Dense, Dropout, ExactGelu, Flatten, Gelu,
+    GlobalAvgPool, GlobalMaxPool, LayerError, LeakyRelu, Linear, LogSoftmax, MaxPool2d, Padding, PoolOptions,
+    Relu, Shape, Sigmoid, Silu, Tanh,
 };
 use std::sync::Arc;
 
@@ -117,6 +117,7 @@ fn configurations() -> Result<Vec<Box<dyn Checked>>, LayerError> {
         Box::new(LeakyRelu::new(odd, 0.01)?),
         Box::new(LeakyRelu::new(Shape::flat(16), 0.25)?),
         Box::new(Gelu::new(odd)),
+        Box::new(ExactGelu::new(odd)),
         Box::new(Silu::new(odd)),
         Box::new(Tanh::new(odd)),
         Box::new(Sigmoid::new(odd)),

@@ -106,7 +106,7 @@ x.view(-1)[::4] = 0
 layer("leaky_relu", nn.LeakyReLU(0.01), (2, 3, 4), x)
 layer("leaky_relu(slope=0.2)", nn.LeakyReLU(0.2), (3, 5, 2))
 
-# byhand's GELU is the one with tanh. Global pooling is adaptive pooling to one pixel.
+# byhand's plain GELU is the one with tanh. Global pooling is adaptive pooling to one pixel.
 layer("gelu", nn.GELU(approximate="tanh"), (3, 5, 2))
 layer("silu", nn.SiLU(), (3, 5, 2))
 layer("globalavgpool", nn.AdaptiveAvgPool2d(1), (3, 5, 2))
@@ -171,6 +171,8 @@ loss("cross-entropy, smoothing 0.2, 9 ignored", 5, lambda y, t: F.cross_entropy(
 loss("cross-entropy on rows, weights, smoothing 0.2", 5, lambda y, t: F.cross_entropy(y, t, weights, label_smoothing=0.2), mixed)
 loss("negative log-likelihood, weights, 9 ignored", 5, lambda y, t: F.nll_loss(y, t, weights, ignore_index=9), ignoring)
 loss("negative log-likelihood", 5, F.nll_loss, labels)
+
+layer("gelu(exact=true)", nn.GELU(), (3, 5, 2), torch.rand(2, 3, 5, 2) * 12 - 6)
 
 versions = {"python": platform.python_version(), "torch": torch.__version__, "safetensors": safetensors.__version__}
 # safetensors' tensors must not share memory: two cases may have the same labels.

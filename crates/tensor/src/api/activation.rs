@@ -40,3 +40,15 @@ pub fn sigmoid<T: Scalar>(x: &[T], y: &mut [T]) {
 pub fn sigmoid_backward<T: Scalar>(y: &[T], dy: &[T], dx: &mut [T]) {
     T::sigmoid_backward(Each::new([y, dy], dx));
 }
+
+/// `y = P(X <= x)` of a normal `X` of mean 0 and deviation 1.
+#[track_caller]
+pub fn normal_cdf<T: Scalar>(x: &[T], y: &mut [T]) {
+    T::normal_cdf_of(Each::new([x], y));
+}
+
+/// `y = e^(-x^2/2) / sqrt(2 pi)`, the derivative of [`normal_cdf`].
+#[track_caller]
+pub fn normal_density<T: Scalar>(x: &[T], y: &mut [T]) {
+    T::normal_density(Each::new([x], y));
+}

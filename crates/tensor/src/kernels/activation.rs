@@ -1,6 +1,6 @@
 //! Element-wise activations and their backward passes.
 
-use crate::number::Number;
+use crate::number::{NORMAL_PEAK, Number};
 use crate::simd::{Kernel, Vector};
 use std::marker::PhantomData;
 
@@ -15,6 +15,8 @@ pub(crate) struct Tanh;
 pub(crate) struct TanhBackward;
 pub(crate) struct Sigmoid;
 pub(crate) struct SigmoidBackward;
+pub(crate) struct NormalCdf;
+pub(crate) struct NormalDensity;
 
 impl Function<1> for Relu {
     #[inline(always)]
@@ -58,6 +60,21 @@ impl Function<2> for SigmoidBackward {
     #[inline(always)]
     fn of<V: Vector>([y, dy]: [V; 2]) -> V {
         dy.mul(y).mul(V::splat(V::Elem::ONE).sub(y))
+    }
+}
+
+impl Function<1> for NormalCdf {
+    #[inline(always)]
+    fn of<V: Vector>([x]: [V; 1]) -> V {
+        x.normal_cdf()
+    }
+}
+
+impl Function<1> for NormalDensity {
+    #[inline(always)]
+    fn of<V: Vector>([x]: [V; 1]) -> V {
+        let number = |value| V::splat(V::Elem::from_f64(value));
+        number(-0.5).mul(x.mul(x)).exp().mul(number(NORMAL_PEAK))
     }
 }
 

@@ -140,4 +140,8 @@ impl Vector for F32x4 {
     fn tanh(self) -> Self {
         elementary::tanh(self)
     }
+    #[inline(always)]
+    fn normal_cdf(self) -> Self {
+        elementary::normal_cdf(self)
+    }
 }

@@ -179,4 +179,8 @@ impl<T: Number, const N: usize, const FUSED: bool> Vector for Wide<T, N, FUSED> 
     fn tanh(self) -> Self {
         self.map(|a| a.tanh())
     }
+    #[inline(always)]
+    fn normal_cdf(self) -> Self {
+        self.map(|a| a.normal_cdf())
+    }
 }

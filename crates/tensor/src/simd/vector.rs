@@ -88,6 +88,8 @@ pub(crate) trait Vector: Copy {
     fn exp(self) -> Self;
     /// `tanh(self)`.
     fn tanh(self) -> Self;
+    /// `P(X <= self)` of a normal `X`.
+    fn normal_cdf(self) -> Self;
     /// The numbers of even place, then those of odd place, of `a` followed by `b`.
     fn unzip(a: Self, b: Self) -> (Self, Self);
     /// The numbers of `a` and `b` in turn: what [`unzip`](Self::unzip) parts.

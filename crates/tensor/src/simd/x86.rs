@@ -236,6 +236,10 @@ impl Vector for F32x8 {
     fn tanh(self) -> Self {
         elementary::tanh(self)
     }
+    #[inline(always)]
+    fn normal_cdf(self) -> Self {
+        elementary::normal_cdf(self)
+    }
 }
 
 impl Vector for F32x16 {
@@ -458,6 +462,10 @@ impl Vector for F32x16 {
     #[inline(always)]
     fn tanh(self) -> Self {
         elementary::tanh(self)
+    }
+    #[inline(always)]
+    fn normal_cdf(self) -> Self {
+        elementary::normal_cdf(self)
     }
 }
 

@@ -146,6 +146,7 @@ fn module(layer: &dyn Layer<f32>, is_image: bool) -> Result<String> {
         }
         "globalavgpool" => "nn.AdaptiveAvgPool2d(1)".to_string(),
         "globalmaxpool" => "nn.AdaptiveMaxPool2d(1)".to_string(),
+        "gelu" if arguments.flag("exact") => "nn.GELU()".to_string(),
         "gelu" => "nn.GELU(approximate='tanh')".to_string(),
         "silu" => "nn.SiLU()".to_string(),
         "tanh" => "nn.Tanh()".to_string(),
@@ -243,7 +244,7 @@ mod tests {
     #[test]
     fn every_layer_has_its_module() {
         let spec = "conv(8,5x3,stride=2x1,pad=1x0,bias=false) relu pool(3,stride=2) avgpool(2) leaky_relu batchnorm \
-                    gelu silu tanh linear globalavgpool globalmaxpool \
+                    gelu gelu(exact=true) silu tanh linear globalavgpool globalmaxpool \
                     dense(9) sigmoid dense(10,bias=false)";
         let text = made(spec, "softmax-cross-entropy", "sgd").unwrap();
         let expected = "net = nn.Sequential(
@@ -254,6 +255,7 @@ mod tests {
     nn.LeakyReLU(0.01),
     nn.BatchNorm2d(8, eps=1e-5, momentum=0.1),
     nn.GELU(approximate='tanh'),
+    nn.GELU(),
     nn.SiLU(),
     nn.Tanh(),
     nn.Identity(),

@@ -1,38 +1,56 @@
 //! Activations that a file spells out in several nodes, known by what they compute.
 
+use byhand_tensor::Number;
+
 use super::graph::{Graph, Operand};
+use super::made::Made;
 
 /// The most nodes that one function is spelt in.
 const MOST_NODES: usize = 32;
 /// The largest difference of a value, relative to the argument, if that is above 1: constants are single floats.
 const CLOSE: f64 = 1e-6;
 
-type Function = (&'static str, fn(f64) -> f64);
+/// An activation as the grammar says it, and what it computes.
+pub(super) struct Function {
+    word: &'static str,
+    argument: &'static str,
+    of: fn(f64) -> f64,
+}
 
-/// Those with a word of the grammar; and one without, which is known so that it can be named.
-const FUNCTIONS: [Function; 3] = [
-    ("silu", |x| x * sigmoid(x)),
-    ("gelu", |x| x * sigmoid((8.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x))),
-    (EXACT_GELU, |x| x / 2.0 * (1.0 + erf(x * std::f64::consts::FRAC_1_SQRT_2))),
-];
-pub(super) const EXACT_GELU: &str = "exact GELU";
+impl Function {
+    pub(super) fn made(&self) -> Made {
+        Made::new(self.word, vec![self.argument.to_owned()], Vec::new())
+    }
+}
+
+pub(super) static SILU: Function = Function { word: "silu", argument: "", of: |x| x * sigmoid(x) };
+pub(super) static GELU: Function = Function {
+    word: "gelu",
+    argument: "",
+    of: |x| x * sigmoid((8.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x)),
+};
+pub(super) static EXACT_GELU: Function = Function {
+    word: "gelu",
+    argument: "exact=true",
+    of: |x| x / 2.0 * (1.0 + erf(x * std::f64::consts::FRAC_1_SQRT_2)),
+};
 
 /// The function that makes `value` of the nearest value before it, and that value; none before `from` is looked at.
-pub(super) fn find(graph: &Graph<'_, '_>, value: usize, from: usize) -> Option<(&'static str, usize)> {
+pub(super) fn find(graph: &Graph<'_, '_>, value: usize, from: usize) -> Option<(&'static Function, usize)> {
     let mut x = value;
     for _ in 0..MOST_NODES {
         if x == from {
             return None;
         }
         x = graph.before(x);
-        if let Some(word) = word(graph, value, x) {
-            return Some((word, x));
+        if let Some(function) = function(graph, value, x) {
+            return Some((function, x));
         }
     }
     None
 }
 
-fn word(graph: &Graph<'_, '_>, value: usize, x: usize) -> Option<&'static str> {
+fn function(graph: &Graph<'_, '_>, value: usize, x: usize) -> Option<&'static Function> {
     let points: Vec<(f64, f64)> = (-24..=24)
         .map(|point| {
             let at = f64::from(point) / 4.0;
@@ -42,7 +60,7 @@ fn word(graph: &Graph<'_, '_>, value: usize, x: usize) -> Option<&'static str> {
     let is_close = |function: fn(f64) -> f64| {
         points.iter().all(|&(at, y)| (function(at) - y).abs() <= CLOSE * at.abs().max(1.0))
     };
-    FUNCTIONS.iter().find(|(_, function)| is_close(*function)).map(|&(word, _)| word)
+    [&SILU, &GELU, &EXACT_GELU].into_iter().find(|function| is_close(function.of))
 }
 
 /// A value of the graph where another one is a given number.
@@ -106,13 +124,8 @@ fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
 
-/// To 1.5e-7, which is enough to know it by.
-///
-/// Reference: Abramowitz and Stegun, "Handbook of mathematical functions", 7.1.26.
+/// To the precision of a single float, which is enough to know it by.
 fn erf(x: f64) -> f64 {
-    let t = 1.0 / (1.0 + 0.3275911 * x.abs());
-    let sum = [1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592]
-        .iter()
-        .fold(0.0, |sum, coefficient| (sum + coefficient) * t);
-    (1.0 - sum * (-x * x).exp()).copysign(x)
+    let p: f32 = Number::normal_cdf((x * std::f64::consts::SQRT_2) as f32);
+    2.0 * f64::from(p) - 1.0
 }

@@ -3,6 +3,7 @@
 use byhand_models::{Spec, spec::MAX_PARAMETERS};
 
 use super::constants::{Known, turned};
+use super::function::{EXACT_GELU, GELU, SILU};
 use super::graph::Graph;
 use super::made::{Form, Made, Weights};
 use crate::ExportError;
@@ -41,12 +42,13 @@ impl<'g, 'm, 'a> Row<'g, 'm, 'a> {
                 let slope = node.attributes.get("alpha").map_or(0.01, |alpha| alpha.float);
                 self.push(value, Made::new("leaky_relu", vec![format!("slope={slope}")], Vec::new()))
             }
-            "Gelu" if node.attributes.get("approximate").is_some_and(|how| how.text == b"tanh") => {
-                self.push(value, Made::plain("gelu"))
+            "Gelu" => {
+                let is_tanh = node.attributes.get("approximate").is_some_and(|how| how.text == b"tanh");
+                let function = if is_tanh { &GELU } else { &EXACT_GELU };
+                self.push(value, function.made())
             }
-            "Gelu" => self.exact_gelu(value),
             "Swish" if node.attributes.get("alpha").is_none_or(|alpha| alpha.float == 1.0) => {
-                self.push(value, Made::plain("silu"))
+                self.push(value, SILU.made())
             }
             "Swish" => self.graph.refuse(value, "alpha=1", "another number"),
             "LogSoftmax" => {
@@ -69,20 +71,6 @@ impl<'g, 'm, 'a> Row<'g, 'm, 'a> {
             "Identity" => Ok(()),
             operator => self.graph.refuse(value, KNOWN, operator.escape_debug().to_string()),
         }
-    }
-
-    /// An activation that several nodes spell out.
-    pub(super) fn add_function(&mut self, value: usize, word: &'static str) -> Result<(), ExportError> {
-        if word == super::function::EXACT_GELU {
-            self.exact_gelu(value)
-        } else {
-            self.push(value, Made::plain(word))
-        }
-    }
-
-    fn exact_gelu(&self, value: usize) -> Result<(), ExportError> {
-        let expected = "GELU by its formula with tanh (approximate=\"tanh\")";
-        self.graph.refuse(value, expected, "the exact one, by erf")
     }
 
     /// Adds a layer.

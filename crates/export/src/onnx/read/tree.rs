@@ -3,7 +3,7 @@
 use byhand_models::spec::{MAX_DEPTH, MAX_LAYERS};
 use std::collections::HashSet;
 
-use super::function;
+use super::function::{self, Function};
 use super::graph::Graph;
 use super::made::{Form, Made};
 use super::nodes::Row;
@@ -23,7 +23,7 @@ enum Step {
     /// A node, to what it gives.
     Node(usize),
     /// Several nodes that are an activation.
-    Function(usize, &'static str),
+    Function(usize, &'static Function),
     /// Branches, and the node that joins what they give.
     Join(usize),
 }
@@ -66,8 +66,8 @@ impl<'g, 'm, 'a> Tree<'g, 'm, 'a> {
             let joins = matches!(graph.node(at).operator, "Add" | "Sum" | "Concat");
             let (step, before) = if joins && graph.computed(at).len() > 1 {
                 (Step::Join(at), graph.before(at))
-            } else if let Some((word, before)) = function::find(graph, at, from) {
-                (Step::Function(at, word), before)
+            } else if let Some((function, before)) = function::find(graph, at, from) {
+                (Step::Function(at, function), before)
             } else {
                 (Step::Node(at), graph.before(at))
             };
@@ -81,7 +81,7 @@ impl<'g, 'm, 'a> Tree<'g, 'm, 'a> {
         let mut row = Row::new(graph, form, numbers);
         for step in steps.into_iter().rev() {
             match step {
-                Step::Function(value, word) => row.add_function(value, word)?,
+                Step::Function(value, function) => row.push(value, function.made())?,
                 Step::Node(value) => {
                     self.take(value)?;
                     // It reads one value; a product of two is no layer.
