@@ -42,6 +42,7 @@ pub fn read(reader: impl Read + Seek, file: &str) -> Result<Picture, Error> {
             read_jpeg(reader, most).map_err(|Wrong { expected, found }| wrong(file, &expected, found))
         }
         Some(other) => Err(wrong(file, EXPECTED, format!("a {other} file; save the picture as PNG"))),
+        None if start.is_empty() => Err(wrong(file, EXPECTED, "an empty file".into())),
         None => Err(wrong(file, EXPECTED, "bytes of another kind".into())),
     }
 }
@@ -265,7 +266,8 @@ mod tests {
     fn what_is_no_picture_is_named() {
         let read = |bytes: &[u8]| read(std::io::Cursor::new(bytes.to_vec()), "file").unwrap_err().to_string();
         assert!(read(b"GIF89a").ends_with("found a GIF file; save the picture as PNG"));
-        assert!(read(b"").ends_with("found bytes of another kind"));
+        assert!(read(b"").ends_with("found an empty file"));
+        assert!(read(b"ink").ends_with("found bytes of another kind"));
         assert!(read(b"\x89PNG\r\n\x1a\n").contains("expected a whole PNG file, found "));
     }
 }

@@ -102,7 +102,10 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
             let mut ranked: Vec<usize> = (0..row.len()).collect();
             ranked.sort_by(|&a, &b| row[b].total_cmp(&row[a]));
             let name = |class: usize| model.class_names[class].as_str();
-            let title = format!("{}[{index}]", file.display());
+            let title = match probabilities.nrows() {
+                1 => file.display().to_string(),
+                _ => format!("{}[{index}]", file.display()),
+            };
             match options.top {
                 None => {
                     let shown = ranked.iter().take(SHOWN);
