@@ -47,7 +47,7 @@ h1{font-size:1.6rem;line-height:1.25;overflow-wrap:anywhere}h2{font-size:1.2rem;
 p{margin:.4rem 0;max-width:52rem}nav{display:flex;flex-wrap:wrap;gap:.2rem 1rem;margin:.5rem 0 1rem}a{color:var(--c0)}\
 section{background:var(--card);border:1px solid var(--pale);border-radius:8px;padding:1rem;margin:1rem 0;scroll-margin-top:1rem}\
 .row{display:flex;flex-wrap:wrap;gap:1rem 1.5rem;align-items:flex-start}.row>figure{flex:1 1 24rem;min-width:0;margin:0}\
-.wide,.row>figure{overflow-x:auto;max-width:100%}.wide th,.wide td{white-space:nowrap}.wide .free td{white-space:normal}\
+.wide,.row>figure{overflow-x:auto;max-width:100%}.wide th,.wide td{white-space:nowrap}.wide .free td{white-space:normal;overflow-wrap:anywhere}\
 figure{margin:.6rem 0}figcaption,.note{color:var(--grey);font-size:.87rem}\
 svg{display:block;width:100%;max-width:620px;height:auto}img{image-rendering:pixelated;display:inline-block;vertical-align:middle;margin:2px;\
 max-width:100%}\
@@ -64,4 +64,8 @@ code{font:13px/1.45 ui-monospace,monospace;overflow-wrap:anywhere}pre{overflow-x
 .cards.small{grid-template-columns:repeat(auto-fill,minmax(8rem,1fr))}\
 .maps{display:flex;flex-wrap:wrap;gap:2px}.alert{border-left:4px solid var(--c1);padding-left:.7rem}\
 @media(max-width:40rem){section{padding:.7rem}svg text{font-size:17px}table{font-size:.82rem}th,td{padding-right:.45rem}\
-.wide th{white-space:normal}td.m,th.m{padding:.15rem .2rem;min-width:0}}";
+.wide th,.wide .breaks{white-space:normal}td.m,th.m{padding:.15rem .12rem;min-width:0;font-size:.75rem}table.small{font-size:.75rem}.small th,.small td{padding-right:.3rem}\
+.stack,.stack tbody{display:block}.stack tr{display:grid;grid-template-columns:repeat(4,1fr);gap:.1rem .6rem;padding:.4rem 0;\
+border-bottom:1px solid var(--pale)}.stack tr:first-child,.stack td:empty{display:none}.stack td,.stack th{border:0;padding:0;white-space:normal}\
+.stack td:first-child,.stack .all,.stack th{grid-column:1/-1}.stack td.n{text-align:left}.stack [data-head]::before{content:attr(data-head);display:block;\
+color:var(--grey);font-size:.75rem}.stack img{margin:0}.pairs tr{grid-template-columns:1fr 4rem}}";

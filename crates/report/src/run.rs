@@ -67,7 +67,7 @@ pub struct Epoch {
 /// How long layers take on this machine.
 #[derive(Debug, Clone)]
 pub struct Timing {
-    /// Each layer, on one thread.
+    /// Each layer, or several that run as one, on one thread.
     pub layers: Vec<LayerTime>,
     /// Images of the minibatch.
     pub batch_size: usize,

@@ -1,21 +1,24 @@
-//! How long each layer takes, forward and backward: the layers as their contract has them, one after the other on one thread.
+//! How long each layer takes, forward and backward, on one thread, as a training step runs them.
 
 #![expect(clippy::disallowed_methods, reason = "times layers")]
 
 use std::time::{Duration, Instant};
 
-use byhand_layers::{Block, Layer, Network, Pass, Saved, Shape};
+use byhand_layers::exec::{Backward, RowView};
+use byhand_layers::{Network, Pass, Shape, Workspace};
 use rand_chacha::{
     ChaCha8Rng,
     rand_core::{Rng, SeedableRng},
 };
 
-/// What one layer takes for a minibatch on one thread.
+use crate::step::shards_of;
+
+/// What an operation takes for a minibatch on one thread: a layer, or several that run as one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LayerTime {
-    /// Index of the layer.
-    pub index: usize,
-    /// Its spec.
+    /// The first of its layers: `3`, or `3.main.0` in a branch.
+    pub name: String,
+    /// The specs of its layers.
     pub spec: String,
     /// Its output shape.
     pub output: Shape,
@@ -45,10 +48,11 @@ impl LayerTime {
     }
 }
 
-/// Times the layers of `network` but for identities, which it leaves out, for a minibatch of `samples`, for about `length` and at least three times.
+/// Times what `network` does with a minibatch of `samples`, for about `length` and at least three times: its layers but for identities,
+/// those that a training step runs in one pass as one, those of branches one by one and then what joins them.
 ///
-/// Each layer runs by itself, on one thread, on what the one before it makes of random pixels. A training step takes less than the sum:
-/// it runs chains of convolution, ReLU and pooling in one pass, on several threads. What the layers share out is the work as written.
+/// The minibatch is random, and cut into blocks as a training step cuts it. The step also fetches the images, computes the loss, adds up
+/// the gradients of its shards and moves the weights: on one thread it takes that much longer than the sum.
 ///
 /// # Panics
 /// If `theta` has not the network's length, or there is no sample.
@@ -58,8 +62,8 @@ impl LayerTime {
 /// let network = "conv(8,5) relu pool(2) dense(10)".parse::<byhand_models::Spec>()?.build::<f32>(byhand_layers::Shape::new(1, 28, 28))?;
 /// let theta = init_network(&network, Init::HeNormal, 0);
 /// let times = byhand_trainer::layer_times(&network, &theta, 32, std::time::Duration::ZERO);
-/// assert_eq!(times.len(), 4);
-/// assert!(times.iter().all(|layer| layer.seconds() > 0.0));
+/// assert_eq!(times.iter().map(|time| &*time.spec).collect::<Vec<_>>(), ["conv(8,5) relu pool(2)", "dense(10)"]);
+/// assert!(times.iter().all(|time| time.seconds() > 0.0));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[track_caller]
@@ -72,126 +76,73 @@ pub fn layer_times(
     const LEAST: usize = 3;
     assert_eq!(theta.len(), network.param_len(), "layer_times: length of theta");
     assert!(samples > 0, "layer_times: no sample");
-    let block = Block::for_samples(samples);
-    let mut layers: Vec<Timed<'_>> = Vec::new();
-    let mut start = 0;
-    for (index, layer) in network.layers().iter().enumerate() {
-        let numbers = layer.params().iter().map(|param| param.len()).sum::<usize>();
-        if !layer.is_identity() {
-            let theta = &theta[start..start + numbers];
-            layers.push(Timed { index, layer: &**layer, theta, times: [Vec::new(), Vec::new()] });
-        }
-        start += numbers;
-    }
-    if layers.is_empty() {
-        return Vec::new();
-    }
-    let mut memory = Memory::new(network, &layers, block);
+    let chain = network.lowered();
+    let cuts = shards_of(chain, network.flops(), samples, network.param_len());
+    let shards = (0..cuts.shards(samples)).map(|shard| cuts.shard(samples, shard));
+    let blocks: Vec<_> = shards.flat_map(|shard| cuts.blocks(shard)).collect();
+    let features = network.input().features();
+    let mut workspace = Workspace::new(network, cuts.largest_block());
+    // The samples of a block one after the other, where the first layer takes them so.
+    let mut room = vec![0.0; if chain.takes_rows(features) { samples * features } else { 0 }];
+    let mut dtheta = vec![0.0; theta.len()];
+    let mut random = ChaCha8Rng::seed_from_u64(1);
+    let mut times: Vec<[Vec<Duration>; 2]> =
+        chain.operations(cuts.block(samples)).map(|_| Default::default()).collect();
     let begun = Instant::now();
     // The first time touches all memory, and does not count.
-    memory.run(block, &mut layers);
-    layers.iter_mut().for_each(|layer| layer.times.iter_mut().for_each(Vec::clear));
-    while layers[0].times[0].len() < LEAST || begun.elapsed() < length {
-        memory.run(block, &mut layers);
-    }
-    layers.iter_mut().enumerate().map(|(place, layer)| layer.told(place > 0, block)).collect()
-}
-
-/// A layer, its weights, and what its passes took.
-struct Timed<'a> {
-    index: usize,
-    layer: &'a dyn Layer<f32>,
-    theta: &'a [f32],
-    times: [Vec<Duration>; 2],
-}
-
-impl Timed<'_> {
-    fn told(&mut self, has_dx: bool, block: Block) -> LayerTime {
-        let [forward, backward] = &mut self.times;
-        let median = |times: &mut Vec<Duration>| {
-            times.sort_unstable();
-            times[times.len() / 2].as_secs_f64()
-        };
-        let (layer, samples) = (self.layer, block.samples() as u64);
-        let features = block.len(layer.output().features()) + layer.tape_len(block);
-        LayerTime {
-            index: self.index,
-            spec: layer.spec(),
-            output: layer.output(),
-            forward: median(forward),
-            backward: median(backward),
-            forward_flops: samples * layer.flops(),
-            backward_flops: samples * layer.backward_flops(has_dx),
-            parameter_bytes: size_of_val(self.theta),
-            activation_bytes: features * size_of::<f32>(),
+    for step in 0.. {
+        let mut taken = vec![[Duration::ZERO; 2]; times.len()];
+        for samples in &blocks {
+            let pass = Pass::train(cuts.block(samples.len()), 0, step, samples.start as u64);
+            workspace.set_block(pass.block);
+            let input =
+                if room.is_empty() { workspace.input_mut() } else { &mut room[..samples.len() * features] };
+            fill(&mut random, input);
+            // Half of the pixels are ground.
+            input.iter_mut().for_each(|pixel| *pixel = pixel.max(0.0));
+            let rows = (!room.is_empty()).then(|| RowView::new(features, &room[..samples.len() * features]));
+            chain.forward_watched(&pass, theta, rows, &mut workspace, clock(&mut taken, 0));
+            fill(&mut random, workspace.output_grad_mut());
+            let backward =
+                Backward { rows, dtheta: &mut dtheta, dx: None, frozen: 0, save: &mut |_, _, _, _| false };
+            chain.backward_watched(&pass, theta, backward, &mut workspace, clock(&mut taken, 1));
+        }
+        if step == 0 {
+            continue;
+        }
+        times.iter_mut().flatten().zip(taken.iter().flatten()).for_each(|(times, taken)| times.push(*taken));
+        if step >= LEAST as u64 && begun.elapsed() >= length {
+            break;
         }
     }
+    let operations = chain.operations(cuts.block(samples)).zip(times);
+    let told = operations.map(|(operation, [forward, backward])| LayerTime {
+        name: operation.layer.to_owned(),
+        spec: operation.spec,
+        output: operation.output,
+        forward: median(forward),
+        backward: median(backward),
+        forward_flops: samples as u64 * operation.forward_flops,
+        backward_flops: samples as u64 * operation.backward_flops,
+        parameter_bytes: operation.params * size_of::<f32>(),
+        activation_bytes: operation.activations * size_of::<f32>(),
+    });
+    told.collect()
 }
 
-/// All that the layers compute in.
-struct Memory {
-    activations: Vec<Vec<f32>>,
-    tapes: Vec<Vec<f32>>,
-    scratch: Vec<f32>,
-    dtheta: Vec<f32>,
-    dy: Vec<f32>,
-    dx: Vec<f32>,
-    step: u64,
-    random: ChaCha8Rng,
-}
-
-impl Memory {
-    fn new(network: &Network<f32>, layers: &[Timed<'_>], block: Block) -> Memory {
-        let layers = || layers.iter().map(|timed| timed.layer);
-        let shapes = std::iter::once(network.input()).chain(layers().map(|layer| layer.output()));
-        let lengths: Vec<usize> = shapes.map(|shape| block.len(shape.features())).collect();
-        let widest = lengths.iter().copied().max().unwrap_or(0);
-        let mut random = ChaCha8Rng::seed_from_u64(1);
-        let mut activations: Vec<Vec<f32>> = lengths.iter().map(|&length| vec![0.0; length]).collect();
-        fill(&mut random, &mut activations[0]);
-        // Half of the pixels are ground.
-        activations[0].iter_mut().for_each(|pixel| *pixel = pixel.max(0.0));
-        Memory {
-            activations,
-            tapes: layers().map(|layer| vec![0.0; layer.tape_len(block)]).collect(),
-            scratch: vec![0.0; layers().map(|layer| layer.scratch_len(block)).max().unwrap_or(0)],
-            dtheta: vec![0.0; network.param_len()],
-            dy: vec![0.0; widest],
-            dx: vec![0.0; widest],
-            step: 0,
-            random,
-        }
-    }
-
-    /// All layers forward, then backward.
-    fn run(&mut self, block: Block, layers: &mut [Timed<'_>]) {
-        let Memory { activations, tapes, scratch, dtheta, dy, dx, step, random } = self;
-        let pass = Pass::train(block, 0, *step, 0);
-        *step += 1;
-        for (index, Timed { layer, theta, times, .. }) in layers.iter_mut().enumerate() {
-            let (x, y) = activations.split_at_mut(index + 1);
-            let scratch = &mut scratch[..layer.scratch_len(block)];
-            times[0].push(taken(|| {
-                layer.forward(&pass, theta, &x[index], &mut y[0], &mut tapes[index], scratch)
-            }));
-        }
-        let outputs = activations[layers.len()].len();
-        fill(random, &mut dy[..outputs]);
-        for (index, Timed { layer, theta, times, .. }) in layers.iter_mut().enumerate().rev() {
-            let saved = Saved { x: &activations[index], y: &activations[index + 1], tape: &tapes[index] };
-            let (scratch, dtheta) = (&mut scratch[..layer.scratch_len(block)], &mut dtheta[..theta.len()]);
-            let wanted = (index > 0).then_some(&mut dx[..saved.x.len()]);
-            let dy_here = &dy[..saved.y.len()];
-            times[1].push(taken(|| layer.backward(&pass, theta, saved, dy_here, wanted, dtheta, scratch)));
-            std::mem::swap(dy, dx);
-        }
+/// Adds what each operation took, from the end of the one before, to its forward (0) or backward (1) time.
+fn clock(taken: &mut [[Duration; 2]], way: usize) -> impl FnMut(usize) {
+    let mut before = Instant::now();
+    move |place| {
+        let now = Instant::now();
+        taken[place][way] += now - before;
+        before = now;
     }
 }
 
-fn taken(work: impl FnOnce()) -> Duration {
-    let begun = Instant::now();
-    work();
-    begun.elapsed()
+fn median(mut times: Vec<Duration>) -> f64 {
+    times.sort_unstable();
+    times[times.len() / 2].as_secs_f64()
 }
 
 /// Fills `numbers` from -1 to 1.

@@ -102,7 +102,8 @@ fn rows(network: &Network<f32>, theta: &[f32], batch: &dyn BatchSource, seed: u6
     let block = Block::single(at_once);
     let mut workspace = Workspace::new(&network, block);
     let mut scratch = vec![0; batch.scratch_len()];
-    let names = network.lowered().operations().map(|(layer, name)| format!("{layer} {name}"));
+    let operations = network.lowered().operations(block);
+    let names = operations.map(|operation| format!("{} {}", operation.layer, operation.name));
     let names = ["the input".to_string()].into_iter().chain(names);
     let mut rows: Vec<Row> =
         names.map(|name| Row { name, smallest: f32::INFINITY, largest: f32::NEG_INFINITY, bad: 0 }).collect();

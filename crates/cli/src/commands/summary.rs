@@ -45,7 +45,7 @@ pub struct Options {
     /// Also say what a training step does with a minibatch
     #[arg(long, group = "step")]
     plan: bool,
-    /// Also measure each layer on this machine, forward and backward, on one thread
+    /// Also measure each layer on this machine, forward and backward, on one thread; layers that run as one together
     #[arg(long, group = "step")]
     time: bool,
     /// Images in a step
@@ -89,7 +89,7 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
     Ok(())
 }
 
-/// Measures the layers one by one, and the step as it runs.
+/// Measures the layers as a step runs them, and the step itself.
 fn time(
     network: &Network<f32>,
     theta: Vec<f32>,
@@ -98,11 +98,11 @@ fn time(
     output: &Output,
 ) -> Result<()> {
     const LENGTH: Duration = Duration::from_millis(500);
-    let unfused = StepConfig { batch_size, threads: 1, ..StepConfig::default() };
-    memory::check_training(&network.unfused(), &unfused, |_| 0, "batch-size")?;
+    let config = StepConfig { batch_size, threads: 1, ..StepConfig::default() };
+    memory::check_training(network, &config, |_| 0, "batch-size")?;
     let before = peak_gflops(1);
     let layers = layer_times(network, &theta, batch_size, LENGTH);
-    let step = throughput::time(network, theta, unfused, LENGTH)?.times;
+    let step = throughput::time(network, theta, config, LENGTH)?.times;
     let step = step[step.len() / 2].as_secs_f64();
     let peak = before.max(peak_gflops(1));
     let sum: f64 = layers.iter().map(|layer| layer.seconds()).sum();
@@ -112,13 +112,13 @@ fn time(
         let (gflops, share) = (layer.gflops(), layer.seconds() / sum);
         output.event(
             "layer_time",
-            json!({"index": layer.index, "layer": layer.spec, "forward_us": 1e6 * layer.forward, "backward_us": 1e6 * layer.backward,
+            json!({"name": layer.name, "layer": layer.spec, "forward_us": 1e6 * layer.forward, "backward_us": 1e6 * layer.backward,
                 "share": share, "gflops": has_flops.then_some(gflops), "percent_of_peak": has_flops.then(|| 100.0 * gflops / peak),
                 "parameter_bytes": layer.parameter_bytes, "activation_bytes": layer.activation_bytes}),
         );
         let of_product = |text: String| if has_flops { text } else { "-".into() };
         [
-            layer.index.to_string(),
+            layer.name.clone(),
             layer.spec.clone(),
             us(layer.forward),
             us(layer.backward),
@@ -142,11 +142,11 @@ fn time(
         ("activations KiB", Right),
     ];
     output.print(format!(
-        "\n{batch_size} images, one thread, each layer by itself; the peak is {peak:.0} GFLOP/s:"
+        "\n{batch_size} images, one thread, layers that run as one in one line; the peak is {peak:.0} GFLOP/s:"
     ));
     output.table(columns, rows);
     output.print(format!(
-        "sum {} us; the step as it runs, chains of layers in one pass and the update included: {} us",
+        "sum {} us; a step takes {} us, with the images, the loss and the update of the weights",
         us(sum),
         us(step)
     ));

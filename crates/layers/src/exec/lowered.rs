@@ -60,6 +60,27 @@ pub(super) enum Op<T: Scalar> {
     Join(Join, Shape),
 }
 
+/// An operation, as [`Lowered::operations`] lists it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Operation<'a> {
+    /// The layer of the network that it is made of, or begins with: `3`, or `3.main.0` in a branch.
+    pub layer: &'a str,
+    /// Its word in the layer-spec grammar.
+    pub name: &'static str,
+    /// All layers that it is made of, as the grammar says them; of what joins branches the word alone.
+    pub spec: String,
+    /// Its output shape.
+    pub output: Shape,
+    /// How many parameters it has.
+    pub params: usize,
+    /// Numbers of its output and of what it keeps for the backward pass, for a block of that layout.
+    pub activations: usize,
+    /// Floating-point operations of the forward pass for one sample.
+    pub forward_flops: u64,
+    /// Floating-point operations of the backward pass for one sample, as far as a training step needs it.
+    pub backward_flops: u64,
+}
+
 /// Saves the operands of a product, or says that it does not: given are its place among the products, itself, its `x`
 /// and its `dy`.
 pub type Save<'a, T> = dyn FnMut(usize, &Product, Input<'_, T>, &[T]) -> bool + 'a;
@@ -117,9 +138,8 @@ impl<T: Scalar> Lowered<T> {
     /// Floating-point operations of a training step for one sample: forward, and backward for parameters and inputs,
     /// but for the chain's own input. Matrix products and convolutions only; a multiply-add counts 2.
     pub fn flops(&self) -> u64 {
-        let first = self.first_trained(0);
-        let layers = self.nodes.iter().filter_map(|node| Some((node.op.layer()?, node.reads[0] > first)));
-        layers.map(|(layer, with_dx)| layer.flops() + layer.backward_flops(with_dx)).sum()
+        let operations = self.operations(Block::single(1));
+        operations.map(|operation| operation.forward_flops + operation.backward_flops).sum()
     }
 
     /// Whether the input may come as rows, one sample after the other, so many numbers apart, whatever the block.
@@ -129,10 +149,23 @@ impl<T: Scalar> Lowered<T> {
         first.is_some_and(|product| product.takes_rows(apart)) && others.into_iter().all(|read| *read > 0)
     }
 
-    /// The operations, in order, each of which writes one activation: the layer of the network that it is made of (`3`, or `3.main.0` in
-    /// a branch), and its word in the layer-spec grammar.
-    pub fn operations(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.nodes.iter().map(|node| (node.origin.name.as_str(), node.op.name()))
+    /// The operations, in order, each of which writes one activation, and what they take for a block.
+    pub fn operations(&self, block: Block) -> impl Iterator<Item = Operation<'_>> {
+        let first = self.first_trained(0);
+        self.nodes.iter().map(move |node| {
+            let (layer, with_dx) = (node.op.layer(), node.reads[0] > first);
+            let Lengths { y, tape, .. } = node.lengths(block);
+            Operation {
+                layer: &node.origin.name,
+                name: node.op.name(),
+                spec: layer.map_or_else(|| node.op.name().to_owned(), |layer| layer.spec()),
+                output: node.op.output(),
+                params: node.theta.len(),
+                activations: y + tape,
+                forward_flops: layer.map_or(0, |layer| layer.flops()),
+                backward_flops: layer.map_or(0, |layer| layer.backward_flops(with_dx)),
+            }
+        })
     }
 
     /// The products, in order: the layer of the network, its range of `theta`, itself.
@@ -164,8 +197,27 @@ impl<T: Scalar> Lowered<T> {
     /// block is not the pass's, or there are rows that the chain does not take.
     #[track_caller]
     pub fn forward(&self, pass: &Pass, theta: &[T], rows: Option<RowView<'_, T>>, ws: &mut Workspace<T>) {
+        self.forward_watched(pass, theta, rows, ws, |_| ());
+    }
+
+    /// The same; each operation's place is told when it is done.
+    ///
+    /// # Panics
+    /// As [`forward`](Self::forward).
+    #[track_caller]
+    pub fn forward_watched(
+        &self,
+        pass: &Pass,
+        theta: &[T],
+        rows: Option<RowView<'_, T>>,
+        ws: &mut Workspace<T>,
+        mut done: impl FnMut(usize),
+    ) {
         self.assert_fits(pass, theta, ws);
-        (0..self.nodes.len()).for_each(|place| self.forward_one(place, pass, theta, rows, ws));
+        for place in 0..self.nodes.len() {
+            self.forward_one(place, pass, theta, rows, ws);
+            done(place);
+        }
     }
 
     /// One stage of the forward pass of a part of a minibatch: what follows batch normalisation `stage - 1` (or the
@@ -246,9 +298,27 @@ impl<T: Scalar> Lowered<T> {
     /// As [`forward`](Self::forward); `dtheta` must be as long as `theta`.
     #[track_caller]
     pub fn backward(&self, pass: &Pass, theta: &[T], backward: Backward<'_, '_, T>, ws: &mut Workspace<T>) {
+        self.backward_watched(pass, theta, backward, ws, |_| ());
+    }
+
+    /// The same; each operation's place is told when it is done, of those that are run.
+    ///
+    /// # Panics
+    /// As [`backward`](Self::backward).
+    #[track_caller]
+    pub fn backward_watched(
+        &self,
+        pass: &Pass,
+        theta: &[T],
+        backward: Backward<'_, '_, T>,
+        ws: &mut Workspace<T>,
+        mut done: impl FnMut(usize),
+    ) {
         let mut way = self.way(pass, theta, backward, ws);
-        let places = way.first..self.nodes.len();
-        places.rev().for_each(|place| self.backward_one(place, pass, theta, &mut way, ws));
+        for place in (way.first..self.nodes.len()).rev() {
+            self.backward_one(place, pass, theta, &mut way, ws);
+            done(place);
+        }
         way.ends.end(ws);
     }
 

@@ -15,6 +15,6 @@ mod product;
 mod split;
 
 pub use byhand_tensor::{Input, Kept, Loop, RowView, Tiles, peak::fma_burst, vectorised};
-pub use lowered::{Backward, Lowered, Save};
+pub use lowered::{Backward, Lowered, Operation, Save};
 pub use product::{Apply, Product};
 pub use split::{Rank, Split};

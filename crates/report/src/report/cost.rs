@@ -3,50 +3,65 @@
 use maud::{Markup, html};
 
 use super::bytes;
-use crate::{
-    run::{Run, Timing},
-    statistics::grouped,
-};
+use crate::run::{Run, Timing};
 
 pub(super) fn times(run: &Run<'_>) -> Markup {
     let Timing { layers, batch_size, peak_gflops } = run.timing;
     let sum: f64 = layers.iter().map(|layer| layer.seconds()).sum();
     html! {
         p.note {
-            "A minibatch of " (batch_size) " images on one thread, each layer by itself, in microseconds, measured when this page was written. "
-            "Percent are of this machine's " (format!("{peak_gflops:.0}")) " GFLOP/s of multiply-adds. A training step takes less than the "
-            "sum: it runs chains of layers in one pass, on several threads."
+            "A minibatch of " (batch_size) " images on one thread, in microseconds, measured when this page was written. Layers that a "
+            "training step runs in one pass are one line. Percent are of this machine's " (format!("{peak_gflops:.0}"))
+            " GFLOP/s of multiply-adds. The step also fetches the images, computes the loss and moves the weights."
         }
         div.wide {
-            table {
+            table.stack {
                 tr {
-                    th { "layer" } th { "output" } th.n { "forward" } th.n { "backward" } th.n { "share" } th.n { "GFLOP/s" } th.n { "of peak" }
-                    th.n { "parameters" } th.n { "activations" }
+                    th { "layer" } th { "output" }
+                    @for head in NUMBERS { th.n { (head) } }
                 }
                 @for layer in layers {
+                    @let product = (layer.forward_flops > 0).then(|| layer.gflops());
                     tr {
                         td { code { (layer.spec) } }
-                        td { (layer.output) }
-                        td.n { (format!("{:.1}", 1e6 * layer.forward)) }
-                        td.n { (format!("{:.1}", 1e6 * layer.backward)) }
-                        td.n { (format!("{:.0} %", 100.0 * layer.seconds() / sum.max(f64::MIN_POSITIVE))) }
-                        @if layer.forward_flops > 0 {
-                            td.n { (format!("{:.1}", layer.gflops())) }
-                            td.n { (format!("{:.0} %", 100.0 * layer.gflops() / peak_gflops)) }
-                        } @else { td.n { "-" } td.n { "-" } }
-                        td.n { (bytes(layer.parameter_bytes)) }
-                        td.n { (bytes(layer.activation_bytes)) }
+                        td data-head="output" { (layer.output) }
+                        (numbers([
+                            us(layer.forward),
+                            us(layer.backward),
+                            format!("{:.0} %", 100.0 * layer.seconds() / sum.max(f64::MIN_POSITIVE)),
+                            product.map_or("-".into(), |gflops| format!("{gflops:.1}")),
+                            product.map_or("-".into(), |gflops| format!("{:.0} %", 100.0 * gflops / peak_gflops)),
+                            bytes(layer.parameter_bytes),
+                            bytes(layer.activation_bytes),
+                        ]))
                     }
                 }
                 tr {
-                    th { "all" } th {}
-                    th.n { (format!("{:.1}", 1e6 * layers.iter().map(|layer| layer.forward).sum::<f64>())) }
-                    th.n { (format!("{:.1}", 1e6 * layers.iter().map(|layer| layer.backward).sum::<f64>())) }
-                    th.n { "100 %" } th {} th {}
-                    th.n { (grouped(layers.iter().map(|layer| layer.parameter_bytes).sum::<usize>() / 4)) " numbers" }
-                    th.n { (bytes(layers.iter().map(|layer| layer.activation_bytes).sum())) }
+                    th { "all" } td {}
+                    (numbers([
+                        us(layers.iter().map(|layer| layer.forward).sum()),
+                        us(layers.iter().map(|layer| layer.backward).sum()),
+                        "100 %".into(),
+                        String::new(),
+                        String::new(),
+                        bytes(layers.iter().map(|layer| layer.parameter_bytes).sum()),
+                        bytes(layers.iter().map(|layer| layer.activation_bytes).sum()),
+                    ]))
                 }
             }
         }
     }
+}
+
+/// What is said of each layer in numbers.
+const NUMBERS: [&str; 7] =
+    ["forward", "backward", "share", "GFLOP/s", "of peak", "parameters", "activations"];
+
+/// The cells of a row, each with its head for a narrow window.
+fn numbers(cells: [String; NUMBERS.len()]) -> Markup {
+    html! { @for (head, cell) in NUMBERS.iter().zip(cells) { td.n data-head=(head) { (cell) } } }
+}
+
+fn us(seconds: f64) -> String {
+    format!("{:.1}", 1e6 * seconds)
 }

@@ -147,7 +147,7 @@ pub(super) fn classes(run: &Run<'_>) -> Markup {
     html! {
         @if all > LISTED { p.note { "The " (LISTED) " classes with the lowest F1, of " (all) "." } }
         div.wide {
-            table #class-figures {
+            table.small #class-figures {
                 tr { th { "class" } th.n { "images" } th.n { "precision" } th.n { "recall" } th.n { "95 % interval of recall" } th.n { "F1" } }
                 @for (class, figures) in figures.iter().take(LISTED) {
                     @let [low, high] = wilson(figures.recognised, figures.samples);
@@ -156,7 +156,7 @@ pub(super) fn classes(run: &Run<'_>) -> Markup {
                         td.n { (figures.samples) }
                         td.n { (shown(figures.precision)) }
                         td.n { (shown(figures.recall)) }
-                        td.n { @if figures.samples > 0 { (format!("{:.1} to {:.1} %", 100.0 * low, 100.0 * high)) } @else { "-" } }
+                        td.n.breaks { @if figures.samples > 0 { (format!("{:.1} to {:.1}\u{a0}%", 100.0 * low, 100.0 * high)) } @else { "-" } }
                         td.n { (shown(figures.f1)) }
                     }
                 }

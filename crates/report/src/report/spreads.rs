@@ -29,16 +29,16 @@ pub(super) fn spreads(run: &Run<'_>) -> Markup {
         }
         @if let Some(chart) = norms(&recorded) { div.row { figure { (chart) } } }
         div.wide {
-            table {
+            table.stack.pairs {
                 tr { th { "tensor" } th { "weights" } th.n { "norm" } th { "gradients" } th.n { "norm" } }
                 @for tensor in last.tensors.iter().take(TENSORS) {
                     @let name = tensor.name.as_str();
                     tr {
                         td { code { (name) } }
-                        td { (heat(&recorded, name, |tensor| &tensor.weights)) }
-                        td.n { (compact(tensor.weights.norm)) }
-                        td { (heat(&recorded, name, |tensor| &tensor.gradients)) }
-                        td.n { (compact(tensor.gradients.norm)) }
+                        td data-head="weights" { (heat(&recorded, name, |tensor| &tensor.weights)) }
+                        td.n data-head="norm" { (compact(tensor.weights.norm)) }
+                        td data-head="gradients" { (heat(&recorded, name, |tensor| &tensor.gradients)) }
+                        td.n data-head="norm" { (compact(tensor.gradients.norm)) }
                     }
                 }
             }

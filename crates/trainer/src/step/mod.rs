@@ -29,7 +29,7 @@ pub(crate) mod worker;
 
 use std::sync::{Arc, Mutex, OnceLock};
 
-use byhand_layers::exec::Apply;
+use byhand_layers::exec::{Apply, Operation};
 use byhand_layers::loss::Loss;
 use byhand_layers::{Block, NamedParam, Network, Pass, Workspace};
 
@@ -401,9 +401,9 @@ impl Trainer {
             let is_bad = |index: &usize| workspace.activation(*index).iter().any(|value| !value.is_finite());
             (0..workspace.activations()).find(is_bad)
         });
-        let mut operations = network.lowered().operations();
+        let mut operations = network.lowered().operations(block);
         Some(match firsts.min()?.checked_sub(1).and_then(|operation| operations.nth(operation)) {
-            Some((layer, name)) => format!("the output of layer {layer} ({name})"),
+            Some(Operation { layer, name, .. }) => format!("the output of layer {layer} ({name})"),
             None => "the input".to_string(),
         })
     }

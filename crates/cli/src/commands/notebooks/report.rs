@@ -48,15 +48,15 @@ fn system(Table { notebook, outcomes }: &Table, prepared: &[Prepared]) -> Result
         section {
             h2 { (about.system) ". " (about.title) }
             div.wide {
-                table {
+                table.stack.pairs {
                     tr { th { "version" } th { "figure" } th { "seeds" } th { "printed" } th { "layers" } }
                     @for (version, outcomes) in versions.iter().zip(outcomes) {
                         tr {
                             td { (version.name) }
-                            td { (figure(version, outcomes)) }
-                            td { (outcomes.len()) }
-                            td { (notebook.printed_of(version).map_or("-".to_string(), |figure| figure.to_string())) }
-                            td { code { (version.recipe.layers) } " " (version.note.as_deref().unwrap_or_default()) }
+                            td data-head="figure" { (figure(version, outcomes)) }
+                            td data-head="seeds" { (outcomes.len()) }
+                            td data-head="printed" { (notebook.printed_of(version).map_or("-".to_string(), |figure| figure.to_string())) }
+                            td.all data-head="layers" { code { (version.recipe.layers) } " " (version.note.as_deref().unwrap_or_default()) }
                         }
                     }
                 }
