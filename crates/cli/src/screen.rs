@@ -22,7 +22,7 @@ use ratatui::{
     layout::{Constraint, Layout, Rect},
     style::{Color, Style, Stylize},
     symbols::Marker,
-    text::Line,
+    text::{Line, Span},
     widgets::{Axis, Bar, BarChart, Block, Chart, Dataset, Gauge, GraphType, Paragraph},
 };
 
@@ -81,14 +81,11 @@ impl State {
 
     fn progress(&self, frame: &mut Frame<'_>, area: Rect) {
         let seconds = self.left.as_secs();
-        let label = format!(
-            "epoch {}/{}   {:.0} images/s   {}:{:02} left",
-            self.epoch,
-            self.epochs,
-            self.images_per_second,
-            seconds / 60,
-            seconds % 60
-        );
+        let epoch = format!("epoch {}/{}", self.epoch, self.epochs);
+        let left = format!("{}:{:02} left", seconds / 60, seconds % 60);
+        let whole = format!("{epoch}   {:.0} images/s   {left}", self.images_per_second);
+        let has_room = whole.len() + 2 <= area.width.into();
+        let label = if has_room { whole } else { format!("{epoch}   {left}") };
         let ratio = (self.images as f64 / self.all.max(1) as f64).clamp(0.0, 1.0);
         let gauge = Gauge::default().gauge_style(Style::new().fg(Color::Blue)).ratio(ratio).label(label);
         frame.render_widget(gauge.block(Block::bordered().title(self.title.as_str())), area);
@@ -116,10 +113,12 @@ impl State {
             return;
         }
         let last =
-            series.iter().filter_map(|(name, _, points)| Some(format!("{name} {}", text(points.last()?.1))));
-        let title = format!("{title}: {}", last.collect::<Vec<_>>().join(", "));
+            series.iter().filter_map(|(name, colour, points)| Some((*name, *colour, text(points.last()?.1))));
+        let title = heading(title, &last.collect::<Vec<_>>(), area.width.saturating_sub(2).into());
         let high = if high > low { high } else { low + 1e-3 };
         let end = self.epochs.max(1) as f64;
+        // Narrow charts cut off what is longer.
+        let end_label = if area.width < 36 { end.to_string() } else { format!("{end} epochs") };
         let sets = series.iter().filter(|(.., points)| !points.is_empty()).map(|(_, colour, points)| {
             Dataset::default()
                 .marker(Marker::Braille)
@@ -129,7 +128,7 @@ impl State {
         });
         let chart = Chart::new(sets.collect())
             .block(block.title(title))
-            .x_axis(Axis::default().bounds([0.0, end]).labels(["0".to_string(), format!("{end} epochs")]))
+            .x_axis(Axis::default().bounds([0.0, end]).labels(["0".to_string(), end_label]))
             .y_axis(Axis::default().bounds([low, high]).labels([text(low), text(high)]));
         frame.render_widget(chart, area);
     }
@@ -155,6 +154,26 @@ impl State {
             .bar_style(Style::new().fg(Color::Blue));
         frame.render_widget(chart.block(block), area);
     }
+}
+
+/// What a chart is called, in so many columns: its title, and each curve's name and last number in the colour of the curve. Where that is too
+/// much, several curves go without the title, or the title with the last curve's number alone.
+fn heading(title: &str, curves: &[(&str, Color, String)], room: usize) -> Line<'static> {
+    let mut named: Vec<Span<'static>> = Vec::new();
+    for (name, colour, number) in curves {
+        let comma = if named.is_empty() { "" } else { ", " };
+        named.extend([Span::raw(comma), Span::styled(format!("{name} {number}"), *colour)]);
+    }
+    let mut whole = vec![Span::raw(format!("{title}: "))];
+    whole.extend(named.iter().cloned());
+    let short = curves.last().map(|(_, colour, number)| Span::styled(format!("{title} {number}"), *colour));
+    let shortest = Line::from(short.unwrap_or_default());
+    let named = (curves.len() > 1).then_some(Line::from(named));
+    [Some(Line::from(whole)), named]
+        .into_iter()
+        .flatten()
+        .find(|line| line.width() <= room)
+        .unwrap_or(shortest)
 }
 
 /// Whether the terminal is taken. There is one.
@@ -328,6 +347,10 @@ mod tests {
         let later = drawn(&state, 100, 30);
         for words in ["accuracy: training 75.0 %, test 90.0 %", "4 epochs", "0.weight", "2.50e-1", "0.00e0"] {
             assert!(later.contains(words), "{words}:\n{later}");
+        }
+        let narrow = drawn(&state, 36, 15);
+        for words in ["epoch 2/4   1:15 left", "accuracy 90.0 %", " 4│"] {
+            assert!(narrow.contains(words), "{words}:\n{narrow}");
         }
         // However small the terminal is.
         for (width, height) in [(1, 1), (20, 5), (300, 80)] {

@@ -168,6 +168,26 @@ fn observers_are_told_in_order_and_stop() {
     assert_eq!(fit.step(), 14);
 }
 
+/// A program may look at the weights in the middle of an epoch, and go on.
+#[test]
+fn an_epoch_counts_its_seconds_from_its_first_step() {
+    let network = mlp();
+    let config = FitConfig { epochs: 2, batch_size: 100, ..FitConfig::default() };
+    let mut fit = Fit::new(&network, theta(&network), train(), None, config).unwrap();
+    let (mut epochs, mut whole) = (0.0, 0.0);
+    let mut note = |event: &Event| {
+        match event {
+            Event::Step { step, .. } if step % 7 == 0 => return ControlFlow::Break(()),
+            Event::EpochFinished { seconds, .. } => epochs += seconds,
+            Event::Finished { train_seconds, .. } => whole = *train_seconds,
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    };
+    while fit.run(&mut note).unwrap() != Progress::Done {}
+    assert!((0.5..1.001).contains(&(epochs / whole)), "{epochs} s of {whole} s");
+}
+
 #[test]
 fn evaluation_equals_a_naive_one() {
     let preprocessing = Preprocessing::centered();

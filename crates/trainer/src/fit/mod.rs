@@ -74,7 +74,9 @@ pub struct Fit<'a> {
     trend: Trend,
     watch: Watch,
     best: Option<Best>,
+    /// Of the epoch that is not over.
     epoch_time: Duration,
+    /// Of those that are.
     train_time: Duration,
     images: u64,
     announced: bool,
@@ -274,7 +276,7 @@ impl<'a> Fit<'a> {
 
     /// Seconds of training so far in this process, evaluations left out.
     pub fn train_seconds(&self) -> f64 {
-        self.train_time.as_secs_f64()
+        (self.train_time + self.epoch_time).as_secs_f64()
     }
 
     /// The weights that were best on the test set, when they were evaluated.

@@ -29,7 +29,6 @@ impl Fit<'_> {
             }
         }
         self.epoch_time += begun.elapsed();
-        self.train_time += std::mem::take(&mut self.epoch_time);
         Ok(self.finish(stopped, observer))
     }
 
