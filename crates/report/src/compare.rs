@@ -8,7 +8,9 @@ use maud::{Markup, html};
 
 use crate::{
     chart::{Axis, Chart},
-    page, picture,
+    page,
+    page::numbers,
+    picture,
     run::Epoch,
     statistics::{mcnemar, wilson},
 };
@@ -111,13 +113,16 @@ pub fn probability(p: f64) -> String {
     if p < 0.001 { "p < 0.001".into() } else { format!("p = {p:.3}") }
 }
 
+/// What is said of each run in numbers.
+const FIGURES: [&str; 6] = ["test accuracy", "95 % interval", "test loss", "images", "epochs", "seconds"];
+
 fn figures(runs: &[Compared<'_>]) -> Markup {
     html! {
         div.wide {
-            table {
+            table.stack {
                 tr {
                     th { "run" }
-                    @for head in ["test accuracy", "95 % interval", "test loss", "images", "epochs", "seconds"] { th.n { (head) } }
+                    @for head in FIGURES { th.n { (head) } }
                 }
                 @for run in runs {
                     @let (correct, n) = (run.correct(), run.predictions.len() as u64);
@@ -125,12 +130,14 @@ fn figures(runs: &[Compared<'_>]) -> Markup {
                     @let seconds: Option<f64> = run.history.iter().map(|epoch| epoch.seconds).sum();
                     tr {
                         td { (run.name) }
-                        td.n { (format!("{:.2} %", 100.0 * correct as f64 / n as f64)) }
-                        td.n { (format!("{:.2} to {:.2} %", 100.0 * low, 100.0 * high)) }
-                        td.n { (format!("{:.4}", run.loss)) }
-                        td.n { (n) }
-                        td.n { (run.history.last().map_or("-".to_string(), |epoch| epoch.epoch.to_string())) }
-                        td.n { (seconds.filter(|_| !run.history.is_empty()).map_or("-".to_string(), |seconds| format!("{seconds:.2}"))) }
+                        (numbers(FIGURES, [
+                            format!("{:.2} %", 100.0 * correct as f64 / n as f64),
+                            format!("{:.2} to {:.2} %", 100.0 * low, 100.0 * high),
+                            format!("{:.4}", run.loss),
+                            n.to_string(),
+                            run.history.last().map_or("-".to_string(), |epoch| epoch.epoch.to_string()),
+                            seconds.filter(|_| !run.history.is_empty()).map_or("-".to_string(), |seconds| format!("{seconds:.2}")),
+                        ]))
                     }
                 }
             }

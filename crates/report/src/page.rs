@@ -32,6 +32,11 @@ pub fn waiting_page(title: &str, why: &str) -> String {
     )
 }
 
+/// Numbers of a row of a table of the class `stack`, each with the head of its column: in a narrow window the row is a card.
+pub(crate) fn numbers<const N: usize>(heads: [&str; N], cells: [String; N]) -> Markup {
+    html! { @for (head, cell) in heads.into_iter().zip(cells) { td.n data-head=(head) { (cell) } } }
+}
+
 /// Where the reader was, is kept.
 const LIVE: &str = "new EventSource('events').onmessage=()=>location.reload();";
 

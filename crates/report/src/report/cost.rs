@@ -3,7 +3,10 @@
 use maud::{Markup, html};
 
 use super::bytes;
-use crate::run::{Run, Timing};
+use crate::{
+    page::numbers,
+    run::{Run, Timing},
+};
 
 pub(super) fn times(run: &Run<'_>) -> Markup {
     let Timing { layers, batch_size, peak_gflops } = run.timing;
@@ -25,7 +28,7 @@ pub(super) fn times(run: &Run<'_>) -> Markup {
                     tr {
                         td { code { (layer.spec) } }
                         td data-head="output" { (layer.output) }
-                        (numbers([
+                        (numbers(NUMBERS, [
                             us(layer.forward),
                             us(layer.backward),
                             format!("{:.0} %", 100.0 * layer.seconds() / sum.max(f64::MIN_POSITIVE)),
@@ -38,7 +41,7 @@ pub(super) fn times(run: &Run<'_>) -> Markup {
                 }
                 tr {
                     th { "all" } td {}
-                    (numbers([
+                    (numbers(NUMBERS, [
                         us(layers.iter().map(|layer| layer.forward).sum()),
                         us(layers.iter().map(|layer| layer.backward).sum()),
                         "100 %".into(),
@@ -56,11 +59,6 @@ pub(super) fn times(run: &Run<'_>) -> Markup {
 /// What is said of each layer in numbers.
 const NUMBERS: [&str; 7] =
     ["forward", "backward", "share", "GFLOP/s", "of peak", "parameters", "activations"];
-
-/// The cells of a row, each with its head for a narrow window.
-fn numbers(cells: [String; NUMBERS.len()]) -> Markup {
-    html! { @for (head, cell) in NUMBERS.iter().zip(cells) { td.n data-head=(head) { (cell) } } }
-}
 
 fn us(seconds: f64) -> String {
     format!("{:.1}", 1e6 * seconds)
