@@ -36,7 +36,7 @@ def run(command, **options):
 
 def reason(stderr):
     """The line of an error's output that says the most: the last that names an error, or the last."""
-    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    lines = [line.strip() for line in stderr.splitlines() if line.strip() and not line.startswith("note: ")]
     named = [line for line in lines if "error" in line.lower()]
     return (named or lines or [""])[-1]
 

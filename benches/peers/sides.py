@@ -13,8 +13,17 @@ from provide import Missing, reason, run
 from workloads import BATCHES, WORKLOADS, layers
 
 RATE = 0.05  # of the peers' steps, and of the first steps whose losses are compared
+NORM_RATE = 0.002  # the same with batch normalisation, which magnifies rounding from step to step
 FIRST_STEPS = 5  # before the clock
 PATIENCE = 300  # seconds that a peer may take for an answer
+
+
+def has_norms(name):
+    return "batchnorm" in WORKLOADS[name][1]
+
+
+def rate(name):
+    return NORM_RATE if has_norms(name) else RATE
 
 
 class Peer:
@@ -34,7 +43,7 @@ class Peer:
         """Takes the first steps from what the file holds: their losses."""
         words = " ".join(str(word) for layer in layers(name) for word in layer)
         shape = WORKLOADS[name][0].replace("x", " ")
-        losses = self.ask(f"open {batch} {RATE} {FIRST_STEPS} {path} {shape} {words}")["losses"]
+        losses = self.ask(f"open {batch} {rate(name)} {FIRST_STEPS} {path} {shape} {words}")["losses"]
         return [loss if loss == loss else None for loss in losses]  # JSON has no NaN
 
     def time(self, name, batch, seconds):
@@ -107,7 +116,7 @@ class Ours:
             pixels = images[: batch * len(images) // len(labels)]
             array.array("f", [pixel / 255 for pixel in pixels]).tofile(file)
             array.array("i", list(labels[:batch])).tofile(file)
-        return path, [event["train_loss"] for event in train(FIRST_STEPS, RATE) if event["event"] == "epoch_finished"]
+        return path, [event["train_loss"] for event in train(FIRST_STEPS, rate(name)) if event["event"] == "epoch_finished"]
 
     def data(self, name):
         """A folder of IDX files of random images, their bytes and their labels. The higher the class, the brighter the image, so

@@ -12,7 +12,13 @@ def start(threads):
     return f"TensorFlow {tf.__version__}"
 
 
+KNOWN = ("conv", "pool", "relu", "flatten", "dense")
+
+
 def build(net, variant):
+    for kind, *_ in net.layers:
+        if kind not in KNOWN:
+            raise NotImplementedError(f"layer {kind}: expected {', '.join(KNOWN)}")
     variables, channels = [], None  # channels of the images that the first dense layer reads
     for given in net.parameters:
         if given is None:
