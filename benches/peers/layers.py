@@ -22,6 +22,8 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 
+from python.torch_step import Residual
+
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 10
 
@@ -49,15 +51,6 @@ def main():
     build = ["cargo", "run", "--release", "-p", "byhand-trainer", "--example", "golden", "--"]
     command = [asked.program] if asked.program else build
     sys.exit(subprocess.run([*command, str(file)], cwd=ROOT).returncode)
-
-
-class Residual(nn.Module):
-    def __init__(self, main, shortcut):
-        super().__init__()
-        self.main, self.shortcut = main, shortcut
-
-    def forward(self, x):
-        return self.main(x) + self.shortcut(x)
 
 
 class Concat(nn.ModuleList):

@@ -12,8 +12,9 @@ use byhand_layers::loss::{
 use byhand_layers::{
     AvgPool2d, BatchNorm, Block, Conv2d, ConvOptions, Dense, ExactGelu, Gelu, GlobalAvgPool, GlobalMaxPool,
     Layer, LeakyRelu, LogSoftmax, MaxPool2d, Padding, ParamSpec, Pass, PoolOptions, Relu, Saved, Shape,
-    Sigmoid, Silu, Tanh,
+    Sigmoid, Silu, Tanh, pack_gradient, unpack,
 };
+use ndarray::ArrayView2;
 use safetensors::{Dtype, SafeTensors};
 
 /// The largest relative error of any number.
@@ -217,17 +218,15 @@ fn run(layer: &dyn Layer<f64>, block: Block, case: &str) -> Vec<Vec<f64>> {
 
 /// Numbers sample after sample in the layout of a block, with zero in lanes without a sample.
 fn laid(rows: &[f64], block: Block, features: usize) -> Vec<f64> {
-    let mut out = vec![0.0; block.len(features)];
-    for (i, &value) in rows.iter().enumerate() {
-        out[block.index(features, i / features, i % features)] = value;
-    }
+    let mut out = vec![f64::NAN; block.len(features)];
+    let rows = ArrayView2::from_shape((block.samples(), features), rows).expect("a row for each sample");
+    pack_gradient(rows, block, &mut out);
     out
 }
 
 /// The way back.
 fn rows(laid: &[f64], block: Block, features: usize) -> Vec<f64> {
-    let n = block.samples() * features;
-    (0..n).map(|i| laid[block.index(features, i / features, i % features)]).collect()
+    unpack(block, features, laid).into_raw_vec_and_offset().0
 }
 
 #[track_caller]

@@ -69,7 +69,8 @@ code{font:13px/1.45 ui-monospace,monospace;overflow-wrap:anywhere}pre{overflow-x
 .cards.small{grid-template-columns:repeat(auto-fill,minmax(8rem,1fr))}\
 .maps{display:flex;flex-wrap:wrap;gap:2px}.alert{border-left:4px solid var(--c1);padding-left:.7rem}\
 @media(max-width:40rem){section{padding:.7rem}svg text{font-size:17px}table{font-size:.82rem}th,td{padding-right:.45rem}\
-.wide th,.wide .breaks{white-space:normal}td.m,th.m{padding:.15rem .12rem;min-width:0;font-size:.75rem}table.small{font-size:.75rem}.small th,.small td{padding-right:.3rem}\
+.wide th,.wide .breaks{white-space:normal}td.m,th.m{padding:.15rem .12rem;min-width:0;font-size:.75rem}\
+table.small{font-size:.75rem}.small th,.small td{padding-right:.3rem}\
 .stack,.stack tbody{display:block}.stack tr{display:grid;grid-template-columns:repeat(4,1fr);gap:.1rem .6rem;padding:.4rem 0;\
 border-bottom:1px solid var(--pale)}.stack tr:first-child,.stack td:empty{display:none}.stack td,.stack th{border:0;padding:0;white-space:normal}\
 .stack td:first-child,.stack .all,.stack th{grid-column:1/-1}.stack td.n{text-align:left}.stack [data-head]::before{content:attr(data-head);display:block;\

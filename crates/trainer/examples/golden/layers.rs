@@ -5,7 +5,7 @@ use std::error::Error;
 use byhand_layers::loss::{
     Labels, Loss, NegativeLogLikelihood, SoftmaxCrossEntropy, SquaredError, Target, TargetRows, Weighting,
 };
-use byhand_layers::{Block, Layer, Network, Pass, Saved, Shape, Workspace, pack};
+use byhand_layers::{Block, Layer, Network, Pass, Saved, Shape, Workspace, pack, pack_gradient, unpack};
 use byhand_models::Spec;
 use ndarray::ArrayView2;
 
@@ -108,14 +108,13 @@ pub(crate) fn loss(
 
 /// Numbers sample after sample in the layout of a block, with zero in lanes without a sample.
 fn laid(rows: &[f64], block: Block, features: usize) -> Vec<f64> {
-    let mut out = vec![0.0; block.len(features)];
-    for (i, &value) in rows.iter().enumerate() {
-        out[block.index(features, i / features, i % features)] = value;
-    }
+    let mut out = vec![f64::NAN; block.len(features)];
+    let rows = ArrayView2::from_shape((block.samples(), features), rows).expect("a row for each sample");
+    pack_gradient(rows, block, &mut out);
     out
 }
 
 /// The way back.
 fn rows(laid: &[f64], block: Block, features: usize) -> Vec<f64> {
-    (0..block.samples() * features).map(|i| laid[block.index(features, i / features, i % features)]).collect()
+    unpack(block, features, laid).into_raw_vec_and_offset().0
 }
