@@ -31,7 +31,7 @@ pub fn main<P: CommandFactory + FromArgMatches>(
     let command = called(P::command().bin_name(name), name);
     let parsed = match command.try_get_matches().and_then(|mut found| P::from_arg_matches_mut(&mut found)) {
         Ok(parsed) => parsed,
-        Err(error) => return wrong_usage(&error),
+        Err(error) => return wrong_usage(&error, &asked(P::command(), name)),
     };
     match run(&parsed) {
         Ok(()) => ExitCode::SUCCESS,
@@ -41,6 +41,17 @@ pub fn main<P: CommandFactory + FromArgMatches>(
             ExitCode::from(code)
         }
     }
+}
+
+/// The command that was asked for, as far as there is one, as a person types it.
+fn asked(mut command: clap::Command, name: &str) -> String {
+    let arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with('-'));
+    arguments
+        .map_while(|argument| {
+            command = command.find_subcommand(&argument)?.clone();
+            Some(argument)
+        })
+        .fold(name.to_string(), |asked, argument| asked + " " + &argument)
 }
 
 /// The words of a line, as a shell cuts it.
@@ -92,7 +103,7 @@ pub(crate) fn in_words(text: &str) -> String {
 }
 
 /// Help and the version are answers and are printed whole; an error is told in one line, its tips included.
-fn wrong_usage(error: &clap::Error) -> ExitCode {
+fn wrong_usage(error: &clap::Error, command: &str) -> ExitCode {
     let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
     if asked || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         // A reader that went away (`| head`) is no failure of ours.
@@ -111,7 +122,7 @@ fn wrong_usage(error: &clap::Error) -> ExitCode {
     let told: Vec<&str> = lines.filter(|line| !line.is_empty() && !line.starts_with("For more")).collect();
     let message = in_words(told.join("; ").replace(":; ", ": ").trim_start_matches("error: "));
     let json = std::env::args_os().any(|argument| argument == "--json");
-    let message = format!("{message} (see `{} --help`)", name());
+    let message = format!("{message} (see `{command} --help`)");
     let usage = match error.source().and_then(|source| source.downcast_ref::<SpecError>()) {
         Some(spec) => exit::wrong_spec(spec, message),
         None => exit::usage(message),

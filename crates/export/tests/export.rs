@@ -24,7 +24,7 @@ use tempfile::TempDir;
 /// Every layer of the grammar, in odd sizes, on pictures of 28x28.
 const NETWORKS: [&str; 12] = [
     "conv(8,5) relu pool(2) conv(16,3,pad=1,stride=2) leaky_relu(slope=0.2) avgpool(2) flatten dense(10)",
-    "conv(17,3) gelu conv(18,3,pad=1) silu pool(3,stride=2) conv(16,3,bias=false) globalavgpool dense(10,bias=false)",
+    "conv(23,3) gelu conv(26,3,pad=1) silu pool(3,stride=2) conv(16,3,bias=false) globalavgpool dense(10,bias=false)",
     "flatten dense(50) tanh batchnorm dropout(0.5) dense(10) sigmoid linear",
     "conv(4,3x5,stride=2x1,pad=1x2,bias=false) batchnorm relu batchnorm globalmaxpool flatten dense(3)",
     "avgpool(3x2,stride=4x5) conv(3,1) relu flatten",

@@ -154,8 +154,8 @@ fn what_is_not_finite_passes_fused_chains_as_it_passes_their_layers() {
         layers.extend([Box::new(last) as Box<dyn Layer<f32>>, Box::new(flatten), Box::new(dense)]);
         Network::new(layers).unwrap()
     };
-    // First layers, which have kernels of their own; and single samples by Winograd's filtering.
-    for (input, channels) in [(Shape::new(1, 20, 18), [4, 5]), (Shape::new(16, 14, 12), [16, 17])] {
+    // First layers, which have kernels of their own; and convolutions by Winograd's filtering.
+    for (input, channels) in [(Shape::new(1, 20, 18), [4, 5]), (Shape::new(16, 14, 12), [16, 24])] {
         for fused in [true, false].map(|relu| chains(input, channels, relu)) {
             let plain = fused.unfused();
             let theta = init_network(&fused, Init::HeNormal, 3);

@@ -73,8 +73,8 @@ fn convolution() {
         // Borders of two and of four columns, for groups that are no multiple of those computed at once.
         ([6, 9, 11], 5, [5, 5], [1, 1], [0, 0]),
         ([5, 9, 11], 6, [5, 5], [1, 1], [2, 2]),
-        // By Winograd's filtering, where samples are single: odd sizes, every padding, fewer pixels than lanes.
-        ([17, 5, 7], 18, [3, 3], [1, 1], [1, 1]),
+        // By Winograd's filtering: odd sizes, every padding, fewer pixels than lanes.
+        ([23, 5, 7], 26, [3, 3], [1, 1], [1, 1]),
         ([16, 9, 6], 33, [3, 3], [1, 1], [0, 2]),
         ([18, 3, 3], 16, [3, 3], [1, 1], [0, 0]),
         ([16, 1, 2], 17, [3, 3], [1, 1], [2, 1]),
@@ -299,7 +299,7 @@ fn activations_softmax_and_log_sum_exp() {
 #[test]
 fn instruction_sets_with_fused_multiply_add_give_equal_bits() {
     let direct = Conv2d::new([3, 11, 13], 6, [3, 5], [1, 1], [1, 2]).unwrap();
-    let winograd = Conv2d::new([17, 11, 13], 20, [3, 3], [1, 1], [1, 2]).unwrap();
+    let winograd = Conv2d::new([23, 11, 13], 26, [3, 3], [1, 1], [1, 2]).unwrap();
     let layers = [(direct, Dense::new(83, 21).unwrap()), (winograd, Dense::new(83, 53).unwrap())];
     let blocks = [37, 8, 7, 0].map(Block::tiled).into_iter().chain([Block::single(2)]);
     for ((conv, dense), block) in
@@ -369,18 +369,24 @@ fn instruction_sets_with_fused_multiply_add_give_equal_bits() {
 /// What the three passes of a convolution make of random numbers: y, dx, dw and db.
 fn passes<T: Scalar>(conv: &Conv2d, block: Block, seed: u64) -> [Vec<f64>; 4] {
     let rng = &mut ChaCha8Rng::seed_from_u64(seed);
-    let mut random = |len| -> Vec<T> {
-        (0..len).map(|_| T::from_f64(f64::from(rng.random_range(-1.0f32..1.0)))).collect()
+    let mut random = |rows: usize, columns: usize| {
+        Array2::from_shape_fn((rows, columns), |_| T::from_f64(f64::from(rng.random_range(-1.0f32..1.0))))
     };
-    let (w, b) = (random(conv.weight_len()), random(conv.c_out()));
-    let (x, dy) = (random(block.len(conv.inputs())), random(block.len(conv.outputs())));
+    let (w, b) = (random(1, conv.weight_len()), random(1, conv.c_out()));
+    let (w, b) = (w.as_slice().unwrap(), b.as_slice().unwrap());
+    let (inputs, outputs) = (random(block.samples(), conv.inputs()), random(block.samples(), conv.outputs()));
     let nan = |len| vec![T::from_f64(f64::NAN); len];
     let mut scratch = nan(conv.scratch_len(block));
+    let (mut x, mut dy) = (nan(block.len(conv.inputs())), nan(block.len(conv.outputs())));
+    pack(inputs.view(), block, &mut x);
+    pack_gradient(outputs.view(), block, &mut dy);
     let (mut y, mut dx) = (nan(dy.len()), nan(x.len()));
     let (mut dw, mut db) = (vec![T::ZERO; w.len()], vec![T::ZERO; b.len()]);
-    conv.forward(block, &w, Some(&b), &x, &mut y, &mut scratch);
-    conv.backward_input(0..conv.c_in(), block, &w, &dy, &mut dx, &mut scratch);
+    conv.forward(block, w, Some(b), &x, &mut y, &mut scratch);
+    conv.backward_input(0..conv.c_in(), block, w, &dy, &mut dx, &mut scratch);
     conv.backward_params(block, &x, &dy, &mut dw, Some(&mut db), &mut scratch);
+    let rows = |features, values: &[T]| unpack(block, features, values).into_raw_vec_and_offset().0;
+    let (y, dx) = (rows(conv.outputs(), &y), rows(conv.inputs(), &dx));
     [y, dx, dw, db].map(|values| values.into_iter().map(Number::to_f64).collect())
 }
 
@@ -392,31 +398,51 @@ fn distance(found: &[f64], expected: &[f64]) -> f64 {
 
 #[test]
 fn winograd_is_the_direct_convolution() {
-    let block = Block::single(2);
     for (input, c_out, pad) in [
-        ([17, 5, 7], 18, [1, 1]),
+        ([23, 5, 7], 26, [1, 1]),
         ([16, 8, 8], 16, [0, 0]),
         ([40, 6, 3], 20, [2, 1]),
-        // More tiles than a band has.
+        // More output tiles than a band has.
         ([32, 28, 28], 32, [1, 1]),
     ] {
         let conv = Conv2d::new(input, c_out, [3, 3], [1, 1], pad).unwrap();
         assert!(conv.is_winograd() && !conv.direct().is_winograd());
-        let exact = passes::<f64>(&conv.direct(), block, 7);
-        for (what, (found, exact)) in
-            ["y", "dx", "dw", "db"].into_iter().zip(passes::<f64>(&conv, block, 7).iter().zip(&exact))
-        {
-            let error = distance(found, exact);
-            assert!(error < 1e-14, "{what} of {conv:?} in f64: {error:e}");
-        }
-        for isa in Isa::available() {
-            let found = isa.with(|| passes::<f32>(&conv, block, 7));
-            for (what, (found, exact)) in ["y", "dx", "dw", "db"].into_iter().zip(found.iter().zip(&exact)) {
-                // A few units in the last place of the largest number.
+        for block in [Block::single(2), Block::tiled(2)] {
+            let exact = passes::<f64>(&conv.direct(), block, 7);
+            for (what, (found, exact)) in
+                ["y", "dx", "dw", "db"].into_iter().zip(passes::<f64>(&conv, block, 7).iter().zip(&exact))
+            {
                 let error = distance(found, exact);
-                assert!(error < 2e-6, "{what} of {conv:?} on {isa}: {error:e}");
+                assert!(error < 1e-14, "{what} of {conv:?}, {block:?}, in f64: {error:e}");
+            }
+            for isa in Isa::available() {
+                let found = isa.with(|| passes::<f32>(&conv, block, 7));
+                for (what, (found, exact)) in
+                    ["y", "dx", "dw", "db"].into_iter().zip(found.iter().zip(&exact))
+                {
+                    // A few units in the last place of the largest number.
+                    let error = distance(found, exact);
+                    assert!(error < 2e-6, "{what} of {conv:?}, {block:?}, on {isa}: {error:e}");
+                }
             }
         }
+    }
+}
+
+/// A sample by Winograd's filtering has the same outputs and the same gradient of its pixels alone as in a tile of any size.
+#[test]
+fn winograd_computes_a_sample_alone_as_in_a_tile() {
+    let conv = Conv2d::new([23, 5, 7], 26, [3, 3], [1, 1], [1, 1]).unwrap();
+    for isa in Isa::available() {
+        isa.with(|| {
+            for samples in [1, 4, 7, 16, 21] {
+                let [alone, together] = [Block::single(samples), Block::tiled(samples)]
+                    .map(|block| passes::<f32>(&conv, block, 9));
+                for (what, (alone, together)) in ["y", "dx"].into_iter().zip(alone.iter().zip(&together)) {
+                    assert!(alone == together, "{what} of {samples} samples on {isa}");
+                }
+            }
+        });
     }
 }
 
@@ -474,10 +500,10 @@ fn scratch_does_not_grow_with_a_stride() {
 #[test]
 fn gradients_of_nothing_are_zero() {
     let shapes = [
-        // By Winograd's filtering, where samples are single: tiles that stick out, every padding, more tiles than a band has.
-        ([17, 5, 7], 18, [3, 3], [1, 1], [1, 1]),
+        // By Winograd's filtering: output tiles that stick out, every padding, more tiles than a band has.
+        ([23, 5, 7], 26, [3, 3], [1, 1], [1, 1]),
         ([16, 8, 8], 16, [3, 3], [1, 1], [0, 0]),
-        ([20, 6, 3], 17, [3, 3], [1, 1], [2, 1]),
+        ([31, 6, 3], 17, [3, 3], [1, 1], [2, 1]),
         ([16, 1, 1], 16, [3, 3], [1, 1], [2, 2]),
         ([32, 28, 28], 32, [3, 3], [1, 1], [1, 1]),
         // Directly: a first layer, strides, a kernel of one.
@@ -525,19 +551,25 @@ fn gradients_of_nothing_are_zero() {
 #[test]
 fn winograd_lets_nan_travel() {
     let conv = Conv2d::new([16, 5, 7], 16, [3, 3], [1, 1], [1, 1]).unwrap();
-    let block = Block::single(1);
-    let (w, mut x) = (vec![1.0f32; conv.weight_len()], vec![1.0; conv.inputs()]);
-    x[2 * 7 + 3] = f32::NAN;
-    for isa in Isa::available() {
-        let mut y = vec![0.0; conv.outputs()];
+    for (isa, block) in
+        Isa::available().into_iter().flat_map(|isa| [(isa, Block::single(2)), (isa, Block::tiled(2))])
+    {
+        let (w, mut x) = (vec![1.0f32; conv.weight_len()], vec![1.0; block.len(conv.inputs())]);
+        x[block.index(conv.inputs(), 1, 2 * 7 + 3)] = f32::NAN;
+        let mut y = vec![0.0; block.len(conv.outputs())];
         let mut scratch = vec![0.0; conv.scratch_len(block)];
         isa.with(|| conv.forward(block, &w, None, &x, &mut y, &mut scratch));
+        let is_nan =
+            |sample: usize, i: usize, j: usize| y[block.index(conv.outputs(), sample, i * 7 + j)].is_nan();
         for (i, j) in (0..5).flat_map(|i| (0..7).map(move |j| (i, j))) {
             let reached = (1..=3).contains(&i) && (2..=4).contains(&j);
-            // The tiles of 2x2 that the nine outputs lie in, and no further.
+            // The output tiles of 2x2 that the nine outputs lie in, and no further; and no other sample.
             let spread = (0..=3).contains(&i) && (2..=5).contains(&j);
-            let nan = y[i * 7 + j].is_nan();
-            assert!((nan || !reached) && (!nan || spread), "{i}, {j} on {isa}");
+            let nan = is_nan(1, i, j);
+            assert!(
+                (nan || !reached) && (!nan || spread) && !is_nan(0, i, j),
+                "{i}, {j} of {block:?} on {isa}"
+            );
         }
     }
 }

@@ -74,7 +74,12 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
         (Some(model), None) => initial(
             find(model)
                 .map_err(|unknown| {
-                    usage(format!("{unknown}; '{model}' is no run folder or model file either"))
+                    let layers = if model.parse::<Spec>().is_ok() {
+                        "; a network of your own goes behind --layers"
+                    } else {
+                        ""
+                    };
+                    usage(format!("{unknown}; '{model}' is no run folder or model file either{layers}"))
                 })?
                 .network(),
         ),

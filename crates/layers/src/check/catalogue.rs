@@ -52,7 +52,7 @@ fn configurations() -> Result<Vec<Box<dyn Checked>>, LayerError> {
         Box::new(conv([1, 20, 20], 2, [3, 3], [2, 2], [1, 1], true)?),
         Box::new(conv([2, 4, 9], 3, [3, 5], [1, 2], [1, 2], false)?),
         Box::new(conv([17, 2, 3], 18, [1, 1], [1, 1], [0, 0], true)?),
-        Box::new(conv([17, 5, 7], 18, [3, 3], [1, 1], [1, 1], true)?),
+        Box::new(conv([23, 5, 7], 26, [3, 3], [1, 1], [1, 1], true)?),
         Box::new(Conv2d::new(odd, 2, ConvOptions { pad: sides, stride: [2, 1], ..three })?),
         Box::new(Conv2d::new(odd, 2, ConvOptions { pad: Padding::Same, dilation: [2, 3], ..three })?),
         Box::new(Conv2d::new(

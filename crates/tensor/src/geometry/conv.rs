@@ -2,7 +2,7 @@
 
 use super::window::{Slide, Windows, check_input, windows};
 use crate::error::{GeometryError, MAX_ELEMENTS, MAX_PADDED, check_product};
-use crate::layout::Block;
+use crate::layout::LANES;
 
 /// The name in errors.
 const NAME: &str = "conv";
@@ -10,8 +10,12 @@ const NAME: &str = "conv";
 /// The largest kernel, in taps.
 pub(crate) const MAX_TAPS: usize = 1024;
 
-/// Channels from which on Winograd's transforms are paid for.
-const WINOGRAD_CHANNELS: usize = 16;
+/// Whether Winograd's transforms are paid for: by sixteen channels or more on each side, unless those that fill up vectors cost what the
+/// products save.
+fn pays_winograd(c_in: usize, c_out: usize) -> bool {
+    let padded = c_in.next_multiple_of(LANES) * c_out.next_multiple_of(LANES);
+    c_in.min(c_out) >= LANES && padded < 2 * c_in * c_out
+}
 
 /// The geometry of a 2-D convolution (cross-correlation, as in every framework) and its kernels.
 ///
@@ -59,7 +63,7 @@ impl Conv2d {
         check_product(NAME, "a kernel", &kernel, MAX_TAPS)?;
         // A longer stride has the same one output, and would only make numbers large.
         let stride = [stride[0].min(h_in + 2 * ph), stride[1].min(w_in + 2 * pw)];
-        let winograd = kernel == [3, 3] && stride == [1, 1] && c_in.min(c_out) >= WINOGRAD_CHANNELS;
+        let winograd = kernel == [3, 3] && stride == [1, 1] && pays_winograd(c_in, c_out);
         let conv = Self { c_in, h_in, w_in, c_out, kernel, stride, pad, winograd };
         check_product(NAME, "the output", &[c_out, conv.h_out(), conv.w_out()], MAX_ELEMENTS)?;
         // No kernel lays out more: an image with its padding and the reach of the taps.
@@ -109,7 +113,7 @@ impl Conv2d {
         Self { winograd: false, ..self }
     }
 
-    /// Whether blocks of single samples are convolved by Winograd's minimal filtering: kernels of 3x3, stride 1, many channels.
+    /// Whether it is computed by Winograd's minimal filtering: kernels of 3x3, stride 1, many channels.
     pub fn is_winograd(&self) -> bool {
         self.winograd
     }
@@ -142,12 +146,6 @@ impl Conv2d {
     #[inline]
     pub fn weight_len(&self) -> usize {
         self.c_out * self.taps()
-    }
-
-    /// Whether this block is convolved by Winograd's filtering.
-    #[inline]
-    pub(crate) fn takes_winograd(&self, block: Block) -> bool {
-        block.lanes() == 1 && self.is_winograd()
     }
 
     /// Taps of a kernel over all input channels.

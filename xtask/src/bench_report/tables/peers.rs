@@ -44,12 +44,23 @@ pub fn peers(root: &Path) -> Result<String> {
                 .iter()
                 .filter_map(|r| r.text("version").ok())
                 .filter(|name| name.contains(' '))
-                .map(str::to_string),
+                .map(published),
         );
     }
     versions.sort();
     versions.dedup();
     Ok(text.clone() + sources(&newest)?.trim_start() + &format!("\nOthers: {}.", versions.join(", ")))
+}
+
+/// A framework's name and release as its authors write them, whatever it called itself when it was measured.
+fn published(version: &str) -> String {
+    let release = version.split('+').next().unwrap_or(version);
+    [("torch ", "PyTorch "), ("jax ", "JAX ")].into_iter().fold(
+        release.to_string(),
+        |name, (own, published)| {
+            name.strip_prefix(own).map(|number| format!("{published}{number}")).unwrap_or(name)
+        },
+    )
 }
 
 /// The peers one by one on the first processor, where more than the best was written down.

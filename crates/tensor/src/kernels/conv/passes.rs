@@ -11,8 +11,8 @@ use std::ops::Range;
 
 /// Scratch that each of the passes may use.
 pub(crate) fn scratch_len(conv: &Conv2d, block: Block) -> usize {
-    if conv.takes_winograd(block) {
-        return winograd::scratch_len(conv);
+    if conv.is_winograd() {
+        return winograd::scratch_len(conv, block);
     }
     direct::scratch_len(conv, block).max(weight_grad::scratch_len(conv, block))
 }
@@ -34,9 +34,10 @@ impl<T: Number> Kernel<T> for Forward<'_, T> {
     #[inline(always)]
     fn run<V: Vector<Elem = T>>(self) {
         let Self { conv, block, w, b, x, y, scratch } = self;
-        if conv.takes_winograd(block) {
+        if conv.is_winograd() {
             return V::outlined(Winograd {
                 conv: &conv,
+                block,
                 operands: Operands::Forward { w, b, x, y },
                 scratch,
             });
@@ -62,9 +63,9 @@ impl<T: Number> Kernel<T> for BackwardInput<'_, T> {
     #[inline(always)]
     fn run<V: Vector<Elem = T>>(self) {
         let Self { conv, inputs, block, w, dy, dx, scratch } = self;
-        if conv.takes_winograd(block) {
+        if conv.is_winograd() {
             let operands = Operands::BackwardInput { inputs, w, dy, dx };
-            return V::outlined(Winograd { conv: &conv, operands, scratch });
+            return V::outlined(Winograd { conv: &conv, block, operands, scratch });
         }
         for plan in Correlation::input_gradient(&conv, inputs) {
             V::outlined(Direct { plan, block, w, b: None, x: dy, y: dx, scratch });
@@ -89,8 +90,9 @@ impl<T: Number> Kernel<T> for BackwardParams<'_, T> {
     #[inline(always)]
     fn run<V: Vector<Elem = T>>(self) {
         let Self { conv, block, x, dy, dw, db, scratch } = self;
-        if conv.takes_winograd(block) {
-            V::outlined(Winograd { conv: &conv, operands: Operands::BackwardWeight { x, dy, dw }, scratch });
+        if conv.is_winograd() {
+            let operands = Operands::BackwardWeight { x, dy, dw };
+            V::outlined(Winograd { conv: &conv, block, operands, scratch });
             if let Some(db) = db {
                 V::outlined(BiasGradient { block, plane: conv.h_out() * conv.w_out(), dy, db });
             }

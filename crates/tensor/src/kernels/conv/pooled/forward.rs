@@ -84,19 +84,32 @@ impl<T: Number> Forward<'_, T> {
         }
     }
 
-    /// The plain convolution of single samples is the faster one; its planes are pooled in scratch.
+    /// The plain convolution is the faster one; its planes are pooled in scratch.
     #[inline(always)]
     pub(super) fn of_planes<V: Vector<Elem = T>>(self) {
         let Self { chain: ConvPool2d { conv, pool, relu }, block, w, b, x, y, tape, scratch } = self;
         let (planes, rest) = scratch.split_at_mut(block.len(conv.outputs()) + OVERHANG);
         let y_all = &mut planes[..block.len(conv.outputs())];
         V::outlined(passes::Forward { conv, block, w, b, x, y: y_all, scratch: rest });
-        let [kh, kw] = pool.window();
+        let ([kh, kw], [rows, columns]) = (pool.window(), [conv.h_out(), conv.w_out()]);
+        let (count, windows) = (block.tiles() * conv.c_out, pool.h_out() * pool.w_out());
         let to = Pooled { y: y.as_mut_ptr(), tape: tape.as_mut_ptr(), kh, kw, relu };
         // SAFETY: forward checked every length against the geometry; planes have an overhang of two vectors.
         unsafe {
-            to.planes::<V>(&pool, block.samples() * conv.c_out, planes.as_ptr(), conv.h_out(), conv.w_out())
-        };
+            if block.lanes() == 1 {
+                return to.planes::<V>(&pool, count, planes.as_ptr(), rows, columns);
+            }
+            for (plane, window) in
+                (0..count).flat_map(|plane| (0..windows).map(move |window| (plane, window)))
+            {
+                let (i, j) = (window / pool.w_out() * kh, window % pool.w_out() * kw);
+                let (first, at) = ((plane * rows + i) * columns + j, plane * windows + window);
+                for lane in (0..LANES).step_by(V::LANES) {
+                    let first = planes.as_ptr().add(first * LANES + lane);
+                    to.window::<V>(first, columns * LANES, LANES, at * LANES + lane);
+                }
+            }
+        }
     }
 
     /// The same of planes as one long row each.

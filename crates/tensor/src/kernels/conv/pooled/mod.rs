@@ -4,7 +4,7 @@
 //! written to memory; the place of each maximum is kept on the tape. Backward, only these places have a gradient. Every
 //! sum is taken in the order of the plain chain, so the results have its bits.
 
-mod backward_single;
+mod backward_planes;
 mod backward_tiled;
 mod forward;
 mod operands;
@@ -25,7 +25,7 @@ use operands::spread_plane;
 pub(crate) fn scratch_len(chain: &ConvPool2d, block: Block) -> usize {
     let ConvPool2d { conv, pool, .. } = chain;
     let window_row = conv.c_out * pool.window()[0] * conv.w_out();
-    if block.lanes() == LANES {
+    if block.lanes() == LANES && !conv.is_winograd() {
         // What is spread, and what is folded of it; or rows of windows.
         let spread = conv.c_out * spread_plane(pool);
         let folded = direct::scratch_len(conv, block).max(weight_grad::fold_len(conv));
@@ -42,7 +42,7 @@ impl<T: Number> Kernel<T> for Forward<'_, T> {
         let Conv2d { stride, pad, .. } = self.chain.conv;
         // Two rows by two vectors of neighbouring pixels hold a window of each lane, when a vector's windows lie in a row.
         let fits = self.block.lanes() == LANES || self.chain.pool.w_out() >= V::LANES;
-        if self.chain.conv.takes_winograd(self.block) {
+        if self.chain.conv.is_winograd() {
             self.of_planes::<V>();
         } else if self.chain.pool.window() == [2, 2] && stride == [1, 1] && pad == [0, 0] && fits {
             self.in_registers::<V>();
@@ -59,6 +59,10 @@ impl<T: Number> Kernel<T> for Backward<'_, T> {
 
     #[inline(always)]
     fn run<V: Vector<Elem = T>>(self) {
-        if self.block.lanes() == LANES { self.tiles::<V>() } else { self.samples::<V>() }
+        if self.block.lanes() == LANES && !self.chain.conv.is_winograd() {
+            self.tiles::<V>();
+        } else {
+            self.planes::<V>();
+        }
     }
 }

@@ -13,18 +13,21 @@ const SIXES: usize = 6;
 /// Numbers of a band, `V` and `M` together: about the second cache.
 const BAND: usize = 128 << 10;
 
-/// Sizes of an image with its channels first, and of its copy with its channels last.
+/// Sizes of the images of a tile with their channels first, `[channel][pixel][lane]`, and of their copy with the channels last,
+/// `[pixel][live lane][channel]`. A single sample is a tile of one lane.
 #[derive(Clone, Copy)]
 pub(super) struct Image {
     pub(super) channels: usize,
     pub(super) rows: usize,
     pub(super) columns: usize,
+    pub(super) lanes: usize,
+    pub(super) live: usize,
 }
 
-/// The images `x` and `y` of a convolution.
-pub(super) fn images(conv: &Conv2d) -> (Image, Image) {
-    let x = Image { channels: conv.c_in, rows: conv.h_in, columns: conv.w_in };
-    let y = Image { channels: conv.c_out, rows: conv.h_out(), columns: conv.w_out() };
+/// The images `x` and `y` of a convolution, of a tile of so many lanes and so many that live.
+pub(super) fn images(conv: &Conv2d, lanes: usize, live: usize) -> (Image, Image) {
+    let x = Image { channels: conv.c_in, rows: conv.h_in, columns: conv.w_in, lanes, live };
+    let y = Image { channels: conv.c_out, rows: conv.h_out(), columns: conv.w_out(), ..x };
     (x, y)
 }
 
@@ -33,57 +36,71 @@ impl Image {
         self.rows * self.columns
     }
 
+    /// Numbers of a tile.
     pub(super) fn numbers(&self) -> usize {
-        self.channels * self.pixels()
+        self.channels * self.pixels() * self.lanes
     }
 
-    /// Numbers from one pixel of the copy to the next: whole vectors. What is in excess of the channels reaches no result.
+    /// Numbers from one lane of the copy to the next: whole vectors. What is in excess of the channels reaches no result.
     pub(super) fn pitch(&self) -> usize {
         self.channels.next_multiple_of(LANES)
     }
 
-    /// Length of the copy: its pixels, and the one that stands for all outside.
+    /// Numbers from one pixel of the copy to the next.
+    pub(super) fn pixel(&self) -> usize {
+        self.live * self.pitch()
+    }
+
+    /// Length of the copy: its pixels, the one that stands for all outside, and as much as makes it a whole tile.
     pub(super) fn len(&self) -> usize {
-        (self.pixels() + 1) * self.pitch()
+        self.pixels() * self.pixel() + self.lanes * self.pitch()
     }
 
     pub(super) fn tiles(&self, pad: [usize; 2], per_row: usize) -> OutputTiles {
-        OutputTiles { rows: self.rows, columns: self.columns, pitch: self.pitch(), pad, per_row }
+        OutputTiles { rows: self.rows, columns: self.columns, pitch: self.pixel(), pad, per_row }
     }
 
     pub(super) fn channels_last<V: Vector>(&self, x: &[V::Elem], to: &mut [V::Elem]) {
-        let (pixels, to_pitch) = (self.pixels(), self.pitch());
-        to[pixels * to_pitch..].fill(V::Elem::ZERO);
-        V::outlined(Transpose {
-            rows: self.channels,
-            columns: pixels,
-            from: x,
-            from_pitch: pixels,
-            to,
-            to_pitch,
-        });
+        let (rows, pixels, to_pitch) = (self.channels, self.pixels(), self.pitch());
+        // What is written of dead lanes, the next pixel is written over.
+        for (columns, of_channel, of_copy) in self.runs() {
+            let (from, to) = (&x[of_channel..], &mut to[of_copy..]);
+            V::outlined(Transpose { rows, columns, from, from_pitch: pixels * self.lanes, to, to_pitch });
+        }
+        to[pixels * self.pixel()..].fill(V::Elem::ZERO);
     }
 
+    /// Dead lanes of `y` become 0.
     pub(super) fn channels_first<V: Vector>(&self, from: &[V::Elem], y: &mut [V::Elem]) {
-        let (pixels, from_pitch) = (self.pixels(), self.pitch());
-        V::outlined(Transpose {
-            rows: pixels,
-            columns: self.channels,
-            from,
-            from_pitch,
-            to: y,
-            to_pitch: pixels,
-        });
+        let (columns, pixels, from_pitch) = (self.channels, self.pixels(), self.pitch());
+        for (rows, of_channel, of_copy) in self.runs() {
+            let (from, to) = (&from[of_copy..], &mut y[of_channel..]);
+            V::outlined(Transpose { rows, columns, from, from_pitch, to, to_pitch: pixels * self.lanes });
+        }
+        if self.live < self.lanes {
+            y.chunks_exact_mut(self.lanes).for_each(|lanes| lanes[self.live..].fill(V::Elem::ZERO));
+        }
+    }
+
+    /// What can be transposed at once, all pixels or one: its length, where it begins in a channel, and where in the copy.
+    fn runs(&self) -> impl Iterator<Item = (usize, usize, usize)> + use<> {
+        let Self { lanes, live, .. } = *self;
+        let (pixels, to_pixel) = (self.pixels(), self.pixel());
+        let (runs, length) = if live == lanes { (1, pixels * lanes) } else { (pixels, lanes) };
+        (0..runs).map(move |run| (length, run * lanes, run * to_pixel))
     }
 }
 
-/// How the output tiles of 2x2 pixels of an image are cut into bands, and how a band lies in memory: `[place][tile][channel]`.
+/// How the output tiles of 2x2 pixels of an image are cut into bands, and how a band lies in memory:
+/// `[place][output tile][live lane][channel]`.
 pub(super) struct Bands {
-    pub(super) tiles: usize,
+    tiles: usize,
     pub(super) per_row: usize,
     /// Output tiles of a band, at most.
-    pub(super) most: usize,
-    pub(super) x_pitch: usize,
+    most: usize,
+    /// Numbers from one output tile to the next, of `V` and of `M` or `D`.
+    x_pixel: usize,
+    pub(super) y_pixel: usize,
     /// Numbers from one place to the next, of `V` and of `M` or `D`: never a power of two, or places would evict each other.
     pub(super) v_place: usize,
     pub(super) m_place: usize,
@@ -93,11 +110,11 @@ impl Bands {
     pub(super) fn new(tiled: Image, x: Image, y: Image) -> Self {
         let per_row = tiled.columns.div_ceil(2);
         let tiles = tiled.rows.div_ceil(2) * per_row;
-        let channels = x.pitch() + y.pitch();
-        let bands = tiles.div_ceil((BAND / (PLACES * channels)).max(1));
-        let most = tiles.div_ceil(bands).next_multiple_of(SIXES);
-        let (x_pitch, v_place) = (x.pitch(), most * x.pitch() + LANES);
-        Self { tiles, per_row, most, x_pitch, v_place, m_place: most * y.pitch() + LANES }
+        let (x_pixel, y_pixel) = (x.pixel(), y.pixel());
+        let bands = tiles.div_ceil((BAND / (PLACES * (x_pixel + y_pixel))).max(1));
+        let most = tiles.div_ceil(bands).next_multiple_of(if x.live < SIXES { SIXES } else { 1 });
+        let [v_place, m_place] = [x_pixel, y_pixel].map(|pixel| most * pixel + LANES);
+        Self { tiles, per_row, most, x_pixel, y_pixel, v_place, m_place }
     }
 
     pub(super) fn v_len(&self) -> usize {
@@ -106,8 +123,8 @@ impl Bands {
 
     /// Numbers that the bands of these images take at most, and of images with fewer channels, whose bands have more output tiles.
     pub(super) fn most_len(tiled: Image, x: Image, y: Image) -> usize {
-        let (all, channels) = (Self::new(tiled, x, y).tiles, x.pitch() + y.pitch());
-        let band = (BAND / PLACES + SIXES * channels).min(all.next_multiple_of(SIXES) * channels);
+        let (all, pixels) = (Self::new(tiled, x, y).tiles, x.pixel() + y.pixel());
+        let band = (BAND / PLACES + SIXES * pixels).min(all.next_multiple_of(SIXES) * pixels);
         PLACES * (band + 2 * LANES)
     }
 
@@ -128,9 +145,9 @@ impl Bands {
         V::outlined(Transform {
             kind: Kind::Pixels,
             tiles,
-            channels: self.x_pitch,
+            channels: self.x_pixel,
             from: (x_last, Place::Image(image), first),
-            to: (v, Place::Strided { tile: self.x_pitch, place: self.v_place }, 0),
+            to: (v, Place::Strided { tile: self.x_pixel, place: self.v_place }, 0),
         });
     }
 }

@@ -11,17 +11,19 @@ use crate::simd::{Kernel, Vector};
 /// `G^T U G` adds and subtracts places of `U`, each with products that are no part of the formula and cancel. What they leave is a
 /// rounding error, and Adam, to which the sign of a gradient is more than its size, would move a weight by it. With `n` output tiles a
 /// place errs by at most `gamma(n + 16) * sum |V| |D|` (Higham, "Accuracy and stability of numerical algorithms", 2002, section 3.1;
-/// sixteen for the transforms). A number of `V` is made of four pixels, one of `D` of the gradients of its output tile, and the weights in a row of
-/// `G^T` have sum 2; so a number of `dw` errs by at most
+/// sixteen for the transforms). A number of `V` is made of four pixels, one of `D` of the gradients of its output tile, and the weights in
+/// a row of `G^T` have sum 2; so a number of `dw` errs by at most
 ///
 /// ```text
 /// gamma(n + 16) * 4 * 4 * min(max |x| * sum |dy|, 4 * sum |x| * max |dy|)
 /// ```
 ///
 /// with maxima and sums over one channel each. Only numbers up to that are suspects. Whether one's pixels and outputs meet is asked of a
-/// bit for each of them, sample by sample.
+/// bit for each of them, tile by tile.
 pub(super) struct KeepZeros<'a, T> {
     pub(super) conv: &'a Conv2d,
+    /// Of a tile; a single sample has one.
+    pub(super) lanes: usize,
     pub(super) x: &'a [T],
     pub(super) dy: &'a [T],
     /// The sums of all samples, `[c_out][c_in][tap]`.
@@ -37,19 +39,22 @@ impl<T: Number> Kernel<T> for KeepZeros<'_, T> {
 
     #[inline(always)]
     fn run<V: Vector<Elem = T>>(self) {
-        let Self { conv, x, dy, sums, suspects, scratch } = self;
-        if !suspect(conv, x, dy, sums, suspects) {
+        let Self { conv, lanes, x, dy, sums, suspects, scratch } = self;
+        let [x_plane, dy_plane] =
+            [conv.h_in * conv.w_in, conv.h_out() * conv.w_out()].map(|pixels| pixels * lanes);
+        if !suspect(conv, x, dy, [x_plane, dy_plane], sums, suspects) {
             return;
         }
-        let bits = Bits::new(conv);
+        let bits = Bits::new(conv, lanes);
         let (seen, rest) = words::<V>(scratch).split_at_mut(conv.c_in * bits.words);
         let wanted = &mut rest[..bits.words];
-        for (x, dy) in x.chunks_exact(conv.inputs()).zip(dy.chunks_exact(conv.outputs())) {
-            for (x, seen) in x.chunks_exact(conv.h_in * conv.w_in).zip(seen.chunks_exact_mut(bits.words)) {
+        let tiles = x.chunks_exact(conv.c_in * x_plane).zip(dy.chunks_exact(conv.c_out * dy_plane));
+        for (x, dy) in tiles {
+            for (x, seen) in x.chunks_exact(x_plane).zip(seen.chunks_exact_mut(bits.words)) {
                 bits.write(x, conv.w_in, conv.pad, seen);
             }
             let suspects = suspects.chunks_exact_mut(conv.taps());
-            for (dy, suspects) in dy.chunks_exact(conv.h_out() * conv.w_out()).zip(suspects) {
+            for (dy, suspects) in dy.chunks_exact(dy_plane).zip(suspects) {
                 bits.write(dy, conv.w_out(), [0, 0], wanted);
                 bits.acquit(seen, wanted, suspects);
             }
@@ -65,18 +70,25 @@ impl<T: Number> Kernel<T> for KeepZeros<'_, T> {
 
 /// Writes 1 for each sum that may be 0 but for rounding, else 0. Whether there is any.
 #[inline(always)]
-fn suspect<T: Number>(conv: &Conv2d, x: &[T], dy: &[T], sums: &[T], suspects: &mut [T]) -> bool {
+fn suspect<T: Number>(
+    conv: &Conv2d,
+    x: &[T],
+    dy: &[T],
+    [x_plane, dy_plane]: [usize; 2],
+    sums: &[T],
+    suspects: &mut [T],
+) -> bool {
     let tiles = conv.h_out().div_ceil(2) * conv.w_out().div_ceil(2) * (dy.len() / conv.outputs());
     // A quarter more than gamma, for the rounding of the sums of sizes.
     let error = 1.25 * T::UNIT * (tiles + 16) as f64 * 16.0;
-    let x_sizes = (0..conv.c_in).map(|c| sizes(x, conv.c_in, conv.h_in * conv.w_in, c));
+    let x_sizes = (0..conv.c_in).map(|c| sizes(x, conv.c_in, x_plane, c));
     let (x_most, x_sum) = x_sizes.fold((0.0, 0.0), |(most, sum), own| {
         (if own.0 > most { own.0 } else { most }, if own.1 > sum { own.1 } else { sum })
     });
     let mut any = false;
     let all = sums.chunks_exact(conv.taps()).zip(suspects.chunks_exact_mut(conv.taps()));
     for (o, (sums, suspects)) in all.enumerate() {
-        let (dy_most, dy_sum) = sizes(dy, conv.c_out, conv.h_out() * conv.w_out(), o);
+        let (dy_most, dy_sum) = sizes(dy, conv.c_out, dy_plane, o);
         let limit = T::from_f64(error * f64::min(x_most * dy_sum, 4.0 * x_sum * dy_most));
         for (suspect, sum) in suspects.iter_mut().zip(sums) {
             let is_one = (sum.abs() <= limit) & (*sum != T::ZERO);
@@ -113,9 +125,11 @@ fn words<V: Vector>(numbers: &mut [V::Elem]) -> &mut [u64] {
     unsafe { numbers.align_to_mut().1 }
 }
 
-/// A bit for each place of a channel's plane with its padding, row by row, 1 where a number is not 0. In that order the pixel that an
-/// output sees through a tap lies behind the output's own place by a number that is the tap's alone, so that one shift compares all.
+/// A bit for each lane of each place of a channel's plane with its padding, row by row, 1 where a number is not 0. In that order the pixel
+/// that an output sees through a tap lies behind the output's own place by a number that is the tap's alone: one shift compares all.
 struct Bits {
+    /// Bits from one place to the next.
+    lanes: usize,
     /// Bits from one row to the next.
     pitch: usize,
     /// Words of a plane: two more than it fills, since a shift reads beyond.
@@ -123,9 +137,9 @@ struct Bits {
 }
 
 impl Bits {
-    fn new(conv: &Conv2d) -> Self {
-        let [rows, pitch] = [conv.h_in + 2 * conv.pad[0], conv.w_in + 2 * conv.pad[1]];
-        Self { pitch, words: (rows * pitch).div_ceil(u64::BITS as usize) + 2 }
+    fn new(conv: &Conv2d, lanes: usize) -> Self {
+        let [rows, pitch] = [conv.h_in + 2 * conv.pad[0], (conv.w_in + 2 * conv.pad[1]) * lanes];
+        Self { lanes, pitch, words: (rows * pitch).div_ceil(u64::BITS as usize) + 2 }
     }
 
     /// Writes the bits of a plane with rows of so many columns that begins at this place.
@@ -137,36 +151,41 @@ impl Bits {
             bits[word] |= u64::from(run) << low;
             bits[word + 1] |= (u64::from(run) >> 1) >> (63 - low);
         };
-        for (row, numbers) in plane.chunks_exact(columns).enumerate() {
-            let first = (at[0] + row) * self.pitch + at[1];
+        for (row, numbers) in plane.chunks_exact(columns * self.lanes).enumerate() {
+            let first = (at[0] + row) * self.pitch + at[1] * self.lanes;
             for (part, numbers) in numbers.chunks(LANES).enumerate() {
                 add(first + part * LANES, run(numbers));
             }
         }
     }
 
-    /// Makes suspects 0 whose pixels meet the wanted outputs. No branch looks at the bits: which of them meet is anybody's guess.
+    /// Makes suspects 0 whose pixels meet the wanted outputs: most do so among the first words.
     #[inline(always)]
     fn acquit<T: Number>(&self, seen: &[u64], wanted: &[u64], suspects: &mut [T]) {
+        const WORDS: usize = 16;
         for (group, suspects) in suspects.chunks_mut(LANES).enumerate() {
             let mut left = run(suspects);
             while left != 0 {
                 let i = left.trailing_zeros() as usize;
                 left &= left - 1;
                 let (c, tap) = ((group * LANES + i) / TAPS, (group * LANES + i) % TAPS);
-                let places = wanted.iter().zip(self.shifted(&seen[c * self.words..][..self.words], tap));
-                let met = places.fold(0, |met, (wanted, seen)| met | (wanted & seen));
-                suspects[i] = if met != 0 { T::ZERO } else { T::ONE };
+                let (seen, low) = self.seen_by(&seen[c * self.words..][..self.words], tap);
+                let meet = wanted[..seen.len() - 1].chunks(WORDS).enumerate().any(|(chunk, wanted)| {
+                    let pairs = seen[chunk * WORDS..].windows(2);
+                    // The pixel at the place of each output.
+                    let shifted = pairs.map(|pair| (pair[0] >> low) | ((pair[1] << 1) << (63 - low)));
+                    wanted.iter().zip(shifted).fold(0, |met, (wanted, seen)| met | (wanted & seen)) != 0
+                });
+                suspects[i] = if meet { T::ZERO } else { T::ONE };
             }
         }
     }
 
-    /// At the place of each output the pixel that it sees through this tap.
+    /// Where the pixels that outputs see through this tap begin: at which word, and at which of its bits.
     #[inline(always)]
-    fn shifted<'a>(&self, seen: &'a [u64], tap: usize) -> impl Iterator<Item = u64> + 'a {
-        let shift = tap / 3 * self.pitch + tap % 3;
-        let (skip, low) = (shift / u64::BITS as usize, shift % u64::BITS as usize);
-        seen[skip..].windows(2).map(move |pair| (pair[0] >> low) | ((pair[1] << 1) << (63 - low)))
+    fn seen_by<'a>(&self, seen: &'a [u64], tap: usize) -> (&'a [u64], usize) {
+        let shift = tap / 3 * self.pitch + tap % 3 * self.lanes;
+        (&seen[shift / u64::BITS as usize..], shift % u64::BITS as usize)
     }
 }
 

@@ -1,5 +1,5 @@
-//! The backward pass of the chain, one sample after the other. The gradient of the windows is laid out for the plain kernels:
-//! with channels side by side where only the parameters want it, in planes where the input wants it too.
+//! The backward pass of the chain by the plain kernels: of single samples, and of what Winograd's filtering computes. The gradient of the
+//! windows is laid out for them: with channels side by side where only the parameters want it, in planes where the input wants it too.
 
 use super::operands::{Backward, covered};
 use crate::blocking::transpose_planes;
@@ -15,10 +15,10 @@ use crate::simd::Vector;
 
 impl<T: Number> Backward<'_, T> {
     #[inline(always)]
-    pub(super) fn samples<V: Vector<Elem = T>>(self) {
+    pub(super) fn planes<V: Vector<Elem = T>>(self) {
         let Self { chain: ConvPool2d { conv, pool, .. }, w, x, tape, dy, dx, mut dw, mut db, scratch, block } =
             self;
-        if let (None, Some(dw), false) = (&dx, &mut dw, conv.takes_winograd(block)) {
+        if let (None, Some(dw), false) = (&dx, &mut dw, conv.is_winograd()) {
             let windows = tape.chunks_exact(pool.outputs()).zip(dy.chunks_exact(pool.outputs()));
             for (x, (tape, dy)) in x.chunks_exact(conv.inputs()).zip(windows) {
                 let windows = Windows { conv: &conv, pool: &pool, tape, dy };
