@@ -1,8 +1,11 @@
-//! Correlations of stride 1 of a single sample, over planes as one long row each: a vector of neighbouring targets runs on
-//! from row to row, so that narrow images fill it too, and one block computes targets of several rows, which share each weight.
+//! Correlations of a single sample, over planes as one long row each: a vector of neighbouring targets runs on from row to row, so that
+//! narrow images fill it too, and one block computes targets of several rows, which share each weight.
 //!
 //! Target `(i, j)` is number `i * pitch + j`, and its tap `(u, v)` the number `u * pitch + v` further on in the source. For that
 //! both have rows of one pitch, and the source as many zeros between rows as taps may reach over.
+//!
+//! With strides `s` and `t` the padded source is parted into phases, `(row mod s, column mod t)`, a plane each: tap `(u, v)` finds the
+//! numbers of neighbouring targets side by side in phase `(u mod s, v mod t)`, the first at `(u / s) * pitch + v / t`.
 
 use super::correlation::{Correlation, Tap};
 use crate::blocking::{add_product, best_shape, cover, opaque};
@@ -23,33 +26,45 @@ pub(crate) struct Flat {
     pub(crate) pitch: usize,
     /// Zeros before the source's first row and column.
     before: [usize; 2],
-    /// From one channel of the padded source to the next.
-    plane: usize,
+    /// Phases that taps read, along rows and columns.
+    phases: [usize; 2],
+    /// From one phase of the padded source to the next.
+    phase: usize,
 }
 
 impl Flat {
-    /// For a correlation whose targets and sources lie side by side.
+    /// For a correlation that [suits](Self::suits).
     #[inline(always)]
     pub(crate) fn new(plan: &Correlation) -> Self {
         debug_assert!(Self::suits(plan));
         let before = plan.offset.map(|offset| (-offset).max(0) as usize);
+        let phases = [0, 1].map(|axis| plan.source_step[axis].min(plan.taps[axis]));
+        if plan.source_step != [1, 1] {
+            let [rows, pitch] = [0, 1]
+                .map(|axis| plan.target[axis] + plan.taps[axis].saturating_sub(1) / plan.source_step[axis]);
+            return Self { plan: *plan, pitch, before, phases, phase: rows * pitch };
+        }
         let after = [0, 1].map(|axis| {
-            let end = (plan.target[axis] + plan.taps[axis] - 1) as isize + plan.offset[axis];
+            let end = (plan.target[axis] + plan.taps[axis]) as isize - 1 + plan.offset[axis];
             (end - plan.source[axis] as isize).max(0) as usize
         });
         // Those behind a row are before the next one too.
         let between = before[1].max(after[1]);
         let pitch = plan.source[1] + between;
-        let plane = (before[0] + plan.source[0] + after[0]) * pitch + between;
-        Self { plan: *plan, pitch, before, plane }
+        let phase = (before[0] + plan.source[0] + after[0]) * pitch + between;
+        Self { plan: *plan, pitch, before, phases, phase }
     }
 
-    /// Whether a correlation is of this kind.
+    /// Whether there is no source before the first tap of the first target.
     #[inline]
     pub(crate) fn suits(plan: &Correlation) -> bool {
-        plan.source_step == [1, 1]
-            && plan.target_step == [1, 1]
-            && plan.offset.iter().all(|&offset| offset <= 0)
+        plan.offset.iter().all(|&offset| offset <= 0)
+    }
+
+    /// Numbers from one channel of the padded source to the next.
+    #[inline]
+    fn plane(&self) -> usize {
+        self.phases[0] * self.phases[1] * self.phase
     }
 
     /// Numbers from one output channel of targets to the next.
@@ -67,7 +82,7 @@ impl Flat {
     /// Numbers of the padded source, with what is read behind it.
     #[inline]
     pub(crate) fn source_len(&self) -> usize {
-        self.plan.channels_in * self.plane + OVERHANG
+        self.plan.channels_in * self.plane() + OVERHANG
     }
 
     /// Scratch of [`run`](Self::run).
@@ -91,17 +106,27 @@ impl Flat {
     ) {
         let blocks = Blocks::new::<V>(self);
         let (targets, source) = scratch.split_at_mut(self.targets_len());
-        let [rows, columns] = self.plan.target;
+        let Correlation { target: [rows, columns], target_plane, target_start, target_step, .. } = self.plan;
+        let is_whole = target_plane == [rows, columns];
         // SAFETY: as the caller vouches; where rows have no numbers between them, and no vector ends behind them, y is what is computed.
         unsafe {
-            if self.pitch == columns && blocks.end_inside {
+            if is_whole && self.pitch == columns && blocks.end_inside {
                 return self.run_blocks::<V>(blocks, w, b, x, y.as_mut_ptr(), source);
             }
             self.run_blocks::<V>(blocks, w, b, x, targets.as_mut_ptr(), source);
-            for (from, to) in
-                targets.chunks_exact(self.target_plane()).zip(y.chunks_exact_mut(rows * columns))
+            for (from, to) in targets
+                .chunks_exact(self.target_plane())
+                .zip(y.chunks_exact_mut(target_plane[0] * target_plane[1]))
             {
-                copy_rows::<V>(from, self.pitch, to, columns, [rows, columns]);
+                if is_whole {
+                    copy_rows::<V>(from, self.pitch, to, columns, [rows, columns]);
+                    continue;
+                }
+                for (i, from) in from.chunks_exact(self.pitch).enumerate() {
+                    let first = (target_start[0] + i * target_step[0]) * target_plane[1] + target_start[1];
+                    let to = to[first..].iter_mut().step_by(target_step[1]);
+                    to.zip(&from[..columns]).for_each(|(to, from)| *to = *from);
+                }
             }
         }
     }
@@ -138,14 +163,20 @@ impl Flat {
         y: *mut V::Elem,
         source: &mut [V::Elem],
     ) {
-        let Self { plan, pitch, before, plane } = *self;
+        let Self { plan, pitch, before, phases, phase } = *self;
         let Blocks { count, columns, shape, end_inside } = blocks;
         let size @ [rows, width] = plan.source;
+        let [down, right] = plan.source_step;
+        let is_stepping = plan.source_step != [1, 1];
         // What is dense already is read where it is.
-        let is_dense = plane == rows * width && end_inside;
+        let is_dense = !is_stepping && phase == rows * width && end_inside;
         if !is_dense {
             source[..self.source_len()].fill(V::Elem::ZERO);
-            for (from, to) in x.chunks_exact(rows * width).zip(source.chunks_exact_mut(plane)) {
+            for (from, to) in x.chunks_exact(rows * width).zip(source.chunks_exact_mut(self.plane())) {
+                if is_stepping {
+                    self.part(from, to);
+                    continue;
+                }
                 // SAFETY: the rows lie between the zeros before and after them.
                 unsafe { copy_rows::<V>(from, width, &mut to[before[0] * pitch + before[1]..], pitch, size) };
             }
@@ -153,10 +184,33 @@ impl Flat {
         let x = if is_dense { x.as_ptr() } else { source.as_ptr() };
         let mut storage = [const { MaybeUninit::uninit() }; MAX_TAPS];
         let [u, v] = plan.taps;
-        let taps = plan.tap_table((0, u), (0, v), |u, v| (u * pitch + v) as isize, &mut storage);
+        let place =
+            |u: usize, v: usize| (u % down * phases[1] + v % right) * phase + u / down * pitch + v / right;
+        let taps = plan.tap_table((0, u), (0, v), |u, v| place(u, v) as isize, &mut storage);
         let targets = Targets { flat: self, count, w, b, x, y, taps };
         // SAFETY: the caller vouches for channels; every tap of every target lies in the padded source.
         unsafe { cover::<V>(&targets, [shape; 2], plan.channels_out, (0, columns)) };
+    }
+
+    /// Parts a channel of the source into its phases. What no tap reads is left out.
+    #[inline(always)]
+    fn part<T: Number>(&self, from: &[T], to: &mut [T]) {
+        let Self { plan, pitch, before, phases, phase } = *self;
+        let [down, right] = plan.source_step;
+        for (r, from) in from.chunks_exact(plan.source[1]).enumerate() {
+            let row = before[0] + r;
+            let first = row % down * phases[1] * phase + row / down * pitch;
+            if row % down >= phases[0] || row / down * pitch >= phase {
+                continue;
+            }
+            for column in 0..phases[1] {
+                // The first source of this phase, and the one of the padded row that it is.
+                let skip = (column + right - before[1] % right) % right;
+                let at = (before[1] + skip) / right;
+                let to = to[first + column * phase..][..pitch].iter_mut().skip(at);
+                to.zip(from.iter().skip(skip).step_by(right)).for_each(|(to, from)| *to = *from);
+            }
+        }
     }
 }
 
@@ -227,8 +281,8 @@ impl<T: Number> MicroKernel<T> for Targets<'_, T> {
         _fresh: (usize, usize),
     ) {
         let Self { flat, count, w, b, x, y, taps } = *self;
-        let Flat { plan, pitch, plane, .. } = flat;
-        let y_plane = flat.target_plane();
+        let Flat { plan, pitch, .. } = flat;
+        let (plane, y_plane) = (flat.plane(), flat.target_plane());
         // The last block begins earlier, so that it ends with the last target.
         let first = (j * V::LANES).min(count.saturating_sub(C * V::LANES));
         let last = (first + C * V::LANES).min(count) - 1;
@@ -253,7 +307,7 @@ impl<T: Number> MicroKernel<T> for Targets<'_, T> {
                 for r in 0..R {
                     weights[r] = weights[r].wrapping_offset(plan.w_in_stride);
                 }
-                x = x.wrapping_add(*plane);
+                x = x.wrapping_add(plane);
             }
             for r in 0..R {
                 for c in 0..C {

@@ -78,7 +78,11 @@ impl Image {
             V::outlined(Transpose { rows, columns, from, from_pitch, to, to_pitch: pixels * self.lanes });
         }
         if self.live < self.lanes {
-            y.chunks_exact_mut(self.lanes).for_each(|lanes| lanes[self.live..].fill(V::Elem::ZERO));
+            for lanes in y.as_chunks_mut::<LANES>().0 {
+                for (lane, y) in lanes.iter_mut().enumerate() {
+                    *y = if lane < self.live { *y } else { V::Elem::ZERO };
+                }
+            }
         }
     }
 
