@@ -58,8 +58,6 @@ enum Kind {
     Training,
     /// Seconds to 99 % on MNIST
     Speedrun,
-    /// Seconds of training against the number of images
-    Scaling,
     /// Digests of the weights for 1, 2, 3, 7 and 16 threads
     Bits,
     /// The largest errors of gradcheck (builds the proofs)
@@ -120,14 +118,6 @@ fn commands(kind: Kind, options: &Options) -> Vec<(Vec<String>, Option<&'static 
             }
         }
         Kind::Speedrun => lines.extend((0..*runs).map(|_| (format!("speedrun {threads}"), None))),
-        Kind::Scaling => {
-            for images in ["--train-limit 10000 --epochs 1", "--epochs 1", "--epochs 10"] {
-                for (preset, threads) in [("lenet", threads.as_str()), ("mlp", "--threads 1")] {
-                    let line = format!("train --preset {preset} {images} --test-limit 100 {threads}");
-                    lines.extend((0..*runs).map(|_| (line.clone(), None)));
-                }
-            }
-        }
         Kind::Bits => {
             for preset in PRESETS {
                 let line = |threads: usize| {

@@ -20,7 +20,7 @@ pub use training::{framework, is_ours, subject};
 
 type Table = fn(&Path) -> Result<String>;
 
-const TABLES: [(&str, Table); 12] = [
+const TABLES: [(&str, Table); 11] = [
     ("results", results),
     ("processors", processors),
     ("training", training::training),
@@ -31,7 +31,6 @@ const TABLES: [(&str, Table); 12] = [
     ("gradients", proofs::gradients),
     ("bits", proofs::bits),
     ("parity", proofs::parity),
-    ("scaling", training::scaling),
     ("build", build),
 ];
 

@@ -5,9 +5,9 @@ use std::path::Path;
 use anyhow::Result;
 use byhand_report::{extremes, mean, std};
 
-use super::{REBUILT, across, optional, parted, range, sources, values};
+use super::{REBUILT, across, optional, range, sources, values};
 use crate::{
-    bench_report::numbers::{count, median, short},
+    bench_report::numbers::{count, short},
     records::{Processor, Record, Records},
 };
 
@@ -48,26 +48,6 @@ pub fn speedrun(root: &Path) -> Result<String> {
         ))
     };
     Ok(across(&["program", "seeds"], &groups, framework, names, cell)? + &sources(&groups)?)
-}
-
-/// Microseconds per image, by their number.
-pub fn scaling(root: &Path) -> Result<String> {
-    let records = Records::read(root, "scaling")?;
-    let images = |record: &Record| Ok((record.number("train_images")? * record.number("epochs")?) as usize);
-    let run = |record: &Record| Ok((record.text("model")?.to_string(), record.number("threads")? as usize));
-    let groups = records.newest(|record| Ok((run(record)?, images(record)?)))?;
-    let names = |records: &[&Record]| {
-        let (model, threads) = run(records[0])?;
-        Ok(vec![format!("`{model}`"), threads.to_string()])
-    };
-    let cell = |records: &[&Record]| {
-        let each = parted(records, images)?.into_iter().map(|(images, records)| {
-            let seconds = median(&values(&records, "train_seconds"));
-            optional(seconds, |seconds| format!("{:.2}", seconds / images as f64 * 1e6))
-        });
-        Ok(each.collect::<Vec<_>>().join(" / "))
-    };
-    Ok(across(&["model", "threads"], &groups, run, names, cell)? + &sources(&groups)?)
 }
 
 /// The speedruns on a processor in a sentence.
