@@ -185,6 +185,15 @@ fn a_folder_of_pictures_is_data() {
         1,
         &["bad.png", "expected a whole PNG file"],
     );
+    // Training stops at the first of them; the doctor names each.
+    fs::write(place("flat/class 2/empty.png"), "").unwrap();
+    write_png(&place("flat/class 3/large.png"), ndarray::Array3::from_elem((1, 40, 30), 9).view());
+    let output = byhand(&["data", "doctor", text(&place("flat"))]).output().unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    for name in ["bad.png", "empty.png", "large.png"] {
+        assert_eq!(told.matches(name).count(), 1, "{name}: {told}");
+    }
     fs::create_dir_all(place("digits/test/class 10")).unwrap();
     write_png(&place("digits/test/class 10/1.png"), test.image(0));
     fails(&mut byhand(&["evaluate", text(&run)]), 1, &["class \"class 10\" for testing alone"]);

@@ -5,11 +5,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::folder::{Prefix, find_own, load_own, locate_in, role};
+use super::pictures::bad_pictures;
 use super::{Loaded, Reading, Sources, csv, file_sha256, list, load_set, open};
 use crate::catalogue::{SETS, identify};
 use crate::dataset::missing_line;
 use crate::error::Error;
 use crate::idx::{self, Idx};
+
+/// Problems that are told one by one: a folder may have thousands of bad pictures.
+const MOST_PROBLEMS: usize = 50;
 
 /// What was found at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,7 +92,12 @@ pub fn doctor(path: &Path, reading: Reading) -> Result<Report, Error> {
                     .into(),
             ),
             Ok(None) => {}
-            Err(error) => sets.push(Err(error)),
+            Err(error) => {
+                let others = bad_pictures(path, idx::DEFAULT_LIMIT, reading).unwrap_or_default();
+                let first = error.to_string();
+                sets.push(Err(error));
+                sets.extend(others.into_iter().filter(|other| other.to_string() != first).map(Err));
+            }
         }
     }
     for set in sets {
@@ -99,6 +108,10 @@ pub fn doctor(path: &Path, reading: Reading) -> Result<Report, Error> {
             }
             Err(error) => problems.push(error.to_string()),
         }
+    }
+    if let more @ 1.. = problems.len().saturating_sub(MOST_PROBLEMS) {
+        problems.truncate(MOST_PROBLEMS);
+        problems.push(format!("{more} more of these"));
     }
     Ok(Report { path: path.to_path_buf(), files, notes, problems })
 }

@@ -67,7 +67,7 @@ pub fn load_pictures(
     let shown = folder.file_name().unwrap_or(folder.as_os_str()).display().to_string();
     let mut reader = Reader { size: None, channels: 1, places: 0, limit, prepare };
     let mut read = |classes: &Classes| -> Result<Part, Error> {
-        let mut part = Part { pixels: Vec::new(), labels: Vec::new(), channels: 1 };
+        let mut part = Part::default();
         for (name, files) in classes {
             let Some(label) = names.iter().position(|known| known == name) else {
                 return Err(Error::Missing {
@@ -114,11 +114,26 @@ pub fn load_pictures(
     Ok(Some(Loaded::own(folder.clone(), Origin::Folder(folder), [train, test], sha256, notices)))
 }
 
+/// What is wrong with each picture of a folder that cannot be used, in the order in which [`load_pictures`] stops at the first.
+pub(super) fn bad_pictures(folder: &Path, limit: u64, reading: Reading) -> Result<Vec<Error>, Error> {
+    let Some(Layout { train, test, .. }) = layout(folder)? else { return Ok(Vec::new()) };
+    let prepare: &mut Prepare<'_> = &mut |picture| Ok(reading.planes(picture));
+    let mut reader = Reader { size: None, channels: 1, places: 0, limit, prepare };
+    let files = train.iter().chain(test.iter().flatten()).flat_map(|(_, files)| files);
+    Ok(files.filter_map(|file| reader.read(file, &mut Part::default()).err()).collect())
+}
+
 /// Pictures of training or of testing, one after the other.
 struct Part {
     pixels: Vec<u8>,
     labels: Vec<u16>,
     channels: usize,
+}
+
+impl Default for Part {
+    fn default() -> Self {
+        Self { pixels: Vec::new(), labels: Vec::new(), channels: 1 }
+    }
 }
 
 impl Part {
