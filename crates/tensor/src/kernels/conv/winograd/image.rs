@@ -67,7 +67,7 @@ impl Image {
             let (from, to) = (&x[of_channel..], &mut to[of_copy..]);
             V::outlined(Transpose { rows, columns, from, from_pitch: pixels * self.lanes, to, to_pitch });
         }
-        to[pixels * self.pixel()..].fill(V::Elem::ZERO);
+        to[pixels * self.pixel()..self.len()].fill(V::Elem::ZERO);
     }
 
     /// Dead lanes of `y` become 0.
