@@ -65,7 +65,7 @@ pub fn load_pictures(
         ));
     }
     let shown = folder.file_name().unwrap_or(folder.as_os_str()).display().to_string();
-    let mut reader = Reader { size: None, channels: 1, places: 0, limit, prepare };
+    let mut reader = Reader::new(limit, prepare);
     let mut read = |classes: &Classes| -> Result<Part, Error> {
         let mut part = Part::default();
         for (name, files) in classes {
@@ -118,7 +118,7 @@ pub fn load_pictures(
 pub(super) fn bad_pictures(folder: &Path, limit: u64, reading: Reading) -> Result<Vec<Error>, Error> {
     let Some(Layout { train, test, .. }) = layout(folder)? else { return Ok(Vec::new()) };
     let prepare: &mut Prepare<'_> = &mut |picture| Ok(reading.planes(picture));
-    let mut reader = Reader { size: None, channels: 1, places: 0, limit, prepare };
+    let mut reader = Reader::new(limit, prepare);
     let files = train.iter().chain(test.iter().flatten()).flat_map(|(_, files)| files);
     Ok(files.filter_map(|file| reader.read(file, &mut Part::default()).err()).collect())
 }
@@ -157,7 +157,11 @@ struct Reader<'a, 'p> {
     prepare: &'a mut Prepare<'p>,
 }
 
-impl Reader<'_, '_> {
+impl<'a, 'p> Reader<'a, 'p> {
+    fn new(limit: u64, prepare: &'a mut Prepare<'p>) -> Self {
+        Self { size: None, channels: 1, places: 0, limit, prepare }
+    }
+
     /// Adds a picture's pixels.
     fn read(&mut self, path: &Path, part: &mut Part) -> Result<(), Error> {
         let name = path.display().to_string();

@@ -28,13 +28,16 @@ pub(crate) struct Correlation {
     pub(crate) target_step: [usize; 2],
 }
 
-/// Where a tap finds its source and its weight, in numbers from those of target column 0 of the row, and of the output channel. Of a kernel
-/// with many rows of a wide image that may be more than 2^31.
+/// Where a tap finds its source and its weight, in numbers from those of target column 0 of the row, and of the output channel.
 #[derive(Clone, Copy)]
 pub(crate) struct Tap {
     pub(crate) x: isize,
     pub(crate) w: isize,
 }
+
+/// In rows of 2^20 pixels of sixteen lanes the last of 129 taps reads 2^31 numbers behind the first: that must fit.
+#[cfg(target_pointer_width = "64")]
+const _: Tap = Tap { x: 128 * (16 << 20), w: 128 };
 
 impl Correlation {
     /// The forward pass.

@@ -40,12 +40,12 @@ impl Flat {
         let before = plan.offset.map(|offset| (-offset).max(0) as usize);
         let phases = [0, 1].map(|axis| plan.source_step[axis].min(plan.taps[axis]));
         if plan.source_step != [1, 1] {
-            let [rows, pitch] = [0, 1]
-                .map(|axis| plan.target[axis] + plan.taps[axis].saturating_sub(1) / plan.source_step[axis]);
+            let [rows, pitch] =
+                [0, 1].map(|axis| plan.target[axis] + (plan.taps[axis] - 1) / plan.source_step[axis]);
             return Self { plan: *plan, pitch, before, phases, phase: rows * pitch };
         }
         let after = [0, 1].map(|axis| {
-            let end = (plan.target[axis] + plan.taps[axis]) as isize - 1 + plan.offset[axis];
+            let end = (plan.target[axis] + plan.taps[axis] - 1) as isize + plan.offset[axis];
             (end - plan.source[axis] as isize).max(0) as usize
         });
         // Those behind a row are before the next one too.

@@ -7,7 +7,7 @@ use crate::layout::LANES;
 use crate::number::Number;
 use crate::simd::Vector;
 
-/// The output tiles of a band are a multiple of this.
+/// Rows of a block of the products: of fewer samples than that, the output tiles of a band are a multiple of it.
 const SIXES: usize = 6;
 
 /// Numbers of a band, `V` and `M` together: about the second cache.
