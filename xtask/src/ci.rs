@@ -17,7 +17,7 @@ use crate::cargo::cargo;
 /// Options of `ci`.
 #[derive(Args)]
 pub struct Options {
-    /// Run only the stages with these names; asan and arm run only when named
+    /// Run only the stages with these names; asan, miri and arm run only when named
     #[arg(value_name = "STAGE")]
     only: Vec<String>,
     /// List the stages and their commands, run nothing
@@ -45,8 +45,8 @@ const STAGES: [Stage; 8] = [
 /// Starts programs for 64-bit Arm on another machine.
 const ARM: &str = "qemu-aarch64 -L /usr/aarch64-linux-gnu";
 
-/// Stages that run when they are asked for by name alone: they build the kernels once more.
-const ON_REQUEST: [Stage; 2] = [
+/// Stages that run when they are asked for by name alone: they build the kernels once more, or need another compiler.
+const ON_REQUEST: [Stage; 3] = [
     (
         // The one crate with unsafe code, under AddressSanitizer: no kernel reads or writes beside its slices, and no index wraps. For
         // x86-64 Linux. The sanitizer is not stable; the variable lets the stable compiler have it.
@@ -71,6 +71,13 @@ const ON_REQUEST: [Stage; 2] = [
             "--",
             "--nocapture",
         ],
+    ),
+    (
+        // Each kernel on the least shapes that lead to it, interpreted as plain Rust. One thread alone: no search for data races. Needs
+        // `rustup toolchain install nightly --component miri,rust-src`.
+        "miri",
+        &[("RUSTUP_TOOLCHAIN", "nightly"), ("MIRIFLAGS", "-Zmiri-disable-data-race-detector")],
+        &["miri", "test", "--release", "--package", "byhand-tensor", "--test", "least", "--", "--nocapture"],
     ),
     (
         // The digests of docs/digests.md on 64-bit Arm, emulated: on NEON and on plain Rust. Needs, on Debian and its like, the packages

@@ -75,7 +75,9 @@ impl ConvPool2d {
             check::length(NAME, "db", db.len(), c_out);
         }
         assert!(dw.is_some() || db.is_none(), "{NAME}: db is made with dw, and not without");
-        if block.is_empty() {
+        // The gradient of no channels asks for nothing, and its slice has no address to begin from.
+        let dx = dx.filter(|(inputs, _)| !inputs.is_empty());
+        if block.is_empty() || (dx.is_none() && dw.is_none()) {
             return;
         }
         T::conv_pool_backward(Backward { chain: *self, block, w, x, tape, dy, dx, dw, db, scratch });
