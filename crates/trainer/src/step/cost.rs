@@ -41,8 +41,8 @@ pub(super) fn defers(saved: usize, params: usize) -> bool {
     saved <= 2 * params
 }
 
-/// Samples up to which those of a network of dense layers come one after the other: its kernels then fill vectors
-/// with inputs, where lanes of a tile would be empty.
+/// Samples up to which those of a network of dense layers, or of one with stages, come one after the other: kernels then
+/// fill vectors with inputs or with pixels, where lanes of a tile would be empty.
 const FEW_SAMPLES: usize = 8;
 
 /// Bytes of activations of one sample from which on a tile of them leaves even the last cache, layer by layer:
@@ -54,9 +54,10 @@ pub(super) fn is_large(sample_bytes: usize) -> bool {
     sample_bytes >= LARGE_SAMPLE
 }
 
-/// Whether samples come one after the other, although there are enough for a tile.
-pub(super) fn is_single(batch_size: usize, sample_bytes: usize, is_flat: bool) -> bool {
-    is_large(sample_bytes) || (is_flat && batch_size <= FEW_SAMPLES)
+/// Whether samples come one after the other, although there are enough for a tile. `fills_vectors` tells of a network of
+/// dense layers or with stages.
+pub(super) fn is_single(batch_size: usize, sample_bytes: usize, fills_vectors: bool) -> bool {
+    is_large(sample_bytes) || (fills_vectors && batch_size <= FEW_SAMPLES)
 }
 
 /// Work that two shards must have together where the samples of one tile are cut in two, and how many these are:

@@ -184,7 +184,8 @@ pub(crate) fn shards_of(chain: &Lowered<f32>, flops: u64, batch_size: usize, mer
     let has_stages = chain.norms() > 0;
     // Between two stages come all other shards, so no sample stays in a cache, however small it is.
     let bytes = if has_stages { 0 } else { sample_bytes(chain) };
-    let shards = Shards::new(batch_size, flops, chain.param_len(), merged, bytes, chain.is_flat());
+    let shards =
+        Shards::new(batch_size, flops, chain.param_len(), merged, bytes, chain.is_flat(), has_stages);
     if has_stages { shards.of_one_block(batch_size) } else { shards }
 }
 

@@ -39,6 +39,7 @@ impl Shards {
     /// - `merged_len`: number of those whose gradient each shard has of its own.
     /// - `sample_bytes`: activations and gradients of one sample, in bytes.
     /// - `is_flat`: whether all layers are [lists of numbers](byhand_layers::exec::Lowered::is_flat).
+    /// - `has_stages`: whether normalisations cut a step into stages.
     ///
     /// The number of shards is a power of two, at most the number of tiles and [`MAX_SHARDS`], but for five to eight
     /// samples, which may be two.
@@ -49,8 +50,9 @@ impl Shards {
         merged_len: usize,
         sample_bytes: usize,
         is_flat: bool,
+        has_stages: bool,
     ) -> Shards {
-        let block = if cost::is_single(batch_size, sample_bytes, is_flat) {
+        let block = if cost::is_single(batch_size, sample_bytes, is_flat || has_stages) {
             Block::single(batch_size)
         } else {
             Block::for_samples(batch_size)
@@ -128,7 +130,7 @@ mod tests {
             for (flops, params, bytes) in
                 [(2_100_000, 72_000, 100_000), (13_000, 3_000, 2_000), (1 << 40, 10, 1)]
             {
-                let plan = Shards::new(batch_size, flops, params, params, bytes, bytes < 2000);
+                let plan = Shards::new(batch_size, flops, params, params, bytes, bytes < 2000, false);
                 assert!(plan.largest_shard(batch_size).samples() >= plan.shard(batch_size, 0).len());
                 for samples in [1, batch_size / 2, batch_size.saturating_sub(1), batch_size] {
                     let mut next = 0;
@@ -154,20 +156,25 @@ mod tests {
     fn the_number_of_shards_follows_the_work() {
         // lenet: 2.1 MFLOP and 72,000 parameters, 3,424 of them in convolutions.
         let shards =
-            |batch: usize| Shards::new(batch, 2_100_000, 72_000, 3_424, 100_000, false).shards(batch);
+            |batch: usize| Shards::new(batch, 2_100_000, 72_000, 3_424, 100_000, false, false).shards(batch);
         assert_eq!([1, 4, 8, 16, 32, 128, 1000].map(shards), [1, 1, 2, 1, 2, 4, 8]);
         // The same, if every shard had a gradient of all of them: merging is dear.
         let shards =
-            |batch: usize| Shards::new(batch, 2_100_000, 72_000, 72_000, 100_000, false).shards(batch);
+            |batch: usize| Shards::new(batch, 2_100_000, 72_000, 72_000, 100_000, false, false).shards(batch);
         assert_eq!([1, 4, 8, 16, 32, 128, 1000].map(shards), [1, 1, 2, 1, 2, 4, 8]);
         // A large dense network: nothing to merge, but much to read.
-        let shards = |batch: usize| Shards::new(batch, 3_200_000, 670_000, 0, 10_000, true).shards(batch);
+        let shards =
+            |batch: usize| Shards::new(batch, 3_200_000, 670_000, 0, 10_000, true, false).shards(batch);
         assert_eq!([16, 128, 1000].map(shards), [1, 4, 4]);
         // A large convolutional network: samples one after the other, so that even eight can be shared.
-        let plan = Shards::new(8, 112_000_000, 466_000, 65_000, 1 << 20, false);
+        let plan = Shards::new(8, 112_000_000, 466_000, 65_000, 1 << 20, false, false);
         assert_eq!((plan.lanes, plan.shards(8)), (1, 4));
+        // Normalisations: up to eight samples come one after the other, and more in tiles.
+        let with_stages = |batch: usize| Shards::new(batch, 123_000_000, 272_000, 272_000, 0, false, true);
+        assert_eq!([4, 8, 9, 16].map(|batch| with_stages(batch).lanes), [1, 1, 16, 16]);
+        assert_eq!([4, 8, 16, 32].map(|batch| with_stages(batch).shards(batch)), [4, 8, 1, 2]);
         // A tiny one: ten microseconds of work are just enough to share.
-        let shards = |batch: usize| Shards::new(batch, 13_000, 3_000, 0, 2_000, true).shards(batch);
+        let shards = |batch: usize| Shards::new(batch, 13_000, 3_000, 0, 2_000, true, false).shards(batch);
         assert_eq!([64, 128].map(shards), [1, 2]);
     }
 }
