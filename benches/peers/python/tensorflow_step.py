@@ -12,13 +12,7 @@ def start(threads):
     return f"TensorFlow {tf.__version__}"
 
 
-KNOWN = ("conv", "pool", "relu", "flatten", "dense")
-
-
 def build(net, variant):
-    for kind, *_ in net.layers:
-        if kind not in KNOWN:
-            raise NotImplementedError(f"layer {kind}: expected {', '.join(KNOWN)}")
     variables, channels = [], None  # channels of the images that the first dense layer reads
     for given in net.parameters:
         if given is None:
@@ -27,22 +21,41 @@ def build(net, variant):
         weight, bias = given
         if weight.ndim == 4:
             channels, weight = len(bias), weight.transpose(2, 3, 1, 0)
-        else:
+        elif weight.ndim == 2:
             if channels:  # its inputs come in the order rows, columns, channels
                 weight = weight.reshape(len(bias), channels, -1).transpose(0, 2, 1).reshape(len(bias), -1)
             channels, weight = None, weight.T
         variables.append((tf.Variable(weight), tf.Variable(bias)))
+    # Running mean and variance of each batch normalisation.
+    running = [
+        (tf.Variable(tf.zeros(sizes)), tf.Variable(tf.ones(sizes))) if kind == "batchnorm" else None for kind, *sizes in net.layers
+    ]
     trained = [variable for pair in variables if pair for variable in pair]
     data = tf.constant(net.x.transpose(0, 2, 3, 1) if net.x.ndim == 4 else net.x)
     labels = tf.constant(net.labels)
 
     @tf.function(jit_compile=True)
     def update(x, labels):
+        around = []  # of each residual block that is open: its input, and what its main path gave
         with tf.GradientTape() as tape:
-            for (kind, *sizes), own in zip(net.layers, variables):
-                if kind == "conv":
-                    pad = [[0, 0], [sizes[3]] * 2, [sizes[3]] * 2, [0, 0]]
-                    x = tf.nn.conv2d(x, own[0], 1, pad) + own[1]
+            for (kind, *sizes), own, moments in zip(net.layers, variables, running):
+                if kind == "residual":
+                    around.append([x, None])
+                elif kind == "shortcut":
+                    around[-1][1] = x
+                    x = around[-1][0]
+                elif kind == "end":
+                    entered, main = around.pop()
+                    x = x + (entered if main is None else main)
+                elif kind == "conv":
+                    _, _, _, pad, stride = (*sizes, 1)[:5]
+                    x = tf.nn.conv2d(x, own[0], stride, [[0, 0], [pad] * 2, [pad] * 2, [0, 0]]) + own[1]
+                elif kind == "batchnorm":
+                    x, *measured = tf.compat.v1.nn.fused_batch_norm(x, *own, epsilon=1e-5)
+                    for moment, new in zip(moments, measured):
+                        moment.assign(0.9 * moment + 0.1 * new)
+                elif kind == "globalavgpool":
+                    x = tf.reduce_mean(x, [1, 2], keepdims=True)
                 elif kind == "pool":
                     x = tf.nn.max_pool2d(x, sizes[0], sizes[0], "VALID")
                 elif kind == "relu":

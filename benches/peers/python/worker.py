@@ -4,8 +4,8 @@
     time SECONDS                                  take steps for so long: {"median_us": ..., "min_us": ..., "steps": ...}
 
 LAYERS are words: conv IN OUT KERNEL PAD [STRIDE], pool K, relu, flatten, dense IN OUT, batchnorm CHANNELS, globalavgpool; residual,
-shortcut and end around the layers of a residual block and of its shortcut. A peer without one of them says so by failing. FILE holds
-little-endian numbers of four bytes: weights and biases of each layer as PyTorch lays them out, the images, and the labels (integers).
+shortcut and end around the layers of a residual block and of its shortcut. FILE holds little-endian numbers of four bytes: weights and
+biases of each layer as PyTorch lays them out, the images, and the labels (integers).
 The first line of output says which version of what answers.
 """
 

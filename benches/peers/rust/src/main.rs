@@ -5,17 +5,22 @@ mod candle_step;
 
 use std::fs;
 use std::io::{self, Write};
+use std::iter::Peekable;
 use std::time::{Duration, Instant};
 
 /// A layer of a network.
-#[derive(Clone, Copy)]
 pub enum Layer {
-    /// Channels in and out, kernel size, padding.
-    Conv(usize, usize, usize, usize),
+    /// Channels in and out, kernel size, padding, stride.
+    Conv(usize, usize, usize, usize, usize),
+    /// Channels.
+    BatchNorm(usize),
     /// Largest of a square.
     Pool(usize),
+    GlobalAvgPool,
     Relu,
     Flatten,
+    /// The layers of a residual block, and those of its shortcut; none for the identity.
+    Residual(Vec<Layer>, Vec<Layer>),
     /// Features in and out.
     Dense(usize, usize),
 }
@@ -27,7 +32,7 @@ pub struct Net {
     /// Channels, rows, columns.
     pub input: [usize; 3],
     pub layers: Vec<Layer>,
-    /// Weight and bias of each layer that has some, as PyTorch lays them out.
+    /// Weight and bias of each layer that has some, in their order, as PyTorch lays them out.
     pub parameters: Vec<(Vec<f32>, Vec<f32>)>,
     pub x: Vec<f32>,
     pub labels: Vec<u32>,
@@ -41,33 +46,14 @@ impl Net {
     fn read(words: &[&str]) -> (Net, usize) {
         let number = |i: usize| words[i].parse().expect("a number");
         let (batch, steps, input) = (number(0), number(2), [number(4), number(5), number(6)]);
-        let mut rest = words[7..].iter();
-        let mut layers = Vec::new();
-        while let Some(kind) = rest.next() {
-            let mut size = || rest.next().and_then(|word| word.parse().ok()).expect("a size");
-            layers.push(match *kind {
-                "conv" => Layer::Conv(size(), size(), size(), size()),
-                "pool" => Layer::Pool(size()),
-                "relu" => Layer::Relu,
-                "flatten" => Layer::Flatten,
-                "dense" => Layer::Dense(size(), size()),
-                other => panic!("no layer {other}"),
-            });
-        }
+        let layers = chain(&mut words[7..].iter().copied().peekable());
         let bytes = fs::read(words[3]).expect("the file of numbers");
         let mut numbers =
             bytes.chunks_exact(4).map(|chunk| u32::from_le_bytes(chunk.try_into().expect("4 bytes")));
         let mut take =
             |length: usize| -> Vec<f32> { numbers.by_ref().take(length).map(f32::from_bits).collect() };
-        let parameters = layers
-            .iter()
-            .filter_map(|layer| match *layer {
-                Layer::Conv(inputs, outputs, kernel, _) => Some((inputs * kernel * kernel, outputs)),
-                Layer::Dense(inputs, outputs) => Some((inputs, outputs)),
-                _ => None,
-            })
-            .map(|(inputs, outputs)| (take(outputs * inputs), take(outputs)))
-            .collect();
+        let mut parameters = Vec::new();
+        each_with_parameters(&layers, &mut |weight, outputs| parameters.push((take(weight), take(outputs))));
         let x = take(batch * input.iter().product::<usize>());
         let labels = numbers.collect();
         (Net { batch, rate: words[1].parse().expect("a rate"), input, layers, parameters, x, labels }, steps)
@@ -79,6 +65,55 @@ impl Net {
         match self.layers[0] {
             Layer::Dense(..) => vec![self.batch, c * h * w],
             _ => vec![self.batch, c, h, w],
+        }
+    }
+}
+
+/// The layers that words name, up to the end of a block or of its main path.
+fn chain<'a>(words: &mut Peekable<impl Iterator<Item = &'a str>>) -> Vec<Layer> {
+    let mut layers = Vec::new();
+    while let Some(kind) = words.next_if(|word| !["shortcut", "end"].contains(word)) {
+        if kind == "residual" {
+            let main = chain(words);
+            let shortcut = words.next_if_eq(&"shortcut").map(|_| chain(words)).unwrap_or_default();
+            assert_eq!(words.next(), Some("end"), "a block ends");
+            layers.push(Layer::Residual(main, shortcut));
+            continue;
+        }
+        let mut sizes = Vec::new();
+        while let Some(size) = words.peek().and_then(|word| word.parse().ok()) {
+            sizes.push(size);
+            words.next();
+        }
+        layers.push(match (kind, &sizes[..]) {
+            ("conv", &[inputs, outputs, kernel, pad]) => Layer::Conv(inputs, outputs, kernel, pad, 1),
+            ("conv", &[inputs, outputs, kernel, pad, stride]) => {
+                Layer::Conv(inputs, outputs, kernel, pad, stride)
+            }
+            ("batchnorm", &[channels]) => Layer::BatchNorm(channels),
+            ("pool", &[window]) => Layer::Pool(window),
+            ("globalavgpool", []) => Layer::GlobalAvgPool,
+            ("relu", []) => Layer::Relu,
+            ("flatten", []) => Layer::Flatten,
+            ("dense", &[inputs, outputs]) => Layer::Dense(inputs, outputs),
+            (kind, sizes) => panic!("no layer {kind} of {sizes:?}"),
+        });
+    }
+    layers
+}
+
+/// Calls `of` with the numbers of weight and bias of each layer that has some.
+fn each_with_parameters(layers: &[Layer], of: &mut impl FnMut(usize, usize)) {
+    for layer in layers {
+        match layer {
+            Layer::Conv(inputs, outputs, kernel, ..) => of(outputs * inputs * kernel * kernel, *outputs),
+            Layer::BatchNorm(channels) => of(*channels, *channels),
+            Layer::Dense(inputs, outputs) => of(outputs * inputs, *outputs),
+            Layer::Residual(main, shortcut) => {
+                each_with_parameters(main, of);
+                each_with_parameters(shortcut, of);
+            }
+            Layer::Pool(_) | Layer::GlobalAvgPool | Layer::Relu | Layer::Flatten => {}
         }
     }
 }
