@@ -8,6 +8,7 @@ use byhand_layers::{Network, init::init_network};
 use byhand_report::{extremes, mean, std};
 use byhand_trainer::{Diverged, Hardest, ImageBatch, StepConfig, Trainer};
 use clap::Args;
+use indicatif::ProgressBar;
 use serde::Deserialize;
 use toml::Table;
 
@@ -16,6 +17,7 @@ use crate::{
     exit::{DIVERGED, coded, usage},
     interrupt::Interrupt,
     network::network_for,
+    output::Output,
     prepared::Prepared,
     program::in_words,
     settings::{Recipe, Settings},
@@ -126,10 +128,12 @@ fn check_recipe(name: &str, recipe: &Recipe) -> Result<()> {
 
 /// What the runs from all seeds have in common.
 pub struct Timed<'a> {
-    pub recipe: &'a Recipe,
-    pub tricks: Option<&'a Tricks>,
-    pub data: &'a Prepared,
-    pub threads: usize,
+    recipe: &'a Recipe,
+    tricks: Option<&'a Tricks>,
+    data: &'a Prepared,
+    threads: usize,
+    /// Of the steps of a seed.
+    bar: ProgressBar,
 }
 
 /// What one seed leads to.
@@ -143,7 +147,19 @@ pub struct Trained {
     pub threads: usize,
 }
 
-impl Timed<'_> {
+impl<'a> Timed<'a> {
+    /// Trainings by a recipe, and by tricks if it has some.
+    pub fn new(
+        recipe: &'a Recipe,
+        tricks: Option<&'a Tricks>,
+        data: &'a Prepared,
+        threads: usize,
+        output: &Output,
+    ) -> Self {
+        let bar = output.bar(0, "seed {prefix} {bar:30} {pos}/{len} steps, {eta} left");
+        Self { recipe, tricks, data, threads, bar }
+    }
+
     /// The settings of a step.
     pub fn step_config(&self, seed: u64) -> StepConfig {
         self.recipe.step_config(seed, self.threads)
@@ -163,6 +179,9 @@ impl Timed<'_> {
         let total: u64 = shares.iter().map(|share| samples(share).div_ceil(batch_size.get()) as u64).sum();
         let freeze = self.tricks.and_then(|tricks| tricks.freeze);
         let augment = self.recipe.augment();
+        self.bar.reset();
+        self.bar.set_prefix(seed.to_string());
+        self.bar.set_length(total);
         let train = |trainer: &mut Trainer| -> Result<bool, Diverged> {
             let mut order = vec![0; images.len()];
             for (epoch, &share) in (0..).zip(&shares) {
@@ -188,11 +207,14 @@ impl Timed<'_> {
                     if let Some(hardest) = &mut hardest {
                         hardest.record(samples, trainer.residuals());
                     }
+                    self.bar.inc(1);
                 }
             }
             Ok(true)
         };
-        let is_whole = trainer.session(train).map_err(|diverged| coded(DIVERGED, diverged))?;
+        let ended = trainer.session(train);
+        self.bar.finish_and_clear();
+        let is_whole = ended.map_err(|diverged| coded(DIVERGED, diverged))?;
         if !is_whole {
             return Err(coded(interrupt.code(), format!("interrupted in seed {seed}")));
         }

@@ -168,8 +168,7 @@ impl Record {
         if let Some(tricks) = tricks {
             tricks.check(name, &network)?;
         }
-        let timed =
-            Timed { recipe: &recipe, tricks: tricks.as_ref(), data: &data, threads: options.threads.asked() };
+        let timed = Timed::new(&recipe, tricks.as_ref(), &data, options.threads.asked(), output);
         memory::check_training(&network, &timed.step_config(0), |_| 0, "batch-size")?;
         let members = u64::from(goal.members.unwrap_or(1));
         let (set, judge) = judge(&data);

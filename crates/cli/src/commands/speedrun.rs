@@ -70,8 +70,7 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
     let reading = start.elapsed().as_secs_f64();
     let (spec, network) = network_for(&recipe, data.input, data.train.classes())?;
     tricks.check(&name, &network)?;
-    let timed =
-        Timed { recipe: &recipe, tricks: Some(&tricks), data: &data, threads: options.threads.asked() };
+    let timed = Timed::new(&recipe, Some(&tricks), &data, options.threads.asked(), output);
     memory::check_training(&network, &timed.step_config(0), |_| 0, "batch-size")?;
 
     let (mut accuracies, mut all_seconds, mut used) = (Vec::new(), Vec::new(), 0);
