@@ -152,7 +152,7 @@ fn examine_layer<M: Mistake<Right: Checked>>(options: &Options) -> (String, Vec<
     let right = right.unwrap_or_else(|error| unreachable!("the geometry of a piece is refused: {error}"));
     let wrong = Wrong::<M> { right };
     // One checker for all pieces: compiled for each, it would be most of this crate.
-    let mut findings = of_report(check_layer(&wrong as &dyn Checked, options));
+    let mut findings = of_report(check_layer(&wrong, options));
     let detail = twin::compare_layers(&wrong, &wrong.right, options.seed);
     findings.extend(detail.map(|detail| Finding { check: Check::Twin, detail }));
     (format!("{} on {}", wrong.spec(), wrong.input()), findings)

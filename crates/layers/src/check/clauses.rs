@@ -12,10 +12,10 @@ use byhand_tensor::{Block, Isa, Scalar};
 use rand::Rng;
 
 /// One clause's check.
-type Check<L> = fn(&L, &Options, &mut Report);
+type Check = fn(&dyn Checked, &Options, &mut Report);
 
 /// Every clause of a layer with its check.
-pub(super) fn all<L: Checked + ?Sized>() -> [(Clause, Check<L>); 16] {
+pub(super) fn all() -> [(Clause, Check); 16] {
     [
         (Clause::Lengths, lengths),
         (Clause::Overwrite, overwrite),
@@ -36,7 +36,7 @@ pub(super) fn all<L: Checked + ?Sized>() -> [(Clause, Check<L>); 16] {
     ]
 }
 
-fn lengths<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report) {
+fn lengths(layer: &dyn Checked, options: &Options, report: &mut Report) {
     let clause = Clause::Lengths;
     let named = !layer.name().is_empty() && layer.spec().starts_with(layer.name());
     report.record(clause, None, f64::from(u8::from(!named)), 0.0, || {
@@ -68,7 +68,7 @@ fn lengths<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Repor
     Options { samples: vec![0], ..options.clone() }.each(computes);
 }
 
-fn overwrite<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report) {
+fn overwrite(layer: &dyn Checked, options: &Options, report: &mut Report) {
     options.each(|isa, block| {
         let data = reals(layer, block.samples(), &mut rng(options.seed + 1));
         let poisoned = |poison| live(layer, block, &poisoned(layer, block, &data, poison));
@@ -83,25 +83,25 @@ fn overwrite<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Rep
     });
 }
 
-fn poisoned<L: Layer<f32> + ?Sized>(layer: &L, block: Block, data: &Data, poison: f32) -> Run<f32> {
+fn poisoned(layer: &dyn Layer<f32>, block: Block, data: &Data, poison: f32) -> Run<f32> {
     let x = lay(block, layer.input().features(), &data.x);
     let dy = lay_gradient(block, layer.output().features(), &data.dy);
     run_with(layer, train(block), &numbers(&data.theta), &x, &dy, poison, vec![0.0; data.theta.len()], true)
 }
 
-fn accumulate<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report) {
+fn accumulate(layer: &dyn Checked, options: &Options, report: &mut Report) {
     if param_len(layer) == 0 {
         return;
     }
     if let Kind::Bilinear { exact: true } = layer.kind() {
-        options.each(|isa, block| accumulates::<f32, L>(layer, options, Some(isa), block, 0.0, report));
+        options.each(|isa, block| accumulates::<f32>(layer, options, Some(isa), block, 0.0, report));
     } else {
-        options.blocks().for_each(|block| accumulates::<f64, L>(layer, options, None, block, 1e-12, report));
+        options.blocks().for_each(|block| accumulates::<f64>(layer, options, None, block, 1e-12, report));
     }
 }
 
-fn accumulates<T: Scalar, L: Layer<T> + ?Sized>(
-    layer: &L,
+fn accumulates<T: Scalar>(
+    layer: &dyn Layer<T>,
     options: &Options,
     isa: Option<Isa>,
     block: Block,
@@ -121,21 +121,30 @@ fn accumulates<T: Scalar, L: Layer<T> + ?Sized>(
     close(report, Clause::Accumulate, isa, "dtheta added to what was there", block, &expected, &found, limit);
 }
 
-fn without_dx<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report) {
+fn without_dx(layer: &dyn Checked, options: &Options, report: &mut Report) {
     options.each(|isa, block| {
         let data = reals(layer, block.samples(), &mut rng(options.seed + 3));
         let x = lay(block, layer.input().features(), &data.x);
         let dy = lay_gradient(block, layer.output().features(), &data.dy);
         let theta = numbers(&data.theta);
         let run = |with_dx| {
-            run_with(layer, train(block), &theta, &x, &dy, f32::NAN, vec![0.0f32; theta.len()], with_dx)
-                .dtheta
+            run_with::<f32>(
+                layer,
+                train(block),
+                &theta,
+                &x,
+                &dy,
+                f32::NAN,
+                vec![0.0f32; theta.len()],
+                with_dx,
+            )
+            .dtheta
         };
         same_bits(report, Clause::WithoutDx, Some(isa), "dtheta without dx", block, &run(true), &run(false));
     });
 }
 
-fn sample_independence<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report) {
+fn sample_independence(layer: &dyn Checked, options: &Options, report: &mut Report) {
     let (inputs, outputs) = (layer.input().features(), layer.output().features());
     let clause = Clause::SampleIndependence;
     options.each(|isa, block| {
@@ -176,7 +185,7 @@ fn sample_independence<L: Checked + ?Sized>(layer: &L, options: &Options, report
     });
 }
 
-fn dead_lanes<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report) {
+fn dead_lanes(layer: &dyn Checked, options: &Options, report: &mut Report) {
     let (inputs, outputs) = (layer.input().features(), layer.output().features());
     options.each(|isa, block| {
         if block.len(1) == block.samples() {
@@ -184,7 +193,7 @@ fn dead_lanes<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Re
         }
         let rng = &mut rng(options.seed + 5);
         let data = reals(layer, block.samples(), rng);
-        let expected = live(layer, block, &run::<f32, L>(layer, train(block), &data));
+        let expected = live(layer, block, &run::<f32>(layer, train(block), &data));
         let garbage = uniform(block.len(inputs), rng);
         // Up to here vectors hold a live sample: x is finite, dy zero. Beyond, both may hold anything.
         let vectors = block.samples().next_multiple_of(vector_lanes(isa));
@@ -202,7 +211,8 @@ fn dead_lanes<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Re
             _ => f32::NAN,
         });
         let dtheta = vec![0.0; data.theta.len()];
-        let found = run_with(layer, train(block), &numbers(&data.theta), &x, &dy, f32::NAN, dtheta, true);
+        let found =
+            run_with::<f32>(layer, train(block), &numbers(&data.theta), &x, &dy, f32::NAN, dtheta, true);
         // A sum of nothing but zeros may change its sign: compared as numbers.
         for ((what, expected), (_, found)) in expected.into_iter().zip(live(layer, block, &found)) {
             let what = format!("{what} with other numbers in the dead lanes");
@@ -220,28 +230,28 @@ fn vector_lanes(isa: Isa) -> usize {
     }
 }
 
-fn layouts<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report) {
+fn layouts(layer: &dyn Checked, options: &Options, report: &mut Report) {
     for &samples in &options.samples {
-        same_in_all_layouts::<f64, L>(layer, options, None, samples, 1e-12, reals, report);
+        same_in_all_layouts::<f64>(layer, options, None, samples, 1e-12, reals, report);
     }
     if let Kind::Bilinear { exact: true } = layer.kind() {
         for &isa in &options.isas {
             for &samples in &options.samples {
                 isa.with(|| {
-                    same_in_all_layouts::<f32, L>(layer, options, Some(isa), samples, 0.0, integers, report)
+                    same_in_all_layouts::<f32>(layer, options, Some(isa), samples, 0.0, integers, report)
                 });
             }
         }
     }
 }
 
-fn same_in_all_layouts<T: Scalar, L: Layer<T> + ?Sized>(
-    layer: &L,
+fn same_in_all_layouts<T: Scalar>(
+    layer: &dyn Layer<T>,
     options: &Options,
     isa: Option<Isa>,
     samples: usize,
     limit: f64,
-    make: fn(&L, usize, &mut rand_chacha::ChaCha8Rng) -> Data,
+    make: fn(&dyn Layer<T>, usize, &mut rand_chacha::ChaCha8Rng) -> Data,
     report: &mut Report,
 ) {
     let (inputs, outputs) = (layer.input().features(), layer.output().features());
@@ -292,7 +302,7 @@ fn same_in_all_layouts<T: Scalar, L: Layer<T> + ?Sized>(
 }
 
 /// With few pixels and few gradients, so that many products have a factor of 0 and some sums no other.
-fn zeros<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report) {
+fn zeros(layer: &dyn Checked, options: &Options, report: &mut Report) {
     let (inputs, clause) = (layer.input().features(), Clause::Zeros);
     options.each(|isa, block| {
         let rng = &mut rng(options.seed + 15);
@@ -319,7 +329,7 @@ fn zeros<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report)
     });
 }
 
-fn convention<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report) {
+fn convention(layer: &dyn Checked, options: &Options, report: &mut Report) {
     let clause = Clause::Convention;
     let (inputs, outputs) = (layer.input().features(), layer.output().features());
     options.each(|isa, block| {
@@ -363,7 +373,7 @@ fn convention<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Re
     });
 }
 
-fn nan_travels<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report) {
+fn nan_travels(layer: &dyn Checked, options: &Options, report: &mut Report) {
     const PLACES: usize = 12;
     let (inputs, outputs) = (layer.input().features(), layer.output().features());
     let clause = Clause::NanTravels;
@@ -374,7 +384,7 @@ fn nan_travels<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut R
                 let data = reals(layer, block.samples(), rng);
                 let y = |data: &Data| {
                     let x = lay(block, inputs, &data.x);
-                    let (y, _) = forward::<f32, L>(layer, train(block), &numbers(&data.theta), &x, 0.0);
+                    let (y, _) = forward::<f32>(layer, train(block), &numbers(&data.theta), &x, 0.0);
                     rows(block, outputs, &y)
                 };
                 let before = y(&data);
@@ -428,12 +438,12 @@ fn nan_travels<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut R
     }
 }
 
-fn equal_bits<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report) {
+fn equal_bits(layer: &dyn Checked, options: &Options, report: &mut Report) {
     let fused: Vec<Isa> = options.isas.iter().copied().filter(|isa| isa.is_fused()).collect();
     let Some((first, others)) = fused.split_first() else { return };
     for block in options.blocks() {
         let data = reals(layer, block.samples(), &mut rng(options.seed + 9));
-        let of = |isa: Isa| live(layer, block, &isa.with(|| run::<f32, L>(layer, train(block), &data)));
+        let of = |isa: Isa| live(layer, block, &isa.with(|| run::<f32>(layer, train(block), &data)));
         let expected = of(*first);
         for &isa in others {
             for ((what, expected), (_, found)) in expected.iter().zip(of(isa)) {

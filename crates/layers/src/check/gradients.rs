@@ -13,15 +13,15 @@ const COORDINATES: usize = 40;
 /// Random directions in all of `x` and `theta` at once, checked besides.
 const DIRECTIONS: usize = 2;
 
-pub(super) fn adjoint<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report) {
+pub(super) fn adjoint(layer: &dyn Checked, options: &Options, report: &mut Report) {
     match layer.kind() {
         Kind::Bilinear { exact: true } => {
-            options.each(|isa, block| adjoint_holds::<f32, L>(layer, options, Some(isa), block, 0.0, report));
+            options.each(|isa, block| adjoint_holds::<f32>(layer, options, Some(isa), block, 0.0, report));
         }
         Kind::Bilinear { exact: false } => {
             options
                 .blocks()
-                .for_each(|block| adjoint_holds::<f64, L>(layer, options, None, block, 1e-12, report));
+                .for_each(|block| adjoint_holds::<f64>(layer, options, None, block, 1e-12, report));
         }
         Kind::Smooth | Kind::Rectifying | Kind::Selecting | Kind::Batch | Kind::Composed { .. } => {}
     }
@@ -29,8 +29,8 @@ pub(super) fn adjoint<L: Checked + ?Sized>(layer: &L, options: &Options, report:
 
 /// `<dy, f(x) - f(0)> = <dx, x>` for every sample, and `<dy, f(theta)> = <dtheta, theta>` for all together; the inner products
 /// are sums of integers in f64, or of real numbers with an error relative to the sum of their absolute values.
-fn adjoint_holds<T: Scalar, L: Layer<T> + ?Sized>(
-    layer: &L,
+fn adjoint_holds<T: Scalar>(
+    layer: &dyn Layer<T>,
     options: &Options,
     isa: Option<Isa>,
     block: Block,
@@ -68,11 +68,11 @@ fn adjoint_holds<T: Scalar, L: Layer<T> + ?Sized>(
     }
 }
 
-pub(super) fn central_difference<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report) {
+pub(super) fn central_difference(layer: &dyn Checked, options: &Options, report: &mut Report) {
     differences(layer, options, report, Clause::CentralDifference, 1e-7, |slope| slope(1e-5));
 }
 
-pub(super) fn four_point_difference<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report) {
+pub(super) fn four_point_difference(layer: &dyn Checked, options: &Options, report: &mut Report) {
     differences(layer, options, report, Clause::FourPointDifference, 1e-9, |slope| {
         let h = 5e-4;
         (4.0 * slope(h) - slope(2.0 * h)) / 3.0
@@ -80,8 +80,8 @@ pub(super) fn four_point_difference<L: Checked + ?Sized>(layer: &L, options: &Op
 }
 
 /// Compares every chosen derivative of `<dy, y>` with a formula made of central differences `slope(h)`.
-fn differences<L: Layer<f64> + ?Sized>(
-    layer: &L,
+fn differences(
+    layer: &dyn Layer<f64>,
     options: &Options,
     report: &mut Report,
     clause: Clause,
@@ -102,11 +102,11 @@ fn differences<L: Layer<f64> + ?Sized>(
     }
 }
 
-pub(super) fn dual_numbers<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report) {
+pub(super) fn dual_numbers(layer: &dyn Checked, options: &Options, report: &mut Report) {
     for block in [Block::tiled(3), Block::single(2)] {
         let problem = Problem::new(layer, options, block);
         for way in &problem.ways {
-            let y = problem.evaluate::<Dual, L>(layer, |value, slope| Dual { value, slope }, way);
+            let y = problem.evaluate::<Dual>(layer, |value, slope| Dual { value, slope }, way);
             let features = layer.output().features();
             let slope = |sample, feature| y[block.index(features, sample, feature)].slope;
             let slopes: Vec<f64> = (0..block.samples())
@@ -136,7 +136,7 @@ enum Way {
 }
 
 impl Problem {
-    fn new<L: Layer<f64> + ?Sized>(layer: &L, options: &Options, block: Block) -> Self {
+    fn new(layer: &dyn Layer<f64>, options: &Options, block: Block) -> Self {
         let rng = &mut rng(options.seed + 21);
         let data = reals(layer, block.samples(), rng);
         let run: Run<f64> = run(layer, train(block), &data);
@@ -152,12 +152,7 @@ impl Problem {
     }
 
     /// The layout's `y` for inputs made of a value and its slope along the way.
-    fn evaluate<T: Scalar, L: Layer<T> + ?Sized>(
-        &self,
-        layer: &L,
-        make: impl Fn(f64, f64) -> T,
-        way: &Way,
-    ) -> Vec<T> {
+    fn evaluate<T: Scalar>(&self, layer: &dyn Layer<T>, make: impl Fn(f64, f64) -> T, way: &Way) -> Vec<T> {
         let slope = |index: usize| match way {
             Way::Coordinate(coordinate) => f64::from(u8::from(*coordinate == index)),
             Way::Direction(direction) => direction[index],
@@ -172,12 +167,7 @@ impl Problem {
         forward(layer, train(block), &theta, &x, T::ZERO).0
     }
 
-    fn output<L: Layer<f64> + ?Sized>(
-        &self,
-        layer: &L,
-        make: impl Fn(f64, f64) -> f64,
-        way: &Way,
-    ) -> Vec<f64> {
+    fn output(&self, layer: &dyn Layer<f64>, make: impl Fn(f64, f64) -> f64, way: &Way) -> Vec<f64> {
         rows(self.block, layer.output().features(), &self.evaluate(layer, make, way))
     }
 
@@ -212,7 +202,7 @@ impl Problem {
 /// * batch: `64 u max|x| s` for `y`, with the steepest slope `s` of `y`; `dx` and `dtheta` that times their sums;
 /// * composed: none, its layers have theirs;
 /// * smooth: `16 u |y|` for `y`, `64 u max|dy|` for `dx`: what `exp` and `tanh` with errors of a few units in the last place leave.
-pub(super) fn oracle<L: Checked + ?Sized>(layer: &L, options: &Options, report: &mut Report) {
+pub(super) fn oracle(layer: &dyn Checked, options: &Options, report: &mut Report) {
     let (inputs, outputs) = (layer.input().features(), layer.output().features());
     options.each(|isa, block| {
         let data = reals(layer, block.samples(), &mut rng(options.seed + 22));
@@ -287,7 +277,7 @@ pub(super) fn oracle<L: Checked + ?Sized>(layer: &L, options: &Options, report: 
 const UNIT: f64 = 1.0 / (1 << 24) as f64;
 
 /// Bounds for `y`, `dx`, `dtheta` of a bilinear layer: itself in f64, run on absolute values.
-fn sizes_of_bilinear<L: Layer<f64> + ?Sized>(layer: &L, block: Block, data: &Data) -> Run<f64> {
+fn sizes_of_bilinear(layer: &dyn Layer<f64>, block: Block, data: &Data) -> Run<f64> {
     let all = Data { theta: absolute(&data.theta), x: absolute(&data.x), dy: absolute(&data.dy) };
     let run: Run<f64> = run(layer, train(block), &all);
     let (input, output) = (layer.input(), layer.output());

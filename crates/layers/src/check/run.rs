@@ -116,7 +116,7 @@ pub(super) fn numbers<T: Scalar>(values: &[f64]) -> Vec<T> {
 }
 
 /// Forward and backward with memory full of NaN and `dtheta` from zero.
-pub(super) fn run<T: Scalar, L: Layer<T> + ?Sized>(layer: &L, pass: Pass, data: &Data) -> Run<T> {
+pub(super) fn run<T: Scalar>(layer: &dyn Layer<T>, pass: Pass, data: &Data) -> Run<T> {
     let x = lay(pass.block, layer.input().features(), &data.x);
     let dy = lay_gradient(pass.block, layer.output().features(), &data.dy);
     let dtheta = vec![T::ZERO; data.theta.len()];
@@ -125,8 +125,8 @@ pub(super) fn run<T: Scalar, L: Layer<T> + ?Sized>(layer: &L, pass: Pass, data: 
 
 /// Forward and backward on operands in the block's layout, with memory full of `poison` and `dtheta` as given. Without `with_dx`
 /// the run's `dx` is empty.
-pub(super) fn run_with<T: Scalar, L: Layer<T> + ?Sized>(
-    layer: &L,
+pub(super) fn run_with<T: Scalar>(
+    layer: &dyn Layer<T>,
     pass: Pass,
     theta: &[T],
     x: &[T],
@@ -145,8 +145,8 @@ pub(super) fn run_with<T: Scalar, L: Layer<T> + ?Sized>(
 }
 
 /// `y` and tape.
-pub(super) fn forward<T: Scalar, L: Layer<T> + ?Sized>(
-    layer: &L,
+pub(super) fn forward<T: Scalar>(
+    layer: &dyn Layer<T>,
     pass: Pass,
     theta: &[T],
     x: &[T],
