@@ -172,7 +172,7 @@ mod tests {
         // Normalisations: up to eight samples come one after the other, and more in tiles.
         let with_stages = |batch: usize| Shards::new(batch, 123_000_000, 272_000, 272_000, 0, false, true);
         assert_eq!([4, 8, 9, 16].map(|batch| with_stages(batch).lanes), [1, 1, 16, 16]);
-        assert_eq!([4, 8, 16, 32].map(|batch| with_stages(batch).shards(batch)), [4, 8, 1, 2]);
+        assert_eq!([4, 8, 16, 32].map(|batch| with_stages(batch).shards(batch)), [2, 4, 1, 2]);
         // A tiny one: ten microseconds of work are just enough to share.
         let shards = |batch: usize| Shards::new(batch, 13_000, 3_000, 0, 2_000, true, false).shards(batch);
         assert_eq!([64, 128].map(shards), [1, 2]);
