@@ -41,6 +41,8 @@ normalization_flags norm_flags(bool relu) {
     return relu ? flags | normalization_flags::fuse_norm_relu : flags;
 }
 
+bool is_pooling(const Layer &layer) { return layer.kind == "pool" || layer.kind == "globalavgpool"; }
+
 // The windows of a pooling of images of these sizes, which are its strides too.
 Dims windows(const Layer &pool, const Dims &in) {
     return pool.kind == "pool" ? Dims{pool.sizes[0], pool.sizes[0]} : Dims{in[2], in[3]};
@@ -183,7 +185,7 @@ memory Step::forward(const std::vector<Layer> &layers, memory x, std::vector<Tra
         if (kind == "flatten") continue; // a dense layer reads images too
         Trace t;
         t.layer = layers[i];
-        t.relu = i + 1 < layers.size() && layers[i + 1].kind == "relu" && kind != "pool" && kind != "globalavgpool";
+        t.relu = i + 1 < layers.size() && layers[i + 1].kind == "relu" && !is_pooling(t.layer);
         const Dims in = x.get_desc().get_dims();
         primitive_attr fused;
         if (t.relu) {
@@ -199,8 +201,7 @@ memory Step::forward(const std::vector<Layer> &layers, memory x, std::vector<Tra
             t.y = memory(main.get_desc(), engine_);
             add(main, shortcut, t.y, fused, forward_);
         } else if (kind == "batchnorm") {
-            const auto flags = norm_flags(t.relu);
-            t.norm = {engine_, prop_kind::forward_training, x.get_desc(), x.get_desc(), EPS, flags};
+            t.norm = {engine_, prop_kind::forward_training, x.get_desc(), x.get_desc(), EPS, norm_flags(t.relu)};
             const auto channels = plain({in[1]});
             t.x = x;
             t.y = memory(t.norm.dst_desc(), engine_);
@@ -212,7 +213,7 @@ memory Step::forward(const std::vector<Layer> &layers, memory x, std::vector<Tra
                     {DNNL_ARG_MEAN, t.mean}, {DNNL_ARG_VARIANCE, t.variance}, {DNNL_ARG_WORKSPACE, t.workspace}}});
             const std::vector<float> zeros(in[1], 0.0f), ones(in[1], 1.0f);
             running_.push_back({t.mean, t.variance, float(in[0] * in[2] * in[3]), zeros, ones});
-        } else if (kind == "pool" || kind == "globalavgpool") {
+        } else if (is_pooling(t.layer)) {
             const Dims window = windows(t.layer, in), none{0, 0};
             t.pool = {engine_, prop_kind::forward_training, pooling(t.layer), x.get_desc(),
                 any({in[0], in[1], in[2] / window[0], in[3] / window[1]}), window, window, none, none, none};
@@ -307,7 +308,7 @@ memory Step::backward(std::vector<Trace> &traces, memory dy, bool wants_dx) {
             dy = dx;
             continue;
         }
-        if (kind == "pool" || kind == "globalavgpool") {
+        if (is_pooling(t->layer)) {
             const Dims window = windows(t->layer, x_dims), none{0, 0};
             dy = as(t->y.get_desc(), dy, backward_);
             memory dx(t->x.get_desc(), engine_);

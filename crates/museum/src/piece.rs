@@ -151,7 +151,6 @@ fn examine_layer<M: Mistake<Right: Checked>>(options: &Options) -> (String, Vec<
     let right = M::shown();
     let right = right.unwrap_or_else(|error| unreachable!("the geometry of a piece is refused: {error}"));
     let wrong = Wrong::<M> { right };
-    // One checker for all pieces: compiled for each, it would be most of this crate.
     let mut findings = of_report(check_layer(&wrong, options));
     let detail = twin::compare_layers(&wrong, &wrong.right, options.seed);
     findings.extend(detail.map(|detail| Finding { check: Check::Twin, detail }));

@@ -48,8 +48,8 @@ fn chain(layers: &[Layer], own: &mut impl FnMut(&[usize]) -> [Tensor; 2]) -> For
             }
             Layer::BatchNorm(channels) => {
                 let [weight, bias] = own(&[channels]);
-                let (mean, variance) = (bias.zeros_like(), weight.ones_like());
-                let [mean, variance] = [mean, variance].map(|tensor| tensor.expect("a shape"));
+                let running = [bias.zeros_like(), weight.ones_like()];
+                let [mean, variance] = running.map(|tensor| tensor.expect("a shape"));
                 let norm = BatchNorm::new(channels, mean, variance, weight, bias, 1e-5).expect("sizes fit");
                 Box::new(move |x| norm.forward_train(x))
             }

@@ -128,17 +128,8 @@ fn without_dx(layer: &dyn Checked, options: &Options, report: &mut Report) {
         let dy = lay_gradient(block, layer.output().features(), &data.dy);
         let theta = numbers(&data.theta);
         let run = |with_dx| {
-            run_with::<f32>(
-                layer,
-                train(block),
-                &theta,
-                &x,
-                &dy,
-                f32::NAN,
-                vec![0.0f32; theta.len()],
-                with_dx,
-            )
-            .dtheta
+            let dtheta = vec![0.0; theta.len()];
+            run_with::<f32>(layer, train(block), &theta, &x, &dy, f32::NAN, dtheta, with_dx).dtheta
         };
         same_bits(report, Clause::WithoutDx, Some(isa), "dtheta without dx", block, &run(true), &run(false));
     });

@@ -181,12 +181,8 @@ impl fmt::Display for Plan {
 /// The cuts of a chain for minibatches of up to `batch_size`, if a sample's work is so many FLOPs and each shard has
 /// a gradient of `merged` parameters.
 pub(crate) fn shards_of(chain: &Lowered<f32>, flops: u64, batch_size: usize, merged: usize) -> Shards {
-    let has_stages = chain.norms() > 0;
-    // Between two stages come all other shards, so no sample stays in a cache, however small it is.
-    let bytes = if has_stages { 0 } else { sample_bytes(chain) };
-    let shards =
-        Shards::new(batch_size, flops, chain.param_len(), merged, bytes, chain.is_flat(), has_stages);
-    if has_stages { shards.of_one_block(batch_size) } else { shards }
+    let (bytes, has_stages) = (sample_bytes(chain), chain.norms() > 0);
+    Shards::new(batch_size, flops, chain.param_len(), merged, bytes, chain.is_flat(), has_stages)
 }
 
 /// Bytes of activations and gradients of one sample of a tile.

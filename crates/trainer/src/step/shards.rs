@@ -39,7 +39,7 @@ impl Shards {
     /// - `merged_len`: number of those whose gradient each shard has of its own.
     /// - `sample_bytes`: activations and gradients of one sample, in bytes.
     /// - `is_flat`: whether all layers are [lists of numbers](byhand_layers::exec::Lowered::is_flat).
-    /// - `has_stages`: whether normalisations cut a step into stages.
+    /// - `has_stages`: whether normalisations cut a step into stages. Each shard is then one block.
     ///
     /// The number of shards is a power of two, at most the number of tiles and [`MAX_SHARDS`], but for five to eight
     /// samples, which may be two.
@@ -52,6 +52,8 @@ impl Shards {
         is_flat: bool,
         has_stages: bool,
     ) -> Shards {
+        // Between two stages come all other shards, so no sample stays in a cache, however small it is.
+        let sample_bytes = if has_stages { 0 } else { sample_bytes };
         let block = if cost::is_single(batch_size, sample_bytes, is_flat || has_stages) {
             Block::single(batch_size)
         } else {
@@ -73,12 +75,8 @@ impl Shards {
         let room = cost::block_bytes(param_len);
         let block_tiles = (room / (sample_bytes * block.lanes()).max(1)).clamp(least, MAX_BLOCK_TILES);
         let largest_shard = tiles.div_ceil(max_shards).max(1);
-        Shards { lanes: block.lanes(), unit, max_shards, block_tiles: block_tiles.min(largest_shard) }
-    }
-
-    /// The same shards, each of which is one block.
-    pub(crate) fn of_one_block(self, batch_size: usize) -> Shards {
-        Shards { block_tiles: self.tiles(batch_size).div_ceil(self.max_shards).max(1), ..self }
+        let block_tiles = if has_stages { largest_shard } else { block_tiles.min(largest_shard) };
+        Shards { lanes: block.lanes(), unit, max_shards, block_tiles }
     }
 
     /// The number of shards of a minibatch of `samples`.
