@@ -1,6 +1,6 @@
 //! Arrays as vectors: plain Rust for any number type and any machine.
 
-use super::compile::{fused, plain};
+use super::compile::fused;
 use super::shapes::shapes;
 use super::vector::{Kernel, MicroKernel, Vector};
 use crate::number::Number;
@@ -37,6 +37,12 @@ impl<T: Number, const N: usize, const FUSED: bool> Wide<T, N, FUSED> {
         }
         mask
     }
+}
+
+/// Runs a kernel compiled for any processor.
+#[inline(never)]
+fn plain<V: Vector, K: Kernel<V::Elem>>(kernel: K) -> K::Output {
+    kernel.run::<V>()
 }
 
 impl<T: Number, const N: usize, const FUSED: bool> Vector for Wide<T, N, FUSED> {

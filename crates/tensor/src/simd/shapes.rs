@@ -53,8 +53,8 @@ macro_rules! shapes {
         }
 
         #[inline(always)]
-        unsafe fn run_block(
-            kernel: &impl MicroKernel<Self::Elem>,
+        unsafe fn run_block<K: MicroKernel<Self::Elem>>(
+            kernel: &K,
             shape: (usize, usize),
             r: usize,
             c: usize,
@@ -63,7 +63,9 @@ macro_rules! shapes {
             // SAFETY: the caller vouches for the block.
             unsafe {
                 match shape {
-                    $(($rows, $columns) => kernel.block::<Self, $rows, $columns>(r, c, fresh),)*
+                    $(($rows, $columns) if const { $rows <= K::LARGEST.0 && $columns <= K::LARGEST.1 } => {
+                        kernel.block::<Self, $rows, $columns>(r, c, fresh)
+                    })*
                     _ => kernel.block::<Self, 1, 1>(r, c, fresh),
                 }
             }

@@ -27,12 +27,12 @@ pub(crate) trait Vector: Copy {
     /// Of this type's shapes, rows by columns, the one that covers `rows` x `columns` results in the fewest cycles, where the load
     /// of a vector takes `load` half-cycles at least.
     fn best_shape(rows: usize, columns: usize, load: usize) -> (usize, usize);
-    /// Computes the block of one of this type's shapes.
+    /// Computes the block of one of this type's shapes, which the kernel must have.
     ///
     /// # Safety
     /// As [`MicroKernel::block`].
-    unsafe fn run_block(
-        kernel: &impl MicroKernel<Self::Elem>,
+    unsafe fn run_block<K: MicroKernel<Self::Elem>>(
+        kernel: &K,
         shape: (usize, usize),
         r: usize,
         c: usize,
@@ -242,6 +242,9 @@ pub(crate) trait Kernel<T: Number> {
 
 /// A matrix of results that is computed in blocks of `R` x `C` vectors, each kept in registers until it is done.
 pub(crate) trait MicroKernel<T: Number> {
+    /// The rows and columns of its largest block. One that has few results at a time is not compiled for shapes that never fit.
+    const LARGEST: (usize, usize) = (usize::MAX, usize::MAX);
+
     /// Computes the block that begins at row `r`, column `c`. Rows before `fresh.0` and columns before `fresh.1` are done already: a kernel
     /// that overwrites may compute them again, to the same bits; one that adds must not.
     ///

@@ -1,6 +1,6 @@
 //! Eight lanes for AVX2 with FMA, sixteen for AVX-512.
 
-use super::compile::{avx512, fused};
+use super::compile::fused;
 use super::elementary;
 use super::portable::Wide;
 use super::shapes::shapes;
@@ -467,6 +467,16 @@ impl Vector for F32x16 {
     fn normal_cdf(self) -> Self {
         elementary::normal_cdf(self)
     }
+}
+
+/// Runs a kernel compiled for AVX-512.
+///
+/// # Safety
+/// The processor must have it.
+#[target_feature(enable = "avx512f,avx2,fma")]
+#[inline(never)]
+unsafe fn avx512<V: Vector, K: Kernel<V::Elem>>(kernel: K) -> K::Output {
+    kernel.run::<V>()
 }
 
 /// A mask of the first `n <= 8` lanes.

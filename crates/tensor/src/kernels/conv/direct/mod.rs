@@ -11,7 +11,7 @@ mod tiled;
 pub(super) use correlation::Correlation;
 pub(super) use single::Flat;
 pub(super) use strides::{Strides, Targets};
-pub(super) use tiled::{Rows, correlate};
+pub(super) use tiled::{Row, Rows, correlate};
 
 use crate::geometry::Conv2d;
 use crate::layout::{Block, LANES};

@@ -8,7 +8,7 @@ use crate::blocking::{add_product, best_shape, cover, opaque, vector_parts};
 use crate::geometry::MAX_TAPS;
 use crate::layout::LANES;
 use crate::number::Number;
-use crate::simd::{MicroKernel, Vector};
+use crate::simd::{Kernel, MicroKernel, Vector};
 use std::mem::MaybeUninit;
 
 /// Computes the `live` lanes of all targets of one tile, [folded](super::fold) where otherwise half of a vector would
@@ -67,8 +67,7 @@ pub(super) unsafe fn correlate_rows<V: Vector>(
             plane: plan.target_plane[0] * plan.target_plane[1] * strides.lanes,
             step: plan.target_step[1] * strides.lanes,
         };
-        // SAFETY: as the caller vouches, for row i.
-        unsafe { rows.run::<V>(i, w, b, x, to) };
+        V::outlined(Row { rows: &rows, i, w, b, x, to });
     }
 }
 
@@ -90,25 +89,31 @@ impl<'a> Rows<'a> {
         let edge = best_shape::<V>(plan.channels_out, live.div_ceil(V::LANES));
         Self { plan, strides, live, interior, inner, edge }
     }
+}
 
-    /// Computes row `i` of all output channels.
-    ///
-    /// # Safety
-    /// As [`correlate`], for this row.
+/// Row `i` of all output channels: a function that all passes share, which a copy in each would make a large one.
+///
+/// Whoever makes it vouches for the pointers as for [`correlate`], for this row.
+pub(crate) struct Row<'a, T> {
+    pub(crate) rows: &'a Rows<'a>,
+    pub(crate) i: usize,
+    pub(crate) w: *const T,
+    pub(crate) b: *const T,
+    pub(crate) x: *const T,
+    pub(crate) to: Targets<T>,
+}
+
+impl<T: Number> Kernel<T> for Row<'_, T> {
+    type Output = ();
+
     #[inline(always)]
-    pub(crate) unsafe fn run<V: Vector>(
-        &self,
-        i: usize,
-        w: *const V::Elem,
-        b: *const V::Elem,
-        x: *const V::Elem,
-        to: Targets<V::Elem>,
-    ) {
-        let Self { plan, strides, live, .. } = *self;
+    fn run<V: Vector<Elem = T>>(self) {
+        let Self { rows, i, w, b, x, to } = self;
+        let Rows { plan, strides, live, interior, inner, edge } = *rows;
         let mut storage = [const { MaybeUninit::uninit() }; MAX_TAPS];
         let us = plan.tap_range(0, i);
-        let (from, end) = self.interior;
-        // SAFETY: as the caller vouches; the taps are those that meet the source.
+        let (from, end) = interior;
+        // SAFETY: as its maker vouches; the taps are those that meet the source.
         unsafe {
             if from < end {
                 let taps = plan.row_taps(strides, i, us, (0, plan.taps[1]), &mut storage);
@@ -116,7 +121,7 @@ impl<'a> Rows<'a> {
                 let mut row = CorrelationRow { plan, strides, pixel, w, b, x, to, taps };
                 // All lanes, which share cache lines, before the next row.
                 for _ in (0..live).step_by(V::LANES) {
-                    cover::<V>(&row, [self.inner; 2], plan.channels_out, self.interior);
+                    cover::<V>(&row, [inner; 2], plan.channels_out, interior);
                     row.x = row.x.wrapping_add(V::LANES);
                     row.to.y = row.to.y.wrapping_add(V::LANES);
                 }
@@ -142,7 +147,7 @@ impl<'a> Rows<'a> {
                     let x = x.wrapping_add(j * strides.pixel * plan.source_step[1]);
                     let to = Targets { y: to.y.wrapping_add(j * to.step), step: V::LANES, ..to };
                     let column = CorrelationRow { plan, strides, pixel: V::LANES, w, b, x, to, taps };
-                    cover::<V>(&column, [self.edge; 2], plan.channels_out, (0, live.div_ceil(V::LANES)));
+                    cover::<V>(&column, [edge; 2], plan.channels_out, (0, live.div_ceil(V::LANES)));
                 }
             }
         }

@@ -5,7 +5,7 @@ use super::pooling::Pooled;
 use super::windows::Windows;
 use crate::blocking::vector_parts;
 use crate::geometry::ConvPool2d;
-use crate::kernels::conv::direct::{Correlation, Flat, Rows, Strides, Targets};
+use crate::kernels::conv::direct::{Correlation, Flat, Row, Rows, Strides, Targets};
 use crate::kernels::conv::fold::Bands;
 use crate::kernels::conv::passes;
 use crate::layout::LANES;
@@ -203,9 +203,8 @@ unsafe fn convolve<V: Vector>(
     let prepared = Rows::new::<V>(plan, strides, 1);
     for r in 0..count {
         // SAFETY: the caller vouches for the rows.
-        unsafe {
-            let to = Targets { y: rows.add(r * pitch), plane: count * pitch, step: strides.lanes };
-            prepared.run::<V>(first + r, w, b, x, to);
-        }
+        let y = unsafe { rows.add(r * pitch) };
+        let to = Targets { y, plane: count * pitch, step: strides.lanes };
+        V::outlined(Row { rows: &prepared, i: first + r, w, b, x, to });
     }
 }

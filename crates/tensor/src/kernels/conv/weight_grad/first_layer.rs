@@ -20,6 +20,9 @@ const MAX_CHANNELS_IN: usize = 3;
 /// Pixels of `x`, sixteen lanes each, that three quarters of the first cache hold.
 const L1_PIXELS: usize = 384;
 
+/// Rows and columns of taps at most whose sums are in registers at once: a larger kernel takes several blocks.
+const LARGEST_BLOCK: (usize, usize) = (5, 5);
+
 /// Whether the parameter gradient is taken in squares.
 pub(crate) fn suits(conv: &Conv2d) -> bool {
     conv.c_in <= MAX_CHANNELS_IN && conv.stride == [1, 1] && conv.pad == [0, 0]
@@ -74,7 +77,8 @@ pub(crate) unsafe fn gradient<V: Vector, S: Squares<V::Elem>, const TILED: bool>
     bias_sums: *mut V::Elem,
 ) {
     let [kh, kw] = conv.kernel;
-    let shape = best_shape::<V>(kh, kw);
+    let (most_rows, most_columns) = LARGEST_BLOCK;
+    let shape = best_shape::<V>(kh.min(most_rows), kw.min(most_columns));
     let [rows, _] = from.size();
     // As many rows of squares as leave what they see of x in the first cache while all channels pass.
     let fits = |rows: &usize| !TILED || (2 * rows - 1 + kh) * conv.w_in * conv.c_in <= L1_PIXELS;
@@ -108,6 +112,8 @@ struct SquareTaps<'a, T, S, const TILED: bool> {
 }
 
 impl<T: Number, S: Squares<T>, const TILED: bool> MicroKernel<T> for SquareTaps<'_, T, S, TILED> {
+    const LARGEST: (usize, usize) = LARGEST_BLOCK;
+
     #[inline(always)]
     unsafe fn block<V: Vector<Elem = T>, const R: usize, const C: usize>(
         &self,
