@@ -236,6 +236,7 @@ mod tests {
             (Shape::new(1, 13, 15), options([3, 3], [0, 0]), [2, 2], true),
             (Shape::new(2, 12, 23), options([3, 2], [1, 1]), [2, 3], false),
             (Shape::new(3, 16, 40), options([1, 5], [0, 2]), [2, 2], true),
+            (Shape::new(2, 14, 31), options([7, 9], [0, 0]), [2, 2], true),
             (Shape::new(16, 15, 14), options([3, 3], [0, 0]), [2, 2], true),
         ];
         for (input, first, window, relu) in chains {

@@ -70,6 +70,8 @@ fn convolution() {
         ([2, 5, 6], 3, [3, 2], [7, 1 << 20], [1, 0]),
         ([1, 5, 6], 2, [2, 3], [1 << 60, usize::MAX], [0, 1]),
         ([1, 3, 40], 4, [3, 7], [1, 1], [2, 6]),
+        // A first layer whose kernel is larger than the largest block of taps.
+        ([2, 11, 14], 3, [7, 9], [1, 1], [0, 0]),
         // Borders of two and of four columns, for groups that are no multiple of those computed at once.
         ([6, 9, 11], 5, [5, 5], [1, 1], [0, 0]),
         ([5, 9, 11], 6, [5, 5], [1, 1], [2, 2]),
