@@ -117,7 +117,7 @@ pub fn named_runs(_: usize) -> Result<Outcome> {
 }
 
 /// Steps of a training that is killed, and how often it saves.
-const KILLED: [&str; 4] = ["--epochs", "40", "--checkpoint-every", "20"];
+const KILLED: [&str; 4] = ["--epochs", "16", "--checkpoint-every", "10"];
 
 pub fn kill_9(kills: usize) -> Result<Outcome> {
     let folder = tempfile::tempdir()?;
