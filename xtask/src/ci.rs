@@ -65,11 +65,11 @@ const ON_REQUEST: [Stage; 3] = [
             "--target",
             "x86_64-unknown-linux-gnu",
             "--test",
-            "hostile",
-            "--test",
-            "twins",
+            "all",
             "--",
             "--nocapture",
+            "hostile::",
+            "twins::",
         ],
     ),
     (
@@ -77,7 +77,18 @@ const ON_REQUEST: [Stage; 3] = [
         // `rustup toolchain install nightly --component miri,rust-src`.
         "miri",
         &[("RUSTUP_TOOLCHAIN", "nightly"), ("MIRIFLAGS", "-Zmiri-disable-data-race-detector")],
-        &["miri", "test", "--release", "--package", "byhand-tensor", "--test", "least", "--", "--nocapture"],
+        &[
+            "miri",
+            "test",
+            "--release",
+            "--package",
+            "byhand-tensor",
+            "--test",
+            "all",
+            "--",
+            "--nocapture",
+            "least::",
+        ],
     ),
     (
         // The digests of docs/digests.md on 64-bit Arm, emulated: on NEON and on plain Rust. Needs, on Debian and its like, the packages

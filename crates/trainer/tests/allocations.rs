@@ -1,6 +1,7 @@
 //! After the first step, training allocates nothing: counted. (One test, so that nobody else allocates meanwhile.)
 #![allow(unsafe_code, reason = "a global allocator is unsafe to implement")]
 
+#[path = "all/common.rs"]
 mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -1,8 +1,8 @@
-"""Makes vectors.safetensors: layers and losses as PyTorch computes them in float64. `golden.rs` holds ours against them.
+"""Makes vectors.safetensors: layers and losses as PyTorch computes them in float64. `../all/golden.rs` holds ours against them.
 
     python make.py        made with Python 3.11.7, torch 2.15.0 (CPU), safetensors 0.8.0
 
-A case is named as `golden.rs` names its layer: the layer's spec, and its input's shape. Its tensors are the input x, the
+A case is named as `../all/golden.rs` names its layer: the layer's spec, and its input's shape. Its tensors are the input x, the
 upstream gradient dy, the parameters w and b, and what PyTorch makes of them: y, dx, dw, db. Where PyTorch's convention differs
 from byhand's, a line here says how the one becomes the other.
 """

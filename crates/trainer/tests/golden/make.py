@@ -1,4 +1,4 @@
-"""Makes vectors.safetensors: ten steps of each optimiser on a small network, in PyTorch in float64. `golden.rs` repeats them.
+"""Makes vectors.safetensors: ten steps of each optimiser on a small network, in PyTorch in float64. `../all/golden.rs` repeats them.
 
     python make.py        made with Python 3.11.7, torch 2.15.0 (CPU), safetensors 0.8.0
 

@@ -1,15 +1,14 @@
 //! Arguments that nobody should pass: no sample, sizes whose product wraps, strides beyond the image, slices too short or too long by
 //! one. Whatever they are, a function computes or panics with a message of its own, and writes no number outside the slices it was lent.
 //!
-//! One [table](operations) lists the operations: what they read, what they write, and how they are called.
-
-mod operations;
+//! One [table](crate::operations) lists the operations: what they read, what they write, and how they are called.
 
 use byhand_tensor::{
     Block, Buffer, Conv2d, ConvPool2d, Dense, Dual, Input, Isa, Pool2d, PoolOptions, RowView, Scalar, Tiles,
 };
-use operations::{Geometries, Operation, operations};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::operations::{Geometries, Operation, operations};
 
 /// Numbers before and behind each slice that nobody may change, and what they are.
 const GUARD: usize = 2048;

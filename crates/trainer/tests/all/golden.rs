@@ -130,7 +130,7 @@ fn assert_close(found: &[f64], name: &str) {
 
 fn vectors() -> &'static SafeTensors<'static> {
     static VECTORS: OnceLock<SafeTensors<'static>> = OnceLock::new();
-    VECTORS.get_or_init(|| SafeTensors::deserialize(include_bytes!("golden/vectors.safetensors")).unwrap())
+    VECTORS.get_or_init(|| SafeTensors::deserialize(include_bytes!("../golden/vectors.safetensors")).unwrap())
 }
 
 /// A stored tensor, flat; labels and indices as numbers.

@@ -2,10 +2,9 @@
 //! finds a pointer that leaves what it was made from, a number that is read before it was written, and a slice that is changed behind
 //! another's back. `cargo xtask ci miri` runs this there.
 
-mod operations;
-
 use byhand_tensor::{Block, Isa};
-use operations::{Geometries, operations};
+
+use crate::operations::{Geometries, operations};
 
 /// By kernel: those of first layers, of borders, of strides, and Winograd's filtering.
 const LEAST: Geometries = Geometries {

@@ -2,7 +2,7 @@
 
 // The check of downloads in `verify` has the same server.
 #[allow(unreachable_pub, reason = "public for the other files of verify")]
-#[path = "../../cli/src/commands/verify/fault_server.rs"]
+#[path = "../../../cli/src/commands/verify/fault_server.rs"]
 mod fault_server;
 
 use std::fs;

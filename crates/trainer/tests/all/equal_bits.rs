@@ -1,11 +1,10 @@
 //! The promise: one seed, one set of bits, for any number of threads, run after run, through any stop and resume.
 
-mod common;
-
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::common::{cnn, large_cnn, mlp, normed, residual, test, theta, train, wide};
 use byhand_datasets::{Augment, Preprocessing};
 use byhand_layers::Network;
 use byhand_models::weights_sha256;
@@ -13,7 +12,6 @@ use byhand_trainer::{
     Checkpoint, Event, Fit, FitConfig, Hardest, ImageBatch, Progress, Sampling, Silent, StepConfig, Trainer,
     evaluate,
 };
-use common::{cnn, large_cnn, mlp, normed, residual, test, theta, train, wide};
 
 fn config() -> FitConfig {
     FitConfig {

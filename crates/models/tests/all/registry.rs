@@ -7,7 +7,7 @@ use ndarray::{Array2, s};
 
 #[test]
 fn the_tables_of_the_documentation_are_those_of_the_networks() {
-    let page = include_str!("../src/registry.md");
+    let page = include_str!("../../src/registry.md");
     for model in MODELS {
         let table = table(model, &model.network());
         assert!(page.contains(&table), "src/registry.md should have, for {}:\n\n{table}", model.name);

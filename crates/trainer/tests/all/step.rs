@@ -1,11 +1,10 @@
 //! The step from outside: against a naive one, in and out of a session, from rows and from images.
 
-mod common;
-
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::common::{cnn, large_cnn, mlp, mlp3, normed, theta, train, wide};
 use byhand_datasets::batches::epoch_order;
 use byhand_datasets::{Augment, Normalize, Preprocessing};
 use byhand_layers::loss::{Labels, Loss, LossStats, SoftmaxCrossEntropy, Target, Weighting};
@@ -15,7 +14,6 @@ use byhand_trainer::{
     BatchSource, DivergenceCause, ImageBatch, Optimizer, Plan, Rows, Sgd, StepConfig, StepStats, TargetRoom,
     Trainer, TrainerError,
 };
-use common::{cnn, large_cnn, mlp, mlp3, normed, theta, train, wide};
 use ndarray::Array2;
 
 fn rows(indices: &[u32]) -> (Array2<f32>, Vec<u16>) {

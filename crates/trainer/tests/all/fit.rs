@@ -1,11 +1,10 @@
 //! Fits from outside: learning, divergence, observers, evaluation, refused settings.
 
-mod common;
-
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::common::{cnn, mlp, test, theta, train};
 use byhand_datasets::batches::LastBatch;
 use byhand_datasets::digits::{self, Part};
 use byhand_datasets::{Augment, Crop, Dataset, Preprocessing, dataset::numbered_classes};
@@ -17,7 +16,6 @@ use byhand_trainer::{
     Optimizer, Progress, Rows, Sampling, Schedule, ScheduleShape, Sgd, Silent, StepConfig, Trainer,
     TrainerError, Views, evaluate, evaluate_each, evaluate_together, training_bytes,
 };
-use common::{cnn, mlp, test, theta, train};
 use ndarray::{Array2, Array3, Array4, ArrayView2, Axis, s};
 
 #[test]
@@ -598,7 +596,7 @@ fn a_checkpoint_beyond_the_end_is_refused() {
 /// What is foretold is at least what weights, gradient and the optimiser's state take, and grows with each of them.
 #[test]
 fn memory_is_foretold() {
-    let (small, large) = (mlp(), common::cnn());
+    let (small, large) = (mlp(), cnn());
     let config = StepConfig { threads: 1, ..StepConfig::default() };
     let adam = StepConfig { optimizer: Optimizer::Adam(Adam::default()), ..config };
     for network in [&small, &large] {

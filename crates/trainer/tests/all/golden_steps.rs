@@ -1,18 +1,16 @@
 //! The weights after a few steps of every kind, against the hashes in `golden/steps.txt`: a change of the step keeps them, or its commit
 //! says which lines it changes and why.
 
-mod common;
-
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+use crate::common::train;
 use byhand_datasets::{Crop, Preprocessing};
 use byhand_layers::init::{Init, init_network};
 use byhand_layers::{Isa, Network, Shape};
 use byhand_models::{MODELS, Spec, weights_sha256};
 use byhand_trainer::{ImageBatch, Rows, StepConfig, Trainer};
-use common::train;
 use ndarray::Array2;
 
 /// One sample, some that come one after the other, half tiles, tiles that are full or not, several shards.
@@ -95,7 +93,7 @@ fn steps_of_every_kind_have_the_weights_of_the_table() {
             }
         }
     }
-    let table = include_str!("golden/steps.txt");
+    let table = include_str!("../golden/steps.txt");
     let differ = found.lines().filter(|line| !table.lines().any(|known| known == *line));
     let differ: Vec<&str> = differ.collect();
     if !differ.is_empty() || found.lines().count() != table.lines().count() {
