@@ -120,11 +120,12 @@ pub struct Asked<'a> {
 }
 
 /// Loads the data of a model: those asked for, else those that it was trained on, found where the run found them and read as the run read
-/// them. Beside it what is to be told when these are other data than those that it was trained on.
+/// them. Beside it what is to be told when these are other data than those that it was trained on. `limits` as for [`load_data`].
 pub fn load_data_of(
     model: &Model,
     asked: Asked<'_>,
     reading: ReadingOptions,
+    limits: (Option<usize>, Option<usize>),
     output: &Output,
 ) -> Result<(Loaded, Option<String>)> {
     let (data, folder) = wanted(model, asked)?;
@@ -136,7 +137,7 @@ pub fn load_data_of(
         reading.first_label = reading.first_label.or(first_label);
         reading.transpose |= model.notes.contains_key("transpose");
     }
-    let loaded = load_data(&data, folder.as_deref(), reading, (None, None), output)?;
+    let loaded = load_data(&data, folder.as_deref(), reading, limits, output)?;
     let other = other_data(model, &data, &loaded, asked)?;
     Ok((loaded, other))
 }

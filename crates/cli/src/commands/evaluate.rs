@@ -61,7 +61,9 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
     let voters = options.models.iter().map(|path| load(path, options)).collect::<Result<Vec<Voter<'_>>>>()?;
     let [first, others @ ..] = &*voters else { unreachable!("clap asks for a model") };
     let (model, objective) = (&first.model, first.objective);
-    let (loaded, other) = load_data_of(model, options.data.asked(), options.reading, output)?;
+    // Of the built-in digits, only the part that is looked at is drawn.
+    let limits = if options.train { (None, Some(1)) } else { (Some(1), None) };
+    let (loaded, other) = load_data_of(model, options.data.asked(), options.reading, limits, output)?;
     let is_asked = options.data.data.is_some() || options.data.data_dir.is_some();
     others.iter().try_for_each(|other| check_together(first, other, is_asked))?;
     let sha256 = loaded.source.sha256.clone();

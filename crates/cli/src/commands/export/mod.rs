@@ -181,7 +181,7 @@ struct Accuracies {
 
 /// The model in whole numbers, calibrated on images that it was trained on, and what that costs.
 fn quantize(model: &Model, options: &Options, output: &Output) -> Result<(Quantized, Accuracies)> {
-    let (loaded, other) = load_data_of(model, options.data.asked(), options.reading, output)?;
+    let (loaded, other) = load_data_of(model, options.data.asked(), options.reading, (None, None), output)?;
     other.iter().for_each(|told| output.warn(told));
     let of_model = |data: &Dataset| {
         data.match_classes(&model.class_names)
