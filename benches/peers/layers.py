@@ -32,7 +32,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", type=int, default=400)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--program", help="the example golden of byhand-trainer, if it is built")
+    parser.add_argument("--program", help="the example golden of byhand-benches, if it is built")
     asked = parser.parse_args()
     torch.set_default_dtype(torch.float64)
     torch.set_num_threads(1)
@@ -48,7 +48,7 @@ def main():
     file.parent.mkdir(exist_ok=True)
     tensors = {f"{name}/{key}": t.detach().clone().double() for name, case in cases.items() for key, t in case.items()}
     save_file({name: t.contiguous() for name, t in tensors.items()}, file, metadata={"torch": torch.__version__})
-    build = ["cargo", "run", "--release", "-p", "byhand-trainer", "--example", "golden", "--"]
+    build = ["cargo", "run", "--release", "-p", "byhand-benches", "--example", "golden", "--"]
     command = [asked.program] if asked.program else build
     sys.exit(subprocess.run([*command, str(file)], cwd=ROOT).returncode)
 
