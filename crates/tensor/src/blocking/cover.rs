@@ -6,7 +6,7 @@ use crate::simd::{Kernel, L1_LOAD, MicroKernel, Vector, cost};
 /// The shape that covers `rows` x `columns` results in the fewest cycles.
 #[inline(always)]
 pub(crate) fn best_shape<V: Vector>(rows: usize, columns: usize) -> (usize, usize) {
-    V::best_shape(rows, columns, L1_LOAD)
+    V::best_shape(rows, columns, L1_LOAD, false)
 }
 
 /// The shape for the rows that blocks of `shape` leave over: one of their own, if that costs less than a block that begins

@@ -22,7 +22,7 @@ impl Vector for F32x4 {
     const REGISTERS: usize = 32;
     // At most 24 accumulators, 4 kept operands and 2 in flight: 30 of 32 registers.
     const WINDOW_CHANNELS: usize = 4;
-    shapes!(6 x 4, 4 x 6, 4 x 5, 8 x 3, 1 x 12, 4 x 1, 2 x 2);
+    shapes!(6 x 4, 4 x 6, 4 x 5, 8 x 3, 1 x 12, 4 x 1, 2 x 2; tight);
 
     #[inline(always)]
     fn outlined<K: Kernel<f32>>(kernel: K) -> K::Output {

@@ -55,7 +55,7 @@ impl<T: Number, const N: usize, const FUSED: bool> Vector for Wide<T, N, FUSED> 
     // Arrays are for correctness, not speed: one shape, and no kernel that only saves time.
     const BORDERS: bool = false;
     const WINDOW_CHANNELS: usize = 1;
-    shapes!(4 x 1);
+    shapes!(4 x 1; tight);
 
     #[inline(always)]
     fn outlined<K: Kernel<T>>(kernel: K) -> K::Output {

@@ -41,13 +41,17 @@ pub(crate) fn cost(shape: (usize, usize), rows: usize, columns: usize) -> usize 
     rows.div_ceil(shape.0) * columns.div_ceil(shape.1) * step(shape, L1_LOAD)
 }
 
-/// Implements the blocks of a vector type, rows by columns; 1 x 1 is always there. Every further shape costs seconds of compilation.
+/// Implements the blocks of a vector type, rows by columns; 1 x 1 is always there. Every further shape costs seconds of compilation. Those
+/// behind `tight` need every register: they are for kernels that say so.
 macro_rules! shapes {
-    ($($rows:literal x $columns:literal),*) => {
+    ($($rows:literal x $columns:literal),* ; tight $($height:literal x $width:literal),*) => {
         #[inline(always)]
-        fn best_shape(rows: usize, columns: usize, load: usize) -> (usize, usize) {
+        fn best_shape(rows: usize, columns: usize, load: usize, tight: bool) -> (usize, usize) {
             let mut best = ((1, 1), usize::MAX);
             $($crate::simd::shapes::consider::<$rows, $columns>(rows, columns, load, &mut best);)*
+            if tight {
+                $($crate::simd::shapes::consider::<$height, $width>(rows, columns, load, &mut best);)*
+            }
             $crate::simd::shapes::consider::<1, 1>(rows, columns, load, &mut best);
             best.0
         }
@@ -65,6 +69,9 @@ macro_rules! shapes {
                 match shape {
                     $(($rows, $columns) if const { $rows <= K::LARGEST.0 && $columns <= K::LARGEST.1 } => {
                         kernel.block::<Self, $rows, $columns>(r, c, fresh)
+                    })*
+                    $(($height, $width) if const { K::TIGHT } => {
+                        kernel.block::<Self, $height, $width>(r, c, fresh)
                     })*
                     _ => kernel.block::<Self, 1, 1>(r, c, fresh),
                 }

@@ -25,8 +25,8 @@ pub(crate) trait Vector: Copy {
     /// Output channels whose four sums of a pooling window are in registers at once.
     const WINDOW_CHANNELS: usize;
     /// Of this type's shapes, rows by columns, the one that covers `rows` x `columns` results in the fewest cycles, where the load
-    /// of a vector takes `load` half-cycles at least.
-    fn best_shape(rows: usize, columns: usize, load: usize) -> (usize, usize);
+    /// of a vector takes `load` half-cycles at least; among those that need every register too, if `tight`.
+    fn best_shape(rows: usize, columns: usize, load: usize, tight: bool) -> (usize, usize);
     /// Computes the block of one of this type's shapes, which the kernel must have.
     ///
     /// # Safety
@@ -244,6 +244,8 @@ pub(crate) trait Kernel<T: Number> {
 pub(crate) trait MicroKernel<T: Number> {
     /// The rows and columns of its largest block. One that has few results at a time is not compiled for shapes that never fit.
     const LARGEST: (usize, usize) = (usize::MAX, usize::MAX);
+    /// Whether its blocks may need every register. Most kernels then spill, because compilers load the next operand early.
+    const TIGHT: bool = false;
 
     /// Computes the block that begins at row `r`, column `c`. Rows before `fresh.0` and columns before `fresh.1` are done already: a kernel
     /// that overwrites may compute them again, to the same bits; one that adds must not.

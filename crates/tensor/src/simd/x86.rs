@@ -27,7 +27,7 @@ impl Vector for F32x8 {
     // At most 12 accumulators, 2 kept operands and 2 in flight: all 16 registers. 8 independent sums keep two
     // multiply-add units of 4 cycles busy, so none of the larger shapes is slower than another.
     const WINDOW_CHANNELS: usize = 2;
-    shapes!(6 x 2, 2 x 6, 2 x 5, 3 x 3, 4 x 2, 8 x 1, 1 x 8, 4 x 1, 2 x 2);
+    shapes!(6 x 2, 2 x 6, 2 x 5, 3 x 3, 4 x 2, 8 x 1, 1 x 8, 4 x 1, 2 x 2; tight 4 x 3);
 
     #[inline(always)]
     fn outlined<K: Kernel<f32>>(kernel: K) -> K::Output {
@@ -250,7 +250,7 @@ impl Vector for F32x16 {
     const REGISTERS: usize = 32;
     // At most 25 accumulators, 5 kept operands and 2 in flight: all 32 registers.
     const WINDOW_CHANNELS: usize = 4;
-    shapes!(8 x 3, 4 x 6, 6 x 4, 4 x 5, 5 x 5, 10 x 2, 8 x 2, 3 x 3, 16 x 1, 10 x 1, 8 x 1, 1 x 12, 4 x 1, 2 x 2);
+    shapes!(8 x 3, 4 x 6, 6 x 4, 4 x 5, 5 x 5, 10 x 2, 8 x 2, 3 x 3, 16 x 1, 10 x 1, 8 x 1, 1 x 12, 4 x 1, 2 x 2; tight);
 
     #[inline(always)]
     fn outlined<K: Kernel<f32>>(kernel: K) -> K::Output {

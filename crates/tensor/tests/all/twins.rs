@@ -66,6 +66,8 @@ fn convolution() {
         ([5, 6, 6], 1, [6, 6], [1, 1], [0, 0]),
         ([1, 8, 8], 2, [2, 2], [3, 3], [0, 0]),
         ([4, 14, 14], 6, [3, 3], [1, 1], [1, 1]),
+        // More rows than the first cache holds.
+        ([4, 28, 28], 6, [3, 3], [2, 2], [1, 1]),
         // Strides that reach beyond the image, and so far that their multiples wrap.
         ([2, 5, 6], 3, [3, 2], [7, 1 << 20], [1, 0]),
         ([1, 5, 6], 2, [2, 3], [1 << 60, usize::MAX], [0, 1]),

@@ -146,7 +146,7 @@ impl<T: Number> Dots<T> {
         let whole = inputs / LANES * LANES;
         // SAFETY: as the caller vouches; the shape fits; `n` inputs are left from `i` on.
         unsafe {
-            cover::<V>(self, [V::best_shape(samples, outputs, L2_LOAD); 2], samples, (0, outputs));
+            cover::<V>(self, [V::best_shape(samples, outputs, L2_LOAD, false); 2], samples, (0, outputs));
             for i in (whole..inputs).step_by(V::LANES) {
                 let n = V::LANES.min(inputs - i);
                 for s in 0..samples {

@@ -61,7 +61,7 @@ impl<T: Number> Kernel<T> for Apply<'_, T> {
             return apply_few::<V>(inputs, rows, &few, rate, w);
         }
         let columns = inputs.div_ceil(V::LANES);
-        let shape @ (_, width) = V::best_shape(rows.len(), columns, L2_LOAD);
+        let shape @ (_, width) = V::best_shape(rows.len(), columns, L2_LOAD, false);
         // A strip of x that fits into half of the first cache stays there while all rows of W pass; where not even a panel
         // does, one that leaves room in the second.
         let vectors = |numbers: usize| numbers / (samples.max(1) * V::LANES);

@@ -2,12 +2,12 @@
 
 use super::first_layer;
 use super::gradient::Gradient;
-use crate::blocking::{add_product, best_shape};
+use crate::blocking::add_product;
 use crate::geometry::Conv2d;
 use crate::kernels::conv::fold::Bands;
 use crate::layout::{LANES, parts};
 use crate::number::Number;
-use crate::simd::{Kernel, MicroKernel, Vector};
+use crate::simd::{Kernel, L1_LOAD, MicroKernel, Vector};
 use std::ops::Range;
 
 /// Adds the gradient of the weight of the `live` lanes of one tile to `sums[o][c][u][v][16]`; of a convolution that is taken in
@@ -39,12 +39,40 @@ pub(crate) unsafe fn of_tile<V: Vector>(
         if in_squares {
             return first_layer::gradient::<V, _, true>(&conv, live, x.as_ptr(), &dy, sums, bias_sums);
         }
-        let rows = dy.rows_at_once();
+        let rows = rows_at_once::<V>(&conv, dy.rows, dy.columns);
         for first in (0..dy.rows).step_by(rows) {
             let rows = first..(first + rows).min(dy.rows);
             V::outlined(GradientRows { conv: &conv, dy, rows, live, x: x.as_ptr(), sums });
         }
     }
+}
+
+/// Pixels of a group of rows where a vector has all lanes.
+const GROUP: usize = 400;
+
+/// Bytes of the first cache.
+const CACHE: usize = 32 << 10;
+
+/// Output rows in groups, since a block reads its rows of dy once for each input channel and kernel row. Where a vector has all lanes, the
+/// second cache is fast enough for them, and long sums cost less. Where it has fewer, it reads a part of each line of the cache, and what a
+/// block reads of dy and of a channel of x must stay in the first cache until the other lanes have had their turn.
+#[inline(always)]
+fn rows_at_once<V: Vector>(conv: &Conv2d, rows: usize, columns: usize) -> usize {
+    if V::LANES >= LANES {
+        return (GROUP / columns).max(1);
+    }
+    let (height, _) = shape::<V>(conv);
+    let [line, stride] = [LANES * size_of::<V::Elem>(), conv.stride[0]];
+    let row = (height * columns + stride * conv.w_in) * line;
+    let before = conv.kernel[0].saturating_sub(stride) * conv.w_in * line;
+    let most = (CACHE.saturating_sub(before) / row).max(1);
+    rows.div_ceil(rows.div_ceil(most))
+}
+
+/// The shape of blocks of output channels x taps.
+#[inline(always)]
+fn shape<V: Vector>(conv: &Conv2d) -> (usize, usize) {
+    V::best_shape(conv.c_out, conv.kernel[1], L1_LOAD, GradientTaps::<V::Elem>::TIGHT)
 }
 
 /// The products of some output rows of the `live` lanes of one tile.
@@ -64,7 +92,7 @@ impl<T: Number> Kernel<T> for GradientRows<'_, T> {
     fn run<V: Vector<Elem = T>>(self) {
         let Self { conv, dy, rows, live, x, sums } = self;
         let [kh, kw] = conv.kernel;
-        let shape @ (height, width) = best_shape::<V>(conv.c_out, kw);
+        let shape @ (height, width) = shape::<V>(conv);
         for o in (0..conv.c_out).step_by(height) {
             for c in 0..conv.c_in {
                 // All lanes of a channel, which share cache lines, before the next.
@@ -116,6 +144,8 @@ struct GradientTaps<'a, T> {
 }
 
 impl<T: Number> MicroKernel<T> for GradientTaps<'_, T> {
+    const TIGHT: bool = true;
+
     /// `R` output channels from `o` x `C` taps from `v`, over all output pixels.
     #[inline(always)]
     unsafe fn block<V: Vector<Elem = T>, const R: usize, const C: usize>(
