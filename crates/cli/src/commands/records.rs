@@ -41,7 +41,8 @@ use crate::{
   byhand records --config recipes/mnist-99.5.toml --held-out 5000 --seeds 2 --first-seed 1000
 
 Seconds are of training: from images in memory as bytes to final weights, of all networks of an ensemble, evaluation excluded. The last \
-epoch counts. Accuracies and times are told and never judged: the exit code is 0 whatever was reached.")]
+epoch counts. Some recipes take the mean of several networks, or of several views of each image; `alone` is the accuracy of one network on \
+the images as they are. Accuracies and times are told and never judged: the exit code is 0 whatever was reached.")]
 pub struct Options {
     /// A record, or all; without it they are listed, and nothing is trained
     #[arg(value_parser = names())]
@@ -172,7 +173,8 @@ impl Record {
         memory::check_training(&network, &timed.step_config(0), |_| 0, "batch-size")?;
         let members = u64::from(goal.members.unwrap_or(1));
         let (set, judge) = judge(&data);
-        let (mut accuracies, mut all_seconds, mut used) = (Vec::new(), Vec::new(), 0);
+        let (views, threads) = (goal.tta.unwrap_or_default(), options.threads.asked());
+        let (mut accuracies, mut alone, mut all_seconds, mut used) = (Vec::new(), Vec::new(), Vec::new(), 0);
         for seed in options.seeds.all(goal.seeds) {
             // No two ensembles share a network.
             let own = (seed * members..).take(members as usize);
@@ -186,9 +188,11 @@ impl Record {
                 })
                 .collect();
             used = trained[0].threads;
-            let test =
-                evaluate_together(&ensemble, judge, goal.tta.unwrap_or_default(), options.threads.asked())?;
+            let test = evaluate_together(&ensemble, judge, views, threads)?;
             let (accuracy, seconds) = (test.accuracy(), trained.iter().map(|one| one.seconds).sum::<f64>());
+            for member in ensemble.chunks(1) {
+                alone.push(evaluate_together(member, judge, Views::default(), threads)?.accuracy());
+            }
             output.note(format!(
                 "{name}, seed {seed}: {set} accuracy {:.2} %, {seconds:.2} s",
                 100.0 * accuracy
@@ -211,13 +215,14 @@ impl Record {
             "accuracy_mean": accuracy.mean,
             "accuracy_std": accuracy.std,
             "accuracy_min": accuracy.min,
+            "accuracy_alone": Spread::of(&alone).mean,
             "seconds_mean": seconds.mean,
             "seconds_max": seconds.max,
             "parameters": network.parameters() as u64 * members,
             "seeds": accuracies.len(),
             "first_seed": options.seeds.first_seed,
             "members": members,
-            "tta": goal.tta.unwrap_or_default().to_string(),
+            "tta": views.to_string(),
             "set": set,
             "reached": accuracy.mean >= goal.target && seconds.mean <= goal.limit_seconds,
             "epochs": tricks.as_ref().map_or(recipe.epochs.get(), |tricks| tricks.shares.len()),
@@ -245,6 +250,7 @@ fn print_table(records: &[Value], output: &Output) {
         "target",
         "accuracy",
         "worst",
+        "alone",
         "seconds",
         "limit",
         "parameters",
@@ -262,6 +268,7 @@ fn print_table(records: &[Value], output: &Output) {
             percent("target"),
             format!("{:.3} % ± {:.3}", 100.0 * number("accuracy_mean"), 100.0 * number("accuracy_std")),
             percent("accuracy_min"),
+            percent("accuracy_alone"),
             if seconds < 10.0 { format!("{seconds:.2}") } else { format!("{seconds:.1}") },
             record["limit_seconds"].to_string(),
             record["parameters"].to_string(),
