@@ -172,10 +172,17 @@ impl Record {
         let timed = Timed::new(&recipe, tricks.as_ref(), &data, options.threads.asked(), output);
         memory::check_training(&network, &timed.step_config(0), |_| 0, "batch-size")?;
         let members = u64::from(goal.members.unwrap_or(1));
+        let seeds: Vec<u64> = options.seeds.all(goal.seeds).collect();
+        let epochs = tricks.as_ref().map_or(recipe.epochs.get(), |tricks| tricks.shares.len());
+        output.note(format!(
+            "{name}: {} networks of {} parameters, each trained for {epochs} epochs",
+            seeds.len() as u64 * members,
+            network.parameters()
+        ));
         let (set, judge) = judge(&data);
         let (views, threads) = (goal.tta.unwrap_or_default(), options.threads.asked());
         let (mut accuracies, mut alone, mut all_seconds, mut used) = (Vec::new(), Vec::new(), Vec::new(), 0);
-        for seed in options.seeds.all(goal.seeds) {
+        for seed in seeds {
             // No two ensembles share a network.
             let own = (seed * members..).take(members as usize);
             let trained = own.map(|seed| timed.train(seed, interrupt)).collect::<Result<Vec<Trained>>>()?;
@@ -225,7 +232,7 @@ impl Record {
             "tta": views.to_string(),
             "set": set,
             "reached": accuracy.mean >= goal.target && seconds.mean <= goal.limit_seconds,
-            "epochs": tricks.as_ref().map_or(recipe.epochs.get(), |tricks| tricks.shares.len()),
+            "epochs": epochs,
             "layers": spec.to_string(),
             "threads": used,
         }))
