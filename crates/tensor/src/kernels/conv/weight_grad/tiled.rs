@@ -61,11 +61,12 @@ fn rows_at_once<V: Vector>(conv: &Conv2d, rows: usize, columns: usize) -> usize 
     if V::LANES >= LANES {
         return (GROUP / columns).max(1);
     }
-    let (height, _) = shape::<V>(conv);
-    let [line, stride] = [LANES * size_of::<V::Elem>(), conv.stride[0]];
-    let row = (height * columns + stride * conv.w_in) * line;
-    let before = conv.kernel[0].saturating_sub(stride) * conv.w_in * line;
-    let most = (CACHE.saturating_sub(before) / row).max(1);
+    // In pixels, of sixteen lanes each.
+    let room = CACHE / (LANES * size_of::<V::Elem>());
+    let ((height, _), stride) = (shape::<V>(conv), conv.stride[0]);
+    let row = height * columns + stride * conv.w_in;
+    let before = conv.kernel[0].saturating_sub(stride) * conv.w_in;
+    let most = (room.saturating_sub(before) / row).max(1);
     rows.div_ceil(rows.div_ceil(most))
 }
 
