@@ -4,7 +4,6 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::common::{cnn, large_cnn, mlp, normed, residual, test, theta, train, wide};
 use byhand_datasets::{Augment, Preprocessing};
 use byhand_layers::Network;
 use byhand_models::weights_sha256;
@@ -12,6 +11,8 @@ use byhand_trainer::{
     Checkpoint, Event, Fit, FitConfig, Hardest, ImageBatch, Progress, Sampling, Silent, StepConfig, Trainer,
     evaluate,
 };
+
+use crate::common::{cnn, large_cnn, mlp, normed, residual, test, theta, train, wide};
 
 fn config() -> FitConfig {
     FitConfig {

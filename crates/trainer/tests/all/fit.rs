@@ -4,7 +4,6 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::common::{cnn, mlp, test, theta, train};
 use byhand_datasets::batches::LastBatch;
 use byhand_datasets::digits::{self, Part};
 use byhand_datasets::{Augment, Crop, Dataset, Preprocessing, dataset::numbered_classes};
@@ -17,6 +16,8 @@ use byhand_trainer::{
     TrainerError, Views, evaluate, evaluate_each, evaluate_together, training_bytes,
 };
 use ndarray::{Array2, Array3, Array4, ArrayView2, Axis, s};
+
+use crate::common::{cnn, mlp, test, theta, train};
 
 #[test]
 fn digits_are_learned_quickly() {

@@ -5,13 +5,14 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use crate::common::train;
 use byhand_datasets::{Crop, Preprocessing};
 use byhand_layers::init::{Init, init_network};
 use byhand_layers::{Isa, Network, Shape};
 use byhand_models::{MODELS, Spec, weights_sha256};
 use byhand_trainer::{ImageBatch, Rows, StepConfig, Trainer};
 use ndarray::Array2;
+
+use crate::common::train;
 
 /// One sample, some that come one after the other, half tiles, tiles that are full or not, several shards.
 const BATCHES: [usize; 13] = [1, 5, 8, 16, 17, 20, 32, 33, 64, 128, 150, 256, 1000];

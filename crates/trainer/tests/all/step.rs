@@ -4,7 +4,6 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::common::{cnn, large_cnn, mlp, mlp3, normed, theta, train, wide};
 use byhand_datasets::batches::epoch_order;
 use byhand_datasets::{Augment, Normalize, Preprocessing};
 use byhand_layers::loss::{Labels, Loss, LossStats, SoftmaxCrossEntropy, Target, Weighting};
@@ -15,6 +14,8 @@ use byhand_trainer::{
     Trainer, TrainerError,
 };
 use ndarray::Array2;
+
+use crate::common::{cnn, large_cnn, mlp, mlp3, normed, theta, train, wide};
 
 fn rows(indices: &[u32]) -> (Array2<f32>, Vec<u16>) {
     let x = Array2::from_shape_fn((indices.len(), 784), |(i, f)| {
