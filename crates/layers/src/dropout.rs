@@ -2,7 +2,7 @@
 
 use crate::contract::{Describe, Kind, Layer, Mode, Pass, Saved, mix};
 use crate::{LayerError, Shape};
-use byhand_tensor::Scalar;
+use byhand_tensor::{LANES, Loop, Scalar, vectorised};
 
 /// Inverted dropout: in training each number is set to zero with probability `p` and scaled by `1 / (1 - p)` else; in
 /// evaluation `y = x`.
@@ -66,16 +66,47 @@ impl Dropout {
         let stream = mix(seed ^ mix(step));
         let (lanes, features) = (pass.block.lanes(), self.shape.features());
         for tile in 0..pass.block.tiles() {
-            let mut keys = [0; byhand_tensor::LANES];
-            for (lane, key) in keys[..lanes].iter_mut().enumerate() {
-                *key = mix(stream ^ mix(first_sample + (tile * lanes + lane) as u64));
+            let mut keys = [[0; LANES]; 2];
+            for lane in 0..lanes {
+                let key = mix(stream ^ mix(first_sample + (tile * lanes + lane) as u64));
+                [keys[0][lane], keys[1][lane]] = [key as u32, (key >> 32) as u32];
             }
-            let at = tile * features * lanes;
-            let rows = from[at..].chunks_exact(lanes).zip(to[at..].chunks_exact_mut(lanes)).take(features);
+            let here = tile * features * lanes..(tile + 1) * features * lanes;
+            let (from, to) = (&from[here.clone()], &mut to[here]);
+            vectorised(Mask { lanes, keys, threshold, kept, from, to });
+        }
+    }
+}
+
+/// `to = from * m` for samples side by side, of these keys: their lower halves and their upper.
+struct Mask<'a, T> {
+    lanes: usize,
+    keys: [[u32; LANES]; 2],
+    threshold: u32,
+    kept: T,
+    from: &'a [T],
+    to: &'a mut [T],
+}
+
+impl<T: Scalar> Loop for Mask<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { lanes, keys, threshold, kept, from, to } = self;
+        let m = |feature, lane| {
+            let key = [keys[0][lane], keys[1][lane]];
+            if hash(key, feature as u32) < threshold { T::ZERO } else { kept }
+        };
+        if lanes == 1 {
+            for (feature, (from, to)) in from.iter().zip(to).enumerate() {
+                *to = *from * m(feature, 0);
+            }
+        } else {
+            let rows = from.as_chunks::<LANES>().0.iter().zip(to.as_chunks_mut::<LANES>().0);
             for (feature, (from, to)) in rows.enumerate() {
-                for lane in 0..lanes {
-                    let m = if hash(keys[lane], feature) < threshold { T::ZERO } else { kept };
-                    to[lane] = from[lane] * m;
+                for lane in 0..LANES {
+                    to[lane] = from[lane] * m(feature, lane);
                 }
             }
         }
@@ -125,13 +156,13 @@ impl Describe for Dropout {
 /// 32 random bits for a feature of the sample with this key: two rounds of Wellons' 32-bit mixer (`lowbias32`), one for each
 /// half of the key, so that it vectorises on 32-bit lanes.
 #[inline(always)]
-fn hash(key: u64, feature: usize) -> u32 {
+fn hash(key: [u32; 2], feature: u32) -> u32 {
     let round = |z: u32| {
         let z = (z ^ (z >> 16)).wrapping_mul(0x7FEB_352D);
         let z = (z ^ (z >> 15)).wrapping_mul(0x846C_A68B);
         z ^ (z >> 16)
     };
-    round(round(feature as u32 ^ key as u32) ^ (key >> 32) as u32)
+    round(round(feature ^ key[0]) ^ key[1])
 }
 
 #[cfg(test)]
