@@ -6,6 +6,8 @@ use std::{
     fs,
     num::NonZeroUsize,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    thread,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -24,6 +26,7 @@ use crate::{
     arguments::DataArgs,
     exit::usage,
     loading::{ReadingOptions, load_data_of, load_model},
+    machine::cores,
     output::Output,
     pictures,
     values::at_least_one,
@@ -195,23 +198,36 @@ fn quantize(model: &Model, options: &Options, output: &Output) -> Result<(Quanti
         )));
     }
     let quantized = Quantized::new(model, train.take(options.calibrate.get()).images())?;
-    let (network, mut right) = (model.network()?, [0, 0]);
-    for first in (0..test.len()).step_by(AT_ONCE) {
-        let samples = first..(first + AT_ONCE).min(test.len());
-        let x = model.preprocessing.apply(test.images().slice_move(ndarray::s![samples.clone(), .., .., ..]));
-        let answers = [network.predict(&model.theta, x.view()), quantized.predict(x.view())];
-        for (right, answers) in right.iter_mut().zip(&answers) {
-            let labels = &test.labels()[samples.clone()];
-            *right += answers
-                .rows()
-                .into_iter()
-                .zip(labels)
-                .filter(|(row, label)| argmax(row) == usize::from(**label))
-                .count();
+    let (network, next, right) = (model.network()?, AtomicUsize::new(0), [0; 2].map(AtomicUsize::new));
+    let bar = output.bar(test.len() as u64, "int8 {bar:30} {pos}/{len} images, {eta} left");
+    let answer = || {
+        loop {
+            let first = next.fetch_add(AT_ONCE, Relaxed);
+            if first >= test.len() {
+                break;
+            }
+            let samples = first..(first + AT_ONCE).min(test.len());
+            let images = test.images().slice_move(ndarray::s![samples.clone(), .., .., ..]);
+            let x = model.preprocessing.apply(images);
+            let answers = [network.predict(&model.theta, x.view()), quantized.predict(x.view())];
+            for (right, answers) in right.iter().zip(&answers) {
+                let labels = test.labels()[samples.clone()].iter();
+                let are_right = answers.rows().into_iter().zip(labels);
+                let count = are_right.filter(|(row, label)| argmax(row) == usize::from(**label)).count();
+                right.fetch_add(count, Relaxed);
+            }
+            bar.inc(samples.len() as u64);
         }
-    }
+    };
+    thread::scope(|scope| {
+        for _ in 0..cores() {
+            scope.spawn(answer);
+        }
+    });
+    bar.finish_and_clear();
     let share = |right: usize| right as f64 / test.len().max(1) as f64;
-    let accuracies = Accuracies { images: test.len(), floats: share(right[0]), bytes: share(right[1]) };
+    let [floats, bytes] = right.map(|right| share(right.into_inner()));
+    let accuracies = Accuracies { images: test.len(), floats, bytes };
     output.print(format!(
         "accuracy {:.2} % in int8, {:.2} % in f32, on {} images of {}",
         100.0 * accuracies.bytes,
