@@ -189,6 +189,22 @@ impl Crew {
             b();
             return;
         }
+        let (mut a, mut b) = (Some(a), Some(b));
+        let mut a = || {
+            if let Some(a) = a.take() {
+                a()
+            }
+        };
+        let mut b = || {
+            if let Some(b) = b.take() {
+                b()
+            }
+        };
+        self.join_entered(&mut a, &mut b);
+    }
+
+    /// [`join`](Crew::join) inside of `enter`. Any two halves are one type here: rayon's join is compiled once, not for each pair.
+    fn join_entered(&self, a: &mut (dyn FnMut() + Send), b: &mut (dyn FnMut() + Send)) {
         let (taken, done) = (AtomicBool::new(false), AtomicBool::new(false));
         rayon::join_context(
             |_| {
