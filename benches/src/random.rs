@@ -1,8 +1,8 @@
 //! Random operands, the same in every run.
 
 use byhand_tensor::Buffer;
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use rand::rngs::ChaCha8Rng;
+use rand::{Rng, SeedableRng};
 
 /// Numbers in [-1, 1), which begin at a cache line as a trainer's do.
 pub fn floats(len: usize) -> Buffer<f32> {

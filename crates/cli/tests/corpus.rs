@@ -16,10 +16,8 @@ use byhand::{
     models::Spec,
     trainer::{Checkpoint, Fit, FitConfig, Silent},
 };
-use rand_chacha::{
-    ChaCha8Rng,
-    rand_core::{Rng, SeedableRng},
-};
+use rand::rngs::ChaCha8Rng;
+use rand::{Rng, SeedableRng};
 use safetensors::SafeTensors;
 use serde_json::Value;
 use sha2::{Digest, Sha256};

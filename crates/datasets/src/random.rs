@@ -1,7 +1,7 @@
 //! Counter-based random numbers: a ChaCha8 stream keyed by what the numbers are a function of.
 
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use rand::rngs::ChaCha8Rng;
+use rand::{Rng, SeedableRng};
 
 /// A stream of random numbers that is a function of its key alone.
 ///

@@ -17,8 +17,8 @@ use byhand_layers::{
 };
 use byhand_models::{BranchKind, Crop, LayerKind, Model, Normalize, Preprocessing, Spec, spec::Token};
 use ndarray::{Array2, Array4};
+use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 use tempfile::TempDir;
 
 /// Every layer of the grammar, in odd sizes, on pictures of 28x28.

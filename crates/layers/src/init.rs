@@ -3,8 +3,8 @@
 use crate::InitError;
 use crate::network::{NamedParam, Network};
 use byhand_tensor::{Number, Scalar};
+use rand::rngs::ChaCha8Rng;
 use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 use std::fmt;
 use std::str::FromStr;
 

@@ -6,7 +6,7 @@ use rand::{RngExt, SeedableRng};
 
 /// Random numbers from -1 to 1.
 pub(crate) fn random(seed: u64, len: usize) -> Vec<f32> {
-    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+    let mut rng = rand::rngs::ChaCha8Rng::seed_from_u64(seed);
     (0..len).map(|_| rng.random_range(-1.0..1.0)).collect()
 }
 

@@ -2,8 +2,8 @@
 
 use byhand_layers::loss::{Labels, Loss};
 use byhand_layers::{Block, Layer, Pass, Saved};
+use rand::rngs::ChaCha8Rng;
 use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 
 /// Sizes of the inputs. Hidden layers of a network fed raw pixels reach the largest.
 const SIZES: [f64; 3] = [1.0, 1000.0, 200_000.0];

@@ -6,10 +6,8 @@ use std::time::{Duration, Instant};
 
 use byhand_layers::exec::{Backward, RowView};
 use byhand_layers::{Network, Pass, Shape, Workspace};
-use rand_chacha::{
-    ChaCha8Rng,
-    rand_core::{Rng, SeedableRng},
-};
+use rand::rngs::ChaCha8Rng;
+use rand::{Rng, SeedableRng};
 
 use crate::step::shards_of;
 

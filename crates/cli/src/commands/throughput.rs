@@ -15,10 +15,8 @@ use byhand_tensor::{Buffer, Isa};
 use byhand_trainer::{Diverged, Rows, StepConfig, Trainer, peak::peak_gflops};
 use clap::Args;
 use ndarray::ArrayView2;
-use rand_chacha::{
-    ChaCha8Rng,
-    rand_core::{Rng, SeedableRng},
-};
+use rand::rngs::ChaCha8Rng;
+use rand::{Rng, SeedableRng};
 use serde_json::json;
 
 use crate::{

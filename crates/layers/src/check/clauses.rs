@@ -242,7 +242,7 @@ fn same_in_all_layouts<T: Scalar>(
     isa: Option<Isa>,
     samples: usize,
     limit: f64,
-    make: fn(&dyn Layer<T>, usize, &mut rand_chacha::ChaCha8Rng) -> Data,
+    make: fn(&dyn Layer<T>, usize, &mut rand::rngs::ChaCha8Rng) -> Data,
     report: &mut Report,
 ) {
     let (inputs, outputs) = (layer.input().features(), layer.output().features());

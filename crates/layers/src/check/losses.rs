@@ -8,7 +8,7 @@ use crate::Shape;
 use crate::loss::{Labels, Loss, LossStats, Target, TargetRows};
 use byhand_tensor::{Block, Isa, Scalar};
 use rand::Rng;
-use rand_chacha::ChaCha8Rng;
+use rand::rngs::ChaCha8Rng;
 
 /// Tests a loss over `classes` outputs: its gradient against differences of its value in f64, f32 against f64, dead lanes,
 /// layouts, sample independence, labels against one-hot rows, and extreme logits.

@@ -2,8 +2,8 @@
 
 use crate::contract::{Describe, Kind, Layer, Mode, ParamSpec, Pass, Saved};
 use byhand_tensor::{Block, Scalar};
+use rand::rngs::ChaCha8Rng;
 use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 
 /// What goes into a pass, as plain rows `[sample][feature]` in f64, whatever layout and scalar it will run in.
 #[derive(Clone, Debug)]

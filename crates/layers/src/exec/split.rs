@@ -217,7 +217,7 @@ mod tests {
 
     /// Whole numbers, whose sums are exact in any order.
     fn whole_numbers(seed: u64, len: usize) -> Vec<f32> {
-        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+        let mut rng = rand::rngs::ChaCha8Rng::seed_from_u64(seed);
         (0..len).map(|_| rng.random_range(-2..=2) as f32).collect()
     }
 

@@ -7,8 +7,8 @@ use byhand_layers::{
     Block, Conv2d, ConvOptions, Dense, Describe, Layer, MaxPool2d, Pass, Relu, Saved, Scalar, Shape, Sigmoid,
     Tanh,
 };
+use rand::rngs::ChaCha8Rng;
 use rand::{Rng, RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 
 use super::canvas::{BLUE, Canvas, GREY, Hold, INK, PALE, RED, middle, number, place};
 

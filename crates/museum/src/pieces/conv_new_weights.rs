@@ -7,7 +7,7 @@
 use byhand_layers::init::Init;
 use byhand_layers::{Conv2d, ConvOptions, ParamSpec};
 use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
+use rand::rngs::ChaCha8Rng;
 
 use super::prelude::*;
 

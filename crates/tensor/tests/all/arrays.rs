@@ -3,8 +3,8 @@
 
 use byhand_tensor::{Conv2d, Dense, GeometryError, Isa, Number, Pool2d, array, reference};
 use ndarray::{Array1, Array2, Array4, Axis};
+use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 
 const SAMPLES: [usize; 6] = [0, 1, 3, 5, 16, 18];
 

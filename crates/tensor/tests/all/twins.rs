@@ -7,8 +7,8 @@ use byhand_tensor::{
     activation, pack, pack_gradient, reference, softmax, unpack,
 };
 use ndarray::{Array2, ArrayView2};
+use rand::rngs::ChaCha8Rng;
 use rand::{Rng, RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 
 const BLOCKS: [fn(usize) -> Block; 2] = [Block::tiled, Block::single];
 const SAMPLES: [usize; 9] = [0, 1, 2, 5, 8, 9, 16, 17, 33];

@@ -9,7 +9,8 @@ use byhand_layers::{
     MaxPool2d, Network, Pass, Relu, Saved, Shape, Sigmoid, Tanh, Workspace,
 };
 use byhand_trainer::{Adam, Optimizer, OptimizerState, Sgd};
-use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+use rand::SeedableRng;
+use rand::rngs::ChaCha8Rng;
 
 use super::case::{Made, OneLayer, OneLoss, Plain, Table};
 

@@ -19,10 +19,8 @@ use byhand_trainer::{
     evaluate,
 };
 use ndarray::{Array3, ArrayView1, ArrayView2};
-use rand_chacha::{
-    ChaCha8Rng,
-    rand_core::{Rng, SeedableRng},
-};
+use rand::rngs::ChaCha8Rng;
+use rand::{Rng, SeedableRng};
 
 use super::notebook::{About, Metric, Notebook, Order, PerClass, Teacher, Version};
 use crate::{

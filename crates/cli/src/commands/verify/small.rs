@@ -18,10 +18,8 @@ use byhand_layers::{
 use byhand_models::{Model, Spec, weights_sha256};
 use byhand_report::Recorder;
 use byhand_trainer::{Fit, FitConfig};
-use rand_chacha::{
-    ChaCha8Rng,
-    rand_core::{Rng, SeedableRng},
-};
+use rand::rngs::ChaCha8Rng;
+use rand::{Rng, SeedableRng};
 
 use crate::{
     output::Output,
