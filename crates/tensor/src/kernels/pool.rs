@@ -221,7 +221,9 @@ impl<T: Number> Backward<'_, T> {
         }
         let (dy, dx) = (dy.as_ptr(), dx.as_mut_ptr());
         pool.each_window(block.tiles(), |window| {
-            let size = V::splat(T::from_f64(pool.divisor(window.i, window.j) as f64));
+            // Of a maximum nothing is divided.
+            let size = tape.map_or_else(|| pool.divisor(window.i, window.j), |_| 1);
+            let size = V::splat(T::from_f64(size as f64));
             let first = window.first_place(&pool);
             let mut lane = 0;
             while lane < lanes {

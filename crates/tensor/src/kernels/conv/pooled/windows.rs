@@ -82,7 +82,7 @@ impl<T: Number> Windows<'_, T> {
     /// Channels and windows must exist; of `N` as [`vectors`](Self::vectors).
     #[inline(always)]
     unsafe fn at<V: Vector<Elem = T>, const R: usize, const N: usize>(&self, o: usize, i: usize, j: usize) {
-        let Self { conv, w, b, x, lanes, ref to, h_pool, w_pool, .. } = *self;
+        let Self { conv, w, b, x, lanes, .. } = *self;
         let [kh, kw] = conv.kernel;
         let taps = conv.taps();
         let pitch = conv.w_in * lanes;
@@ -121,28 +121,43 @@ impl<T: Number> Windows<'_, T> {
                     }
                 }
             }
-            // By value: a loop that looks `acc[r]` up keeps the sums in memory, where they are summed too.
-            for (r, [a, b, c, d]) in acc.into_iter().enumerate() {
-                let four = if lanes == LANES {
-                    [a, b, c, d]
-                } else {
-                    let ((a, b), (c, d)) = (V::unzip(a, b), V::unzip(c, d));
-                    [a, b, c, d]
-                };
-                let (best, place) = to.best_of_four(four);
-                let at = (((o + r) * h_pool + i) * w_pool + j) * lanes;
-                match self.quarters {
-                    None => {
-                        best.store(to.y.add(at));
-                        place.store(to.tape.add(at));
-                    }
-                    Some(quarters) => {
-                        let [a, b, c, d] = quarters;
-                        let four =
-                            |to: *mut T| [to.add(at + a), to.add(at + b), to.add(at + c), to.add(at + d)];
-                        best.store_quarters(four(to.y));
-                        place.store_quarters(four(to.tape));
-                    }
+            // One after the other by constants: a loop keeps the sums of all channels in memory.
+            self.pool::<V>(acc[0], o, i, j);
+            if R > 1 {
+                self.pool::<V>(acc[1 % R], o + 1, i, j);
+            }
+            if R > 2 {
+                self.pool::<V>(acc[2 % R], o + 2, i, j);
+                self.pool::<V>(acc[3 % R], o + 3, i, j);
+            }
+        }
+    }
+
+    /// Pools the sums of a channel's four places.
+    ///
+    /// # Safety
+    /// Channel and windows must exist.
+    #[inline(always)]
+    unsafe fn pool<V: Vector<Elem = T>>(&self, [a, b, c, d]: [V; 4], o: usize, i: usize, j: usize) {
+        let four = if self.lanes == LANES {
+            [a, b, c, d]
+        } else {
+            let ((a, b), (c, d)) = (V::unzip(a, b), V::unzip(c, d));
+            [a, b, c, d]
+        };
+        let (best, place) = self.to.best_of_four(four);
+        let at = ((o * self.h_pool + i) * self.w_pool + j) * self.lanes;
+        // SAFETY: the caller vouches for channel and windows.
+        unsafe {
+            match self.quarters {
+                None => {
+                    best.store(self.to.y.add(at));
+                    place.store(self.to.tape.add(at));
+                }
+                Some([a, b, c, d]) => {
+                    let four = |to: *mut T| [to.add(at + a), to.add(at + b), to.add(at + c), to.add(at + d)];
+                    best.store_quarters(four(self.to.y));
+                    place.store_quarters(four(self.to.tape));
                 }
             }
         }
