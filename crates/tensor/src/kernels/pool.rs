@@ -43,6 +43,11 @@ impl Pool2d {
         }
     }
 
+    /// Whether windows are squares of four pixels side by side, without padding.
+    fn is_two_by_two(&self) -> bool {
+        [self.window(), self.stride()] == [[2, 2]; 2] && self.is_plain()
+    }
+
     /// Pixels from one tap to the next, below and beside it.
     #[inline(always)]
     fn steps(&self) -> [usize; 2] {
@@ -63,11 +68,43 @@ impl<T: Number> Kernel<T> for MaxForward<'_, T> {
 
     #[inline(always)]
     fn run<V: Vector<Elem = T>>(self) {
-        if self.block.lanes() == LANES { self.windows::<V>() } else { self.windows::<V::One>() }
+        match self.block.lanes() {
+            LANES => self.windows::<V>(),
+            1 if self.pool.is_two_by_two() => self.rows::<V>(),
+            _ => self.windows::<V::One>(),
+        }
     }
 }
 
 impl<T: Number> MaxForward<'_, T> {
+    /// Windows of 2x2 of single samples: a vector is neighbouring windows of a row, and their pixels two vectors of each of two rows.
+    #[inline(always)]
+    fn rows<V: Vector<Elem = T>>(self) {
+        let Self { pool, block, x, y, tape } = self;
+        let (h_in, w_in, h_out, w_out) = (pool.h_in(), pool.w_in(), pool.h_out(), pool.w_out());
+        let (x, y, tape) = (x.as_ptr(), y.as_mut_ptr(), tape.as_mut_ptr());
+        for row in 0..block.samples() * pool.c * h_out {
+            let (plane, i) = (row / h_out, row % h_out);
+            for j in (0..w_out).step_by(V::LANES) {
+                let n = V::LANES.min(w_out - j);
+                // SAFETY: max_forward checked the lengths; n windows of the row and their pixels lie inside their planes.
+                unsafe {
+                    let upper = x.add((plane * h_in + 2 * i) * w_in + 2 * j);
+                    let ((a, b), (c, d)) = (pairs::<V>(upper, n), pairs::<V>(upper.add(w_in), n));
+                    let (mut best, mut place, mut here) = (a, V::splat(T::ZERO), T::ZERO);
+                    for candidate in [a, b, c, d] {
+                        let take = V::or(candidate.gt(best), candidate.is_nan());
+                        best = V::select(take, candidate, best);
+                        place = V::select(take, V::splat(here), place);
+                        here += T::ONE;
+                    }
+                    best.store_first(y.add(row * w_out + j), n);
+                    place.store_first(tape.add(row * w_out + j), n);
+                }
+            }
+        }
+    }
+
     #[inline(always)]
     fn windows<V: Vector<Elem = T>>(self) {
         let Self { pool, block, x, y, tape } = self;
@@ -103,6 +140,17 @@ impl<T: Number> MaxForward<'_, T> {
             }
         });
     }
+}
+
+/// The left and the right numbers of `n` neighbouring pairs, filled up with zeros.
+///
+/// # Safety
+/// `from` must be valid for reading `2 * n <= 2 * LANES` numbers.
+#[inline(always)]
+unsafe fn pairs<V: Vector>(from: *const V::Elem, n: usize) -> (V, V) {
+    let first = V::LANES.min(2 * n);
+    // SAFETY: the caller vouches for both parts.
+    unsafe { V::unzip(V::load_first(from, first), V::load_first(from.add(first), 2 * n - first)) }
 }
 
 pub(crate) struct AvgForward<'a, T> {
@@ -163,18 +211,16 @@ impl<T: Number> Kernel<T> for Backward<'_, T> {
 
     #[inline(always)]
     fn run<V: Vector<Elem = T>>(self) {
-        let is_two_by_two = [self.pool.window(), self.pool.stride()] == [[2, 2]; 2] && self.pool.is_plain();
-        match self.tape {
-            Some(tape) if self.block.lanes() == 1 && is_two_by_two => self.rows::<V>(tape),
-            _ if self.block.lanes() == LANES => self.windows::<V>(),
+        match (self.block.lanes(), self.tape) {
+            (LANES, _) => self.windows::<V>(),
+            (1, Some(tape)) if self.pool.is_two_by_two() => self.rows::<V>(tape),
             _ => self.windows::<V::One>(),
         }
     }
 }
 
 impl<T: Number> Backward<'_, T> {
-    /// The maxima of windows of 2x2 of single samples: a vector is neighbouring windows of a row, and their pixels two vectors of
-    /// each of two rows.
+    /// The maxima of windows of 2x2 of single samples, as in [`MaxForward`].
     #[inline(always)]
     fn rows<V: Vector<Elem = T>>(self, tape: &[T]) {
         let Self { pool, block, dy, dx, .. } = self;
