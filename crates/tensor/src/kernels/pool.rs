@@ -87,10 +87,16 @@ impl<T: Number> MaxForward<'_, T> {
             let (plane, i) = (row / h_out, row % h_out);
             for j in (0..w_out).step_by(V::LANES) {
                 let n = V::LANES.min(w_out - j);
+                // Of the two vectors of pixels.
+                let (first, second) = (V::LANES.min(2 * n), (2 * n).saturating_sub(V::LANES));
                 // SAFETY: max_forward checked the lengths; n windows of the row and their pixels lie inside their planes.
                 unsafe {
                     let upper = x.add((plane * h_in + 2 * i) * w_in + 2 * j);
-                    let ((a, b), (c, d)) = (pairs::<V>(upper, n), pairs::<V>(upper.add(w_in), n));
+                    let lower = upper.add(w_in);
+                    let (a, b) =
+                        V::unzip(V::load_first(upper, first), V::load_first(upper.add(first), second));
+                    let (c, d) =
+                        V::unzip(V::load_first(lower, first), V::load_first(lower.add(first), second));
                     let (mut best, mut place, mut here) = (a, V::splat(T::ZERO), T::ZERO);
                     for candidate in [a, b, c, d] {
                         let take = V::or(candidate.gt(best), candidate.is_nan());
@@ -140,17 +146,6 @@ impl<T: Number> MaxForward<'_, T> {
             }
         });
     }
-}
-
-/// The left and the right numbers of `n` neighbouring pairs, filled up with zeros.
-///
-/// # Safety
-/// `from` must be valid for reading `2 * n <= 2 * LANES` numbers.
-#[inline(always)]
-unsafe fn pairs<V: Vector>(from: *const V::Elem, n: usize) -> (V, V) {
-    let first = V::LANES.min(2 * n);
-    // SAFETY: the caller vouches for both parts.
-    unsafe { V::unzip(V::load_first(from, first), V::load_first(from.add(first), 2 * n - first)) }
 }
 
 pub(crate) struct AvgForward<'a, T> {

@@ -71,11 +71,12 @@ impl<T: Number> Forward<'_, T> {
                         };
                         let mut o = 0;
                         while o < conv.c_out {
+                            // As many channels as have their sums in registers at once, or one.
                             let together = o + const { V::WINDOW_CHANNELS } <= conv.c_out;
-                            o += if together {
-                                windows.row_of_most::<V>(o, i)
-                            } else {
-                                windows.row::<V, 1>(o, i)
+                            o += match const { V::WINDOW_CHANNELS } {
+                                4 if together => windows.row::<V, 4>(o, i),
+                                2 if together => windows.row::<V, 2>(o, i),
+                                _ => windows.row::<V, 1>(o, i),
                             };
                         }
                     }

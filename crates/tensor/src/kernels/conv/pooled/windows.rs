@@ -26,22 +26,6 @@ pub(super) struct Windows<'a, T> {
 }
 
 impl<T: Number> Windows<'_, T> {
-    /// [`row`](Self::row) of as many channels as have their sums in registers at once.
-    ///
-    /// # Safety
-    /// As there.
-    #[inline(always)]
-    pub(super) unsafe fn row_of_most<V: Vector<Elem = T>>(&self, o: usize, i: usize) -> usize {
-        // SAFETY: as the caller vouches.
-        unsafe {
-            match const { V::WINDOW_CHANNELS } {
-                4 => self.row::<V, 4>(o, i),
-                2 => self.row::<V, 2>(o, i),
-                _ => self.row::<V, 1>(o, i),
-            }
-        }
-    }
-
     /// Row `i` of the windows of `R` channels from `o` on; returns `R`.
     ///
     /// # Safety
@@ -66,69 +50,60 @@ impl<T: Number> Windows<'_, T> {
     /// As `row`; `N` must divide the kernel's width, and be 1 for single samples.
     #[inline(always)]
     unsafe fn vectors<V: Vector<Elem = T>, const R: usize, const N: usize>(&self, o: usize, i: usize) {
-        let step = if self.lanes == LANES { 1 } else { V::LANES };
-        let mut j = 0;
-        while j < self.w_pool {
-            // The last vector begins early enough to end in time, and pools some windows twice.
-            // SAFETY: the caller vouches for channels and row; a row has at least `step` windows.
-            unsafe { self.at::<V, R, N>(o, i, j.min(self.w_pool - step)) };
-            j += step;
-        }
-    }
-
-    /// The vector of windows that begins with window `j` of row `i`, for `R` channels from `o` on.
-    ///
-    /// # Safety
-    /// Channels and windows must exist; of `N` as [`vectors`](Self::vectors).
-    #[inline(always)]
-    unsafe fn at<V: Vector<Elem = T>, const R: usize, const N: usize>(&self, o: usize, i: usize, j: usize) {
-        let Self { conv, w, b, x, lanes, .. } = *self;
+        let Self { conv, w, b, x, lanes, w_pool, .. } = *self;
         let [kh, kw] = conv.kernel;
         let taps = conv.taps();
         let pitch = conv.w_in * lanes;
-        let across = if lanes == LANES { LANES } else { V::LANES };
+        let (step, across) = if lanes == LANES { (1, LANES) } else { (V::LANES, V::LANES) };
         let zero = V::splat(T::ZERO);
-        let mut acc = [[zero; 4]; R];
-        // SAFETY: every tap of every place of a window lies in its plane, since there is no padding.
-        unsafe {
-            if !b.is_null() {
-                for r in 0..R {
-                    acc[r] = [V::splat(*b.add(o + r)); 4];
-                }
-            }
-            let mut w = w.add(o * taps);
-            for c in 0..conv.c_in {
-                for u in 0..kh {
-                    let mut x = x.add((c * conv.h_in + 2 * i + u) * pitch + 2 * j * lanes);
-                    for _ in 0..kw / N {
-                        let mut left = [V::load(x), V::load(x.add(pitch))];
-                        for v in 0..N {
-                            let next = x.add(v * LANES + across);
-                            let right = [V::load(next), V::load(next.add(pitch))];
-                            let mut ws = [zero; R];
-                            for r in 0..R {
-                                ws[r] = V::splat(*w.add(r * taps + v));
-                            }
-                            for (p, x) in [(0, left[0]), (2, left[1]), (1, right[0]), (3, right[1])] {
-                                for r in 0..R {
-                                    acc[r][p] = ws[r].mul_add(x, acc[r][p]);
-                                }
-                            }
-                            left = right;
-                        }
-                        x = x.add(N * lanes);
-                        w = w.add(N);
+        let mut next = 0;
+        while next < w_pool {
+            // The last vector begins early enough to end in time, and pools some windows twice.
+            let j = next.min(w_pool - step);
+            next += step;
+            let mut acc = [[zero; 4]; R];
+            // SAFETY: the caller vouches for channels and row, which has at least `step` windows; every tap of every place of a window lies
+            // in its plane, since there is no padding.
+            unsafe {
+                if !b.is_null() {
+                    for r in 0..R {
+                        acc[r] = [V::splat(*b.add(o + r)); 4];
                     }
                 }
-            }
-            // One after the other by constants: a loop keeps the sums of all channels in memory.
-            self.pool::<V>(acc[0], o, i, j);
-            if R > 1 {
-                self.pool::<V>(acc[1 % R], o + 1, i, j);
-            }
-            if R > 2 {
-                self.pool::<V>(acc[2 % R], o + 2, i, j);
-                self.pool::<V>(acc[3 % R], o + 3, i, j);
+                let mut w = w.add(o * taps);
+                for c in 0..conv.c_in {
+                    for u in 0..kh {
+                        let mut x = x.add((c * conv.h_in + 2 * i + u) * pitch + 2 * j * lanes);
+                        for _ in 0..kw / N {
+                            let mut left = [V::load(x), V::load(x.add(pitch))];
+                            for v in 0..N {
+                                let next = x.add(v * LANES + across);
+                                let right = [V::load(next), V::load(next.add(pitch))];
+                                let mut ws = [zero; R];
+                                for r in 0..R {
+                                    ws[r] = V::splat(*w.add(r * taps + v));
+                                }
+                                for (p, x) in [(0, left[0]), (2, left[1]), (1, right[0]), (3, right[1])] {
+                                    for r in 0..R {
+                                        acc[r][p] = ws[r].mul_add(x, acc[r][p]);
+                                    }
+                                }
+                                left = right;
+                            }
+                            x = x.add(N * lanes);
+                            w = w.add(N);
+                        }
+                    }
+                }
+                // One after the other by constants: a loop keeps the sums of all channels in memory.
+                self.pool::<V>(acc[0], o, i, j);
+                if R > 1 {
+                    self.pool::<V>(acc[1 % R], o + 1, i, j);
+                }
+                if R > 2 {
+                    self.pool::<V>(acc[2 % R], o + 2, i, j);
+                    self.pool::<V>(acc[3 % R], o + 3, i, j);
+                }
             }
         }
     }
