@@ -77,59 +77,28 @@ impl BatchNorm {
         (self.shape.c, self.shape.h * self.shape.w)
     }
 
-    fn runs(&self, block: Block) -> Runs {
+    /// All channels of a block.
+    pub(crate) fn all(&self, block: Block) -> Part {
         let (channels, pixels) = self.channels();
-        Runs { block, channels, pixels }
+        Part { block, first: 0, count: channels, pixels }
     }
 
     /// Length of what is measured of a block: `n`, the means, the sums of squared distances from them.
-    fn measured_len(&self) -> usize {
+    pub(crate) fn measured_len(&self) -> usize {
         1 + 2 * self.shape.c
     }
 
-    /// The forward pass over a block that is the minibatch; with `relu` what is below 0 becomes 0.
-    pub(crate) fn forward_pass<T: Scalar>(
-        &self,
-        pass: &Pass,
-        theta: &[T],
-        x: &[T],
-        y: &mut [T],
-        tape: &mut [T],
-        relu: bool,
-    ) {
+    /// What a pass over a block that is the minibatch normalises by.
+    pub(crate) fn find<T: Scalar>(&self, pass: &Pass, theta: &[T], x: &[T], measured: &mut [T]) {
         match pass.mode {
-            Mode::Train { .. } => self.measure(pass.block, x, tape),
-            Mode::Eval => self.running(theta, tape),
-        }
-        self.normalise(pass.block, theta, tape, x, y, relu);
-    }
-
-    /// The backward pass over a block that is the minibatch; with `relu` through the ReLU behind it too.
-    pub(crate) fn backward_pass<T: Scalar>(
-        &self,
-        pass: &Pass,
-        theta: &[T],
-        saved: Saved<'_, T>,
-        dy: &[T],
-        dx: Option<&mut [T]>,
-        dtheta: &mut [T],
-        scratch: &mut [T],
-        relu: bool,
-    ) {
-        self.sums(pass.block, theta, saved, dy, relu, scratch);
-        self.add_params(saved.tape, scratch, dtheta);
-        if let Some(dx) = dx {
-            // In evaluation mean and variance are constants.
-            if pass.mode == Mode::Eval {
-                scratch.fill(T::ZERO);
-            }
-            self.input_gradient(pass.block, theta, saved, scratch, dy, relu, dx);
+            Mode::Train { .. } => self.measure(pass.block, x, measured),
+            Mode::Eval => self.running(theta, measured),
         }
     }
 
     /// Measures a block.
     pub(crate) fn measure<T: Scalar>(&self, block: Block, x: &[T], measured: &mut [T]) {
-        vectorised(Measure { runs: self.runs(block), x, measured });
+        vectorised(Measure { part: self.all(block), x, measured });
     }
 
     /// Makes of what was measured of two blocks what would be measured of both.
@@ -148,40 +117,40 @@ impl BatchNorm {
         *n_a = n;
     }
 
-    /// Normalises a block by what was measured; with `relu` what is below 0 becomes 0.
+    /// Normalises some channels by what was measured; with `relu` what is below 0 becomes 0.
     pub(crate) fn normalise<T: Scalar>(
         &self,
-        block: Block,
+        part: Part,
         theta: &[T],
         measured: &[T],
         x: &[T],
         y: &mut [T],
         relu: bool,
     ) {
-        let (runs, norm) = (self.runs(block), self);
+        let norm = self;
         if relu {
-            vectorised(Normalise::<T, true> { runs, norm, theta, measured, x, y });
+            vectorised(Normalise::<T, true> { part, norm, theta, measured, x, y });
         } else {
-            vectorised(Normalise::<T, false> { runs, norm, theta, measured, x, y });
+            vectorised(Normalise::<T, false> { part, norm, theta, measured, x, y });
         }
     }
 
-    /// The sums of `dy` and of `dy (x - m)` over a block, channel by channel. With `relu` a ReLU stands behind what was normalised, and `dy`
+    /// Adds the sums of `dy` and of `dy (x - m)` over some channels, channel by channel. With `relu` a ReLU stands behind what was normalised, and `dy`
     /// is the gradient of that.
     pub(crate) fn sums<T: Scalar>(
         &self,
-        block: Block,
+        part: Part,
         theta: &[T],
         saved: Saved<'_, T>,
         dy: &[T],
         relu: bool,
         sums: &mut [T],
     ) {
-        let (runs, norm, Saved { x, tape: measured, .. }) = (self.runs(block), self, saved);
+        let (norm, Saved { x, tape: measured, .. }) = (self, saved);
         if relu {
-            vectorised(Sums::<T, true> { runs, norm, theta, measured, x, dy, sums });
+            vectorised(Sums::<T, true> { part, norm, theta, measured, x, dy, sums });
         } else {
-            vectorised(Sums::<T, false> { runs, norm, theta, measured, x, dy, sums });
+            vectorised(Sums::<T, false> { part, norm, theta, measured, x, dy, sums });
         }
     }
 
@@ -194,10 +163,10 @@ impl BatchNorm {
         }
     }
 
-    /// `dx` of a block, by the sums of the whole minibatch; `relu` as in [`sums`](Self::sums).
+    /// `dx` of some channels, by the sums of the whole minibatch; `relu` as in [`sums`](Self::sums).
     pub(crate) fn input_gradient<T: Scalar>(
         &self,
-        block: Block,
+        part: Part,
         theta: &[T],
         saved: Saved<'_, T>,
         sums: &[T],
@@ -205,11 +174,11 @@ impl BatchNorm {
         relu: bool,
         dx: &mut [T],
     ) {
-        let (runs, norm, Saved { x, tape: measured, .. }) = (self.runs(block), self, saved);
+        let (norm, Saved { x, tape: measured, .. }) = (self, saved);
         if relu {
-            vectorised(Back::<T, true> { runs, norm, theta, measured, sums, x, dy, dx });
+            vectorised(Back::<T, true> { part, norm, theta, measured, sums, x, dy, dx });
         } else {
-            vectorised(Back::<T, false> { runs, norm, theta, measured, sums, x, dy, dx });
+            vectorised(Back::<T, false> { part, norm, theta, measured, sums, x, dy, dx });
         }
     }
 
@@ -264,7 +233,8 @@ impl BatchNorm {
 
 impl<T: Scalar> Layer<T> for BatchNorm {
     fn forward(&self, pass: &Pass, theta: &[T], x: &[T], y: &mut [T], tape: &mut [T], _scratch: &mut [T]) {
-        self.forward_pass(pass, theta, x, y, tape, false);
+        self.find(pass, theta, x, tape);
+        self.normalise(self.all(pass.block), theta, tape, x, y, false);
     }
 
     fn backward(
@@ -277,7 +247,17 @@ impl<T: Scalar> Layer<T> for BatchNorm {
         dtheta: &mut [T],
         scratch: &mut [T],
     ) {
-        self.backward_pass(pass, theta, saved, dy, dx, dtheta, scratch, false);
+        let all = self.all(pass.block);
+        scratch.fill(T::ZERO);
+        self.sums(all, theta, saved, dy, false, scratch);
+        self.add_params(saved.tape, scratch, dtheta);
+        if let Some(dx) = dx {
+            // In evaluation mean and variance are constants.
+            if pass.mode == Mode::Eval {
+                scratch.fill(T::ZERO);
+            }
+            self.input_gradient(all, theta, saved, scratch, dy, false, dx);
+        }
     }
 }
 
@@ -355,20 +335,29 @@ impl<T: Scalar> Affine<T> {
     }
 }
 
-/// Where a channel's numbers lie: in each tile side by side.
+/// Some neighbouring channels of a block, by themselves: what is handed along holds no others.
 #[derive(Clone, Copy)]
-struct Runs {
-    block: Block,
-    channels: usize,
-    pixels: usize,
+pub(crate) struct Part {
+    pub(crate) block: Block,
+    /// The first of the channels, among all of the layer.
+    pub(crate) first: usize,
+    pub(crate) count: usize,
+    /// Pixels of a channel: they lie side by side.
+    pub(crate) pixels: usize,
 }
 
-impl Runs {
-    /// A channel's numbers in a tile.
+impl Part {
+    /// Its channels.
     #[inline(always)]
-    fn run(self, tile: usize, channel: usize) -> Range<usize> {
+    pub(crate) fn each(self) -> Range<usize> {
+        self.first..self.first + self.count
+    }
+
+    /// Where a channel's numbers lie in a tile.
+    #[inline(always)]
+    pub(crate) fn run(self, tile: usize, channel: usize) -> Range<usize> {
         let len = self.pixels * self.block.lanes();
-        let start = (tile * self.channels + channel) * len;
+        let start = (tile * self.count + channel - self.first) * len;
         start..start + len
     }
 
@@ -426,7 +415,7 @@ impl Runs {
 }
 
 struct Measure<'a, T> {
-    runs: Runs,
+    part: Part,
     x: &'a [T],
     measured: &'a mut [T],
 }
@@ -438,17 +427,17 @@ impl<T: Scalar> Loop for Measure<'_, T> {
     /// one of nearly equal numbers.
     #[inline(always)]
     fn run(self) {
-        let Self { runs, x, measured } = self;
+        let Self { part, x, measured } = self;
         let (n, moments) = measured.split_at_mut(1);
-        let (means, squares) = moments.split_at_mut(runs.channels);
-        for channel in 0..runs.channels {
+        let (means, squares) = moments.split_at_mut(part.count);
+        for channel in part.each() {
             let (mut n, mut mean, mut square) = (T::ZERO, T::ZERO, T::ZERO);
-            for tile in 0..runs.block.tiles() {
-                let x = &x[runs.run(tile, channel)];
-                let own: T = T::from_f64(runs.len(tile) as f64);
-                let [sum] = runs.sums(tile, x, x, |x, _| [x]);
+            for tile in 0..part.block.tiles() {
+                let x = &x[part.run(tile, channel)];
+                let own: T = T::from_f64(part.len(tile) as f64);
+                let [sum] = part.sums(tile, x, x, |x, _| [x]);
                 let own_mean = sum / own;
-                let [own_square] = runs.sums(tile, x, x, |x, _| [(x - own_mean) * (x - own_mean)]);
+                let [own_square] = part.sums(tile, x, x, |x, _| [(x - own_mean) * (x - own_mean)]);
                 let (all, apart) = (n + own, own_mean - mean);
                 mean += apart * (own / all);
                 square += own_square + apart * apart * (n * own / all);
@@ -457,12 +446,12 @@ impl<T: Scalar> Loop for Measure<'_, T> {
             (means[channel], squares[channel]) = (mean, square);
         }
         // 1 where there is no sample, so that nothing is divided by 0.
-        n[0] = T::from_f64((runs.block.samples() * runs.pixels).max(1) as f64);
+        n[0] = T::from_f64((part.block.samples() * part.pixels).max(1) as f64);
     }
 }
 
 struct Normalise<'a, T, const RELU: bool> {
-    runs: Runs,
+    part: Part,
     norm: &'a BatchNorm,
     theta: &'a [T],
     measured: &'a [T],
@@ -475,11 +464,11 @@ impl<T: Scalar, const RELU: bool> Loop for Normalise<'_, T, RELU> {
 
     #[inline(always)]
     fn run(self) {
-        let Self { runs, norm, theta, measured, x, y } = self;
-        for channel in 0..runs.channels {
+        let Self { part, norm, theta, measured, x, y } = self;
+        for channel in part.each() {
             let affine = norm.affine(theta, measured, channel);
-            for tile in 0..runs.block.tiles() {
-                let run = runs.run(tile, channel);
+            for tile in 0..part.block.tiles() {
+                let run = part.run(tile, channel);
                 for (y, &x) in y[run.clone()].iter_mut().zip(&x[run]) {
                     let normalised = affine.of(x);
                     // NaN stays.
@@ -491,7 +480,7 @@ impl<T: Scalar, const RELU: bool> Loop for Normalise<'_, T, RELU> {
 }
 
 struct Sums<'a, T, const RELU: bool> {
-    runs: Runs,
+    part: Part,
     norm: &'a BatchNorm,
     theta: &'a [T],
     measured: &'a [T],
@@ -505,13 +494,14 @@ impl<T: Scalar, const RELU: bool> Loop for Sums<'_, T, RELU> {
 
     #[inline(always)]
     fn run(self) {
-        let Self { runs, norm, theta, measured, x, dy, sums } = self;
-        let (of_dy, of_products) = sums.split_at_mut(runs.channels);
-        for channel in 0..runs.channels {
-            let (affine, mut totals) = (norm.affine(theta, measured, channel), [T::ZERO; 2]);
-            for tile in 0..runs.block.tiles() {
-                let run = runs.run(tile, channel);
-                let found = runs.sums(tile, &x[run.clone()], &dy[run], |x, dy| {
+        let Self { part, norm, theta, measured, x, dy, sums } = self;
+        let (of_dy, of_products) = sums.split_at_mut(norm.shape.c);
+        for channel in part.each() {
+            let (affine, mut totals) =
+                (norm.affine(theta, measured, channel), [of_dy[channel], of_products[channel]]);
+            for tile in 0..part.block.tiles() {
+                let run = part.run(tile, channel);
+                let found = part.sums(tile, &x[run.clone()], &dy[run], |x, dy| {
                     let dy = affine.before_relu::<RELU>(dy, x);
                     [dy, dy * (x - affine.mean)]
                 });
@@ -524,7 +514,7 @@ impl<T: Scalar, const RELU: bool> Loop for Sums<'_, T, RELU> {
 }
 
 struct Back<'a, T, const RELU: bool> {
-    runs: Runs,
+    part: Part,
     norm: &'a BatchNorm,
     theta: &'a [T],
     measured: &'a [T],
@@ -539,21 +529,21 @@ impl<T: Scalar, const RELU: bool> Loop for Back<'_, T, RELU> {
 
     #[inline(always)]
     fn run(self) {
-        let Self { runs, norm, theta, measured, sums, x, dy, dx } = self;
+        let Self { part, norm, theta, measured, sums, x, dy, dx } = self;
         let n = measured[0];
-        for channel in 0..runs.channels {
+        for channel in part.each() {
             let affine = norm.affine(theta, measured, channel);
             let Affine { mean, r, scale, .. } = affine;
-            let (shift, slope) = (sums[channel] / n, sums[runs.channels + channel] * r * r / n);
-            for tile in 0..runs.block.tiles() {
-                let run = runs.run(tile, channel);
+            let (shift, slope) = (sums[channel] / n, sums[norm.shape.c + channel] * r * r / n);
+            for tile in 0..part.block.tiles() {
+                let run = part.run(tile, channel);
                 let dx = &mut dx[run.clone()];
                 for ((dx, &x), &dy) in dx.iter_mut().zip(&x[run.clone()]).zip(&dy[run]) {
                     *dx = scale * (affine.before_relu::<RELU>(dy, x) - shift - (x - mean) * slope);
                 }
                 // A sample that is not there has no gradient.
-                let live = runs.block.live(tile);
-                if live < runs.block.lanes() {
+                let live = part.block.live(tile);
+                if live < part.block.lanes() {
                     dx.chunks_exact_mut(LANES).for_each(|lanes| lanes[live..].fill(T::ZERO));
                 }
             }

@@ -15,7 +15,7 @@
 
 mod avg_pool2d;
 mod batch_norm;
-mod batch_norm_relu;
+mod batch_norm_chain;
 mod branches;
 mod chain;
 #[cfg(feature = "proofs")]

@@ -2,7 +2,7 @@
 
 use super::Product;
 use super::flow::{Back, Flow, Give, flows};
-use crate::batch_norm_relu::BatchNormRelu;
+use crate::batch_norm_chain::BatchNormChain;
 use crate::branches::{Branches, Join, add};
 use crate::contract::{Layer, Pass, Saved, downcast};
 use crate::conv_pool2d::ConvPool2d;
@@ -52,8 +52,8 @@ pub(super) struct Origin {
 pub(super) enum Op<T: Scalar> {
     /// A dense layer.
     Product(Product),
-    /// A batch normalisation, with a ReLU behind it or without, which the parts of a minibatch do together.
-    Norm(BatchNormRelu),
+    /// A batch normalisation, with a ReLU and a pooling behind it or without, which the parts of a minibatch do together.
+    Norm(BatchNormChain),
     /// Any other layer, of which nothing more is known than the contract says.
     Layer(Arc<dyn Layer<T>>),
     /// The end of branches, and the shape of what they become.
@@ -186,7 +186,7 @@ impl<T: Scalar> Lowered<T> {
 
     /// Layers that see the whole minibatch. Its parts must be trained in stages: there is one stage more.
     pub fn norms(&self) -> usize {
-        self.norm_places().count()
+        self.all_norms().count()
     }
 
     /// Runs all operations on `rows`, where the chain [takes](Self::takes_rows) them and there are such, else on
@@ -239,21 +239,20 @@ impl<T: Scalar> Lowered<T> {
         let (before, next) = (stage.checked_sub(1).and_then(|stage| self.norm(stage)), self.norm(stage));
         if let Some((place, norm)) = before {
             let node = &self.nodes[place];
-            let (read, len) = (node.reads[0], node.len(pass.block));
+            let Lengths { y, tape, scratch } = node.lengths(pass.block);
             let (before, after) = ws.activations.split_at_mut(place + 1);
-            let (theta, measured) = (&theta[node.theta.clone()], &ws.tapes[place]);
-            norm.normalise(pass.block, theta, measured, &before[read][..len], &mut after[0][..len]);
+            let x = &before[node.reads[0]][..pass.block.len(ws.features[node.reads[0]])];
+            let (y, tape) = (&mut after[0][..y], &mut ws.tapes[place][..tape]);
+            let (theta, scratch) = (&theta[node.theta.clone()], &mut ws.scratch[..scratch]);
+            norm.normalise(pass.block, theta, x, y, tape, scratch);
         }
         let start = before.map_or(0, |(place, _)| place + 1);
         let end = next.map_or(self.nodes.len(), |(place, _)| place);
         (start..end).for_each(|place| self.forward_one(place, pass, theta, rows, ws));
         if let Some((place, norm)) = next {
-            let node = &self.nodes[place];
-            norm.norm.measure(
-                pass.block,
-                &ws.activations[node.reads[0]][..node.len(pass.block)],
-                &mut ws.tapes[place],
-            );
+            let read = self.nodes[place].reads[0];
+            let x = &ws.activations[read][..pass.block.len(ws.features[read])];
+            norm.measure(pass.block, x, &mut ws.tapes[place]);
         }
     }
 
@@ -261,7 +260,11 @@ impl<T: Scalar> Lowered<T> {
     /// workspaces of all. They are merged pairwise, (0+1)+(2+3)+..., whoever computed them.
     pub fn merge<P>(&self, norm: usize, parts: &mut [P], workspace: impl Fn(&mut P) -> &mut Workspace<T>) {
         let Some((place, norm)) = self.norm(norm) else { return };
-        merge_tapes(parts, |part| &mut workspace(part).tapes[place], |a, b| norm.norm.merge(a, b));
+        merge_tapes(
+            parts,
+            |part| norm.measured_mut(&mut workspace(part).tapes[place]),
+            |a, b| norm.merge(a, b),
+        );
     }
 
     /// The same of the sums that the gradient of a batch normalisation's input needs.
@@ -278,15 +281,16 @@ impl<T: Scalar> Lowered<T> {
 
     /// Whether all that was measured of a minibatch is finite.
     pub fn is_measured_finite(&self, ws: &Workspace<T>) -> bool {
-        self.norm_places().all(|place| ws.tapes[place].iter().all(|number| number.is_finite()))
+        let mut measured = self.all_norms().flat_map(|(place, norm)| norm.measured(&ws.tapes[place]));
+        measured.all(|number| number.is_finite())
     }
 
     /// Has all batch normalisations behind the first `frozen` parameters remember what was measured of a minibatch.
     pub fn remember(&self, frozen: usize, theta: &mut [T], ws: &Workspace<T>) {
-        for place in self.norm_places() {
-            let Node { op: Op::Norm(norm), theta: range, .. } = &self.nodes[place] else { continue };
+        for (place, norm) in self.all_norms() {
+            let range = &self.nodes[place].theta;
             if range.start >= frozen {
-                norm.norm.remember(&ws.tapes[place], &mut theta[range.clone()]);
+                norm.remember(&ws.tapes[place], &mut theta[range.clone()]);
             }
         }
     }
@@ -343,12 +347,13 @@ impl<T: Scalar> Lowered<T> {
         let (below, above) = (stage.checked_sub(1).and_then(|stage| self.norm(stage)), self.norm(stage));
         if let Some((place, norm)) = above.filter(|(place, _)| *place >= first) {
             let node = &self.nodes[place];
-            let (len, give) = (node.len(pass.block), node.flow.to[0]);
-            if let (dy, Some(dx)) = way.ends.of(node, give, [len, len], &mut ws.gradients) {
-                let (theta, x) = (&theta[node.theta.clone()], &ws.activations[give.input][..len]);
-                let saved = Saved { x, y: &ws.activations[place + 1][..len], tape: &ws.tapes[place] };
-                norm.input_gradient(pass.block, theta, saved, &ws.sums[place], dy, dx);
-                way.ends.add(give, len, &mut ws.gradients);
+            let (Lengths { y, tape, scratch }, give) = (node.lengths(pass.block), node.flow.to[0]);
+            let x = &ws.activations[give.input][..pass.block.len(ws.features[give.input])];
+            if let (dy, Some(dx)) = way.ends.of(node, give, [y, x.len()], &mut ws.gradients) {
+                let (theta, scratch) = (&theta[node.theta.clone()], &mut ws.scratch[..scratch]);
+                let saved = Saved { x, y: &ws.activations[place + 1][..y], tape: &ws.tapes[place][..tape] };
+                norm.input_gradient(pass.block, theta, saved, &ws.sums[place], dy, dx, scratch);
+                way.ends.add(give, x.len(), &mut ws.gradients);
             }
         }
         let start = below.map_or(0, |(place, _)| place + 1).max(first);
@@ -356,11 +361,13 @@ impl<T: Scalar> Lowered<T> {
         (start..end).rev().for_each(|place| self.backward_one(place, pass, theta, &mut way, ws));
         if let Some((place, norm)) = below.filter(|(place, _)| *place >= first) {
             let node = &self.nodes[place];
-            let (len, measured, sums) = (node.len(pass.block), &ws.tapes[place], &mut ws.sums[place]);
-            let (x, dy) = (&ws.activations[node.reads[0]][..len], &ws.gradients[node.flow.dy][..len]);
-            let saved = Saved { x, y: &ws.activations[place + 1][..len], tape: measured };
-            norm.sums(pass.block, &theta[node.theta.clone()], saved, dy, sums);
-            norm.norm.add_params(measured, sums, &mut way.dtheta[node.theta.clone()]);
+            let (Lengths { y, tape, scratch }, read) = (node.lengths(pass.block), node.reads[0]);
+            let x = &ws.activations[read][..pass.block.len(ws.features[read])];
+            let saved = Saved { x, y: &ws.activations[place + 1][..y], tape: &ws.tapes[place][..tape] };
+            let (theta, dtheta) = (&theta[node.theta.clone()], &mut way.dtheta[node.theta.clone()]);
+            let (dy, sums, scratch) =
+                (&ws.gradients[node.flow.dy][..y], &mut ws.sums[place], &mut ws.scratch[..scratch]);
+            norm.sums(pass.block, theta, saved, dy, sums, dtheta, scratch);
         }
         if stage == 0 {
             way.ends.end(ws);
@@ -448,23 +455,21 @@ impl<T: Scalar> Lowered<T> {
     }
 
     /// Where batch normalisation `norm` is, if there are so many.
-    fn norm(&self, norm: usize) -> Option<(usize, &BatchNormRelu)> {
-        let place = self.norm_places().nth(norm)?;
-        match &self.nodes[place].op {
-            Op::Norm(norm) => Some((place, norm)),
-            _ => None,
-        }
+    fn norm(&self, norm: usize) -> Option<(usize, &BatchNormChain)> {
+        self.all_norms().nth(norm)
     }
 
-    fn norm_places(&self) -> impl Iterator<Item = usize> {
-        let nodes = self.nodes.iter().enumerate();
-        nodes.filter(|(_, node)| matches!(node.op, Op::Norm(_))).map(|(place, _)| place)
+    fn all_norms(&self) -> impl Iterator<Item = (usize, &BatchNormChain)> {
+        self.nodes.iter().enumerate().filter_map(|(place, node)| match &node.op {
+            Op::Norm(norm) => Some((place, norm)),
+            _ => None,
+        })
     }
 
     /// What a workspace has room for.
     pub(crate) fn memory(&self, block: Block) -> Memory {
         let lengths = || self.nodes.iter().map(|node| node.lengths(block));
-        let sums = |node: &Node<T>| if let Op::Norm(norm) = &node.op { 2 * norm.input().c } else { 0 };
+        let sums = |node: &Node<T>| if let Op::Norm(norm) = &node.op { norm.sums_len() } else { 0 };
         Memory {
             features: self.features().collect(),
             tapes: lengths().map(|node| node.tape).collect(),
@@ -606,7 +611,7 @@ impl<T: Scalar> Made<T> {
     fn operation(&self, layers: &[Arc<dyn Layer<T>>]) -> (Op<T>, usize) {
         if let Some((chain, count)) = ConvPool2d::beginning(layers).filter(|_| self.fuse) {
             (Op::Layer(Arc::new(chain)), count)
-        } else if let Some((norm, count)) = BatchNormRelu::beginning(layers, self.fuse) {
+        } else if let Some((norm, count)) = BatchNormChain::beginning(layers, self.fuse) {
             (Op::Norm(norm), count)
         } else if let Some(dense) = downcast::<Dense, T>(&*layers[0]) {
             (Op::Product(Product::new(dense.clone())), 1)

@@ -69,6 +69,12 @@ impl Pool2d {
         Ok(Self { c: input[0], rows, columns, counts_pad })
     }
 
+    /// The same over one channel.
+    #[must_use]
+    pub fn of_one_channel(&self) -> Self {
+        Self { c: 1, ..*self }
+    }
+
     /// Channels.
     pub fn c(&self) -> usize {
         self.c

@@ -48,6 +48,16 @@ impl Pool2d {
         [self.window(), self.stride()] == [[2, 2]; 2] && self.is_plain()
     }
 
+    /// Of windows of 2x2, row by row: where the upper pixels of a row of windows begin, and where its outputs.
+    #[inline(always)]
+    fn rows_of_squares(self, block: Block) -> impl Iterator<Item = (usize, usize)> {
+        let (h_out, lanes) = (self.h_out(), block.lanes());
+        (0..block.tiles() * self.c * h_out).map(move |row| {
+            let (plane, i) = (row / h_out, row % h_out);
+            ((plane * self.h_in() + 2 * i) * self.w_in() * lanes, row * self.w_out() * lanes)
+        })
+    }
+
     /// Pixels from one tap to the next, below and beside it.
     #[inline(always)]
     fn steps(&self) -> [usize; 2] {
@@ -69,43 +79,55 @@ impl<T: Number> Kernel<T> for MaxForward<'_, T> {
     #[inline(always)]
     fn run<V: Vector<Elem = T>>(self) {
         match self.block.lanes() {
+            LANES if self.pool.is_two_by_two() => self.squares::<V, true>(),
+            1 if self.pool.is_two_by_two() => self.squares::<V, false>(),
             LANES => self.windows::<V>(),
-            1 if self.pool.is_two_by_two() => self.rows::<V>(),
             _ => self.windows::<V::One>(),
         }
     }
 }
 
+/// Of the pixels of `n` neighbouring windows of a row, two for each, so many are in a first vector, and in a second.
+#[inline(always)]
+fn halves<V: Vector>(n: usize) -> (usize, usize) {
+    (V::LANES.min(2 * n), (2 * n).saturating_sub(V::LANES))
+}
+
 impl<T: Number> MaxForward<'_, T> {
-    /// Windows of 2x2 of single samples: a vector is neighbouring windows of a row, and their pixels two vectors of each of two rows.
+    /// Windows of 2x2. A vector is the lanes of a window of a tile, or neighbouring windows of a row of single samples, whose pixels are
+    /// two vectors of each of two rows.
     #[inline(always)]
-    fn rows<V: Vector<Elem = T>>(self) {
+    fn squares<V: Vector<Elem = T>, const TILED: bool>(self) {
         let Self { pool, block, x, y, tape } = self;
-        let (h_in, w_in, h_out, w_out) = (pool.h_in(), pool.w_in(), pool.h_out(), pool.w_out());
+        let lanes = block.lanes();
         let (x, y, tape) = (x.as_ptr(), y.as_mut_ptr(), tape.as_mut_ptr());
-        for row in 0..block.samples() * pool.c * h_out {
-            let (plane, i) = (row / h_out, row % h_out);
-            for j in (0..w_out).step_by(V::LANES) {
-                let n = V::LANES.min(w_out - j);
-                // Of the two vectors of pixels.
-                let (first, second) = (V::LANES.min(2 * n), (2 * n).saturating_sub(V::LANES));
-                // SAFETY: max_forward checked the lengths; n windows of the row and their pixels lie inside their planes.
+        for (upper, output) in pool.rows_of_squares(block) {
+            let len = pool.w_out() * lanes;
+            for to in (0..len).step_by(V::LANES) {
+                let n = if TILED { V::LANES } else { V::LANES.min(len - to) };
+                let mut pixels = [V::splat(T::ZERO); 4];
+                // SAFETY: max_forward checked the lengths; the row's windows and their pixels lie inside their planes.
                 unsafe {
-                    let upper = x.add((plane * h_in + 2 * i) * w_in + 2 * j);
-                    let lower = upper.add(w_in);
-                    let (a, b) =
-                        V::unzip(V::load_first(upper, first), V::load_first(upper.add(first), second));
-                    let (c, d) =
-                        V::unzip(V::load_first(lower, first), V::load_first(lower.add(first), second));
-                    let (mut best, mut place, mut here) = (a, V::splat(T::ZERO), T::ZERO);
-                    for candidate in [a, b, c, d] {
-                        let take = V::or(candidate.gt(best), candidate.is_nan());
-                        best = V::select(take, candidate, best);
+                    for u in 0..2 {
+                        let row = x.add(upper + u * pool.w_in() * lanes);
+                        (pixels[2 * u], pixels[2 * u + 1]) = if TILED {
+                            let left = row.add(2 * to - to % LANES);
+                            (V::load(left), V::load(left.add(LANES)))
+                        } else {
+                            let (first, second) = halves::<V>(n);
+                            let left = row.add(2 * to);
+                            V::unzip(V::load_first(left, first), V::load_first(left.add(first), second))
+                        };
+                    }
+                    let (mut best, mut place, mut here) = (pixels[0], V::splat(T::ZERO), T::ZERO);
+                    for pixel in pixels {
+                        let take = V::or(pixel.gt(best), pixel.is_nan());
+                        best = V::select(take, pixel, best);
                         place = V::select(take, V::splat(here), place);
                         here += T::ONE;
                     }
-                    best.store_first(y.add(row * w_out + j), n);
-                    place.store_first(tape.add(row * w_out + j), n);
+                    best.store_first(y.add(output + to), n);
+                    place.store_first(tape.add(output + to), n);
                 }
             }
         }
@@ -207,40 +229,49 @@ impl<T: Number> Kernel<T> for Backward<'_, T> {
     #[inline(always)]
     fn run<V: Vector<Elem = T>>(self) {
         match (self.block.lanes(), self.tape) {
+            (LANES, Some(tape)) if self.pool.is_two_by_two() => self.squares::<V, true>(tape),
+            (1, Some(tape)) if self.pool.is_two_by_two() => self.squares::<V, false>(tape),
             (LANES, _) => self.windows::<V>(),
-            (1, Some(tape)) if self.pool.is_two_by_two() => self.rows::<V>(tape),
             _ => self.windows::<V::One>(),
         }
     }
 }
 
 impl<T: Number> Backward<'_, T> {
-    /// The maxima of windows of 2x2 of single samples, as in [`MaxForward`].
+    /// The maxima of windows of 2x2, as in [`MaxForward`].
     #[inline(always)]
-    fn rows<V: Vector<Elem = T>>(self, tape: &[T]) {
+    fn squares<V: Vector<Elem = T>, const TILED: bool>(self, tape: &[T]) {
         let Self { pool, block, dy, dx, .. } = self;
-        let (h_in, w_in, h_out, w_out) = (pool.h_in(), pool.w_in(), pool.h_out(), pool.w_out());
         if pool.inputs() != 4 * pool.outputs() {
             dx.fill(T::ZERO);
         }
+        let lanes = block.lanes();
         let (dy, dx) = (dy.as_ptr(), dx.as_mut_ptr());
-        for row in 0..block.samples() * pool.c * h_out {
-            let (plane, i) = (row / h_out, row % h_out);
-            for j in (0..w_out).step_by(V::LANES) {
-                let n = V::LANES.min(w_out - j);
-                // SAFETY: the public methods checked the lengths; n windows of the row and their pixels lie inside their planes.
+        for (upper, output) in pool.rows_of_squares(block) {
+            let len = pool.w_out() * lanes;
+            for from in (0..len).step_by(V::LANES) {
+                let n = if TILED { V::LANES } else { V::LANES.min(len - from) };
+                // SAFETY: the public methods checked the lengths; the row's windows and their pixels lie inside their planes.
                 unsafe {
-                    let d = V::load_first(dy.add(row * w_out + j), n);
-                    let place = V::load_first(tape.as_ptr().add(row * w_out + j), n);
+                    let d = V::load_first(dy.add(output + from), n);
+                    let place = V::load_first(tape.as_ptr().add(output + from), n);
                     let mut here = T::ZERO;
                     for u in 0..2 {
+                        let row = dx.add(upper + u * pool.w_in() * lanes);
                         let left = d.keep(place.eq(V::splat(here)));
                         let right = d.keep(place.eq(V::splat(here + T::ONE)));
-                        let (first, second) = V::zip(left, right);
-                        let to = dx.add((plane * h_in + 2 * i + u) * w_in + 2 * j);
-                        first.store_first(to, V::LANES.min(2 * n));
-                        if 2 * n > V::LANES {
-                            second.store_first(to.add(V::LANES), 2 * n - V::LANES);
+                        if TILED {
+                            let to = row.add(2 * from - from % LANES);
+                            left.store(to);
+                            right.store(to.add(LANES));
+                        } else {
+                            let (first, second) = V::zip(left, right);
+                            let (in_first, in_second) = halves::<V>(n);
+                            let to = row.add(2 * from);
+                            first.store_first(to, in_first);
+                            if in_second > 0 {
+                                second.store_first(to.add(in_first), in_second);
+                            }
                         }
                         here += T::ONE + T::ONE;
                     }
