@@ -88,8 +88,8 @@ impl BatchNorm {
         1 + 2 * self.shape.c
     }
 
-    /// What a pass over a block that is the minibatch normalises by.
-    pub(crate) fn find<T: Scalar>(&self, pass: &Pass, theta: &[T], x: &[T], measured: &mut [T]) {
+    /// The statistics that a pass over a block that is the minibatch normalises by.
+    pub(crate) fn statistics<T: Scalar>(&self, pass: &Pass, theta: &[T], x: &[T], measured: &mut [T]) {
         match pass.mode {
             Mode::Train { .. } => self.measure(pass.block, x, measured),
             Mode::Eval => self.running(theta, measured),
@@ -135,8 +135,8 @@ impl BatchNorm {
         }
     }
 
-    /// Adds the sums of `dy` and of `dy (x - m)` over some channels, channel by channel. With `relu` a ReLU stands behind what was normalised, and `dy`
-    /// is the gradient of that.
+    /// Adds the sums of `dy` and of `dy (x - m)` over some channels, channel by channel. With `relu` a ReLU stands behind what was normalised,
+    /// and `dy` is the gradient of that.
     pub(crate) fn sums<T: Scalar>(
         &self,
         part: Part,
@@ -182,20 +182,6 @@ impl BatchNorm {
         }
     }
 
-    /// Moves the running mean and variance of `theta` towards what was measured of a minibatch.
-    pub(crate) fn remember<T: Scalar>(&self, measured: &[T], theta: &mut [T]) {
-        let channels = self.shape.c;
-        let (new, old) = (T::from_f64(self.momentum), T::from_f64(1.0 - self.momentum));
-        let n = measured[0];
-        let others = if n > T::ONE { n - T::ONE } else { T::ONE };
-        let (means, variances) = theta[2 * channels..].split_at_mut(channels);
-        for channel in 0..channels {
-            let (mean, squares) = (measured[1 + channel], measured[1 + channels + channel]);
-            means[channel] = old * means[channel] + new * mean;
-            variances[channel] = old * variances[channel] + new * (squares / others);
-        }
-    }
-
     /// What it is in evaluation, channel by channel: `(s, t)` of `y = s x + t`.
     pub(crate) fn constants<T: Scalar>(&self, theta: &[T]) -> Vec<(T, T)> {
         let mut measured = vec![T::ZERO; self.measured_len()];
@@ -233,7 +219,7 @@ impl BatchNorm {
 
 impl<T: Scalar> Layer<T> for BatchNorm {
     fn forward(&self, pass: &Pass, theta: &[T], x: &[T], y: &mut [T], tape: &mut [T], _scratch: &mut [T]) {
-        self.find(pass, theta, x, tape);
+        self.statistics(pass, theta, x, tape);
         self.normalise(self.all(pass.block), theta, tape, x, y, false);
     }
 
@@ -257,6 +243,19 @@ impl<T: Scalar> Layer<T> for BatchNorm {
                 scratch.fill(T::ZERO);
             }
             self.input_gradient(all, theta, saved, scratch, dy, false, dx);
+        }
+    }
+
+    fn remember(&self, _block: Block, measured: &[T], theta: &mut [T]) {
+        let channels = self.shape.c;
+        let (new, old) = (T::from_f64(self.momentum), T::from_f64(1.0 - self.momentum));
+        let n = measured[0];
+        let others = if n > T::ONE { n - T::ONE } else { T::ONE };
+        let (means, variances) = theta[2 * channels..].split_at_mut(channels);
+        for channel in 0..channels {
+            let (mean, squares) = (measured[1 + channel], measured[1 + channels + channel]);
+            means[channel] = old * means[channel] + new * mean;
+            variances[channel] = old * variances[channel] + new * (squares / others);
         }
     }
 }
@@ -588,7 +587,7 @@ mod tests {
         let mut measured = [0.0f64; 3];
         norm.measure(Block::single(3), &[1.0, 2.0, 6.0], &mut measured);
         let mut theta = [1.0, 0.0, 0.0, 1.0];
-        norm.remember(&measured, &mut theta);
+        norm.remember(Block::single(3), &measured, &mut theta);
         // Mean 3, squares 4 + 1 + 9 = 14 over 2; half of each, half of what was.
         assert_eq!(theta, [1.0, 0.0, 1.5, 4.0]);
     }

@@ -77,11 +77,6 @@ impl BatchNormChain {
         self.norm.merge(a, b);
     }
 
-    /// Moves the running mean and variance of `theta` towards what was measured of a minibatch.
-    pub(crate) fn remember<T: Scalar>(&self, tape: &[T], theta: &mut [T]) {
-        self.norm.remember(self.measured(tape), theta);
-    }
-
     /// What becomes of a block, by what was measured of the minibatch.
     pub(crate) fn normalise<T: Scalar>(
         &self,
@@ -189,7 +184,7 @@ struct Piece {
 
 impl<T: Scalar> Layer<T> for BatchNormChain {
     fn forward(&self, pass: &Pass, theta: &[T], x: &[T], y: &mut [T], tape: &mut [T], scratch: &mut [T]) {
-        self.norm.find(pass, theta, x, self.measured_mut(tape));
+        self.norm.statistics(pass, theta, x, self.measured_mut(tape));
         self.normalise(pass.block, theta, x, y, tape, scratch);
     }
 
@@ -212,6 +207,10 @@ impl<T: Scalar> Layer<T> for BatchNormChain {
             }
             self.input_gradient(pass.block, theta, saved, sums, dy, dx, scratch);
         }
+    }
+
+    fn remember(&self, block: Block, tape: &[T], theta: &mut [T]) {
+        self.norm.remember(block, self.measured(tape), theta);
     }
 }
 

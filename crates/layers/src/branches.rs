@@ -193,6 +193,15 @@ impl<T: Scalar, L: Layer<T> + ?Sized> Layer<T> for Branches<L> {
             (tape, is_first) = (others, false);
         }
     }
+
+    fn remember(&self, block: Block, tape: &[T], theta: &mut [T]) {
+        let mut tape = tape;
+        for (_, chain, range) in self.ranges() {
+            let (own, others) = tape.split_at(chain.tape_len(block));
+            chain.remember(block, own, &mut theta[range]);
+            tape = others;
+        }
+    }
 }
 
 impl<L: Describe + ?Sized> Describe for Branches<L> {

@@ -126,6 +126,20 @@ impl<L: Describe + ?Sized> Chain<L> {
     {
         backward(&self.layers, 0, pass, theta, x, tape, dy, dx, dtheta, scratch);
     }
+
+    /// Has all layers remember what a forward pass left on this tape.
+    pub(crate) fn remember<T: Scalar>(&self, block: Block, tape: &[T], theta: &mut [T])
+    where
+        L: Layer<T>,
+    {
+        let (mut tape, mut theta) = (tape, theta);
+        for layer in &self.layers {
+            let (own_tape, later_tape) = tape[output_len(&**layer, block)..].split_at(layer.tape_len(block));
+            let (own, later) = theta.split_at_mut(param_len(&**layer));
+            layer.remember(block, own_tape, own);
+            (tape, theta) = (later_tape, later);
+        }
+    }
 }
 
 /// The chain rule: the layers behind the first turn `dy` into the gradient of its output, and the first turns that into `dx`.

@@ -60,6 +60,8 @@
 //!    Where they are not, a gradient may be infinite by one way of computing it and NaN by another (with or without `dx`, in one pass with
 //!    its neighbours or by itself, in one layout or another): one multiplies a gradient of zero by an infinite number, which makes a NaN,
 //!    where the other leaves the product out.
+//! 8. Only `remember` moves state, and it moves nothing else. A running mean and variance move towards what a minibatch says of all
+//!    numbers like it: its mean, and the sum of squared distances from that divided by `n - 1`, not `n`.
 
 use crate::Shape;
 use byhand_tensor::{Block, Scalar};
@@ -274,6 +276,9 @@ pub trait Layer<T: Scalar>: Describe {
         dtheta: &mut [T],
         scratch: &mut [T],
     );
+
+    /// Moves the [state](ParamSpec::is_state) in `theta` after a training step, by what the forward pass over the minibatch left on the tape.
+    fn remember(&self, _block: Block, _tape: &[T], _theta: &mut [T]) {}
 }
 
 /// The layer, if it is such a one.

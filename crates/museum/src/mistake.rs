@@ -37,6 +37,14 @@ pub(crate) trait Mistake: Debug + Send + Sync + 'static {
         call.run(right);
     }
 
+    /// What becomes of the state.
+    fn remember<T: Scalar>(right: &Self::Right, block: Block, tape: &[T], theta: &mut [T])
+    where
+        Self::Right: Layer<T>,
+    {
+        right.remember(block, tape, theta);
+    }
+
     /// Length of the tape.
     fn tape_len(right: &Self::Right, block: Block) -> usize {
         right.tape_len(block)
@@ -140,6 +148,10 @@ where
         scratch: &mut [T],
     ) {
         M::backward(&self.right, Backward { pass: *pass, theta, saved, dy, dx, dtheta, scratch });
+    }
+
+    fn remember(&self, block: Block, tape: &[T], theta: &mut [T]) {
+        M::remember(&self.right, block, tape, theta);
     }
 }
 

@@ -160,6 +160,10 @@ impl<T: Scalar, L: Layer<T> + ?Sized> Layer<T> for Mutant<L> {
         }
         dtheta.iter_mut().zip(added).for_each(|(d, added)| *d += added);
     }
+
+    fn remember(&self, block: Block, tape: &[T], theta: &mut [T]) {
+        self.layer.remember(block, tape, theta);
+    }
 }
 
 impl<T: Scalar, L: Loss<T>> Loss<T> for MutantLoss<L> {

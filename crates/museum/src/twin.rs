@@ -11,7 +11,7 @@ const SIZES: [f64; 3] = [1.0, 1000.0, 200_000.0];
 /// Samples that both are given.
 const SAMPLES: usize = 3;
 
-/// The first difference in `y`, `dx` or `dtheta`, in f64 and relative to the size of the numbers; none if there is none.
+/// The first difference in `y`, `dx`, `dtheta` or the state, in f64 and relative to the size of the numbers; none if there is none.
 pub(crate) fn compare_layers<W, R>(wrong: &W, right: &R, seed: u64) -> Option<String>
 where
     W: Layer<f64>,
@@ -75,8 +75,8 @@ where
     None
 }
 
-/// `y`, `dx` and `dtheta` of a training pass.
-fn run(layer: &dyn Layer<f64>, theta: &[f64], x: &[f64], dy: &[f64]) -> [(&'static str, Vec<f64>); 3] {
+/// `y`, `dx` and `dtheta` of a training pass, and what it leaves of the state.
+fn run(layer: &dyn Layer<f64>, theta: &[f64], x: &[f64], dy: &[f64]) -> [(&'static str, Vec<f64>); 4] {
     let pass = Pass::train(Block::single(SAMPLES), 1, 2, 0);
     let mut y = vec![0.0; dy.len()];
     let mut tape = vec![0.0; layer.tape_len(pass.block)];
@@ -85,7 +85,9 @@ fn run(layer: &dyn Layer<f64>, theta: &[f64], x: &[f64], dy: &[f64]) -> [(&'stat
     let (mut dx, mut dtheta) = (vec![0.0; x.len()], vec![0.0; theta.len()]);
     let saved = Saved { x, y: &y, tape: &tape };
     layer.backward(&pass, theta, saved, dy, Some(&mut dx), &mut dtheta, &mut scratch);
-    [("y", y), ("dx", dx), ("dtheta", dtheta)]
+    let mut moved = theta.to_vec();
+    layer.remember(pass.block, &tape, &mut moved);
+    [("y", y), ("dx", dx), ("dtheta", dtheta), ("state", moved)]
 }
 
 fn first_difference(expected: &[f64], found: &[f64]) -> Option<String> {

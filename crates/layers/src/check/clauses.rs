@@ -6,7 +6,7 @@ use super::run::{
     Data, Run, choose, forward, integers, lay, lay_gradient, numbers, param_len, reals, rng, rows, run,
     run_with, spread, train, uniform,
 };
-use super::{Checked, Options, gradients};
+use super::{Checked, Options, gradients, state};
 use crate::contract::{Describe, Kind, Layer, Mode, Pass};
 use byhand_tensor::{Block, Isa, Scalar};
 use rand::Rng;
@@ -15,7 +15,7 @@ use rand::Rng;
 type Check = fn(&dyn Checked, &Options, &mut Report);
 
 /// Every clause of a layer with its check.
-pub(super) fn all() -> [(Clause, Check); 16] {
+pub(super) fn all() -> [(Clause, Check); 17] {
     [
         (Clause::Lengths, lengths),
         (Clause::Overwrite, overwrite),
@@ -33,6 +33,7 @@ pub(super) fn all() -> [(Clause, Check); 16] {
         (Clause::Convention, convention),
         (Clause::NanTravels, nan_travels),
         (Clause::EqualBits, equal_bits),
+        (Clause::State, state::state),
     ]
 }
 

@@ -28,6 +28,7 @@ mod gradients;
 mod losses;
 mod report;
 mod run;
+mod state;
 
 pub use catalogue::catalogue;
 pub use losses::check_loss;

@@ -42,6 +42,8 @@ pub enum Clause {
     NanTravels,
     /// All instruction sets with fused multiply-add give the same bits.
     EqualBits,
+    /// State comes to unbiased estimates, and nothing else moves with it.
+    State,
     /// Losses: labels and their one-hot rows give the same numbers, and `correct` counts the first maxima.
     Targets,
     /// Losses: finite for logits up to 3e38.
@@ -50,7 +52,7 @@ pub enum Clause {
 
 impl Clause {
     /// The clauses of layers, in the order in which they are checked.
-    pub const OF_LAYERS: [Self; 17] = [
+    pub const OF_LAYERS: [Self; 18] = [
         Self::Lengths,
         Self::Overwrite,
         Self::Accumulate,
@@ -68,6 +70,7 @@ impl Clause {
         Self::TieSum,
         Self::NanTravels,
         Self::EqualBits,
+        Self::State,
     ];
 
     /// A few words for tables.
@@ -90,6 +93,7 @@ impl Clause {
             Self::TieSum => "tie sum",
             Self::NanTravels => "NaN travels",
             Self::EqualBits => "equal bits",
+            Self::State => "state",
             Self::Targets => "targets",
             Self::Extremes => "extremes",
         }

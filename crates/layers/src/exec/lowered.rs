@@ -285,12 +285,16 @@ impl<T: Scalar> Lowered<T> {
         measured.all(|number| number.is_finite())
     }
 
-    /// Has all batch normalisations behind the first `frozen` parameters remember what was measured of a minibatch.
+    /// Has all layers behind the first `frozen` parameters remember what the forward pass over a minibatch left on their tapes.
     pub fn remember(&self, frozen: usize, theta: &mut [T], ws: &Workspace<T>) {
-        for (place, norm) in self.all_norms() {
-            let range = &self.nodes[place].theta;
-            if range.start >= frozen {
-                norm.remember(&ws.tapes[place], &mut theta[range.clone()]);
+        let trained = self.nodes.iter().zip(&ws.tapes).filter(|(node, _)| node.theta.start >= frozen);
+        for (node, tape) in trained {
+            if let Some(layer) = node.op.layer() {
+                layer.remember(
+                    ws.block(),
+                    &tape[..layer.tape_len(ws.block())],
+                    &mut theta[node.theta.clone()],
+                );
             }
         }
     }

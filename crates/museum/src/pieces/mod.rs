@@ -1,6 +1,7 @@
 //! The pieces, one a file, and the register of all of them.
 
 mod avg_pool_without_area;
+mod batchnorm_biased_variance;
 mod batchnorm_constants;
 mod conv_new_weights;
 mod conv_rotated_axes;
@@ -53,6 +54,7 @@ pub const PIECES: &[Piece] = &[
     tanh_without_square::PIECE,
     dropout_new_mask::PIECE,
     batchnorm_constants::PIECE,
+    batchnorm_biased_variance::PIECE,
     residual_forgets_sum::PIECE,
     softmax_without_maximum::PIECE,
     softmax_over_batch::PIECE,

@@ -148,4 +148,8 @@ impl Layer<f32> for Broken {
         self.layer.backward(pass, theta, saved, dy, dx, dtheta, scratch);
         dtheta[self.at] = self.value;
     }
+
+    fn remember(&self, block: Block, tape: &[f32], theta: &mut [f32]) {
+        self.layer.remember(block, tape, theta);
+    }
 }
