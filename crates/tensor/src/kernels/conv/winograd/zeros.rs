@@ -71,11 +71,11 @@ impl<T: Number> Kernel<T> for KeepZeros<'_, T> {
             }
         }
         for (sums, taps) in sums.chunks_exact_mut(TAPS).zip(suspects) {
-            for (tap, sum) in sums.iter_mut().enumerate() {
-                if *taps >> tap & 1 == 1 {
-                    // Of a dual number the value alone.
-                    *sum -= T::from_f64(sum.to_f64());
-                }
+            while *taps != 0 {
+                let sum = &mut sums[taps.trailing_zeros() as usize];
+                // Of a dual number the value alone.
+                *sum -= T::from_f64(sum.to_f64());
+                *taps &= *taps - 1;
             }
         }
     }
