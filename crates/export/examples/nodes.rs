@@ -73,7 +73,7 @@ impl Case<'_> {
             let mut ws = Workspace::new(&network, block);
             pack(x.view(), block, ws.input_mut());
             network.forward(&Pass::train(block, 0, 0, 0), &theta, &mut ws);
-            network.lowered().remember(0, &mut theta, &ws);
+            network.lowered().remember_all(&mut theta, &ws);
             worst = difference(ws.output(), &expected);
             for name in ["running_mean", "running_var"] {
                 let param = network

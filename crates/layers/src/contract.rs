@@ -278,6 +278,7 @@ pub trait Layer<T: Scalar>: Describe {
     );
 
     /// Moves the [state](ParamSpec::is_state) in `theta` after a training step, by what the forward pass over the minibatch left on the tape.
+    /// Where a minibatch is cut into parts, as `byhand_trainer` does, this is called of batch normalisations alone, whose parts are merged.
     fn remember(&self, _block: Block, _tape: &[T], _theta: &mut [T]) {}
 }
 

@@ -74,7 +74,7 @@ impl NotebookStep {
         let (logits, dlogits) = workspace.output_and_grad_mut();
         let stats = loss.value_and_gradient(pass.block, logits, target, scale, dlogits);
         network.backward(pass, theta, dtheta, workspace);
-        network.lowered().remember(0, theta, workspace);
+        network.lowered().remember_all(theta, workspace);
         stats
     }
 

@@ -285,16 +285,23 @@ impl<T: Scalar> Lowered<T> {
         measured.all(|number| number.is_finite())
     }
 
-    /// Has all layers behind the first `frozen` parameters remember what the forward pass over a minibatch left on their tapes.
+    /// Has all batch normalisations behind the first `frozen` parameters remember what was measured of a minibatch. Other layers have a tape
+    /// for each part of it, and no part stands for the whole.
     pub fn remember(&self, frozen: usize, theta: &mut [T], ws: &Workspace<T>) {
-        let trained = self.nodes.iter().zip(&ws.tapes).filter(|(node, _)| node.theta.start >= frozen);
-        for (node, tape) in trained {
+        for (place, norm) in self.all_norms() {
+            let range = &self.nodes[place].theta;
+            if range.start >= frozen {
+                norm.remember(ws.block(), &ws.tapes[place], &mut theta[range.clone()]);
+            }
+        }
+    }
+
+    /// Has all layers remember what [`forward`](Self::forward) over a minibatch left on their tapes.
+    pub fn remember_all(&self, theta: &mut [T], ws: &Workspace<T>) {
+        for (node, tape) in self.nodes.iter().zip(&ws.tapes) {
+            let own = &mut theta[node.theta.clone()];
             if let Some(layer) = node.op.layer() {
-                layer.remember(
-                    ws.block(),
-                    &tape[..layer.tape_len(ws.block())],
-                    &mut theta[node.theta.clone()],
-                );
+                layer.remember(ws.block(), &tape[..layer.tape_len(ws.block())], own);
             }
         }
     }
