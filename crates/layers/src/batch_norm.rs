@@ -72,15 +72,9 @@ impl BatchNorm {
         Ok(Self { shape, eps, momentum })
     }
 
-    /// Channels of a sample, each of so many pixels.
-    fn channels(&self) -> (usize, usize) {
-        (self.shape.c, self.shape.h * self.shape.w)
-    }
-
     /// All channels of a block.
     pub(crate) fn all(&self, block: Block) -> Part {
-        let (channels, pixels) = self.channels();
-        Part { block, first: 0, count: channels, pixels }
+        Part { block, first: 0, count: self.shape.c, pixels: self.shape.h * self.shape.w }
     }
 
     /// Length of what is measured of a block: `n`, the means, the sums of squared distances from them.

@@ -1,7 +1,8 @@
 //! Batch normalisation, and a ReLU and a max-pooling behind it or not, as one step of a network's plan.
 
 use crate::batch_norm::{BatchNorm, Part};
-use crate::contract::{Describe, Kind, Layer, Mode, ParamSpec, Pass, Saved, downcast};
+use crate::chain::specs;
+use crate::contract::{Describe, Kind, Layer, Mode, ParamSpec, Pass, Saved, layer_at};
 use crate::{MaxPool2d, Relu, Shape};
 use byhand_tensor::{Block, Pool2d, Scalar};
 use std::ops::Range;
@@ -35,19 +36,16 @@ pub(crate) struct BatchNormChain {
 impl BatchNormChain {
     /// What `layers` begin with, and how many of them it takes; no more than the batch normalisation if `fuse` does not say so.
     pub(crate) fn beginning<T: Scalar>(layers: &[Arc<dyn Layer<T>>], fuse: bool) -> Option<(Self, usize)> {
-        fn is<L: 'static, T: Scalar>(layer: Option<&Arc<dyn Layer<T>>>) -> Option<&L> {
-            downcast(&**layer?)
-        }
-        let norm: &BatchNorm = is(layers.first())?;
-        let relu = fuse && is::<Relu, T>(layers.get(1)).is_some();
-        let pool: Option<&MaxPool2d> = is(layers.get(1 + usize::from(relu))).filter(|_| fuse);
+        let norm: &BatchNorm = layer_at(layers, 0)?;
+        let relu = fuse && layer_at::<Relu, T>(layers, 1).is_some();
+        let pool: Option<&MaxPool2d> = layer_at(layers, 1 + usize::from(relu)).filter(|_| fuse);
         let count = 1 + usize::from(relu) + usize::from(pool.is_some());
         let chain = Self {
             norm: norm.clone(),
             relu,
             pool: pool.map(|pool| *pool.kernel()),
             output: layers[count - 1].output(),
-            spec: layers[..count].iter().map(|layer| layer.spec()).collect::<Vec<_>>().join(" "),
+            spec: specs(&layers[..count]),
         };
         Some((chain, count))
     }
@@ -245,8 +243,9 @@ impl Describe for BatchNormChain {
     }
 
     fn scratch_len(&self, block: Block) -> usize {
-        let pieces = self.pool.into_iter().flat_map(|pool| self.pieces(block, pool));
-        self.sums_len() + pieces.map(|piece| piece.x.len()).max().unwrap_or(0)
+        // All pieces are equally long.
+        let piece = self.pool.and_then(|pool| self.pieces(block, pool).next());
+        self.sums_len() + piece.map_or(0, |piece| piece.x.len())
     }
 }
 

@@ -69,7 +69,7 @@ impl<L: Describe + ?Sized> Chain<L> {
         if self.layers.is_empty() {
             return "linear".to_owned();
         }
-        self.layers.iter().map(|layer| layer.spec()).collect::<Vec<_>>().join(" ")
+        specs(&self.layers)
     }
 
     pub(crate) fn tape_len(&self, block: Block) -> usize {
@@ -171,6 +171,11 @@ fn backward<T: Scalar, L: Layer<T> + ?Sized>(
     };
     let (saved, scratch) = (Saved { x, y, tape }, &mut scratch[..first.scratch_len(pass.block)]);
     first.backward(&pass.for_layer(index), theta, saved, dy, dx, dtheta, scratch);
+}
+
+/// Layers as the layer-spec grammar has them.
+pub(crate) fn specs<L: Describe + ?Sized>(layers: &[Arc<L>]) -> String {
+    layers.iter().map(|layer| layer.spec()).collect::<Vec<_>>().join(" ")
 }
 
 fn output_len(layer: &(impl Describe + ?Sized), block: Block) -> usize {

@@ -68,6 +68,7 @@ use byhand_tensor::{Block, Scalar};
 use std::any::Any;
 use std::borrow::Cow;
 use std::fmt::Debug;
+use std::sync::Arc;
 
 /// Whether a pass is for training, and then which random numbers it draws.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -280,6 +281,11 @@ pub trait Layer<T: Scalar>: Describe {
     /// Moves the [state](ParamSpec::is_state) in `theta` after a training step, by what the forward pass over the minibatch left on the tape.
     /// Where a minibatch is cut into parts, as `byhand_trainer` does, this is called of batch normalisations alone, whose parts are merged.
     fn remember(&self, _block: Block, _tape: &[T], _theta: &mut [T]) {}
+}
+
+/// Layer `index` of these, if there are so many and it is such a one.
+pub(crate) fn layer_at<L: 'static, T: Scalar>(layers: &[Arc<dyn Layer<T>>], index: usize) -> Option<&L> {
+    downcast(&**layers.get(index)?)
 }
 
 /// The layer, if it is such a one.

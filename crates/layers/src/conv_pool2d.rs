@@ -1,6 +1,7 @@
 //! Convolution, ReLU and max-pooling as one step of a network's plan.
 
-use crate::contract::{Describe, Kind, Layer, ParamSpec, Pass, Saved, downcast};
+use crate::chain::specs;
+use crate::contract::{Describe, Kind, Layer, ParamSpec, Pass, Saved, layer_at};
 use crate::{Conv2d, MaxPool2d, Params, ParamsMut, PoolOptions, Relu, Shape};
 use byhand_tensor::{self as tensor, Block, Scalar};
 use std::sync::Arc;
@@ -46,21 +47,18 @@ impl ConvPool2d {
 
     /// The chain that `layers` begin with, and how many of them it takes.
     fn chain<T: Scalar>(layers: &[Arc<dyn Layer<T>>]) -> Option<(Self, usize)> {
-        fn is<L: 'static, T: Scalar>(layer: Option<&Arc<dyn Layer<T>>>) -> Option<&L> {
-            downcast(&**layer?)
-        }
-        let conv: &Conv2d = is(layers.first())?;
-        let relu_first = is::<Relu, T>(layers.get(1)).is_some();
+        let conv: &Conv2d = layer_at(layers, 0)?;
+        let relu_first = layer_at::<Relu, T>(layers, 1).is_some();
         let place = 1 + usize::from(relu_first);
-        let pool: &MaxPool2d = is(layers.get(place))?;
-        let relu_last = is::<Relu, T>(layers.get(place + 1)).is_some();
+        let pool: &MaxPool2d = layer_at(layers, place)?;
+        let relu_last = layer_at::<Relu, T>(layers, place + 1).is_some();
         let count = place + 1 + usize::from(relu_last);
         let PoolOptions { window, stride, .. } = pool.options();
         if window != stride || !pool.kernel().is_plain() {
             return None;
         }
         let kernel = tensor::ConvPool2d::new(*conv.kernel()?, window, relu_first || relu_last).ok()?;
-        let spec = layers[..count].iter().map(|layer| layer.spec()).collect::<Vec<_>>().join(" ");
+        let spec = specs(&layers[..count]);
         Some((Self { conv: conv.clone(), kernel, output: pool.output(), spec }, count))
     }
 }
